@@ -1,0 +1,1 @@
+"""What every service may import: contracts, the bus, errors, settings, telemetry and hardware."""

@@ -1,0 +1,7 @@
+"""Typed conversations between services, over NATS or in memory."""
+
+from __future__ import annotations
+
+from libs.shared.bus.base import Bus, Delivery, KeyValue
+
+__all__ = ["Bus", "Delivery", "KeyValue"]

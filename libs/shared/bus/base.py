@@ -1,0 +1,109 @@
+"""The bus as services see it: one Protocol with a NATS and an in-memory implementation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from libs.shared.contracts.base import Broadcast, Bucket, Consumer, Event, Message, Rpc, Stream
+from libs.shared.contracts.common import Position
+
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[M]):
+    """One delivery of an event. Returning from the handler acknowledges it, raising asks for another."""
+
+    message: M
+    message_id: str
+    position: Position
+    attempt: int
+    """1 on the first delivery."""
+    last_attempt: bool
+    """The handler of this one should quarantine rather than raise."""
+
+
+class KeyValue(Protocol):
+    """A bucket. Keys are dots-and-word characters; values are bytes."""
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def put(self, key: str, value: bytes) -> None: ...
+    async def create(self, key: str, value: bytes) -> bool:
+        """False when the key exists: the way to use a ticket once."""
+        ...
+
+    async def delete(self, key: str) -> None: ...
+    async def watch(self, handler: Callable[[str, bytes | None], Awaitable[None]]) -> None:
+        """Calls ``handler(key, value)`` for every later change until the bus closes."""
+        ...
+
+
+class Bus(Protocol):
+    """Typed conversations. Every method raises ServiceError subclasses alone."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def request(self, rpc: Rpc[Q, R], message: Q, *, timeout_s: float | None = None, **where: str) -> R:
+        """One reply. Raises Unavailable at once when nobody serves the subject, TimedOut, or the server's error."""
+        ...
+
+    def stream(
+        self, contract: Stream[Q, R], message: Q, *, first_timeout_s: float | None = None, **where: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[R]]:
+        """``async with bus.stream(CHAT, request) as chunks: async for chunk in chunks``.
+
+        Leaving the block early (an exception, a cancellation, a ``break``) cancels the work at the server.
+        Raises as ``request``, from the iteration.
+        """
+        ...
+
+    async def publish(self, event: Event[M], message: M, *, message_id: str) -> Position:
+        """Returns once the stream has it on disk; retries with the same id. Raises StorageFull, Unavailable."""
+        ...
+
+    async def broadcast(self, contract: Broadcast[M], message: M) -> None: ...
+
+    async def serve(self, contract: Rpc[Q, R], handler: Callable[[Q], Awaitable[R]], **where: str) -> None: ...
+
+    async def serve_stream(
+        self, contract: Stream[Q, R], handler: Callable[[Q], AsyncIterator[R]], **where: str
+    ) -> None:
+        """``handler`` is an async generator function; it is closed (GeneratorExit/CancelledError) on cancellation."""
+        ...
+
+    async def subscribe(self, contract: Broadcast[M], handler: Callable[[M], Awaitable[None]]) -> None: ...
+
+    async def consume(
+        self,
+        event: Event[M],
+        consumer: Consumer,
+        handler: Callable[[Delivery[M]], Awaitable[None]],
+        *,
+        in_order: bool = False,
+        on_caught_up: Callable[[Position], Awaitable[None]] | None = None,
+    ) -> None:
+        """Delivers until the bus drains. ``in_order``: one at a time, by sequence.
+
+        ``on_caught_up`` is told the stream's last position whenever nothing is pending, so that a watermark passes
+        deleted messages at the stream's end.
+        """
+        ...
+
+    async def delete_messages(self, event: Event[M], positions: tuple[Position, ...]) -> None:
+        """Erases messages from the stream; persistence alone may. One that is gone already is no error."""
+        ...
+
+    def bucket(self, bucket: Bucket) -> KeyValue: ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stops taking work, finishes what is in flight within ``timeout_s``, closes."""
+        ...
+
+
+BusFactory = Callable[[], Awaitable[Bus]]

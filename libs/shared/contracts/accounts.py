@@ -1,0 +1,218 @@
+"""Accounts, API keys and refresh tokens: the api and the command line ask, persistence keeps.
+
+Password hashing and token signing happen at the caller; persistence sees hashes alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from libs.shared.contracts.base import Broadcast, Empty, Message, Principal, Rpc
+from libs.shared.contracts.common import Id, MemoryMode, Page, Role
+
+_CALLERS = frozenset({Principal.API, Principal.CLI})
+
+
+class User(Message):
+    """An account, without its secrets."""
+
+    user_id: Id
+    name: str
+    role: Role
+    disabled: bool
+    must_change_password: bool = False
+    created_at: datetime
+
+
+class Users(Message):
+    """By name."""
+
+    users: tuple[User, ...]
+    next_cursor: str | None = None
+
+
+class CreateUser(Message):
+    """Raises ``user_exists``. ``password_hash`` (argon2id) None: the account can only be used by keys."""
+
+    user_id: Id
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^\s/:\x00-\x1f]+$")
+    role: Role = Role.USER
+    password_hash: str | None = None
+    must_change_password: bool = False
+
+
+class UserRef(Message):
+    """An account by id or by name. Raises ``user_not_found``."""
+
+    user_id: Id | None = None
+    name: str | None = None
+
+
+class ChangeUser(Message):
+    """Changes what is not None. Raises ``user_not_found``, ``last_admin``. A change ends the user's sessions."""
+
+    user_id: Id
+    role: Role | None = None
+    disabled: bool | None = None
+    password_hash: str | None = None
+    must_change_password: bool | None = None
+
+
+class Login(Message):
+    """What the api needs to check a password; ``user`` None when there is no such account."""
+
+    user: User | None
+    password_hash: str | None
+
+
+class ApiKey(Message):
+    """An API key as its owner may see it; the secret was shown once."""
+
+    key_id: Id
+    user_id: Id
+    name: str
+    prefix: str
+    """The first characters, to recognise it by."""
+    memory: MemoryMode
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class CreateKey(Message):
+    """``hash`` is the SHA-256 of the secret, in hexadecimal. Raises ``user_not_found``, ``too_many_keys``."""
+
+    key_id: Id
+    user_id: Id
+    name: str = Field(min_length=1, max_length=64)
+    prefix: str
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    memory: MemoryMode = MemoryMode.OFF
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class FindKey(Message):
+    """Looks a key up by its hash."""
+
+    hash: str
+
+
+class FoundKey(Message):
+    """None when there is no such key; an expired key is returned, and the api refuses it."""
+
+    key: ApiKey | None
+    user: User | None
+
+
+class KeyRef(Message):
+    """A key of a user. Raises ``key_not_found``, for another user's key too."""
+
+    user_id: Id
+    key_id: Id
+
+
+class ListKeys(Page):
+    """One user's keys."""
+
+    user_id: Id
+
+
+class ApiKeys(Message):
+    """Newest first."""
+
+    keys: tuple[ApiKey, ...]
+    next_cursor: str | None = None
+
+
+class SaveRefresh(Message):
+    """Starts a session: a family of refresh tokens, each used once."""
+
+    family_id: Id
+    user_id: Id
+    hash: str
+    expires_at: datetime
+
+
+class RotateRefresh(Message):
+    """Uses one refresh token and stores the next.
+
+    Raises ``refresh_invalid``; a token used twice ends its family.
+    """
+
+    hash: str
+    next_hash: str
+    next_expires_at: datetime
+
+
+class Rotated(Message):
+    """Whose session it is."""
+
+    family_id: Id
+    user: User
+
+
+class EndSession(Message):
+    """Ends one session (a family), or all of a user's."""
+
+    user_id: Id
+    family_id: Id | None = None
+
+
+class AccountChanged(Message):
+    """Something about a user's account or keys changed: drop what is cached of it."""
+
+    user_id: Id
+    key_hash: str | None = None
+
+
+CREATE_USER = Rpc(
+    "mongars.v1.persistence.create_user", CreateUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS
+)
+READ_USER = Rpc("mongars.v1.persistence.read_user", UserRef, User, owner=Principal.PERSISTENCE, callers=_CALLERS)
+LIST_USERS = Rpc("mongars.v1.persistence.list_users", Page, Users, owner=Principal.PERSISTENCE, callers=_CALLERS)
+CHANGE_USER = Rpc(
+    "mongars.v1.persistence.change_user", ChangeUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS
+)
+DELETE_USER = Rpc(
+    "mongars.v1.persistence.delete_user", UserRef, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS, timeout_s=30.0
+)
+"""Forgets the account and everything it said. Raises ``user_not_found``, ``last_admin``."""
+FIND_LOGIN = Rpc(
+    "mongars.v1.persistence.find_login", UserRef, Login, owner=Principal.PERSISTENCE, callers=frozenset({Principal.API})
+)
+CREATE_KEY = Rpc("mongars.v1.persistence.create_key", CreateKey, ApiKey, owner=Principal.PERSISTENCE, callers=_CALLERS)
+LIST_KEYS = Rpc("mongars.v1.persistence.list_keys", ListKeys, ApiKeys, owner=Principal.PERSISTENCE, callers=_CALLERS)
+REVOKE_KEY = Rpc("mongars.v1.persistence.revoke_key", KeyRef, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS)
+FIND_KEY = Rpc(
+    "mongars.v1.persistence.find_key", FindKey, FoundKey, owner=Principal.PERSISTENCE, callers=frozenset({Principal.API})
+)
+SAVE_REFRESH = Rpc(
+    "mongars.v1.persistence.save_refresh",
+    SaveRefresh,
+    Empty,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)
+ROTATE_REFRESH = Rpc(
+    "mongars.v1.persistence.rotate_refresh",
+    RotateRefresh,
+    Rotated,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)
+END_SESSION = Rpc(
+    "mongars.v1.persistence.end_session",
+    EndSession,
+    Empty,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)
+ACCOUNT_CHANGED = Broadcast(
+    "mongars.v1.persistence.account_changed",
+    AccountChanged,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)

@@ -1,0 +1,80 @@
+"""Values that several conversations share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from libs.shared.contracts.base import Message
+
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+"""An opaque identifier: URL and subject safe."""
+
+JsonObject = dict[str, Any]
+
+Vector = bytes
+"""Little-endian float32 values, one after another; base64 on the wire."""
+
+
+class Role(StrEnum):
+    """What an account may do: ``user`` < ``operator`` < ``admin``."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class MemoryMode(StrEnum):
+    """What a request may do with memory: nothing, recall, or recall and be remembered."""
+
+    OFF = "off"
+    READ = "read"
+    READ_WRITE = "read-write"
+
+
+class Speaker(StrEnum):
+    """Who said a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Position(Message):
+    """A place in the TURNS stream: readers pass it to read their own writes.
+
+    ``epoch`` names one life of the stream; a sequence of another epoch is not comparable.
+    """
+
+    epoch: str
+    sequence: int = Field(ge=0)
+
+
+class Usage(Message):
+    """Tokens as the backend counted them."""
+
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+
+
+class Page(Message):
+    """A bounded slice of a listing; ``cursor`` is opaque and comes from the page before."""
+
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: str | None = None
+
+
+class SealedText(Message):
+    """A text under a data key: ``sealed`` is nonce plus secretbox, ``slot`` says where the key lies."""
+
+    slot: int = Field(ge=0)
+    sealed: bytes
+
+
+class Stamp(Message):
+    """Who did something, and when (UTC)."""
+
+    actor: str
+    at: datetime

@@ -1,0 +1,90 @@
+"""Generating and embedding on one replica: cognition and the api ask, the replica answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB, Message, Principal, Rpc, Stream
+from libs.shared.contracts.chat import ChatMessage, Sampling, Tools
+from libs.shared.contracts.common import Id, JsonObject, Usage, Vector
+from libs.shared.contracts.scheduling import Drained
+
+REPLICAS_PER_NODE = 16
+"""Replica ids are ``<node>-0`` to ``<node>-15``: a node's key may serve those and no others."""
+
+
+class GenerateRequest(Message):
+    """A prompt for one model. Raises ``model_not_found``, ``context_exceeded`` (with ``prompt_tokens`` and
+    ``context_tokens``), ``unsupported``, ``overloaded`` (with ``retry_after_s``), ``backend_failed``."""
+
+    request_id: Id
+    model: str
+    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    tools: Tools = Tools()
+    session: Id | None = None
+
+
+class GenerateChunk(Message):
+    """A piece of the answer as the model makes it; the last has ``finish_reason`` and ``usage``."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[JsonObject, ...] = ()
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] | None = None
+    usage: Usage | None = None
+
+
+class EmbedRequest(Message):
+    """Texts to embed, each cut at the model's own limit. Raises ``model_not_found``, ``overloaded``."""
+
+    model: str
+    texts: tuple[str, ...] = Field(min_length=1, max_length=512)
+
+
+class Embeddings(Message):
+    """One normalised vector a text, in order."""
+
+    embedder: str
+    """``name@version``: vectors of two embedders are never compared."""
+    dimensions: int
+    vectors: tuple[Vector, ...]
+    prompt_tokens: int
+
+
+class SetDraining(Message):
+    """Tells a node to take no new requests, or to take them again."""
+
+    draining: bool
+
+
+GENERATE = Stream(
+    "mongars.v1.inference.generate.{replica}",
+    GenerateRequest,
+    GenerateChunk,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.COGNITION}),
+    max_bytes=16 * MIB,
+    first_timeout_s=60.0,
+    idle_timeout_s=30.0,
+)
+EMBED = Rpc(
+    "mongars.v1.inference.embed.{replica}",
+    EmbedRequest,
+    Embeddings,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.COGNITION, Principal.API}),
+    max_bytes=16 * MIB,
+    timeout_s=30.0,
+    each_instance=True,
+)
+SET_DRAINING = Rpc(
+    "mongars.v1.inference.set_draining.{node}",
+    SetDraining,
+    Drained,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.SCHEDULER}),
+    each_instance=True,
+)

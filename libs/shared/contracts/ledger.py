@@ -1,0 +1,153 @@
+"""Settings and the ledger through which alone they change: persistence keeps both."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB, Bucket, Event, JetStream, Message, Principal, Rpc
+from libs.shared.contracts.common import Id, Page, Stamp
+
+
+class RuntimeSettings(Message):
+    """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
+
+    default_model: str | None = None
+    """The model for requests that name none; None takes the first that is served."""
+    recall_k: int = Field(default=8, ge=0, le=50)
+    """Most memories in a prompt."""
+    recall_lexical_weight: float = Field(default=0.5, ge=0, le=1)
+    """α in α · BM25 + (1 - α) · cosine, each scaled to 0..1 within the query."""
+    recall_min_score: float = Field(default=0.15, ge=0, le=1)
+    prompt_memory_share: float = Field(default=0.35, ge=0, le=0.9)
+    """Share of the model's context that memories may take."""
+    placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "least_in_flight"
+
+
+class ChangeState(StrEnum):
+    """The life of a change; ``applied`` and ``rolled_back`` are what settings show."""
+
+    PROPOSED = "proposed"
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+class Change(Message):
+    """A ledger entry. ``hash`` covers every field that never changes, and the hash before it."""
+
+    change_id: Id
+    sequence: int
+    kind: Literal["setting"] = "setting"
+    key: str
+    before: Any
+    after: Any
+    reason: str
+    state: ChangeState
+    proposed: Stamp
+    decided: Stamp | None = None
+    previous_hash: str
+    hash: str
+
+
+class Changes(Message):
+    """Newest first."""
+
+    changes: tuple[Change, ...]
+    next_cursor: str | None = None
+
+
+class ProposeChange(Message):
+    """Proposes, and applies at once when ``apply`` (an admin's own edit)."""
+
+    key: str
+    value: Any
+    reason: str = Field(default="", max_length=500)
+    actor: str
+    apply: bool = False
+
+
+class Decision(StrEnum):
+    """What can be done with a change."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    ROLL_BACK = "rollback"
+
+
+class DecideChange(Message):
+    """Raises ``change_not_found``, or ``change_state`` when the decision does not fit the change's state."""
+
+    change_id: Id
+    decision: Decision
+    actor: str
+
+
+class SettingsRead(Message):
+    """The settings in force, and the change that set them last (None: defaults)."""
+
+    settings: RuntimeSettings
+    last_change: Id | None = None
+
+
+class ReadSettings(Message):
+    """Asks for the settings in force."""
+
+
+class ChangeRecorded(Message):
+    """A change entered a state; the entry itself is read from persistence."""
+
+    change_id: Id
+    sequence: int
+    state: ChangeState
+    hash: str
+    at: datetime
+
+
+LEDGER = JetStream(name="LEDGER", max_bytes=64 * MIB)
+SETTINGS_KEY = "runtime"
+
+SETTINGS = Bucket(
+    name="settings",
+    writers=frozenset({Principal.PERSISTENCE}),
+    readers=frozenset({Principal.API, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE}),
+)
+"""Key ``runtime`` holds RuntimeSettings; written by persistence after commit and again at its start."""
+
+READ_SETTINGS = Rpc(
+    "mongars.v1.persistence.read_settings",
+    ReadSettings,
+    SettingsRead,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.CLI}),
+)
+PROPOSE_CHANGE = Rpc(
+    "mongars.v1.persistence.propose_change",
+    ProposeChange,
+    Change,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.CLI}),
+)
+DECIDE_CHANGE = Rpc(
+    "mongars.v1.persistence.decide_change",
+    DecideChange,
+    Change,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.CLI}),
+)
+LIST_CHANGES = Rpc(
+    "mongars.v1.persistence.list_changes",
+    Page,
+    Changes,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.CLI}),
+)
+CHANGE_RECORDED = Event(
+    "mongars.v1.persistence.change_recorded",
+    ChangeRecorded,
+    owner=Principal.PERSISTENCE,
+    stream=LEDGER,
+)

@@ -1,0 +1,131 @@
+"""Asking where a request should run: spoken by cognition and the scheduler."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB, Broadcast, Empty, Message, Principal, Rpc
+from libs.shared.contracts.common import Id
+from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
+
+
+class PlaceRequest(Message):
+    """``model`` None takes the installation's default of that kind."""
+
+    kind: Literal["chat", "embed"] = "chat"
+    model: str | None = None
+    prompt_tokens: int = Field(default=0, ge=0)
+    max_tokens: int = Field(default=256, ge=0)
+    session: Id | None = None
+    needs: tuple[Literal["tools", "images", "json_schema"], ...] = ()
+    exclude: tuple[Id, ...] = ()
+    """Replicas that were tried already."""
+
+
+class Placement(Message):
+    """Where to send the request.
+
+    Raises at the caller: ``model_not_found`` (no node has ever offered it), ``no_model`` (no language model at all),
+    ``unsupported`` (the model lacks what ``needs`` names), ``no_node`` (none that has it can take it now; carries
+    ``retry_after_s``).
+    """
+
+    node_id: Id
+    replica: Id
+    model: ServedModel
+    policy: str
+    rejected: dict[str, int] = {}
+    """Reason → how many nodes it ruled out."""
+
+
+class Outcome(Message):
+    """How a placed request went, told when it failed: lossy, advisory."""
+
+    node_id: Id
+    replica: Id
+    model: str
+    ok: bool
+    reason: Literal["timeout", "silent", "refused", "broke_off", "error"] | None = None
+
+
+class Node(Message):
+    """A node as the registry sees it."""
+
+    telemetry: NodeTelemetry
+    age_s: float
+    """Seconds since its telemetry came."""
+    available: bool
+    reason: str
+    """Why it is or isn't chosen: ``ok``, ``draining``, ``silent``, ``breaker_open`` …"""
+    breaker: Literal["closed", "open", "half_open"]
+
+
+class Nodes(Message):
+    """By node id."""
+
+    nodes: tuple[Node, ...]
+
+
+class Models(Message):
+    """Everything that any live node serves, once by name; ``default_chat`` answers requests that name none."""
+
+    models: tuple[ServedModel, ...]
+    default_chat: str | None
+    default_embed: str | None
+
+
+class NodeRef(Message):
+    """A node. Raises ``node_not_found``."""
+
+    node_id: Id
+
+
+class Drained(Message):
+    """The node's state after the call."""
+
+    node_id: Id
+    draining: bool
+
+
+PLACE = Rpc(
+    "mongars.v1.scheduler.place",
+    PlaceRequest,
+    Placement,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.COGNITION, Principal.API}),
+    timeout_s=2.0,
+)
+OUTCOME = Broadcast(
+    "mongars.v1.cognition.outcome", Outcome, owner=Principal.COGNITION, callers=frozenset({Principal.SCHEDULER})
+)
+LIST_NODES = Rpc(
+    "mongars.v1.scheduler.list_nodes",
+    Empty,
+    Nodes,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI}),
+    max_bytes=16 * MIB,
+)
+LIST_MODELS = Rpc(
+    "mongars.v1.scheduler.list_models",
+    Empty,
+    Models,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI, Principal.COGNITION}),
+)
+DRAIN = Rpc(
+    "mongars.v1.scheduler.drain",
+    NodeRef,
+    Drained,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPS}),
+)
+UNDRAIN = Rpc(
+    "mongars.v1.scheduler.undrain",
+    NodeRef,
+    Drained,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPS}),
+)

@@ -1,0 +1,179 @@
+"""What nodes and services say of themselves: load on one shared subject, health and metrics on request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB, SERVICES, Broadcast, Empty, Message, Principal, Rpc
+from libs.shared.contracts.common import Id
+
+
+class Cpu(Message):
+    """Load of the node's processors, within its cgroup."""
+
+    cores: float
+    utilisation: float = Field(ge=0)
+    """0..1 of those cores, over the last interval."""
+    load_1m: float
+
+
+class Memory(Message):
+    """The node's memory, within its cgroup."""
+
+    total_mib: float
+    available_mib: float
+
+
+class Gpu(Message):
+    """One accelerator."""
+
+    name: str
+    utilisation: float | None = None
+    vram_total_mib: float | None = None
+    vram_free_mib: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+
+
+class Rates(Message):
+    """Measured speed of one model on one node; None until measured."""
+
+    prompt_tokens_per_s: float | None = None
+    generated_tokens_per_s: float | None = None
+
+
+class ServedModel(Message):
+    """A model that a node can answer with."""
+
+    name: str
+    backend: str
+    kind: str = "chat"
+    """``chat`` or ``embed``."""
+    context_tokens: int
+    bytes_per_token: float = 3.0
+    """Measured; a prompt's tokens are estimated with it before the model counts them."""
+    dimensions: int | None = None
+    tools: bool = False
+    images: bool = False
+    json_schema: bool = False
+    remote: bool = False
+    rates: Rates = Rates()
+
+
+class Replica(Message):
+    """One place on a node that answers requests, and its queue."""
+
+    replica: Id
+    models: tuple[str, ...]
+    in_flight: int = 0
+    queued: int = 0
+    in_flight_tokens: int = 0
+    queued_tokens: int = 0
+    slots: int = 1
+    """Requests it works on at the same time; further ones queue."""
+    draining: bool = False
+
+
+class NodeTelemetry(Message):
+    """One node's state. ``sequence`` rises within one ``boot_id``; a reader drops what is older."""
+
+    node_id: Id
+    sequence: int
+    boot_id: str
+    at: datetime
+    version: str
+    board: str
+    runtime: str
+    """``ray`` or ``inline``."""
+    cpu: Cpu
+    memory: Memory
+    temperature_c: float | None
+    throttled: bool | None
+    power_w: float | None
+    power_measured: bool = False
+    gpus: tuple[Gpu, ...] = ()
+    in_flight: int
+    queued: int
+    in_flight_tokens: int
+    queued_tokens: int
+    replicas: tuple[Replica, ...]
+    models: tuple[ServedModel, ...]
+    adapters: tuple[str, ...] = ()
+    draining: bool
+    free_disk_mib: float
+    degraded: tuple[str, ...] = ()
+
+
+class ReplicaTelemetry(Message):
+    """A replica's queue, published by the replica itself, at once on a change."""
+
+    node_id: Id
+    sequence: int
+    boot_id: str
+    state: Replica
+    models: tuple[ServedModel, ...]
+    stopped: bool = False
+
+
+NODE = Broadcast(
+    "mongars.v1.telemetry.node",
+    NodeTelemetry,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.SCHEDULER, Principal.OPERATOR, Principal.OPS}),
+)
+REPLICA = Broadcast(
+    "mongars.v1.telemetry.replica",
+    ReplicaTelemetry,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.INFERENCE, Principal.OPERATOR, Principal.OPS}),
+)
+
+
+class DependencyHealth(Message):
+    """Something that a service needs, as the service sees it now."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Health(Message):
+    """A service's own word; ready when every dependency that it cannot do without is well."""
+
+    service: str
+    version: str
+    ready: bool
+    dependencies: dict[str, DependencyHealth] = {}
+    degraded: tuple[str, ...] = ()
+
+
+class MetricsText(Message):
+    """Prometheus exposition text of one process."""
+
+    text: str
+
+
+HEALTH: dict[Principal, Rpc[Empty, Health]] = {
+    service: Rpc(
+        f"mongars.v1.{service}.health",
+        Empty,
+        Health,
+        owner=service,
+        callers=frozenset({Principal.API, Principal.CLI}),
+        timeout_s=1.5,
+    )
+    for service in SERVICES
+}
+METRICS: dict[Principal, Rpc[Empty, MetricsText]] = {
+    service: Rpc(
+        f"mongars.v1.{service}.metrics",
+        Empty,
+        MetricsText,
+        owner=service,
+        callers=frozenset({Principal.API}),
+        timeout_s=2.0,
+        max_bytes=8 * MIB,
+    )
+    for service in SERVICES
+}

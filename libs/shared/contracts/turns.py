@@ -1,0 +1,109 @@
+"""Keeping a turn: spoken by cognition and persistence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB, Consumer, Event, JetStream, Message, Principal, Rpc
+from libs.shared.contracts.common import Id, Position, SealedText, Speaker
+
+
+class OpenTurn(Message):
+    """Asks for what a turn needs to be kept, before its answer begins."""
+
+    user_id: Id
+    turn_id: Id
+    conversation_id: Id | None = None
+
+
+class TurnKey(Message):
+    """A fresh data key for one turn. Secret: never logged, never stored outside the slot file.
+
+    Raises at the caller: ``conversation_not_found`` when the conversation isn't the user's.
+    """
+
+    slot: int = Field(ge=0)
+    key: bytes
+    """32 bytes, for secretbox."""
+
+
+class KeptMessage(Message):
+    """One message of a finished turn, sealed with the turn's key."""
+
+    message_id: Id
+    parent_id: Id | None
+    speaker: Speaker
+    text: SealedText
+    at: datetime
+
+
+class TurnCompleted(Message):
+    """A finished turn (``partial`` when the model broke off), oldest message first."""
+
+    turn_id: Id
+    user_id: Id
+    conversation_id: Id
+    new_conversation: bool
+    messages: tuple[KeptMessage, ...] = Field(min_length=1)
+    model: str | None
+    partial: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    at: datetime
+
+
+class ReadTurns(Message):
+    """The newest messages on the path to ``parent_id`` (None: the conversation's newest), within ``max_messages``."""
+
+    user_id: Id
+    conversation_id: Id
+    parent_id: Id | None = None
+    max_messages: int = Field(default=40, ge=1, le=500)
+    read_after: Position | None = None
+
+
+class TurnMessage(Message):
+    """A kept message, readable."""
+
+    message_id: Id
+    parent_id: Id | None
+    speaker: Speaker
+    text: str
+    at: datetime
+    partial: bool = False
+
+
+class TurnMessages(Message):
+    """Oldest first."""
+
+    messages: tuple[TurnMessage, ...]
+
+
+TURNS = JetStream(name="TURNS", max_bytes=1024 * MIB)
+
+OPEN_TURN = Rpc(
+    "mongars.v1.persistence.open_turn",
+    OpenTurn,
+    TurnKey,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.COGNITION}),
+)
+READ_TURNS = Rpc(
+    "mongars.v1.persistence.read_turns",
+    ReadTurns,
+    TurnMessages,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.COGNITION}),
+    max_bytes=16 * MIB,
+    timeout_s=8.0,
+)
+TURN_COMPLETED = Event(
+    "mongars.v1.cognition.turn_completed",
+    TurnCompleted,
+    owner=Principal.COGNITION,
+    stream=TURNS,
+    consumers=(Consumer(name="apply_turns", service=Principal.PERSISTENCE),),
+    max_bytes=16 * MIB,
+)

@@ -1,0 +1,224 @@
+"""Refusals that a caller can expect, with a stable code that crosses the wire; anything else is ``internal``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """A refusal. ``code`` is stable and documented; ``detail`` says what to do and holds nothing personal.
+
+    A subclass names one code; ``ServiceError.named(code, …)`` rebuilds the right subclass from the wire.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    _by_code: ClassVar[dict[str, type[ServiceError]]] = {}
+
+    def __init__(self, detail: str = "", **data: Any) -> None:
+        super().__init__(detail or self.code)
+        self.detail = detail or self.code.replace("_", " ")
+        self.data = data
+        """JSON values for the caller, such as ``retry_after_s``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.code in ServiceError._by_code:
+            raise TypeError(f"error code {cls.code} is declared twice")
+        ServiceError._by_code[cls.code] = cls
+
+    @classmethod
+    def named(cls, code: str, detail: str, data: dict[str, Any]) -> ServiceError:
+        """The error that ``code`` stands for; an unknown code becomes ``Internal``."""
+        return cls._by_code.get(code, Internal)(detail, **data)
+
+    @classmethod
+    def codes(cls) -> dict[str, int]:
+        """Every declared code with its HTTP status."""
+        return {code: error.status for code, error in sorted(cls._by_code.items())}
+
+
+class Internal(ServiceError):
+    """A fault of ours: logged with its traceback where it happened, told without detail."""
+
+    code = "internal"
+    status = 500
+
+
+class InvalidRequest(ServiceError):
+    """A message that its contract refuses; ``data["errors"]`` lists the fields."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class TooLarge(ServiceError):
+    """A body over its contract's limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class Unavailable(ServiceError):
+    """Nobody serves the subject, or the broker is away."""
+
+    code = "unavailable"
+    status = 503
+
+
+class TimedOut(ServiceError):
+    """No answer within the contract's time."""
+
+    code = "timed_out"
+    status = 504
+
+
+class Forbidden(ServiceError):
+    """The broker or a service denies the call."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Overloaded(ServiceError):
+    """Queues are full; ``data["retry_after_s"]`` says when to try again."""
+
+    code = "overloaded"
+    status = 429
+
+
+class Cancelled(ServiceError):
+    """The server ended the conversation, because it is stopping."""
+
+    code = "cancelled"
+    status = 503
+
+
+class StorageFull(ServiceError):
+    """A disk, or a stream's bound, is full: nothing was kept."""
+
+    code = "storage_full"
+    status = 507
+
+
+class NotYetApplied(ServiceError):
+    """The position that a reader asked to wait for was not reached in time."""
+
+    code = "not_yet_applied"
+    status = 503
+
+
+class UserNotFound(ServiceError):
+    code = "user_not_found"
+    status = 404
+
+
+class UserExists(ServiceError):
+    code = "user_exists"
+    status = 409
+
+
+class LastAdmin(ServiceError):
+    code = "last_admin"
+    status = 409
+
+
+class KeyNotFound(ServiceError):
+    code = "key_not_found"
+    status = 404
+
+
+class TooManyKeys(ServiceError):
+    code = "too_many_keys"
+    status = 409
+
+
+class RefreshInvalid(ServiceError):
+    code = "refresh_invalid"
+    status = 401
+
+
+class ConversationNotFound(ServiceError):
+    code = "conversation_not_found"
+    status = 404
+
+
+class MessageNotFound(ServiceError):
+    code = "message_not_found"
+    status = 404
+
+
+class ChangeNotFound(ServiceError):
+    code = "change_not_found"
+    status = 404
+
+
+class ChangeConflict(ServiceError):
+    """A decision that does not fit the change's state."""
+
+    code = "change_state"
+    status = 409
+
+
+class SettingUnknown(ServiceError):
+    code = "setting_unknown"
+    status = 422
+
+
+class NodeNotFound(ServiceError):
+    code = "node_not_found"
+    status = 404
+
+
+class ModelNotFound(ServiceError):
+    code = "model_not_found"
+    status = 404
+
+
+class NoModel(ServiceError):
+    """No language model is configured or reachable."""
+
+    code = "no_model"
+    status = 503
+
+
+class NoNode(ServiceError):
+    """Nodes have the model, and none can take the request now."""
+
+    code = "no_node"
+    status = 503
+
+
+class Unsupported(ServiceError):
+    """The model can't do what the request needs."""
+
+    code = "unsupported"
+    status = 400
+
+
+class ContextExceeded(ServiceError):
+    """The prompt is longer than the model's context; ``data`` has ``prompt_tokens`` and ``context_tokens``."""
+
+    code = "context_exceeded"
+    status = 400
+
+
+class BackendFailed(ServiceError):
+    """The model's own server or library failed; ``data["reason"]`` is a bounded word."""
+
+    code = "backend_failed"
+    status = 502
+
+
+class ModelDoesNotFit(ServiceError):
+    """Loading the model would take more memory than there is."""
+
+    code = "model_does_not_fit"
+    status = 507
+
+
+class ModelBroken(ServiceError):
+    """A model file that can't be read as what it claims to be."""
+
+    code = "model_broken"
+    status = 422

@@ -1,0 +1,82 @@
+"""Where everything of one installation lies in its state folder; every path is derived here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT_VERSION = 1
+"""Rises when a newer release could not be read by an older one."""
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """Paths below ``root``; nothing here touches the disk. Folders are 0700 and files 0600 unless said."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """JSON: format version, installation id, product version, ports."""
+        return self.root / "installation.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def installation_key(self) -> Path:
+        """32 raw bytes that seal the users' keys."""
+        return self.keys / "installation.key"
+
+    @property
+    def token_key(self) -> Path:
+        """32 raw bytes that sign access tokens."""
+        return self.keys / "tokens.key"
+
+    @property
+    def database_password(self) -> Path:
+        """Of the application role; URL-safe text."""
+        return self.keys / "database.password"
+
+    def nkey(self, principal: str) -> Path:
+        """The seed with which ``principal`` authenticates at the broker."""
+        return self.keys / "nats" / f"{principal}.nk"
+
+    @property
+    def broker(self) -> Path:
+        """``nats.conf`` and JetStream's store."""
+        return self.root / "broker"
+
+    @property
+    def database(self) -> Path:
+        """PGDATA; owned by the database's user."""
+        return self.root / "database" / "data"
+
+    @property
+    def database_socket(self) -> Path:
+        """Folder of PostgreSQL's Unix socket (0750)."""
+        return self.root / "database" / "run"
+
+    @property
+    def slots(self) -> Path:
+        """The data keys' slot file: beside the database, never in it."""
+        return self.root / "slots" / "data-keys.slots"
+
+    @property
+    def models(self) -> Path:
+        """Model files, and the embedder's built graph."""
+        return self.root / "models"
+
+    @property
+    def ray(self) -> Path:
+        return self.root / "ray"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and process ids of what runs now."""
+        return self.root / "run"

@@ -1,0 +1,33 @@
+"""What every service is configured with; each service's own ``settings.py`` extends it, and nothing else reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.shared.layout import StateFolder
+
+
+class ServiceSettings(BaseSettings):
+    """Environment variables ``MONGARS_…``; frozen, resolved once a process."""
+
+    model_config = SettingsConfigDict(env_prefix="MONGARS_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    state: Path = Path("~/.local/state/mongars")
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_seed_file: Path | None = None
+    """The service's nkey seed; None: ``keys/nats/<service>.nk`` in the state folder."""
+    nats_ca_file: Path | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otlp_endpoint: str | None = None
+    """Base URL of an OTLP/HTTP collector; None exports nothing."""
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    drain_timeout_s: float = Field(default=10.0, gt=0)
+
+    @property
+    def folder(self) -> StateFolder:
+        return StateFolder(self.state.expanduser())
