@@ -1,4 +1,4 @@
-"""Sealing texts with a data key (libsodium secretbox), as cognition does before it publishes and persistence at rest."""
+"""Sealing texts with a data key (libsodium secretbox): cognition before it publishes, persistence at rest."""
 
 from __future__ import annotations
 

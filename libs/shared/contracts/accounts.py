@@ -168,14 +168,10 @@ class AccountChanged(Message):
     key_hash: str | None = None
 
 
-CREATE_USER = Rpc(
-    "mongars.v1.persistence.create_user", CreateUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS
-)
+CREATE_USER = Rpc("mongars.v1.persistence.create_user", CreateUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS)
 READ_USER = Rpc("mongars.v1.persistence.read_user", UserRef, User, owner=Principal.PERSISTENCE, callers=_CALLERS)
 LIST_USERS = Rpc("mongars.v1.persistence.list_users", Page, Users, owner=Principal.PERSISTENCE, callers=_CALLERS)
-CHANGE_USER = Rpc(
-    "mongars.v1.persistence.change_user", ChangeUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS
-)
+CHANGE_USER = Rpc("mongars.v1.persistence.change_user", ChangeUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS)
 DELETE_USER = Rpc(
     "mongars.v1.persistence.delete_user", UserRef, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS, timeout_s=30.0
 )
@@ -187,7 +183,11 @@ CREATE_KEY = Rpc("mongars.v1.persistence.create_key", CreateKey, ApiKey, owner=P
 LIST_KEYS = Rpc("mongars.v1.persistence.list_keys", ListKeys, ApiKeys, owner=Principal.PERSISTENCE, callers=_CALLERS)
 REVOKE_KEY = Rpc("mongars.v1.persistence.revoke_key", KeyRef, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS)
 FIND_KEY = Rpc(
-    "mongars.v1.persistence.find_key", FindKey, FoundKey, owner=Principal.PERSISTENCE, callers=frozenset({Principal.API})
+    "mongars.v1.persistence.find_key",
+    FindKey,
+    FoundKey,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
 )
 SAVE_REFRESH = Rpc(
     "mongars.v1.persistence.save_refresh",
