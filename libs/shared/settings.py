@@ -1,4 +1,4 @@
-"""What every service is configured with; each service's ``settings.py`` extends it, nothing else reads the environment."""
+"""What each service is configured with; its own ``settings.py`` extends it, and nothing else reads the environment."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Recalled(Message):
     text: str
     at: datetime
     score: float
-    parts: dict[str, float] = {}
+    parts: dict[str, float] = Field(default_factory=dict)
     """The score's components by name."""
 
 

@@ -31,7 +31,7 @@ class MemoryItem(Message):
     conversation_id: Id
     speaker: str
     at: datetime
-    parts: dict[str, float] = {}
+    parts: dict[str, float] = Field(default_factory=dict)
 
 
 class MemoryItems(Message):

@@ -36,7 +36,7 @@ class Placement(Message):
     replica: Id
     model: ServedModel
     policy: str
-    rejected: dict[str, int] = {}
+    rejected: dict[str, int] = Field(default_factory=dict)
     """Reason → how many nodes it ruled out."""
 
 

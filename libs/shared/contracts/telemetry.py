@@ -144,7 +144,7 @@ class Health(Message):
     service: str
     version: str
     ready: bool
-    dependencies: dict[str, DependencyHealth] = {}
+    dependencies: dict[str, DependencyHealth] = Field(default_factory=dict)
     degraded: tuple[str, ...] = ()
 
 
