@@ -1,0 +1,1 @@
+"""The api service: HTTP for people and programs, translated to contracts."""

@@ -1,0 +1,1 @@
+"""One module a resource; ``services.api.app`` lists their endpoints."""

@@ -1,0 +1,48 @@
+"""What the api is configured with; the only module of it that reads the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydantic import Field
+
+from libs.shared.contracts.base import MIB
+from libs.shared.settings import ServiceSettings
+
+
+class ApiSettings(ServiceSettings):
+    """Environment variables ``MONGARS_…``; zero switches a rate limit off."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose ``X-Forwarded-For`` is believed."""
+    body_limit_bytes: int = Field(default=8 * MIB, ge=1024)
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """Longest time a request's body may take to arrive."""
+    request_timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest time a request may take in all, streams included."""
+    max_output_tokens: int = Field(default=32_768, ge=1)
+    """Most tokens that one request may ask for."""
+    rate_limit_per_minute: int = Field(default=3000, ge=0)
+    """Requests a minute of each API key, or of each user's sessions."""
+    rate_limit_tokens_per_minute: int = Field(default=1_000_000, ge=0)
+    """Tokens (prompt and answer) a minute of the same."""
+    rate_limit_flush_s: float = Field(default=5.0, gt=0)
+    access_token_s: float = Field(default=900.0, gt=0)
+    refresh_token_s: float = Field(default=30 * 86_400.0, gt=0)
+    credential_cache_s: float = Field(default=60.0, gt=0)
+    """How long a key or an account is believed without asking again."""
+    credential_grace_s: float = Field(default=600.0, ge=0)
+    """How much longer while persistence is away."""
+    login_failures: int = Field(default=5, ge=1)
+    """Wrong passwords of one account before it has to wait; an address gets four times as many."""
+    login_delay_max_s: float = Field(default=900.0, gt=0)
+    password_workers: int = Field(default=2, ge=1)
+    """Passwords hashed at the same time, each on 19 MiB; sixteen times as many may wait."""
+
+
+@cache
+def get_settings() -> ApiSettings:
+    """The process's settings, read once."""
+    return ApiSettings()
