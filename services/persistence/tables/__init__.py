@@ -1,0 +1,46 @@
+"""Every table of the database, by aggregate."""
+
+from __future__ import annotations
+
+from services.persistence.tables.accounts import ApiKeyRow, RefreshFamilyRow, RefreshTokenRow, UserRow
+from services.persistence.tables.base import Base
+from services.persistence.tables.conversations import (
+    AppliedPositionRow,
+    ConversationRow,
+    MessageRow,
+    QuarantinedMessageRow,
+    TurnRow,
+    WatermarkRow,
+)
+from services.persistence.tables.index import DocumentRow, EmbeddingRow, PostingBlockRow, StatisticsRow
+from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
+from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
+
+SCHEMA_REVISION = "0001"
+"""The migration that these tables stand for; a test holds it to the head of the chain."""
+
+__all__ = [
+    "SCHEMA_REVISION",
+    "ApiKeyRow",
+    "AppliedPositionRow",
+    "Base",
+    "ChangeRow",
+    "ConversationRow",
+    "DocumentRow",
+    "EmbeddingRow",
+    "ForgettingRow",
+    "JobRow",
+    "LedgerHeadRow",
+    "MessageRow",
+    "OutboxRow",
+    "PostingBlockRow",
+    "QuarantinedMessageRow",
+    "RefreshFamilyRow",
+    "RefreshTokenRow",
+    "SettingRow",
+    "StatisticsRow",
+    "TombstoneRow",
+    "TurnRow",
+    "UserRow",
+    "WatermarkRow",
+]

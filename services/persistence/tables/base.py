@@ -1,0 +1,48 @@
+"""What the tables share: names of constraints, column types, the vector type."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+Identifier = Annotated[str, mapped_column(String(64))]
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Slot = Annotated[int, mapped_column(BigInteger)]
+"""A place in the slot file."""
+Whole = Annotated[int, mapped_column(BigInteger)]
+Sealed = Annotated[bytes, mapped_column(LargeBinary)]
+"""Nonce plus secretbox, never plain."""
+Json = Annotated[Any, mapped_column(JSONB(none_as_null=False))]
+
+
+class VectorType(UserDefinedType[bytes]):
+    """pgvector's ``vector`` of any dimension; values are little-endian float32 bytes (see ``postgres.py``)."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "vector"
+
+
+# Reflection (``alembic check``) warns of a type that it doesn't know.
+ischema_names["vector"] = VectorType
+
+
+class Base(DeclarativeBase):
+    """The declarative base; names follow one convention, so that migrations can name what they change."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
