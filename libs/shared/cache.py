@@ -1,0 +1,120 @@
+"""A bounded cache inside one process: entries expire, and a key that is being loaded is loaded once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from libs.shared.telemetry import metrics
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class _Entry(Generic[V]):
+    value: V
+    expires_at: float
+
+
+@dataclass
+class _Load(Generic[V]):
+    task: asyncio.Task[V]
+    waiting: int = 0
+
+
+class TtlCache(Generic[K, V]):
+    """At most ``max_entries`` values, each for ``ttl_s`` seconds; the least recently used leaves first.
+
+    ``name`` is one of ``metrics.CACHE``'s. Belongs to one event loop.
+    """
+
+    def __init__(
+        self, name: str, *, max_entries: int, ttl_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if max_entries < 1 or ttl_s <= 0:
+            raise ValueError("a cache needs room for one entry and a time to live")
+        self._max_entries, self._ttl_s, self._clock = max_entries, ttl_s, clock
+        self._entries: dict[K, _Entry[V]] = {}
+        self._loads: dict[K, _Load[V]] = {}
+        self._labels = {"cache.name": name, "cache.layer": "process"}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _fresh(self, key: K) -> _Entry[V] | None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        if entry.expires_at <= self._clock():
+            self._count_eviction("expired")
+            return None
+        self._entries[key] = entry  # at the end again: the order of the dict is the order of use
+        return entry
+
+    async def get(self, key: K, load: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The value kept for ``key``, or what ``load()`` returns; its errors reach every waiter and are not kept."""
+        entry = self._fresh(key)
+        if entry is not None:
+            metrics.CACHE_HITS.add(1, self._labels)
+            return entry.value
+        metrics.CACHE_MISSES.add(1, self._labels)
+        return await self._wait_for(key, load)
+
+    async def _wait_for(self, key: K, load: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        flight = self._loads.get(key)
+        if flight is None:
+            flight = self._loads[key] = _Load(asyncio.create_task(load()))
+        flight.waiting += 1
+        try:
+            value = await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            self._land(key, flight)
+        return value
+
+    def _land(self, key: K, flight: _Load[V]) -> None:
+        """Keeps a finished load, unless it was discarded under way; ends one that nobody waits for."""
+        if not flight.task.done():
+            if flight.waiting == 0:
+                flight.task.cancel()
+                self._forget(key, flight)
+            return
+        if self._forget(key, flight) and not flight.task.cancelled() and flight.task.exception() is None:
+            self.put(key, flight.task.result())
+
+    def _forget(self, key: K, flight: _Load[V]) -> bool:
+        if self._loads.get(key) is not flight:
+            return False
+        del self._loads[key]
+        return True
+
+    def put(self, key: K, value: V) -> None:
+        """Keeps ``value`` from now on."""
+        self._entries.pop(key, None)
+        if len(self._entries) >= self._max_entries:
+            del self._entries[next(iter(self._entries))]
+            self._count_eviction("full")
+        self._entries[key] = _Entry(value, self._clock() + self._ttl_s)
+
+    def discard(self, key: K) -> None:
+        """Forgets ``key``; a load of it that is under way answers its waiters and is not kept."""
+        self._loads.pop(key, None)
+        if self._entries.pop(key, None) is not None:
+            self._count_eviction("invalidated")
+
+    def discard_where(self, condition: Callable[[V], bool]) -> None:
+        """Forgets the values that meet ``condition``, and every load under way, since its value is not known yet."""
+        self._loads.clear()
+        for key in [key for key, entry in self._entries.items() if condition(entry.value)]:
+            self.discard(key)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.discard_where(lambda _: True)
+
+    def _count_eviction(self, reason: str) -> None:
+        metrics.CACHE_EVICTIONS.add(1, {**self._labels, "cache.eviction.reason": reason})
