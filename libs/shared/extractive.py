@@ -1,0 +1,121 @@
+"""An answer without a language model: what is remembered, quoted with its dates, in the asker's language. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from libs.shared import text
+
+Why = Literal["no-model", "asked"]
+"""Because no language model answers, or because the asker named ``extractive``."""
+Memory = Literal["searched", "off", "unreachable"]
+QUOTES = 5
+QUOTE_CHARACTERS = 320
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Something remembered, best first in any list."""
+
+    text: str
+    at: datetime
+    by_user: bool
+
+
+@dataclass(frozen=True)
+class _Phrases:
+    no_model: str
+    asked: str
+    found: str
+    nothing: str
+    off: str
+    unreachable: str
+    remedy: str
+    you: str
+    me: str
+    months: tuple[str, ...]
+
+
+_ENGLISH_MONTHS = "January February March April May June July August September October November December"
+_FRENCH_MONTHS = "janvier février mars avril mai juin juillet août septembre octobre novembre décembre"
+_PHRASES: dict[str, _Phrases] = {
+    "en": _Phrases(
+        no_model="No language model is configured or reachable, so I can only quote my memory.",
+        asked="These are quotes from my memory, without a language model.",
+        found="This is what I remember that fits your question:",
+        nothing="I found nothing in it that fits your question; what you tell me is remembered, for later.",
+        off="This request doesn't use the memory, so there is nothing to quote.",
+        unreachable="The memory can't be reached right now; please try again in a moment.",
+        remedy="For written answers, an administrator can add a language model.",
+        you="On {date} you said: “{text}”",
+        me="On {date} I answered: “{text}”",
+        months=tuple(_ENGLISH_MONTHS.split()),
+    ),
+    "fr": _Phrases(
+        no_model="Aucun modèle de langue n'est configuré ou joignable ; je ne peux que citer ma mémoire.",
+        asked="Voici des citations de ma mémoire, sans modèle de langue.",
+        found="Voici ce dont je me souviens à ce sujet :",
+        nothing="Je n'y ai rien trouvé à ce sujet ; ce que vous me dites est retenu pour plus tard.",
+        off="Cette requête n'utilise pas la mémoire : il n'y a rien à citer.",
+        unreachable="La mémoire n'est pas joignable pour l'instant ; réessayez dans un moment.",
+        remedy="Pour des réponses rédigées, un administrateur peut ajouter un modèle de langue.",
+        you="Le {date}, vous avez dit : « {text} »",
+        me="Le {date}, j'ai répondu : « {text} »",
+        months=tuple(_FRENCH_MONTHS.split()),
+    ),
+}
+_OPENINGS = tuple(opening for p in _PHRASES.values() for opening in (p.no_model, p.asked))
+
+
+def is_extractive(answer: str) -> bool:
+    """Whether a text is such an answer: it repeats memories, and must not become one itself."""
+    return answer.startswith(_OPENINGS)
+
+
+def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory) -> tuple[str, ...]:
+    """The answer in pieces of a sentence each; joined they are the whole text. Never empty."""
+    phrases = _PHRASES[text.language(question)]
+    pieces = [phrases.no_model if why == "no-model" else phrases.asked]
+    told = _worth_telling(question, quotes) if memory == "searched" else []
+    if told:
+        pieces.append(" " + phrases.found)
+        pieces += ["\n- " + _line(phrases, quote, question) for quote in told]
+    else:
+        pieces.append(" " + {"searched": phrases.nothing, "off": phrases.off}.get(memory, phrases.unreachable))
+    if why == "no-model":
+        pieces.append(("\n\n" if told else " ") + phrases.remedy)
+    return tuple(pieces)
+
+
+def _worth_telling(question: str, quotes: Sequence[Quote]) -> list[Quote]:
+    """Statements before questions, since a question asked before seldom answers one; never the question itself."""
+    asked = text.words(question)
+    others = [q for q in quotes if not is_extractive(q.text) and text.words(q.text) != asked]
+    return sorted(others, key=lambda quote: quote.text.rstrip().endswith("?"))[:QUOTES]
+
+
+def _line(phrases: _Phrases, quote: Quote, question: str) -> str:
+    form = phrases.you if quote.by_user else phrases.me
+    return form.format(date=_date(quote.at.date(), phrases), text=excerpt(quote.text, question))
+
+
+def _date(day: date, phrases: _Phrases) -> str:
+    ordinal = "1er" if day.day == 1 and phrases.months[0] == "janvier" else str(day.day)
+    return f"{ordinal} {phrases.months[day.month - 1]} {day.year}"
+
+
+def excerpt(said: str, question: str, limit: int = QUOTE_CHARACTERS) -> str:
+    """The text on one line when it is short, else its sentences from the best for the question on, up to ``limit``."""
+    parts = text.sentences(said)
+    whole = " ".join(" ".join(parts).split())
+    if len(whole) <= limit:
+        return whole
+    wanted = set(text.terms(question))
+    best = max(range(len(parts)), key=lambda i: (len(wanted & set(text.terms(parts[i]))), -i))
+    kept = " ".join(" ".join(parts[best:]).split())
+    if len(kept) > limit:
+        kept = kept[:limit].rsplit(" ", 1)[0] + " …"
+    return kept if best == 0 else "… " + kept

@@ -1,0 +1,1 @@
+"""Cognition: the conversation turn and the memory behind it."""

@@ -1,0 +1,12 @@
+"""Starts cognition: ``python -m services.cognition``."""
+
+from __future__ import annotations
+
+from libs.shared.service import run
+
+from libs.shared.contracts.base import Principal
+from services.cognition.service import wire
+from services.cognition.settings import get_settings
+
+if __name__ == "__main__":
+    run(Principal.COGNITION, get_settings(), wire, description="Recalls, answers and remembers conversations")

@@ -1,0 +1,45 @@
+"""Vectors for texts, from whichever replica embeds; a failed one is reported and the next is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
+from libs.shared.contracts.scheduling import PLACE, PlaceRequest
+from libs.shared.errors import NoNode, ServiceError
+from services.cognition.outcomes import Outcomes, is_of_the_replica
+
+ATTEMPTS = 3
+
+
+class Embedder:
+    """Embeds through PLACE and EMBED."""
+
+    def __init__(self, bus: Bus, outcomes: Outcomes) -> None:
+        self._bus = bus
+        self._outcomes = outcomes
+
+    async def embed(self, texts: Sequence[str], *, timeout_s: float | None = None) -> Embeddings:
+        """One vector a text. Raises NoModel, NoNode, Unavailable, TimedOut, or the last replica's error."""
+        tried: list[str] = []
+        failure: ServiceError | None = None
+        while len(tried) < ATTEMPTS:
+            try:
+                placed = await self._bus.request(PLACE, PlaceRequest(kind="embed", exclude=tuple(tried)))
+            except NoNode as none_left:
+                raise failure or none_left from None
+            request = EmbedRequest(model=placed.model.name, texts=tuple(texts))
+            try:
+                found = await self._bus.request(EMBED, request, timeout_s=timeout_s, replica=placed.replica)
+            except ServiceError as error:
+                await self._outcomes.failed(placed, error)
+                if not is_of_the_replica(error):
+                    raise
+                failure = error
+                tried.append(placed.replica)
+            else:
+                await self._outcomes.succeeded(placed)
+                return found
+        assert failure is not None
+        raise failure

@@ -1,0 +1,122 @@
+"""Recalling: a question's terms and vector go to persistence, and what it finds comes back ranked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.common import Position
+from libs.shared.contracts.inference import Embeddings
+from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.memory import FIND_CANDIDATES, FindCandidates, MemoryItem, MemoryItems, SearchMemory
+from libs.shared.contracts.sessions import SESSIONS, Session
+from libs.shared.errors import ServiceError
+from libs.shared.telemetry import get_logger, tracer
+from libs.shared.text import query_terms
+from services.cognition.embedding import Embedder
+from services.cognition.measuring import measured
+from services.cognition.recall import Hit, fuse
+from services.cognition.settings import CognitionSettings
+
+QUESTION_CHARACTERS = 4000
+"""Of a longer question the beginning is looked up: the embedder reads no more either."""
+QUESTION_TERMS = 256
+SPARE_S = 0.2
+"""A replica's own timeout ends before the whole, so that its failure is reported."""
+NO_EMBEDDER = "no-embedder"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """What was found, best first; ``degraded`` says which evidence was missing."""
+
+    hits: tuple[Hit, ...] = ()
+    degraded: str | None = None
+
+
+class Memory:
+    """Searches one user's memory at a time; holds nothing of any user."""
+
+    def __init__(
+        self, bus: Bus, embedder: Embedder, settings: CognitionSettings, in_force: Callable[[], RuntimeSettings]
+    ) -> None:
+        self._bus = bus
+        self._embedder = embedder
+        self._settings = settings
+        self._in_force = in_force
+        self._sessions = bus.bucket(SESSIONS)
+        self._embedder_missing = False
+
+    async def last_position(self, user_id: str) -> Position | None:
+        """Where the user's last kept turn lies, for reading one's own writes; None when it isn't known."""
+        try:
+            value = await self._sessions.get(user_id)
+        except ServiceError as error:
+            log.info("session_unread", code=error.code)
+            return None
+        return Session.model_validate_json(value).position if value else None
+
+    async def search(self, request: SearchMemory) -> MemoryItems:
+        """SEARCH_MEMORY."""
+        position = request.read_after or await self.last_position(request.user_id)
+        found = await self.recall(request.user_id, request.query, position, least_score=0.0)
+        return MemoryItems(
+            items=tuple(_item(hit, explain=request.explain) for hit in found.hits[: request.k]),
+            degraded=found.degraded,
+        )
+
+    async def recall(
+        self, user_id: str, question: str, read_after: Position | None, *, least_score: float | None = None
+    ) -> Recollection:
+        """Everything that fits the question. Raises what persistence raises; a missing embedder only degrades."""
+        question = question[:QUESTION_CHARACTERS].strip()
+        if not question:
+            return Recollection()
+        with tracer.start_as_current_span("search_memory"), measured("search_memory"):
+            vectors = await self._vector(question)
+            query = FindCandidates(
+                user_id=user_id,
+                terms=query_terms(question, QUESTION_TERMS),
+                vector=vectors.vectors[0] if vectors else None,
+                embedder=vectors.embedder if vectors else None,
+                limit=self._settings.recall_candidates,
+                read_after=read_after,
+            )
+            found = await self._bus.request(FIND_CANDIDATES, query)
+        settings = self._in_force()
+        least = settings.recall_min_score if least_score is None else least_score
+        return Recollection(fuse(found.candidates, settings, least), None if vectors else NO_EMBEDDER)
+
+    async def _vector(self, question: str) -> Embeddings | None:
+        limit_s = self._settings.embed_query_s
+        try:
+            async with asyncio.timeout(limit_s + SPARE_S):
+                found = await self._embedder.embed([question], timeout_s=limit_s)
+        except (ServiceError, TimeoutError) as error:
+            if not self._embedder_missing:
+                code = error.code if isinstance(error, ServiceError) else "timed_out"
+                log.warning("embedder_missing", code=code, effect="recall by terms alone")
+            self._embedder_missing = True
+            return None
+        if self._embedder_missing:
+            log.info("embedder_back", embedder=found.embedder)
+        self._embedder_missing = False
+        return found
+
+
+def _item(hit: Hit, *, explain: bool) -> MemoryItem:
+    found = hit.candidate
+    return MemoryItem(
+        id=found.message_id,
+        text=found.text,
+        score=hit.score,
+        source_id=found.message_id,
+        conversation_id=found.conversation_id,
+        speaker=found.speaker,
+        at=found.at,
+        parts=hit.parts if explain else {},
+    )

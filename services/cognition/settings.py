@@ -1,0 +1,32 @@
+"""What cognition is configured with."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydantic import Field
+
+from libs.shared.settings import ServiceSettings
+
+
+class CognitionSettings(ServiceSettings):
+    """Environment variables ``MONGARS_…``; times in seconds."""
+
+    generate_attempts: int = Field(default=3, ge=1, le=10)
+    """Replicas that are tried before the first token."""
+    first_token_s: float = Field(default=110.0, gt=0)
+    """From a request's arrival to its first token, over all attempts; below what the api waits for."""
+    embed_query_s: float = Field(default=1.0, gt=0)
+    """A question's embedding that takes longer is done without."""
+    history_messages: int = Field(default=40, ge=1, le=500)
+    """Most kept messages that are read of a conversation."""
+    recall_candidates: int = Field(default=100, ge=1, le=1000)
+    """Most candidates that persistence is asked for, by each kind of evidence."""
+    embed_batch: int = Field(default=32, ge=1, le=512)
+    """Texts embedded at a time while indexing."""
+
+
+@cache
+def get_settings() -> CognitionSettings:
+    """Resolved once a process."""
+    return CognitionSettings()

@@ -1,0 +1,277 @@
+"""The conversation turn: gather, answer, forward each piece, and end only when the turn is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from libs.shared import extractive
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Recalled
+from libs.shared.contracts.common import MemoryMode, Speaker, Usage
+from libs.shared.contracts.inference import GenerateChunk
+from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.turns import TurnKey
+from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable
+from libs.shared.telemetry import get_logger
+from services.cognition import dialogue, measuring
+from services.cognition.dialogue import Dialogue
+from services.cognition.gathering import Gathered, Gatherer
+from services.cognition.generation import Asked, Generation, needs_of
+from services.cognition.keeping import FinishedTurn, Keeper, Kept
+from services.cognition.outcomes import Outcomes
+from services.cognition.prompt import Material
+from services.cognition.recall import Hit
+from services.cognition.settings import CognitionSettings
+
+EXTRACTIVE = "extractive"
+NO_MODEL = "no-model"
+LONGEST_ANSWER = 2**21
+"""Characters; a model that does not stop is stopped here."""
+KEEP_PARTIAL_S = 3.0
+_OUT_OF_REACH = (NoModel, NoNode, TimedOut, Unavailable)
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Turn:
+    """One turn under way. ``model`` and what follows it are set before the first piece of the answer."""
+
+    request: ChatRequest
+    dialogue: Dialogue
+    gathered: Gathered
+    conversation_id: str | None
+    began: datetime
+    material: Material
+    model: str | None = None
+    degraded: str | None = None
+    prompt: tuple[ChatMessage, ...] = ()
+    recalled: tuple[Hit, ...] = ()
+    said: list[str] = field(default_factory=list)
+    length: int = 0
+    started: bool = False
+
+    def told(self, chunk: ChatChunk) -> ChatChunk:
+        """``chunk``, with what only the first one carries if it is the first."""
+        if self.started:
+            return chunk
+        self.started = True
+        about: dict[str, object] = {
+            "model": self.model,
+            "degraded": self.degraded,
+            "conversation_id": self.conversation_id,
+        }
+        if self.request.explain:
+            about["recalled"] = tuple(_recalled(hit) for hit in self.recalled)
+            about["prompt"] = self.prompt
+        return chunk.model_copy(update=about)
+
+
+def _recalled(hit: Hit) -> Recalled:
+    found = hit.candidate
+    return Recalled(
+        message_id=found.message_id,
+        conversation_id=found.conversation_id,
+        text=found.text,
+        at=found.at,
+        score=hit.score,
+        parts=hit.parts,
+    )
+
+
+def material_of(said: Dialogue, gathered: Gathered, today: datetime) -> Material:
+    """What the prompt may be made of: a client's own history, or the kept one; memories that it doesn't hold. Pure."""
+    history = said.history
+    if not said.resends:
+        history = (*history, *dialogue.as_history(gathered.turns))
+    present = {m.text for m in (*history, *said.new)}
+    hits = tuple(h for h in gathered.hits if h.candidate.text not in present)
+    return Material(history, said.new, hits, today.date())
+
+
+class Turns:
+    """Answers turns; holds nothing of one after its end."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        gatherer: Gatherer,
+        outcomes: Outcomes,
+        settings: CognitionSettings,
+        in_force: Callable[[], RuntimeSettings],
+    ) -> None:
+        self._bus = bus
+        self._gatherer = gatherer
+        self._outcomes = outcomes
+        self._settings = settings
+        self._in_force = in_force
+        self._keeper = Keeper(bus, lambda: uuid4().hex)
+        self._quoting = False
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+        """CHAT. The last chunk comes after the turn is on disk, so a client that saw it never loses it."""
+        deadline = monotonic() + self._settings.first_token_s
+        turn = await self._begin(request)
+        final = GenerateChunk()
+        try:
+            async with aclosing(self._spoken(turn, deadline)) as chunks:
+                async for chunk in chunks:
+                    if chunk.finish_reason is None:
+                        yield _forwarded(turn, chunk)
+                    else:
+                        final = chunk
+        except (GeneratorExit, asyncio.CancelledError):
+            await self._keep_partial(turn)
+            raise
+        except ServiceError as error:
+            if not turn.started:
+                raise
+            await self._keep_partial(turn)
+            raise BackendFailed(
+                f"the model broke off in turn {request.turn_id}", reason="broke_off", turn_id=request.turn_id
+            ) from error
+        yield await self._last(turn, final)
+
+    async def _begin(self, request: ChatRequest) -> Turn:
+        now = datetime.now(UTC)
+        said = dialogue.read(request.messages)
+        gathered = await self._gatherer.gather(request, said)
+        kept = request.memory is MemoryMode.READ_WRITE
+        return Turn(
+            request=request,
+            dialogue=said,
+            gathered=gathered,
+            conversation_id=request.conversation_id or (uuid4().hex if kept else None),
+            began=now,
+            material=material_of(said, gathered, now),
+        )
+
+    async def _spoken(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
+        """The answer's chunks, whoever makes them; the last has ``finish_reason``."""
+        if turn.request.model == EXTRACTIVE:
+            for chunk in _quoted(turn, "asked"):
+                yield chunk
+            return
+        try:
+            async with aclosing(self._generated(turn, deadline)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except _OUT_OF_REACH as error:
+            if turn.model is not None or needs_of(turn.request):
+                raise
+            self._fall_back(error)
+        else:
+            self._quoting = False
+            return
+        for chunk in _quoted(turn, "no-model"):
+            yield chunk
+
+    async def _generated(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
+        asked = Asked(turn.request, turn.material, turn.conversation_id, deadline)
+        generation = Generation(self._bus, self._outcomes, self._settings, self._in_force, asked)
+        async with aclosing(generation.chunks()) as chunks:
+            async for chunk in chunks:
+                if turn.model is None and generation.given is not None:
+                    given = generation.given
+                    turn.model = given.placement.model.name
+                    turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
+                turn.length += len(chunk.text)
+                if turn.length > LONGEST_ANSWER:
+                    raise BackendFailed("the model did not stop", reason="endless")
+                turn.said.append(chunk.text)
+                yield chunk
+
+    def _fall_back(self, error: ServiceError) -> None:
+        measuring.fell_back("no_model" if isinstance(error, NoModel) else error.code)
+        if not self._quoting:
+            log.warning("no_language_model", code=error.code, effect="answers are quoted from memory")
+        self._quoting = True
+
+    async def _last(self, turn: Turn, final: GenerateChunk) -> ChatChunk:
+        kept = None
+        if turn.gathered.key is not None:
+            kept = await completed(self._keep(turn, turn.gathered.key, final.usage, partial=False))
+        return turn.told(
+            ChatChunk(
+                turn_id=turn.request.turn_id,
+                text=final.text,
+                reasoning=final.reasoning,
+                tool_calls=final.tool_calls,
+                finish_reason=final.finish_reason,
+                usage=final.usage,
+                message_id=kept.message_id if kept else None,
+                position=kept.position if kept else None,
+            )
+        )
+
+    async def _keep(self, turn: Turn, key: TurnKey, usage: Usage | None, *, partial: bool) -> Kept | None:
+        assert turn.conversation_id is not None
+        newest = turn.gathered.turns[-1].message_id if turn.gathered.turns else None
+        finished = FinishedTurn(
+            turn_id=turn.request.turn_id,
+            user_id=turn.request.user_id,
+            conversation_id=turn.conversation_id,
+            new_conversation=turn.request.conversation_id is None,
+            parent_id=turn.request.parent_id or newest,
+            said=turn.dialogue.said,
+            said_at=turn.began,
+            answer="".join(turn.said),
+            answered_at=datetime.now(UTC),
+            model=turn.model,
+            partial=partial,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+        )
+        return await self._keeper.keep(finished, key)
+
+    async def _keep_partial(self, turn: Turn) -> None:
+        """Keeps what was said when the answer ended early."""
+        key = turn.gathered.key
+        if key is None or not turn.length:
+            return
+        try:
+            async with asyncio.timeout(KEEP_PARTIAL_S):
+                await completed(self._keep(turn, key, None, partial=True))
+        except (ServiceError, TimeoutError) as error:
+            log.warning("partial_turn_lost", turn_id=turn.request.turn_id, error=type(error).__name__)
+
+
+async def completed(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which a cancellation of the caller does not interrupt: it is waited for, then obeyed."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=KEEP_PARTIAL_S)
+        task.cancel()
+        raise
+
+
+def _forwarded(turn: Turn, chunk: GenerateChunk) -> ChatChunk:
+    piece = ChatChunk(
+        turn_id=turn.request.turn_id, text=chunk.text, reasoning=chunk.reasoning, tool_calls=chunk.tool_calls
+    )
+    return turn.told(piece)
+
+
+def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
+    """An extractive answer, a chunk a sentence."""
+    new = {m.text for m in turn.dialogue.new}
+    hits = tuple(h for h in turn.gathered.hits if h.candidate.text not in new)
+    turn.model, turn.recalled = EXTRACTIVE, hits[: extractive.QUOTES]
+    turn.degraded = NO_MODEL if why == NO_MODEL else None
+    quotes = [extractive.Quote(h.candidate.text, h.candidate.at, h.candidate.speaker is Speaker.USER) for h in hits]
+    for piece in extractive.answer(turn.dialogue.question, quotes, why=why, memory=turn.gathered.memory):
+        turn.said.append(piece)
+        turn.length += len(piece)
+        yield GenerateChunk(text=piece)
+    yield GenerateChunk(finish_reason="stop", usage=Usage(prompt_tokens=0, completion_tokens=0))

@@ -1,0 +1,1 @@
+"""The scheduler: which replica takes a request, from telemetry that is always a little old."""

@@ -1,0 +1,143 @@
+"""One coroutine a subject: placing requests, listing nodes and models, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.inference import SET_DRAINING, SetDraining
+from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.scheduling import (
+    Drained,
+    Models,
+    NodeRef,
+    Nodes,
+    Outcome,
+    Placement,
+    PlaceRequest,
+)
+from libs.shared.contracts.telemetry import NodeTelemetry
+from libs.shared.errors import NodeNotFound
+from libs.shared.telemetry import get_logger, metrics
+from services.scheduler import listing
+from services.scheduler.policies import Decision, choose
+from services.scheduler.registry import Registry
+
+log = get_logger(__name__)
+
+
+class Grace:
+    """The moment after a start or a reconnection, when a missing node may only not have spoken yet."""
+
+    def __init__(self, length_s: float, clock: Callable[[], float]) -> None:
+        self._length_s = length_s
+        self._clock = clock
+        self._heard = asyncio.Event()
+        self._until = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts the moment (again)."""
+        self._until = self._clock() + self._length_s
+
+    def telemetry_came(self) -> None:
+        """Wakes every waiting request."""
+        self._heard.set()
+        self._heard = asyncio.Event()
+
+    async def more(self) -> bool:
+        """Waits for the next telemetry; False once the moment is over."""
+        left_s = self._until - self._clock()
+        if left_s <= 0:
+            return False
+        try:
+            async with asyncio.timeout(left_s):
+                await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """What every handler works with."""
+
+    bus: Bus
+    registry: Registry
+    grace: Grace
+    settings: Callable[[], RuntimeSettings]
+    clock: Callable[[], float]
+
+    async def place(self, request: PlaceRequest) -> Placement:
+        """PLACE. A refusal is held back while nodes may still be about to speak."""
+        decision = self._decide(request)
+        while decision.choice is None and await self.grace.more():
+            decision = self._decide(request)
+        return self._act(request, decision)
+
+    def _decide(self, request: PlaceRequest) -> Decision:
+        settings = self.settings()
+        return choose(
+            request,
+            self.registry.snapshot(),
+            self.clock(),
+            draw=random.random(),  # noqa: S311 - spreads load; nothing secret depends on it
+            policy=settings.placement_policy,
+            preferred=settings.default_model,
+        )
+
+    def _act(self, request: PlaceRequest, decision: Decision) -> Placement:
+        if decision.choice is None:
+            assert decision.refusal is not None
+            metrics.SCHEDULER_DECISIONS.add(1, {"reason": decision.refusal.code})
+            raise decision.refusal
+        choice = decision.choice
+        metrics.SCHEDULER_DECISIONS.add(1, {"reason": "ok"})
+        self.registry.dispatched(choice.replica.replica, choice.model.name, request.prompt_tokens + request.max_tokens)
+        return Placement(
+            node_id=choice.node.node_id,
+            replica=choice.replica.replica,
+            model=choice.model,
+            policy=decision.policy,
+            rejected=decision.reasons,
+        )
+
+    async def heard(self, telemetry: NodeTelemetry) -> None:
+        """NODE."""
+        if self.registry.hear(telemetry):
+            self.grace.telemetry_came()
+
+    async def outcome(self, outcome: Outcome) -> None:
+        """OUTCOME."""
+        self.registry.outcome(outcome)
+        if not outcome.ok:
+            log.info("placement_failed", node_id=outcome.node_id, replica=outcome.replica, reason=outcome.reason)
+
+    async def list_nodes(self, _: Empty) -> Nodes:
+        """LIST_NODES."""
+        now, snapshot = self.clock(), self.registry.snapshot()
+        return Nodes(nodes=tuple(listing.node(t, snapshot, now) for t in self.registry.telemetry()))
+
+    async def list_models(self, _: Empty) -> Models:
+        """LIST_MODELS."""
+        return listing.models(self.registry.snapshot(), self.clock(), self.settings().default_model)
+
+    async def drain(self, request: NodeRef) -> Drained:
+        """DRAIN."""
+        return await self._set_draining(request, draining=True)
+
+    async def undrain(self, request: NodeRef) -> Drained:
+        """UNDRAIN."""
+        return await self._set_draining(request, draining=False)
+
+    async def _set_draining(self, request: NodeRef, *, draining: bool) -> Drained:
+        if request.node_id not in self.registry.snapshot().nodes:
+            raise NodeNotFound("no such node is known; see mongars nodes")
+        drained = await self.bus.request(SET_DRAINING, SetDraining(draining=draining), node=request.node_id)
+        self.registry.set_draining(request.node_id, drained.draining)
+        log.info("node_draining", node_id=request.node_id, draining=drained.draining)
+        return drained

@@ -1,0 +1,50 @@
+"""The registry as operators and clients see it: nodes with reasons, models with defaults. Pure."""
+
+from __future__ import annotations
+
+from libs.shared.contracts.scheduling import Models, Node
+from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
+from services.scheduler import breakers
+from services.scheduler.policies import default_model, ruled_out
+from services.scheduler.registry import NodeView, Snapshot
+
+_WORST: dict[breakers.State, int] = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def node(telemetry: NodeTelemetry, snapshot: Snapshot, now: float) -> Node:
+    """A node with the reason why it is, or isn't, chosen, and the worst of its breakers."""
+    view = snapshot.nodes[telemetry.node_id]
+    states = _breaker_states(view, snapshot, now)
+    reason = ruled_out(view, snapshot, now)
+    if reason is None and states and all(s == "open" for s in states):
+        reason = "breaker_open"
+    return Node(
+        telemetry=telemetry,
+        age_s=round(max(0.0, now - view.heard_at), 3),
+        available=reason is None,
+        reason=reason or "ok",
+        breaker=max(states, key=_WORST.__getitem__, default="closed"),
+    )
+
+
+def _breaker_states(view: NodeView, snapshot: Snapshot, now: float) -> list[breakers.State]:
+    return [
+        breakers.state(snapshot.breakers.get((replica.replica, model), breakers.CLOSED), now, snapshot.rules.breaker)
+        for replica in view.replicas
+        for model in sorted(replica.models)
+    ]
+
+
+def models(snapshot: Snapshot, now: float, preferred: str | None) -> Models:
+    """Every model of the living nodes, once by name, and what answers requests that name none."""
+    found: dict[str, ServedModel] = {}
+    for node_id in sorted(snapshot.nodes):
+        view = snapshot.nodes[node_id]
+        if ruled_out(view, snapshot, now) != "silent":
+            found = dict(view.models) | found
+    chat, embed = (default_model(kind, preferred, snapshot, now) for kind in ("chat", "embed"))
+    return Models(
+        models=tuple(found[name] for name in sorted(found)),
+        default_chat=chat if chat in found else None,
+        default_embed=embed if embed in found else None,
+    )

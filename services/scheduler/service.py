@@ -1,0 +1,73 @@
+"""The only wiring of the scheduler: what it serves, hears and does in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from libs.shared.service import ServiceContext
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.scheduling import DRAIN, LIST_MODELS, LIST_NODES, OUTCOME, PLACE, UNDRAIN
+from libs.shared.contracts.telemetry import NODE, DependencyHealth
+from libs.shared.runtime_settings import SettingsInForce
+from libs.shared.telemetry import get_logger
+from services.scheduler.handlers import Grace, Scheduling
+from services.scheduler.registry import Registry, RegistryRules
+from services.scheduler.settings import SchedulerSettings
+
+CONNECTION_CHECK_S = 0.5
+EXPIRY_CHECK_S = 10.0
+
+log = get_logger(__name__)
+
+
+async def wire(context: ServiceContext) -> None:
+    """Serves every subject of the scheduler."""
+    settings = context.settings
+    assert isinstance(settings, SchedulerSettings)
+    rules = RegistryRules(silent_s=settings.node_silent_s, expires_s=settings.node_expires_s)
+    in_force = SettingsInForce(context.bus)
+    registry = Registry(rules, monotonic)
+    grace = Grace(settings.placement_grace_s, monotonic)
+    scheduling = Scheduling(context.bus, registry, grace, lambda: in_force.current, monotonic)
+    await serve(context.bus, scheduling)
+    context.tasks.create_task(in_force.follow())
+    context.tasks.create_task(_expire(registry))
+    context.tasks.create_task(_watch_connection(context.bus, grace))
+    context.check("nodes", lambda: _nodes_health(scheduling), required=False)
+
+
+async def serve(bus: Bus, scheduling: Scheduling) -> None:
+    """Telemetry first, so that the registry fills before the first question."""
+    await bus.subscribe(NODE, scheduling.heard)
+    await bus.subscribe(OUTCOME, scheduling.outcome)
+    await bus.serve(PLACE, scheduling.place)
+    await bus.serve(LIST_NODES, scheduling.list_nodes)
+    await bus.serve(LIST_MODELS, scheduling.list_models)
+    await bus.serve(DRAIN, scheduling.drain)
+    await bus.serve(UNDRAIN, scheduling.undrain)
+
+
+async def _expire(registry: Registry) -> None:
+    while True:
+        await asyncio.sleep(EXPIRY_CHECK_S)
+        for node_id in registry.expire():
+            log.warning("node_forgotten", node_id=node_id)
+
+
+async def _watch_connection(bus: Bus, grace: Grace) -> None:
+    """After the broker was away every node looks silent, until it speaks again."""
+    was_connected = bus.connected
+    while True:
+        await asyncio.sleep(CONNECTION_CHECK_S)
+        if bus.connected and not was_connected:
+            grace.begin()
+        was_connected = bus.connected
+
+
+async def _nodes_health(scheduling: Scheduling) -> DependencyHealth:
+    nodes = (await scheduling.list_nodes(Empty())).nodes
+    available = sum(node.available for node in nodes)
+    return DependencyHealth(ok=available > 0, detail=f"{available} of {len(nodes)} nodes available")
