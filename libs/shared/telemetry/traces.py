@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextvars import Token
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import Attributes
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -31,10 +32,10 @@ def _unrecorded_root() -> Span:
 class _Current:
     """Makes a span current inside ``with`` and ends it; a failure is marked by its type, never by its message."""
 
-    __slots__ = ("_context", "_span", "_token")
+    __slots__ = ("_context", "_end", "_span", "_token")
 
-    def __init__(self, span: Span, context: Context | None) -> None:
-        self._span, self._context = span, context
+    def __init__(self, span: Span, context: Context | None, end: bool) -> None:
+        self._span, self._context, self._end = span, context, end
         self._token: Token[Context] | None = None
 
     def __enter__(self) -> Span:
@@ -49,7 +50,8 @@ class _Current:
         if kind is not None and issubclass(kind, Exception) and self._span.is_recording():
             self._span.set_attribute("error.type", getattr(error, "code", kind.__qualname__))
             self._span.set_status(Status(StatusCode.ERROR))
-        self._span.end()
+        if self._end:
+            self._span.end()
 
 
 class _Unchanged:
@@ -67,8 +69,8 @@ class _Unchanged:
         return None
 
 
-class Tracer:
-    """OpenTelemetry's tracer, with its methods and arguments, that skips the SDK for what is not sampled."""
+class Tracer(trace.Tracer):
+    """OpenTelemetry's tracer that skips the SDK for what is not sampled, and never records what an exception says."""
 
     def __init__(self) -> None:
         self._recorder: trace.Tracer | None = None
@@ -78,44 +80,73 @@ class Tracer:
         """Sends sampled spans to ``recorder``; ``sampled`` decides for a trace that begins here."""
         self._recorder, self._sampled = recorder, sampled
 
-    def _records(self, parent: SpanContext) -> bool:
+    def _recorder_for(self, parent: SpanContext) -> trace.Tracer | None:
         if self._recorder is None:
-            return False
-        return parent.trace_flags.sampled if parent.is_valid else self._sampled()
+            return None
+        sampled = parent.trace_flags.sampled if parent.is_valid else self._sampled()
+        return self._recorder if sampled else None
 
     def start_span(
         self,
         name: str,
         context: Context | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
     ) -> Span:
-        """A span that is not made current; the caller ends it."""
+        """A span that is not made current; the caller ends it. The last two arguments change nothing here."""
         parent = trace.get_current_span(context)
-        if self._recorder is not None and self._records(parent.get_span_context()):
-            return self._recorder.start_span(
-                name, context, kind, attributes, record_exception=False, set_status_on_exception=False
-            )
-        return parent if parent.get_span_context().is_valid else _unrecorded_root()
+        parent_context = parent.get_span_context()
+        recorder = self._recorder_for(parent_context)
+        if recorder is not None:
+            return recorder.start_span(name, context, kind, attributes, links, start_time, False, False)
+        return parent if parent_context.is_valid else _unrecorded_root()
 
-    def start_as_current_span(
+    # Entering and leaving a generator, as the base class would have it, costs more than the rest of an unsampled span.
+    def start_as_current_span(  # type: ignore[override]
         self,
         name: str,
         context: Context | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
     ) -> _Current | _Unchanged:
         """``with tracer.start_as_current_span("recall") as span:``"""
-        span = self.start_span(name, context, kind, attributes)
+        span = self.start_span(name, context, kind, attributes, links, start_time)
         if context is None and span is trace.get_current_span():
             return _Unchanged(span)
-        return _Current(span, context)
+        return _Current(span, context, end_on_exit)
 
 
 tracer = Tracer()
 
 
-def _provider(service: str, ratio: float, exporter: SpanExporter, *, at_once: bool) -> TracerProvider:
+class _Ours(trace.TracerProvider):
+    """Whoever asks OpenTelemetry's API for a tracer, libraries included, gets the same one."""
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> trace.Tracer:
+        return tracer
+
+
+@cache
+def _install() -> None:
+    trace.set_tracer_provider(_Ours())
+
+
+def _provider(service: str, exporter: SpanExporter, *, at_once: bool) -> TracerProvider:
     # Imported here: a process that exports nothing keeps the SDK out of its memory.
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -132,7 +163,8 @@ def export_to(service: str, exporter: SpanExporter, *, ratio: float = 1.0, at_on
 
     ``at_once`` exports each span as it ends: for tests, with the SDK's in-memory exporter.
     """
-    provider = _provider(service, ratio, exporter, at_once=at_once)
+    _install()
+    provider = _provider(service, exporter, at_once=at_once)
     tracer.record_with(provider.get_tracer("mongars"), lambda: _generator.random() < ratio)
 
     def stop() -> None:
