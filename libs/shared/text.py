@@ -38,9 +38,9 @@ ENGLISH = _split(
 FRENCH = _split(
     "a ai alors apres as au aussi aux avait avec avez avoir avons bien c ca car ce ceci cela ces cet cette chez comme "
     "comment d dans de depuis des donc du elle elles en encore entre es est et etaient etais etait ete etes etre eu "
-    "eux fait il ils j je l la le les leur leurs lui m ma mais me meme mes moi mon n ne ni nos notre nous on ont ou par "
-    "pas peu plus pour pourquoi qu quand que quel quelle quelles quels qui quoi s sa sans se sera ses si soi son sont sous "
-    "suis sur t ta te tes toi ton tous tout toute toutes tres tu un une vos votre vous y"
+    "eux fait il ils j je l la le les leur leurs lui m ma mais me meme mes moi mon n ne ni nos notre nous on ont ou "
+    "par pas peu plus pour pourquoi qu quand que quel quelle quelles quels qui quoi s sa sans se sera ses si soi son "
+    "sont sous suis sur t ta te tes toi ton tous tout toute toutes tres tu un une vos votre vous y"
 )
 _STOP = ENGLISH | FRENCH
 _TELLING = {"en": ENGLISH - FRENCH, "fr": FRENCH - ENGLISH}

@@ -34,7 +34,7 @@ log = get_logger(__name__)
 def embedding_text(message: UnindexedMessage) -> str:
     """The text with the end of the turn before it: short replies mean little alone. Pure.
 
-    On LoCoMo the context raises any-evidence recall at 10 from 0.751 to 0.787.
+    On LoCoMo (759 questions) the context raises any-evidence recall at 10 from 0.735 to 0.744 beside these terms.
     """
     text = message.text[:TEXT_CHARACTERS]
     return f"{message.previous_text[-CONTEXT_CHARACTERS:]}\n{text}" if message.previous_text else text

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, ServiceError, Unsupported
 from services.scheduler import breakers
-from services.scheduler.breakers import CLOSED
 from services.scheduler.registry import NodeView, ReplicaView, Snapshot
 
 UNMEASURED_PROMPT_TOKENS_PER_S = 100.0
@@ -24,8 +24,7 @@ THROTTLED_SLOWDOWN = 2.0
 """A throttling board runs at about half its clock (Raspberry Pi 4: 1.5 GHz down to 0.6–1.0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A replica that could take the request; ``load`` counts what was sent since its snapshot."""
 
     node: NodeView
@@ -135,54 +134,48 @@ def _lacking(model: ServedModel, request: PlaceRequest) -> str | None:
     return None
 
 
-def _replica_ruled_out(
-    replica: ReplicaView, model: str, request: PlaceRequest, snapshot: Snapshot, now: float
-) -> str | None:
-    if model not in replica.models:
-        return "not_serving"
-    if replica.draining:
-        return "draining"
-    if replica.replica in request.exclude:
-        return "excluded"
-    if snapshot.breakers and not breakers.allows(
-        snapshot.breakers.get((replica.replica, model), CLOSED), now, snapshot.rules.breaker
-    ):
-        return "breaker_open"
-    return None
-
-
 def _sift(model: str, request: PlaceRequest, snapshot: Snapshot, now: float) -> tuple[list[Choice], dict[str, str]]:
     choices: list[Choice] = []
     rejected: dict[str, str] = {}
     for node_id in snapshot.serving[model]:
         node = snapshot.nodes[node_id]
         served = node.models[model]
-        reason = ruled_out(node, snapshot, now)
-        if reason is None and _lacking(served, request):
-            reason = "unsupported"
+        reason = ruled_out(node, snapshot, now) or ("unsupported" if _lacking(served, request) else None)
         if reason is None:
+            before = len(choices)
             reason = _add_choices(choices, node, served, request, snapshot, now)
-        if reason is not None:
-            rejected[node_id] = reason
+            if len(choices) > before:
+                continue
+        rejected[node_id] = reason
     return choices, rejected
 
 
 def _add_choices(
     choices: list[Choice], node: NodeView, served: ServedModel, request: PlaceRequest, snapshot: Snapshot, now: float
-) -> str | None:
-    """Adds the node's usable replicas; the reason when it has none."""
-    reason: str | None = "not_serving"
-    usable = False
+) -> str:
+    """Adds the node's usable replicas; returns why the others, if any, are not."""
+    reason = "not_serving"
+    model, exclude, dispatched = served.name, request.exclude, snapshot.dispatched
     for replica in node.replicas:
-        why_not = _replica_ruled_out(replica, served.name, request, snapshot, now)
-        if why_not is not None:
-            reason = why_not
+        name = replica.replica
+        if model not in replica.models:
             continue
-        usable = True
-        sent = snapshot.dispatched.get(replica.replica)
-        extra, tokens = (len(sent.sent), sent.tokens) if sent else (0, 0)
-        choices.append(Choice(node, replica, served, replica.load + extra, replica.tokens + tokens))
-    return None if usable else reason
+        if replica.draining:
+            reason = "draining"
+        elif name in exclude:
+            reason = "excluded"
+        elif snapshot.breakers and not _closed(name, model, snapshot, now):
+            reason = "breaker_open"
+        elif sent := dispatched.get(name):
+            choices.append(Choice(node, replica, served, replica.load + len(sent.sent), replica.tokens + sent.tokens))
+        else:
+            choices.append(Choice(node, replica, served, replica.load, replica.tokens))
+    return reason
+
+
+def _closed(replica: str, model: str, snapshot: Snapshot, now: float) -> bool:
+    breaker = snapshot.breakers.get((replica, model))
+    return breaker is None or breakers.allows(breaker, now, snapshot.rules.breaker)
 
 
 def choose(
