@@ -1,0 +1,34 @@
+# What a newcomer types. PYTHON=… chooses the interpreter, EXTRAS=ray,torch,dev adds to what is installed,
+# ARGS=… goes to the command, MONGARS_STATE names the installation's folder.
+.PHONY: help install up down test lint soak
+.DEFAULT_GOAL := help
+
+EXTRAS ?=
+ARGS ?=
+PYTEST_ARGS ?=
+export PYTHON
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: ## Install pinned versions into .venv
+	@scripts/install --extras "$(EXTRAS)"
+
+up: install ## Install, make an installation when there is none, start it; Ctrl-C stops it
+	@exec .venv/bin/mongars up $(ARGS)
+
+down: ## Stop what runs in the background
+	@.venv/bin/mongars down $(ARGS)
+
+test: ## Run every check: linters, types, architecture, tests
+	@scripts/install --extras dev
+	@scripts/check
+	@.venv/bin/python -m pytest -m "not soak" $(PYTEST_ARGS)
+
+lint: ## Run the checks without the tests
+	@scripts/install --extras dev
+	@scripts/check
+
+soak: ## Run the guarantees at their stated counts (hours)
+	@scripts/install --extras dev
+	@.venv/bin/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)

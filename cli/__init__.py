@@ -1,0 +1,1 @@
+"""The ``mongars`` command: makes, starts, watches and stops an installation on one machine."""

@@ -1,0 +1,139 @@
+"""Accounts and API keys, asked of persistence with the owner's rights."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from cli.errors import CommandError, Exit
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.accounts import (
+    CREATE_KEY,
+    CREATE_USER,
+    LIST_KEYS,
+    LIST_USERS,
+    READ_USER,
+    REVOKE_KEY,
+    ApiKey,
+    CreateKey,
+    CreateUser,
+    KeyRef,
+    ListKeys,
+    User,
+    UserRef,
+)
+from libs.shared.contracts.common import MemoryMode, Page, Role
+from libs.shared.credentials import NewApiKey, new_api_key
+from libs.shared.errors import UserExists, UserNotFound
+
+_PAGE = 200
+_PERIOD = re.compile(r"^(\d{1,5})([hdw])$")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+async def find_user(bus: Bus, name: str) -> User | None:
+    """None when there is no such account."""
+    try:
+        return await bus.request(READ_USER, UserRef(name=name))
+    except UserNotFound:
+        return None
+
+
+async def user_named(bus: Bus, name: str) -> User:
+    """Raises CommandError when there is no such account."""
+    user = await find_user(bus, name)
+    if user is None:
+        raise CommandError(f"there is no user {name}", f"make one with: mongars users create {name}", code=Exit.REFUSED)
+    return user
+
+
+async def create_user(bus: Bus, name: str, role: Role, password_hash: str | None) -> User:
+    """Raises CommandError when the name is taken. With a password, it must be changed at the first login."""
+    request = CreateUser(
+        user_id=uuid.uuid4().hex,
+        name=name,
+        role=role,
+        password_hash=password_hash,
+        must_change_password=password_hash is not None,
+    )
+    try:
+        return await bus.request(CREATE_USER, request)
+    except UserExists:
+        raise CommandError(f"there is a user {name} already", "choose another name", code=Exit.REFUSED) from None
+
+
+async def ensure_user(bus: Bus, name: str) -> User:
+    """The account of that name; made, for keys only, when there is none."""
+    return await find_user(bus, name) or await create_user(bus, name, Role.USER, None)
+
+
+async def all_users(bus: Bus) -> list[User]:
+    """By name."""
+    users: list[User] = []
+    page = Page(limit=_PAGE)
+    while True:
+        reply = await bus.request(LIST_USERS, page)
+        users += reply.users
+        if reply.next_cursor is None:
+            return users
+        page = Page(limit=_PAGE, cursor=reply.next_cursor)
+
+
+async def all_keys(bus: Bus, user: User) -> list[ApiKey]:
+    """Newest first."""
+    keys: list[ApiKey] = []
+    page = ListKeys(user_id=user.user_id, limit=_PAGE)
+    while True:
+        reply = await bus.request(LIST_KEYS, page)
+        keys += reply.keys
+        if reply.next_cursor is None:
+            return keys
+        page = ListKeys(user_id=user.user_id, limit=_PAGE, cursor=reply.next_cursor)
+
+
+async def create_key(
+    bus: Bus, user: User, name: str, memory: MemoryMode, expires_at: datetime | None
+) -> tuple[NewApiKey, ApiKey]:
+    """The secret, which is known here alone, and the key as it is kept."""
+    made = new_api_key()
+    request = CreateKey(
+        key_id=uuid.uuid4().hex,
+        user_id=user.user_id,
+        name=name,
+        prefix=made.prefix,
+        hash=made.hash,
+        memory=memory,
+        expires_at=expires_at,
+    )
+    return made, await bus.request(CREATE_KEY, request)
+
+
+async def revoke_key(bus: Bus, user: User, key_id: str) -> None:
+    """Raises what persistence refuses with."""
+    await bus.request(REVOKE_KEY, KeyRef(user_id=user.user_id, key_id=key_id))
+
+
+def expiry(text: str, now: datetime) -> datetime:
+    """``36h``, ``90d``, ``4w``, or a date such as ``2027-01-31`` (midnight, UTC). Raises CommandError."""
+    if matched := _PERIOD.match(text):
+        return now + timedelta(**{_UNITS[matched[2]]: int(matched[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(
+            f"{text!r} is neither a period nor a date", "say 36h, 90d, 4w or 2027-01-31", code=Exit.USAGE
+        ) from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if at <= now:
+        raise CommandError(f"{text} has passed", "name a date to come", code=Exit.USAGE)
+    return at
+
+
+def only(users: Sequence[User]) -> User:
+    """The one account there is. Raises CommandError when somebody has to choose."""
+    if len(users) == 1:
+        return users[0]
+    names = ", ".join(user.name for user in users)
+    raise CommandError("there are several accounts", f"choose one with --user: {names}", code=Exit.USAGE)

@@ -1,0 +1,1 @@
+"""What can be typed after ``mongars``, one file a group."""

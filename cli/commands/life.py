@@ -1,0 +1,142 @@
+"""``mongars up`` and ``mongars down``."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import CommandError, Exit
+from cli.installation import Installation, find
+from cli.lock import exclusively
+from cli.options import JsonOption, StateOption, answer, chosen_folder, chosen_installation, line
+from cli.progress import Progress
+from cli.settings import get_settings
+from cli.start import Started, start
+from cli.stop import kill, stop
+from libs.shared.layout import StateFolder
+
+_LOOK_EVERY_S = 2.0
+
+
+def up(
+    state: StateOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as everything is ready.")] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Where the gateway listens; kept for later starts.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for readiness, in seconds.")] = 90.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the installation, making it first when there is none.
+
+    Without --detach it goes on until Ctrl-C, which drains and stops everything. Repeating it does no harm.
+    """
+    folder = chosen_folder(state)
+    progress = Progress(quiet=as_json)
+    with _signals_interrupt():
+        try:
+            started, password = _started(folder, progress, port, timeout)
+            _announce(started, password, as_json)
+            if not detach and not started.already:
+                _stay(started.installation, progress)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; what had been started was stopped", code=Exit.INTERRUPTED) from None
+
+
+def down(
+    state: StateOption = None,
+    at_once: Annotated[bool, typer.Option("--kill", help="Don't drain: end every process now.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drain and stop everything, in reverse order."""
+    installation = chosen_installation(state)
+    progress = Progress(quiet=as_json)
+    if at_once:
+        kill(installation)
+    with exclusively(installation.folder):
+        stopped = stop(installation, progress) or at_once
+    if as_json:
+        answer({"stopped": stopped})
+    else:
+        line("Stopped." if stopped else "It was not running.")
+
+
+def _started(folder: StateFolder, progress: Progress, port: int | None, timeout_s: float) -> tuple[Started, str | None]:
+    from cli.admin import announced, one_time_password
+    from cli.creation import make, prepare_folder
+
+    if find(folder) is None:
+        prepare_folder(folder)
+    with exclusively(folder):
+        installation = find(folder)
+        if installation is None:
+            progress.say(f"Making an installation in {folder.root}")
+            installation = make(folder, progress, http_port=port)
+        environment = get_settings().environment
+        started = start(installation, progress, environment=environment, http_port=port, timeout_s=timeout_s)
+        password = one_time_password(started.installation)
+        if password is None:
+            return started, None
+        made = announced(started.installation)
+    return Started(made, started.readiness, started.already), password
+
+
+def _announce(started: Started, password: str | None, as_json: bool) -> None:
+    from cli.admin import ADMIN_NAME
+
+    installation, readiness = started.installation, started.readiness
+    if as_json:
+        said: dict[str, Any] = {
+            "http": installation.http_url,
+            "state": str(installation.folder.root),
+            "already_running": started.already,
+            "degraded": list(readiness.degraded),
+        }
+        answer(said | ({"admin": {"name": ADMIN_NAME, "one_time_password": password}} if password else {}))
+        return
+    line(f"monGARS {'was running already' if started.already else 'is ready'}: {installation.http_url}")
+    if password:
+        line(f"  administrator: {ADMIN_NAME}")
+        line(f"  one-time password (shown only now): {password}")
+    for reason in readiness.degraded:
+        line(f"  degraded: {reason}")
+
+
+def _stay(installation: Installation, progress: Progress) -> None:
+    """Waits for Ctrl-C, then stops everything; also returns when it was stopped from elsewhere."""
+    from cli.processes import supervisor_of
+
+    line("Ctrl-C stops it.")
+    supervisor = supervisor_of(installation)
+    try:
+        while supervisor.processes() is not None:
+            time.sleep(_LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        progress.say("Stopping; a second Ctrl-C ends it at once")
+        try:
+            with exclusively(installation.folder):
+                stop(installation, progress)
+        except KeyboardInterrupt:
+            kill(installation)
+    line("Stopped.")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A closed terminal and a polite kill are to stop things as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,108 @@
+"""``mongars status``, ``logs`` and ``version``: looking, without changing anything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import CommandError, Exit
+from cli.installation import Installation
+from cli.logs import follow, last_lines
+from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+from cli.probes import Readiness, readiness
+from cli.supervision.client import Process
+from cli.supervision.programs import log_file
+from cli.version import product_version
+
+
+def status(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show what runs, since how many restarts, and what is degraded.
+
+    Exit code 0: ready; 3: not running; 4: running, not ready.
+    """
+    from cli.processes import supervisor_of
+
+    installation = chosen_installation(state)
+    processes = supervisor_of(installation).processes()
+    said = readiness(installation.marker.ports.http) if processes is not None else None
+    if as_json:
+        answer(described(installation, processes, said))
+    else:
+        _show(installation, processes, said)
+    if processes is None:
+        raise typer.Exit(Exit.NOT_RUNNING)
+    if said is None or not said.ready:
+        raise typer.Exit(Exit.NOT_READY)
+
+
+def logs(
+    service: Annotated[str, typer.Argument(help="A service, broker, database or supervisor.")],
+    state: StateOption = None,
+    follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed from now.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+) -> None:
+    """Print what a part of the installation logged."""
+    installation = chosen_installation(state)
+    path = log_file(installation.folder.logs, service)
+    known = sorted(found.stem for found in installation.folder.logs.glob("*.log"))
+    if service not in known:
+        raise CommandError(f"there is no log of {service}", f"one of: {', '.join(known)}" if known else "mongars up")
+    for text in last_lines(path, lines):
+        line(text)
+    if follow_it:
+        for text in follow(path):
+            line(text)
+
+
+def version(as_json: JsonOption = False) -> None:
+    """Print the version."""
+    if as_json:
+        answer({"version": product_version()})
+    else:
+        line(product_version())
+
+
+def described(
+    installation: Installation, processes: dict[str, Process] | None, said: Readiness | None
+) -> dict[str, Any]:
+    """The answer of ``status --json``."""
+    return {
+        "state": str(installation.folder.root),
+        "version": installation.marker.product_version,
+        "running": processes is not None,
+        "ready": bool(said and said.ready),
+        "http": installation.http_url,
+        "nats": {"url": installation.nats_url, "operator_nkey": str(installation.folder.nkey("operator"))},
+        "database": {"url": installation.database_url},
+        "services": {name: _row(process) for name, process in (processes or {}).items()},
+        "dependencies": said.dependencies if said else {},
+        "degraded": list(said.degraded) if said else [],
+    }
+
+
+def _row(process: Process) -> dict[str, Any]:
+    row: dict[str, Any] = {"pid": process.pid or None, "state": process.state, "restarts": process.restarts}
+    return row | ({"problem": process.problem} if process.problem and not process.alive else {})
+
+
+def _show(installation: Installation, processes: dict[str, Process] | None, said: Readiness | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    if processes is None:
+        console.print(f"not running   {installation.folder.root}", markup=False)
+        return
+    ready = "ready" if said and said.ready else "not ready"
+    console.print(f"{ready}   {installation.http_url}   {installation.folder.root}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("part", "state", "pid", "restarts"):
+        table.add_column(title)
+    for name, process in processes.items():
+        table.add_row(name, process.state, str(process.pid or "-"), str(process.restarts))
+    console.print(table)
+    for reason in said.missing if said else ():
+        console.print(f"not well: {reason}", markup=False)
+    for reason in said.degraded if said else ():
+        console.print(f"degraded: {reason}", markup=False)

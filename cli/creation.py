@@ -1,0 +1,187 @@
+"""Making an installation in an empty folder: all of it, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+import pwd
+import secrets
+import shutil
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli import ports
+from cli.database import creation as database
+from cli.database.binaries import Binaries, copied, from_wheel, traversable
+from cli.database.owner import SYSTEM_HOME, SYSTEM_USER, Owner, add_system_user, current_owner, system_user_missing
+from cli.errors import CommandError
+from cli.installation import Installation, Marker, Ports, sync_folder, write_marker, write_private
+from cli.lock import LOCK_NAME
+from cli.progress import Progress
+from cli.version import product_version
+from libs.shared.layout import FORMAT_VERSION, StateFolder
+
+CREATION_SPACE_MIB = 256
+"""PostgreSQL's first files take 70 MiB and its first WAL segments 32; the rest is room to begin with."""
+_UNFINISHED = ".creating"
+"""Lies in the folder from its first moment until its marker does: what is beside it may be thrown away."""
+_OURS = (_UNFINISHED, LOCK_NAME)
+
+
+def prepare_folder(folder: StateFolder) -> None:
+    """Makes the folder that an installation is to stand in.
+
+    Raises CommandError when it is in other use, can't be written, or its disk is full; then nothing was written.
+    """
+    root = folder.root
+    try:
+        made = not root.exists()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_other_use(root)
+        try:
+            require_space(root, CREATION_SPACE_MIB)
+        except CommandError:
+            if made:
+                root.rmdir()
+            raise
+    except OSError as error:
+        raise _told(error, root) from None
+
+
+def make(folder: StateFolder, progress: Progress, *, http_port: int | None) -> Installation:
+    """Makes an installation in a prepared folder; what an interrupted making left there is thrown away.
+
+    Raises CommandError when something fails on the way; then nothing of the installation remains.
+    """
+    _claim(folder.root)
+    try:
+        return _build(folder, progress, http_port)
+    except (OSError, CommandError, KeyboardInterrupt) as error:
+        _discard(folder.root)
+        if isinstance(error, OSError):
+            raise _told(error, folder.root) from None
+        raise
+
+
+def database_binaries(owner: Owner) -> Binaries:
+    """PostgreSQL's programs where ``owner`` can run them."""
+    wheel = from_wheel()
+    if not owner.switch or traversable(wheel.folder):
+        return wheel
+    SYSTEM_HOME.mkdir(mode=0o755, exist_ok=True)
+    return copied(wheel, SYSTEM_HOME)
+
+
+def ensure_system_user(progress: Progress) -> None:
+    """Root's PostgreSQL needs a user of its own; adding one to the system is announced."""
+    if system_user_missing():
+        progress.say(f"Adding the system user {SYSTEM_USER}: PostgreSQL refuses to run as root")
+        add_system_user()
+
+
+def require_space(root: Path, wanted_mib: int) -> None:
+    """Raises CommandError when the disk of ``root`` has less free."""
+    free_mib = shutil.disk_usage(root).free // 2**20
+    if free_mib < wanted_mib:
+        raise CommandError(
+            f"the disk of {root} has {free_mib} MiB free, and {wanted_mib} MiB are needed",
+            "make room there, or name a folder on another disk with --state DIR",
+        )
+
+
+def _claim(root: Path) -> None:
+    try:
+        _refuse_other_use(root)
+        for entry in root.iterdir():
+            if entry.name not in _OURS:
+                _remove(entry)
+        (root / _UNFINISHED).touch(mode=0o600)
+        sync_folder(root)
+    except OSError as error:
+        raise _told(error, root) from None
+
+
+def _refuse_other_use(root: Path) -> None:
+    names = {entry.name for entry in root.iterdir()}
+    if names - {LOCK_NAME} and _UNFINISHED not in names:
+        raise CommandError(
+            f"{root} is not empty, and holds no installation", "empty it, or name another folder with --state DIR"
+        )
+
+
+def _build(folder: StateFolder, progress: Progress, http_port: int | None) -> Installation:
+    if http_port is not None:
+        ports.require_free(http_port, "the gateway", "name another with --port N")
+    http = http_port or ports.choose(ports.HTTP_PREFERRED)
+    nats = ports.choose(ports.NATS_PREFERRED, taken=frozenset({http}))
+    ensure_system_user(progress)
+    owner = current_owner()
+    # PostgreSQL's user passes through the folder to reach its own, and sees nothing else of it
+    folder.root.chmod(0o711 if owner.switch else 0o700)
+    with progress.step("Making keys"):
+        password = _make_keys(folder)
+    with progress.step("Making the database"):
+        database.create(folder, database_binaries(owner), owner, operator=_operator(), password=password)
+    marker = Marker(
+        format=FORMAT_VERSION,
+        installation_id=uuid.uuid4().hex,
+        product_version=product_version(),
+        created_at=datetime.now(UTC),
+        ports=Ports(http=http, nats=nats),
+    )
+    made = write_marker(folder, marker)
+    (folder.root / _UNFINISHED).unlink()
+    return made
+
+
+def _make_keys(folder: StateFolder) -> str:
+    for path in (folder.keys, folder.keys / "nats", folder.broker, folder.slots.parent, folder.models, folder.logs):
+        path.mkdir(mode=0o700)
+    folder.run.mkdir(mode=0o700)
+    write_private(folder.installation_key, secrets.token_bytes(32))
+    write_private(folder.token_key, secrets.token_bytes(32))
+    password = secrets.token_urlsafe(32)
+    write_private(folder.database_password, password.encode())
+    return password
+
+
+def _operator() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return getpass.getuser()
+
+
+def _discard(root: Path) -> None:
+    """Removes what was made; the folder itself too when it was ours to make."""
+    if (root / _UNFINISHED).exists():
+        for entry in root.iterdir():
+            if entry.name not in _OURS:
+                _remove(entry)
+        for name in (LOCK_NAME, _UNFINISHED):
+            (root / name).unlink(missing_ok=True)
+        with suppress(OSError):  # a mount point stays
+            root.rmdir()
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _told(error: OSError, root: Path) -> CommandError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CommandError(f"the disk of {root} is full", "make room there, or name another folder with --state DIR")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CommandError(
+            f"{error.filename or root} can't be written ({os.strerror(error.errno)})",
+            "name a folder of your own with --state DIR",
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return CommandError(f"{root} is not a folder", "name another with --state DIR")
+    return CommandError(f"{root}: {error.strerror or error}", "name another folder with --state DIR")

@@ -1,0 +1,141 @@
+"""An installation that exists: its marker file, and the addresses of its parts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cli.errors import CommandError, Exit
+from cli.short_path import reachable_root
+from libs.shared.layout import FORMAT_VERSION, StateFolder
+
+
+class Ports(BaseModel):
+    """Where the gateway and the broker listen, on loopback."""
+
+    model_config = ConfigDict(frozen=True)
+
+    http: int
+    nats: int
+
+
+class Marker(BaseModel):
+    """``installation.json``: written last when an installation is made, so where it is, all else is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int
+    installation_id: str
+    product_version: str
+    created_at: datetime
+    ports: Ports
+    admin_announced: bool = False
+    """Whether the administrator's one-time password was shown: until then each start makes another."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A state folder with its marker read."""
+
+    folder: StateFolder
+    marker: Marker
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.marker.ports.http}"
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self.marker.ports.nats}"
+
+    @property
+    def reachable(self) -> StateFolder:
+        """The same folder by a path short enough for its Unix sockets."""
+        return StateFolder(reachable_root(self.folder.root))
+
+    @property
+    def database_url(self) -> str:
+        """Without its password, which lies in the keys folder."""
+        return f"postgresql://mongars@/mongars?host={quote(str(self.reachable.database_socket), safe='/')}"
+
+
+def state_folder(state: Path) -> StateFolder:
+    """The folder by its real, absolute path: the same installation has one name."""
+    return StateFolder(Path(os.path.realpath(state.expanduser())))
+
+
+def load(state: Path) -> Installation:
+    """Raises CommandError when there is none, or one that this version can't read."""
+    folder = state_folder(state)
+    found = find(folder)
+    if found is None:
+        raise CommandError(
+            f"there is no installation in {folder.root}",
+            "make one with: mongars up (or name another folder with --state DIR)",
+            code=Exit.NOT_RUNNING,
+        )
+    return found
+
+
+def find(folder: StateFolder) -> Installation | None:
+    """None when there is none. Raises CommandError for an unreadable or newer one."""
+    try:
+        text = folder.marker.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise CommandError(
+            f"the installation in {folder.root} belongs to another user", "run this as its owner, or with sudo"
+        ) from None
+    return Installation(folder, _parse(text, folder))
+
+
+def _parse(text: bytes, folder: StateFolder) -> Marker:
+    try:
+        marker = Marker.model_validate_json(text)
+    except ValidationError:
+        raise CommandError(
+            f"{folder.marker} can't be read as an installation's marker", "restore that file from a backup"
+        ) from None
+    if marker.format > FORMAT_VERSION:
+        raise CommandError(
+            f"{folder.root} was written by a newer monGARS (version {marker.product_version}, "
+            f"format {marker.format}; this one reads up to {FORMAT_VERSION})",
+            f"install monGARS {marker.product_version} or newer, or choose another folder with --state DIR",
+        )
+    return marker
+
+
+def write_marker(folder: StateFolder, marker: Marker) -> Installation:
+    """Replaces the marker in one step."""
+    write_private(folder.marker, marker.model_dump_json(indent=2).encode() + b"\n")
+    return Installation(folder, marker)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a 0600 file that is either the old one or the new one, whatever happens meanwhile."""
+    aside = path.with_name(path.name + ".new")
+    with suppress(FileNotFoundError):
+        aside.unlink()
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes a rename or a removal in ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,52 @@
+"""The ``mongars`` command: puts the commands together, and turns what goes wrong into one clear line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from cli.commands import accounts, chat, keys, life, observe
+from cli.errors import CommandError, Exit
+from cli.settings import get_settings
+
+app = typer.Typer(
+    name="mongars",
+    help="A private assistant on your own machines. Begin with: mongars up",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("up")(life.up)
+app.command("down")(life.down)
+app.command("status")(observe.status)
+app.command("logs")(observe.logs)
+app.command("chat")(chat.chat)
+app.add_typer(keys.app, name="keys")
+app.add_typer(accounts.app, name="users")
+app.command("version")(observe.version)
+
+
+def main() -> None:
+    """Runs one command; problems go to stderr, with the remedy, and never as a traceback."""
+    try:
+        app()
+    except CommandError as error:
+        sys.exit(_told(error))
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(Exit.FAILED)  # whoever read us has seen enough
+    except Exception as error:
+        if get_settings().traceback:
+            traceback.print_exc()
+        fault = f"{type(error).__name__}: {error}"
+        sys.exit(_told(CommandError(fault, "to see where, run it again with MONGARS_TRACEBACK=1 set")))
+
+
+def _told(error: CommandError) -> int:
+    sys.stderr.write(f"mongars: {error.problem}\n")
+    if error.remedy:
+        sys.stderr.write(f"  remedy: {error.remedy}\n")
+    return error.code

@@ -1,0 +1,48 @@
+"""Options that every command has, and how a command answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.installation import Installation, load, state_folder
+from cli.settings import get_settings
+from libs.shared.layout import StateFolder
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="The installation's folder; MONGARS_STATE says the same for every command. "
+        "[default: ~/.local/state/mongars, or /var/lib/mongars for root]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
+
+
+def chosen_folder(state: Path | None) -> StateFolder:
+    """The folder that ``--state``, ``MONGARS_STATE`` or the default names."""
+    return state_folder(state or get_settings().state)
+
+
+def chosen_installation(state: Path | None) -> Installation:
+    """Raises CommandError when there is none in the chosen folder."""
+    return load(state or get_settings().state)
+
+
+def answer(value: Any) -> None:
+    """Prints ``value`` as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def line(text: str) -> None:
+    """Prints one plain line."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

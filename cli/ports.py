@@ -1,0 +1,50 @@
+"""Loopback ports: choosing free ones, and saying who holds a taken one."""
+
+from __future__ import annotations
+
+import socket
+
+from cli.errors import CommandError
+
+HTTP_PREFERRED = 8080
+NATS_PREFERRED = 4222
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port in TIME_WAIT is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def choose(preferred: int, *, taken: frozenset[int] = frozenset()) -> int:
+    """``preferred`` when it is free, else one that the kernel picks."""
+    if preferred not in taken and is_free(preferred):
+        return preferred
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port
+
+
+def require_free(port: int, purpose: str, remedy: str) -> None:
+    """Raises CommandError that names the port and, where it can be seen, the process that holds it."""
+    if not is_free(port):
+        raise CommandError(f"port {port}, which {purpose} needs, is taken{_holder(port)}", remedy)
+
+
+def _holder(port: int) -> str:
+    import psutil  # only for this message
+
+    try:
+        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+        pid = next((c.pid for c in listening if c.laddr and c.laddr.port == port and c.pid), None)
+        return f" by {psutil.Process(pid).name()} (process {pid})" if pid else ""
+    except psutil.Error:
+        return ""

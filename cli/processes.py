@@ -1,0 +1,77 @@
+"""The processes of one installation, in the order in which they start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cli import broker
+from cli.database.binaries import Binaries
+from cli.database.owner import setpriv
+from cli.installation import Installation
+from cli.supervision.client import Supervisor
+from cli.supervision.orphans import MARK
+from cli.supervision.programs import BROKER, DATABASE, Paths, Program
+from libs.shared.contracts.base import SERVICES
+from libs.shared.layout import StateFolder
+
+_SERVICE_STOP_S = 20
+"""Twice the time that a service takes to drain by default."""
+_POSTGRES_STOP_S = 30
+
+
+def programs(installation: Installation, binaries: Binaries) -> tuple[Program, ...]:
+    """Broker, database, then the services."""
+    mark = {MARK: installation.marker.installation_id}
+    tied = (setpriv(), "--pdeathsig", "TERM")  # what nobody supervises any more stops in good order
+    environment = {**mark, **service_environment(installation)}
+    services = (
+        Program(
+            service.value,
+            (*tied, sys.executable, "-m", f"services.{service.value}"),
+            stop_wait_s=_SERVICE_STOP_S,
+            environment=environment,
+        )
+        for service in SERVICES
+    )
+    database = Program(
+        DATABASE,
+        (
+            *(sys.executable, "-m", "cli.database.launcher"),
+            *(str(installation.folder.database), str(binaries.program("postgres"))),
+        ),
+        stop_signal="INT",  # SIGTERM would wait for every client
+        stop_wait_s=_POSTGRES_STOP_S,
+        environment=mark,
+    )
+    return (Program(BROKER, (*tied, *broker.command(installation.folder)), environment=mark), database, *services)
+
+
+def service_environment(installation: Installation) -> dict[str, str]:
+    """What every service is told by ``up``; everything else comes from the shell, or from its defaults."""
+    return {
+        "MONGARS_STATE": str(installation.reachable.root),
+        "MONGARS_NATS_URL": installation.nats_url,
+        "MONGARS_HTTP_PORT": str(installation.marker.ports.http),
+        "MONGARS_DATABASE_URL": installation.database_url.replace("postgresql:", "postgresql+asyncpg:", 1),
+    }
+
+
+def paths(folder: StateFolder) -> Paths:
+    """Where supervisord works; ``folder`` has a path short enough for sockets."""
+    return Paths(
+        socket=folder.run / "supervisor.sock",
+        pid_file=folder.run / "supervisor.pid",
+        logs=folder.logs,
+        working_folder=code_root(),
+    )
+
+
+def supervisor_of(installation: Installation) -> Supervisor:
+    """The installation's supervisor, which may not be running."""
+    return Supervisor(paths(installation.reachable).socket)
+
+
+def code_root() -> Path:
+    """The folder that holds the product's packages."""
+    return Path(__file__).resolve().parents[1]

@@ -1,0 +1,39 @@
+"""What the command reads from its environment; plain, for a settings library would double the time of a status."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT_STATE = Path("/var/lib/mongars")
+
+
+@dataclass(frozen=True)
+class CliSettings:
+    """``MONGARS_STATE`` and what a start inherits from the shell."""
+
+    state: Path
+    environment: dict[str, str]
+    """Everything the shell exported: the services read their own ``MONGARS_…`` from it."""
+    traceback: bool = False
+    """``MONGARS_TRACEBACK=1``: show where a fault of the command itself arose."""
+
+
+def get_settings() -> CliSettings:
+    """Read once a command."""
+    environment = dict(os.environ)
+    chosen = environment.get("MONGARS_STATE")
+    return CliSettings(
+        state=Path(chosen) if chosen else default_state(environment),
+        environment=environment,
+        traceback=environment.get("MONGARS_TRACEBACK") == "1",
+    )
+
+
+def default_state(environment: dict[str, str]) -> Path:
+    """Root's home is closed to other users, and PostgreSQL never runs as root: so root keeps it in /var/lib."""
+    if os.geteuid() == 0:
+        return _ROOT_STATE
+    base = environment.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "mongars"

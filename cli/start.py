@@ -1,0 +1,205 @@
+"""Starting an installation: the order of things, and what to say when one of them fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cli import broker, creation, ports
+from cli.database.owner import current_owner
+from cli.errors import CommandError
+from cli.installation import Installation, write_marker
+from cli.logs import last_lines
+from cli.probes import Readiness, broker_answers, database_answers, readiness
+from cli.processes import code_root, paths, programs, service_environment, supervisor_of
+from cli.progress import Progress
+from cli.stop import stop
+from cli.supervision import orphans
+from cli.supervision.client import Supervisor
+from cli.supervision.programs import BROKER, DATABASE, log_file, render
+from libs.shared.contracts.base import SERVICES
+
+_PART_TIMEOUT_S = 30.0
+_MIGRATION_TIMEOUT_S = 600.0
+_ORPHAN_PATIENCE_S = 10.0
+_CHECK_EVERY_S = 0.05
+_LOG_LINES = 12
+_CRASHES_THAT_MEAN_BROKEN = 3
+_START_SPACE_MIB = 16
+
+
+@dataclass(frozen=True)
+class Started:
+    """A running installation, and whether it ran already."""
+
+    installation: Installation
+    readiness: Readiness
+    already: bool
+
+
+def start(
+    installation: Installation,
+    progress: Progress,
+    *,
+    environment: dict[str, str],
+    http_port: int | None,
+    timeout_s: float,
+) -> Started:
+    """Starts what isn't running and waits until the gateway is ready.
+
+    Raises CommandError that names the part that failed, with its last words; what this call had started is stopped.
+    """
+    supervisor = supervisor_of(installation)
+    already = supervisor.processes() is not None
+    if already:
+        _refuse_other_port(installation, http_port)
+    else:
+        installation = _prepare(installation, progress, environment, http_port)
+    try:
+        _start_parts(installation, supervisor, progress, environment)
+        return Started(installation, _wait_ready(installation, supervisor, progress, timeout_s), already)
+    except (CommandError, KeyboardInterrupt):
+        if not already:
+            stop(installation, progress)
+        raise
+
+
+def _refuse_other_port(installation: Installation, http_port: int | None) -> None:
+    if http_port not in (None, installation.marker.ports.http):
+        raise CommandError(
+            f"the installation is running on port {installation.marker.ports.http}", "stop it first: mongars down"
+        )
+
+
+def _prepare(
+    installation: Installation, progress: Progress, environment: dict[str, str], http_port: int | None
+) -> Installation:
+    orphans.end(installation.marker.installation_id, patience_s=_ORPHAN_PATIENCE_S)
+    creation.require_space(installation.folder.root, _START_SPACE_MIB)
+    creation.ensure_system_user(progress)
+    installation = _settle_ports(installation, http_port)
+    broker.write_configuration(installation)
+    _start_supervisor(installation, environment)
+    return installation
+
+
+def _settle_ports(installation: Installation, http_port: int | None) -> Installation:
+    kept = installation.marker.ports
+    if http_port is not None and http_port != kept.http:
+        kept = kept.model_copy(update={"http": http_port})
+    ports.require_free(kept.http, "the gateway", "stop what uses it, or name another: mongars up --port N")
+    if not ports.is_free(kept.nats):  # nobody bookmarks the broker's port: another one does as well
+        kept = kept.model_copy(update={"nats": ports.choose(ports.NATS_PREFERRED, taken=frozenset({kept.http}))})
+    if kept == installation.marker.ports:
+        return installation
+    return write_marker(installation.folder, installation.marker.model_copy(update={"ports": kept}))
+
+
+def _start_supervisor(installation: Installation, environment: dict[str, str]) -> None:
+    reachable = installation.reachable
+    for folder in (reachable.run, reachable.logs):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    where = paths(reachable)
+    where.socket.unlink(missing_ok=True)
+    configuration = reachable.run / "supervisord.conf"
+    binaries = creation.database_binaries(current_owner())
+    configuration.write_text(render(programs(installation, binaries), where))
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+        cwd=code_root(),
+        env={**environment, orphans.MARK: installation.marker.installation_id},
+        capture_output=True,
+        text=True,
+        timeout=_PART_TIMEOUT_S,
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise CommandError(f"the supervisor could not be started: {(ran.stdout + ran.stderr).strip()}")
+
+
+def _start_parts(
+    installation: Installation, supervisor: Supervisor, progress: Progress, environment: dict[str, str]
+) -> None:
+    with progress.step("Starting the broker"):
+        _start_and_wait(installation, supervisor, BROKER, lambda: broker_answers(installation.marker.ports.nats))
+    with progress.step("Starting PostgreSQL"):
+        binaries = creation.database_binaries(current_owner())
+        socket = installation.reachable.database_socket
+        _start_and_wait(installation, supervisor, DATABASE, lambda: database_answers(binaries, socket))
+    with progress.step("Preparing streams and tables"):
+        broker.ensure_streams(installation)
+        _migrate(installation, environment)
+    for service in SERVICES:
+        supervisor.start(service.value)
+
+
+def _start_and_wait(installation: Installation, supervisor: Supervisor, name: str, works: Callable[[], bool]) -> None:
+    supervisor.start(name)
+    deadline = time.monotonic() + _PART_TIMEOUT_S
+    while not works():
+        _refuse_broken(installation, supervisor, name)
+        if time.monotonic() > deadline:
+            raise _failed(installation, name, f"did not answer within {_PART_TIMEOUT_S:.0f} s")
+        time.sleep(_CHECK_EVERY_S)
+
+
+def _migrate(installation: Installation, environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "migrations", "upgrade"],
+        cwd=code_root(),
+        env={**environment, **service_environment(installation)},
+        capture_output=True,
+        text=True,
+        timeout=_MIGRATION_TIMEOUT_S,
+        check=False,
+    )
+    if ran.returncode != 0:
+        reason = next((line for line in reversed(ran.stderr.splitlines()) if line.strip()), "no reason given")
+        raise CommandError(f"the database could not be migrated: {reason}", _failure_remedy(installation))
+
+
+def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Progress, timeout_s: float) -> Readiness:
+    deadline = time.monotonic() + timeout_s
+    with progress.step("Starting the services"):
+        while True:
+            said = readiness(installation.marker.ports.http)
+            if said is not None and said.ready:
+                return said
+            for service in SERVICES:
+                _refuse_broken(installation, supervisor, service.value)
+            if time.monotonic() > deadline:
+                raise _late(installation, said, timeout_s)
+            time.sleep(_CHECK_EVERY_S)
+
+
+def _refuse_broken(installation: Installation, supervisor: Supervisor, name: str) -> None:
+    """One crash may be an accident; a part that can't stay up will not get better by waiting."""
+    process = (supervisor.processes() or {}).get(name)
+    if process is None:
+        raise CommandError("the supervisor ended", f"see {installation.folder.logs / 'supervisor.log'}")
+    if not process.alive and (process.restarts >= _CRASHES_THAT_MEAN_BROKEN or process.state == "fatal"):
+        raise _failed(installation, name, process.problem or "ends as soon as it is started")
+
+
+def _late(installation: Installation, said: Readiness | None, timeout_s: float) -> CommandError:
+    missing = said.missing if said else []
+    name = next((s.value for s in SERVICES if any(row.startswith(s.value) for row in missing)), "api")
+    waiting = ", ".join(missing) or "the gateway does not answer"
+    return _failed(installation, name, f"not ready after {timeout_s:.0f} s ({waiting})")
+
+
+def _failed(installation: Installation, name: str, problem: str) -> CommandError:
+    lines = "\n".join(f"    {line}" for line in last_lines(log_file(installation.folder.logs, name), _LOG_LINES))
+    said = f"; its last words:\n{lines}" if lines else ""
+    return CommandError(f"{name}: {problem}{said}", _failure_remedy(installation))
+
+
+def _failure_remedy(installation: Installation) -> str:
+    full = shutil.disk_usage(installation.folder.root).free < _START_SPACE_MIB * 2**20
+    if full:
+        return f"the disk of {installation.folder.root} is full: make room there, then run: mongars up"
+    return f"the whole logs are in {installation.folder.logs}; when it is mended, run: mongars up"

