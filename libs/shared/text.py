@@ -77,11 +77,10 @@ def _pairs(endings: str) -> tuple[tuple[str, str], ...]:
 
 
 _ENDINGS = _pairs(
-    "eusement>eu eaient> issements>iss issement>iss ations>at ation>at ements> ement> aient> ments> ment> ingly> edly> "
-    "ness> euses>eu euse>eu eux>eu ives>if ive>if ifs>if aux>al ings> ing> ies>i ied>i ait> ais> ant> ent> ees> eons> "
-    "ons> ez> er> ir> ed> ee> es> ly> y>i e> s> x>"
+    "eusement>eu issement>iss eaient> ation>at ement> aient> ingly> ment> edly> ness> eait> euse>eu eux>eu ive>if "
+    "aux>al eai> ing> ied>i ait> ant> ent> ai> ez> er> ir> ed> ee> ly> y>i e> x>"
 )
-"""Ending → what takes its place, longer ones before the shorter that they end in."""
+"""Ending of a singular → what takes its place, longer ones before the shorter that they end in."""
 
 
 def stem(word: str) -> str:

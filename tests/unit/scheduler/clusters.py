@@ -23,7 +23,8 @@ class Clock:
 
 
 def model(name: str = "llama", **fields: Any) -> ServedModel:
-    return ServedModel(**({"name": name, "backend": "llama_cpp", "context_tokens": 2048} | fields))
+    about: dict[str, Any] = {"backend": "llama_cpp", "context_tokens": 2048} | fields
+    return ServedModel(name=name, **about)
 
 
 def node(

@@ -30,9 +30,7 @@ def chosen(decision: Decision) -> str:
 
 def fail(known: Registry, node_id: str, times: int = 3) -> None:
     for _ in range(times):
-        known.outcome(
-            Outcome(node_id=node_id, replica=f"{node_id}-0", model="llama", ok=False, reason="error")
-        )
+        known.outcome(Outcome(node_id=node_id, replica=f"{node_id}-0", model="llama", ok=False, reason="error"))
 
 
 def test_the_least_loaded_node_is_chosen() -> None:
@@ -143,9 +141,11 @@ def test_the_settings_default_is_taken_where_a_living_node_has_it() -> None:
     known = registry(node("a", models=[model("one"), model("two")]), clock=clock)
     snapshot = known.snapshot()
     decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, preferred="two")
-    assert decision.choice is not None and decision.choice.model.name == "two"
+    assert decision.choice is not None
+    assert decision.choice.model.name == "two"
     decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, preferred="three")
-    assert decision.choice is not None and decision.choice.model.name == "one"
+    assert decision.choice is not None
+    assert decision.choice.model.name == "one"
 
 
 def test_the_default_moves_to_a_living_node() -> None:
@@ -154,7 +154,8 @@ def test_the_default_moves_to_a_living_node() -> None:
     clock.now += SILENT_S + 1
     known.hear(node("b", models=[model("two")]))
     decision = decide(known, PlaceRequest(), now=clock.now)
-    assert decision.choice is not None and decision.choice.model.name == "two"
+    assert decision.choice is not None
+    assert decision.choice.model.name == "two"
 
 
 def test_expected_completion_prefers_a_fast_busy_node_to_a_slow_idle_one() -> None:

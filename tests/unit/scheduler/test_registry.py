@@ -69,7 +69,8 @@ def test_expired_nodes_take_everything_of_theirs_along() -> None:
     snapshot = known.snapshot()
     assert set(snapshot.nodes) == {"b"}
     assert snapshot.serving == {"llama": ("b",)}
-    assert not snapshot.dispatched and not snapshot.breakers
+    assert not snapshot.dispatched
+    assert not snapshot.breakers
 
 
 def test_reports_about_unknown_replicas_are_ignored() -> None:

@@ -1,0 +1,91 @@
+"""Answers without a model quote what is remembered, plainly and in the asker's language."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.shared.extractive import QUOTE_CHARACTERS, QUOTES, Quote, answer, excerpt, is_extractive
+
+DAY = datetime(2026, 5, 1, 9, tzinfo=UTC)
+
+
+def said(words: str, *, by_user: bool = True) -> Quote:
+    return Quote(words, DAY, by_user)
+
+
+def joined(question: str, *quotes: Quote, **how: str) -> str:
+    options = {"why": "no-model", "memory": "searched"} | how
+    return "".join(answer(question, quotes, **options))  # type: ignore[arg-type]
+
+
+def test_it_says_that_there_is_no_model_and_quotes_with_dates() -> None:
+    told = joined("What is my dog called?", said("My dog is called Rex."))
+    assert told.startswith("No language model")
+    assert "On 1 May 2026 you said: “My dog is called Rex.”" in told
+
+
+def test_a_french_question_gets_a_french_answer() -> None:
+    told = joined("Comment s'appelle mon chien ?", said("Mon chien s'appelle Rex."))
+    assert told.startswith("Aucun modèle de langue")
+    assert "Le 1er mai 2026, vous avez dit : « Mon chien s'appelle Rex. »" in told
+
+
+def test_who_said_it_is_kept_apart() -> None:
+    assert "I answered: “It is Rex.”" in joined("dog?", said("It is Rex.", by_user=False))
+
+
+@pytest.mark.parametrize("question", ["What is my dog called?", "Comment s'appelle mon chien ?"])
+@pytest.mark.parametrize("memory", ["searched", "off", "unreachable"])
+def test_without_anything_to_quote_it_still_explains_itself(question: str, memory: str) -> None:
+    told = joined(question, memory=memory)
+    assert len(told) > 80
+    assert is_extractive(told)
+
+
+def test_the_three_ways_of_having_nothing_are_told_apart() -> None:
+    assert len({joined("dog?", memory=m) for m in ("searched", "off", "unreachable")}) == 3
+
+
+def test_nothing_is_quoted_from_a_memory_that_is_off() -> None:
+    assert "Rex" not in joined("dog?", said("My dog is Rex."), memory="off")
+
+
+def test_asked_for_by_name_it_does_not_complain() -> None:
+    told = joined("dog?", said("My dog is Rex."), why="asked")
+    assert "configured" not in told
+    assert "Rex" in told
+
+
+def test_its_own_answers_are_never_quoted() -> None:
+    earlier = joined("dog?", said("My dog is Rex."))
+    assert "Rex" not in joined("dog?", said(earlier, by_user=False))
+
+
+def test_the_question_itself_is_no_answer() -> None:
+    told = joined("What is my dog called?", said("what is my dog called"), said("It is Rex."))
+    assert "what is my dog called" not in told
+    assert "Rex" in told
+
+
+def test_statements_come_before_questions() -> None:
+    told = joined("dog", said("Do you know my dog?"), said("My dog is Rex."))
+    assert told.index("Rex") < told.index("Do you know")
+
+
+def test_quotes_are_few_and_short() -> None:
+    told = answer("dog", [said(f"dog {n} " + "word " * 500) for n in range(20)], why="no-model", memory="searched")
+    lines = [piece for piece in told if piece.startswith("\n- ")]
+    assert len(lines) == QUOTES
+    assert all(len(line) < QUOTE_CHARACTERS + 80 for line in lines)
+
+
+def test_an_excerpt_begins_where_the_answer_is() -> None:
+    long = "The weather was fine. " * 30 + "My dog is called Rex. " + "We went home. " * 30
+    assert "My dog is called Rex." in excerpt(long, "What is my dog called?")
+
+
+def test_a_line_break_in_a_memory_breaks_no_list() -> None:
+    line = next(p for p in answer("a", [said("b\n- c\n\nd")], why="asked", memory="searched") if p.startswith("\n- "))
+    assert line.count("\n") == 1
