@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
+from typing import NoReturn
 
 from libs.shared.bus.base import KeyValue
 from services.api.errors import RateLimited
@@ -81,24 +82,37 @@ class RateLimits:
         self._callers: OrderedDict[str, Allowance] = OrderedDict()
         self._changed = False
 
-    def take(self, caller: str) -> Allowance:
+    def take(self, allowance: Allowance) -> None:
         """Takes one request. Raises RateLimited, with ``retry_after_s``."""
-        allowance = self._of(caller)
-        if allowance.tokens is not None and allowance.tokens.level <= 0:
-            self._refuse("tokens", allowance.tokens.seconds_until(1), allowance)
-        if allowance.requests is not None:
-            if allowance.requests.level < 1:
-                self._refuse("requests", allowance.requests.seconds_until(1), allowance)
-            allowance.requests.level -= 1
+        requests, tokens = allowance.requests, allowance.tokens
+        if tokens is not None and tokens.level <= 0:
+            _refuse("tokens", tokens)
+        if requests is not None:
+            if requests.level < 1:
+                _refuse("requests", requests)
+            requests.level -= 1
         self._changed = True
-        return allowance
 
-    def spend_tokens(self, caller: str, count: int) -> None:
+    def spend_tokens(self, allowance: Allowance, count: int) -> None:
         """Charges what an answer really used; the caller may go into debt and waits until it is worked off."""
-        tokens = self._of(caller).tokens
-        if tokens is not None:
-            tokens.level -= count
+        if allowance.tokens is not None:
+            allowance.tokens.level -= count
             self._changed = True
+
+    def of(self, caller: str) -> Allowance:
+        """The caller's allowance as it is now."""
+        allowance = self._callers.get(caller)
+        now = self._clock()
+        if allowance is None:
+            allowance = self._callers[caller] = self._new(None, None, now)
+            if len(self._callers) > _MOST_CALLERS:
+                self._callers.popitem(last=False)
+            return allowance
+        self._callers.move_to_end(caller)
+        for bucket in (allowance.requests, allowance.tokens):
+            if bucket is not None:
+                bucket.refill(now)
+        return allowance
 
     async def load(self, bucket: KeyValue) -> None:
         """Takes over what was saved before a restart."""
@@ -119,27 +133,13 @@ class RateLimits:
                 levels[caller] = (requests, tokens, now)
         await bucket.put(_SAVED_KEY, json.dumps(levels, separators=(",", ":")).encode())
 
-    def _of(self, caller: str) -> Allowance:
-        allowance = self._callers.get(caller)
-        now = self._clock()
-        if allowance is None:
-            allowance = self._callers[caller] = self._new(None, None, now)
-            if len(self._callers) > _MOST_CALLERS:
-                self._callers.popitem(last=False)
-            return allowance
-        self._callers.move_to_end(caller)
-        for bucket in (allowance.requests, allowance.tokens):
-            if bucket is not None:
-                bucket.refill(now)
-        return allowance
-
     def _new(self, requests: float | None, tokens: float | None, at: float) -> Allowance:
         return Allowance(_bucket(self._requests, requests, at), _bucket(self._tokens, tokens, at))
 
-    def _refuse(self, what: str, wait_s: float, allowance: Allowance) -> None:
-        raise RateLimited(
-            f"Too many {what} this minute.", retry_after_s=max(1, ceil(wait_s)), limit=what, headers=allowance.headers()
-        )
+
+def _refuse(what: str, bucket: Bucket) -> NoReturn:
+    wait_s = max(1, ceil(bucket.seconds_until(1)))
+    raise RateLimited(f"Too many {what} this minute.", retry_after_s=wait_s, limit=what)
 
 
 def _bucket(per_minute: int, level: float | None, at: float) -> Bucket | None:

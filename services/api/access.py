@@ -1,0 +1,93 @@
+"""Who may do what: callers, and what an endpoint asks of them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from libs.shared.contracts.accounts import ApiKey, User
+from libs.shared.contracts.common import MemoryMode, Role
+from services.api.errors import NotAllowed, PasswordChangeRequired, SessionRequired
+from services.api.tokens import AccessToken
+
+_RANK = {Role.USER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+METRICS_SCOPE = "metrics"
+KEY_SCOPES = frozenset({*Role, METRICS_SCOPE})
+"""What a key can be made for; a key without scopes serves its owner as a plain user."""
+
+
+class Access(Enum):
+    """What an endpoint asks of its caller."""
+
+    OPEN = "open"
+    USER = "user"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    SESSION = "session"
+    """A logged-in person of any role, not a key: for what would let a key outgrow itself."""
+    PASSWORD = "password"  # noqa: S105 - the name of a level
+    """A session, one with a one-time password included."""
+    METRICS = "metrics"
+    """An operator, or a key made for reading metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes this request. ``role`` None: a key that was made for its scopes alone."""
+
+    user_id: str
+    name: str
+    role: Role | None
+    memory: MemoryMode
+    scopes: frozenset[str] = frozenset()
+    key_id: str | None = None
+    token: AccessToken | None = None
+    must_change_password: bool = False
+
+    @property
+    def limited_as(self) -> str:
+        """The name under which its requests are counted."""
+        return self.key_id or self.user_id
+
+
+def session_caller(user: User, token: AccessToken) -> Caller:
+    """A person who logged in: the account's role as it is now, and memory as they left it."""
+    return Caller(
+        user_id=user.user_id,
+        name=user.name,
+        role=user.role,
+        memory=MemoryMode.READ_WRITE,
+        token=token,
+        must_change_password=user.must_change_password,
+    )
+
+
+def key_caller(user: User, key: ApiKey) -> Caller:
+    """A program with a key: a plain user unless its scopes say more, and never more than its owner is."""
+    roles = [role for role in Role if role in key.scopes] if key.scopes else [Role.USER]
+    role = max(roles, key=_RANK.__getitem__, default=None)
+    if role is not None and _RANK[role] > _RANK[user.role]:
+        role = user.role
+    return Caller(
+        user_id=user.user_id,
+        name=user.name,
+        role=role,
+        memory=key.memory,
+        scopes=frozenset(key.scopes),
+        key_id=key.key_id,
+    )
+
+
+def permit(caller: Caller, access: Access) -> None:
+    """Raises NotAllowed, SessionRequired or PasswordChangeRequired."""
+    if caller.must_change_password and access is not Access.PASSWORD:
+        raise PasswordChangeRequired("Choose a password first: POST /api/v1/auth/password.")
+    if access in (Access.SESSION, Access.PASSWORD):
+        if caller.token is None:
+            raise SessionRequired("An API key can't do this: log in.")
+        return
+    if access is Access.METRICS and METRICS_SCOPE in caller.scopes:
+        return
+    needed = Role.OPERATOR if access is Access.METRICS else Role(access.value)
+    if caller.role is None or _RANK[caller.role] < _RANK[needed]:
+        raise NotAllowed(f"This needs the role {needed.value}.")

@@ -1,0 +1,162 @@
+"""What every request meets first: limits on its body and time, headers on its response, its span and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Any
+
+from opentelemetry.trace import SpanKind
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.shared.errors import Internal, ServiceError, TimedOut, TooLarge
+from libs.shared.telemetry import get_logger, metrics, tracer
+from services.api import problems
+from services.api.clients import ClientGone
+from services.api.errors import RequestTimeout
+from services.api.gate import ALLOWANCE
+from services.api.settings import ApiSettings
+from services.api.tracing import context_from
+
+log = get_logger(__name__)
+
+_CLIENT_GONE = 499
+_CONTENT_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"content-security-policy", _CONTENT_POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Edge:
+    """Pure ASGI, so that a request costs no task and no queue of its own here."""
+
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = {"http.request.method": scope["method"]}
+        exchange = _Exchange(scope, send)
+        metrics.HTTP_ACTIVE.add(1, method)
+        started = perf_counter()
+        try:
+            with tracer.start_as_current_span(scope["method"], context_from(scope), SpanKind.SERVER) as span:
+                await self._answer(scope, receive, exchange)
+                if span.is_recording():
+                    span.set_attribute("http.response.status_code", exchange.status)
+                    span.set_attribute("http.route", _route(scope))
+                    span.update_name(f"{scope['method']} {_route(scope)}")
+        finally:
+            metrics.HTTP_ACTIVE.add(-1, method)
+            metrics.HTTP_DURATION.record(
+                perf_counter() - started,
+                {**method, "http.route": _route(scope), "http.response.status_code": exchange.status},
+            )
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        """Runs the application; what nobody below has answered is answered here."""
+        try:
+            body = BoundedBody(scope, receive, self._settings)
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await self._app(scope, body, exchange.send)
+        except ClientGone:
+            exchange.status = _CLIENT_GONE
+        except TimeoutError:
+            await self._refuse(scope, receive, exchange, TimedOut("The request took too long."))
+        except ServiceError as error:
+            await self._refuse(scope, receive, exchange, error)
+        except Exception:
+            log.exception("request_failed", route=_route(scope))
+            await self._refuse(scope, receive, exchange, Internal("A fault of ours: it has been logged."))
+
+    async def _refuse(self, scope: Scope, receive: Receive, exchange: _Exchange, error: ServiceError) -> None:
+        """Answers, unless an answer has begun: then leaving it unfinished closes the connection."""
+        if not exchange.started:
+            await problems.response_to(error, scope["path"])(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """One response on its way out, and its status."""
+
+    __slots__ = ("_scope", "_send", "started", "status")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self.started = False
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            message["headers"] = self._with_ours(message.get("headers", []))
+        await self._send(message)
+
+    def _with_ours(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        found = [*headers, *SECURITY_HEADERS]
+        if not any(name == b"cache-control" for name, _ in headers):
+            found.append(_NO_STORE)
+        allowance = self._scope.get(ALLOWANCE)
+        if allowance is not None:
+            found += allowance.headers()
+        return found
+
+
+class BoundedBody:
+    """A ``receive`` that lets a body be neither larger nor slower than the settings say."""
+
+    __slots__ = ("_deadline", "_left", "_limit", "_receive", "_timeout_s", "_whole")
+
+    def __init__(self, scope: Scope, receive: Receive, settings: ApiSettings) -> None:
+        self._receive = receive
+        self._limit = self._left = settings.body_limit_bytes
+        self._timeout_s = settings.body_timeout_s
+        self._deadline: float | None = None
+        self._whole = False
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > self._limit:
+                raise self._too_large()
+
+    async def __call__(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        message = await self._part()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise self._too_large()
+            self._whole = not message.get("more_body", False)
+        return message
+
+    async def _part(self) -> Message:
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + self._timeout_s
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            raise RequestTimeout("The request's body took too long to arrive.") from None
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A request's body may have {self._limit} bytes.", limit_bytes=self._limit)
+
+
+def _route(scope: Scope) -> str | None:
+    """The route's pattern: never the path itself, which may hold ids."""
+    route = scope.get("route")
+    return getattr(route, "path", None)

@@ -1,0 +1,95 @@
+"""``/api/v1/settings`` and ``/api/v1/changes``: what is set, and the ledger through which alone it changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import Field, JsonValue
+
+from libs.shared.contracts.common import Id, Role
+from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
+    LIST_CHANGES,
+    PROPOSE_CHANGE,
+    READ_SETTINGS,
+    Change,
+    Changes,
+    DecideChange,
+    Decision,
+    ProposeChange,
+    ReadSettings,
+    SettingsRead,
+)
+from services.api.access import Access, Caller
+from services.api.bodies import Body
+from services.api.pages import PageOf
+from services.api.parts import Parts
+from services.api.routing import CallerOf, Endpoint, PartsOf
+
+ChangeId = Annotated[Id, Path()]
+
+
+class SettingsPatch(Body):
+    """One setting: each change is a ledger entry of its own, which can be rolled back by itself."""
+
+    key: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$")
+    value: JsonValue
+    reason: str = Field(default="", max_length=500, pattern=r"^[^\x00]*$")
+
+
+async def read_settings(parts: PartsOf) -> SettingsRead:
+    """What is in force, and the change that set it last."""
+    return await parts.bus.request(READ_SETTINGS, ReadSettings())
+
+
+async def change_setting(parts: PartsOf, caller: CallerOf, body: SettingsPatch) -> Change:
+    """Through the ledger: an administrator's change is applied at once, an operator's waits for approval."""
+    return await parts.bus.request(
+        PROPOSE_CHANGE,
+        ProposeChange(
+            key=body.key,
+            value=body.value,
+            reason=body.reason,
+            actor=caller.user_id,
+            apply=caller.role is Role.ADMIN,
+        ),
+    )
+
+
+async def list_changes(parts: PartsOf, page: PageOf) -> Changes:
+    """The ledger, newest first."""
+    return await parts.bus.request(LIST_CHANGES, page)
+
+
+async def approve_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
+    """Applies a proposed change."""
+    return await _decide(parts, caller, change_id, Decision.APPROVE)
+
+
+async def reject_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
+    """Refuses a proposed change."""
+    return await _decide(parts, caller, change_id, Decision.REJECT)
+
+
+async def roll_back_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
+    """Undoes an applied change."""
+    return await _decide(parts, caller, change_id, Decision.ROLL_BACK)
+
+
+async def _decide(parts: Parts, caller: Caller, change_id: str, decision: Decision) -> Change:
+    return await parts.bus.request(
+        DECIDE_CHANGE, DecideChange(change_id=change_id, decision=decision, actor=caller.user_id)
+    )
+
+
+_OPTIONS: dict[str, Any] = {"tags": ["settings"]}
+_ONE = "/api/v1/changes/{change_id}"
+ENDPOINTS = (
+    Endpoint(method="GET", path="/api/v1/settings", handler=read_settings, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="PATCH", path="/api/v1/settings", handler=change_setting, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="GET", path="/api/v1/changes", handler=list_changes, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="POST", path=_ONE + "/approve", handler=approve_change, access=Access.ADMIN, options=_OPTIONS),
+    Endpoint(method="POST", path=_ONE + "/reject", handler=reject_change, access=Access.ADMIN, options=_OPTIONS),
+    Endpoint(method="POST", path=_ONE + "/rollback", handler=roll_back_change, access=Access.ADMIN, options=_OPTIONS),
+)

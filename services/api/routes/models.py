@@ -1,0 +1,78 @@
+"""``GET /v1/models``: what any live node can answer with."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import Path
+from pydantic import BaseModel
+
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.scheduling import LIST_MODELS, Models
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import ModelNotFound
+from services.api.access import Access
+from services.api.routing import Endpoint, PartsOf
+
+_EXTRACTIVE = "extractive"
+
+
+class Model(BaseModel):
+    """A model in OpenAI's words, with what it can do."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str
+    kind: str
+    context_tokens: int
+    tools: bool
+    images: bool
+    json_schema: bool
+
+
+class ModelList(BaseModel):
+    """The default comes first, then what can chat, then what embeds."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+def listed(models: Models) -> list[Model]:
+    """In the order in which a client that takes the first one is served best."""
+
+    def rank(model: ServedModel) -> tuple[bool, bool, bool, str]:
+        return (model.name != models.default_chat, model.kind != "chat", model.name == _EXTRACTIVE, model.name)
+
+    return [
+        Model(
+            id=model.name,
+            owned_by=model.backend,
+            kind=model.kind,
+            context_tokens=model.context_tokens,
+            tools=model.tools,
+            images=model.images,
+            json_schema=model.json_schema,
+        )
+        for model in sorted(models.models, key=rank)
+    ]
+
+
+async def list_models(parts: PartsOf) -> ModelList:
+    """Every model that a request may name."""
+    return ModelList(data=listed(await parts.bus.request(LIST_MODELS, Empty())))
+
+
+async def read_model(parts: PartsOf, model_id: str = Path(max_length=256)) -> Model:
+    """One model."""
+    for model in listed(await parts.bus.request(LIST_MODELS, Empty())):
+        if model.id == model_id:
+            return model
+    raise ModelNotFound("No node serves this model.", param="model")
+
+
+_OPTIONS: dict[str, Any] = {"tags": ["openai"]}
+ENDPOINTS = (
+    Endpoint(method="GET", path="/v1/models", handler=list_models, access=Access.USER, options=_OPTIONS),
+    Endpoint(method="GET", path="/v1/models/{model_id:path}", handler=read_model, access=Access.USER, options=_OPTIONS),
+)

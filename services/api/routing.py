@@ -1,0 +1,98 @@
+"""Endpoints as a table: each names its method, its path and what it asks of its caller, or it can't exist."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.api.access import Access, Caller
+from services.api.gate import CALLER, Gate
+from services.api.parts import Parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One method on one path. ``plain``: the handler takes the Request and returns a Response; nothing else runs."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    access: Access
+    status: int = 200
+    plain: bool = False
+    body: type[BaseModel] | None = None
+    """What a plain handler reads, for the OpenAPI document."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of APIRoute, for the OpenAPI document."""
+
+
+class GuardedRoute(APIRoute):
+    """Asks the gate before it does anything else."""
+
+    access: Access
+    gate: Gate
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._refuse_method(scope)
+        await self.gate.admit(scope, self.access)
+        await super().handle(scope, receive, send)
+
+    def _refuse_method(self, scope: Scope) -> None:
+        if self.methods and scope["method"] not in self.methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.methods))})
+
+
+class PlainRoute(GuardedRoute):
+    """Calls its handler with the Request alone: no dependency is solved, so that the busiest paths stay short."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._refuse_method(scope)
+        await self.gate.admit(scope, self.access)
+        response: Response = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def route_for(endpoint: Endpoint, gate: Gate) -> GuardedRoute:
+    """The route that serves ``endpoint``."""
+    kind = PlainRoute if endpoint.plain else GuardedRoute
+    route = kind(
+        endpoint.path,
+        endpoint.handler,
+        methods=[endpoint.method],
+        status_code=endpoint.status,
+        **({"response_model": None} if endpoint.plain else {}) | endpoint.options,
+    )
+    route.access, route.gate = endpoint.access, gate
+    return route
+
+
+def parts_of(request: Request) -> Parts:
+    """What the service is made of."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def caller_of(request: Request) -> Caller:
+    """Whoever passed the gate."""
+    caller: Caller = request.scope[CALLER]
+    return caller
+
+
+async def _parts(request: Request) -> Parts:
+    return parts_of(request)
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+CallerOf = Annotated[Caller, Depends(_caller)]
