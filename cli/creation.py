@@ -71,7 +71,8 @@ def database_binaries(owner: Owner) -> Binaries:
     wheel = from_wheel()
     if not owner.switch or traversable(wheel.folder):
         return wheel
-    SYSTEM_HOME.mkdir(mode=0o755, exist_ok=True)
+    SYSTEM_HOME.mkdir(exist_ok=True)
+    SYSTEM_HOME.chmod(0o755)
     return copied(wheel, SYSTEM_HOME)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -30,6 +31,7 @@ app.command("version")(observe.version)
 
 def main() -> None:
     """Runs one command; problems go to stderr, with the remedy, and never as a traceback."""
+    os.umask(0o077)  # whatever a command writes is its owner's alone, unless it says otherwise
     try:
         app()
     except CommandError as error:

@@ -12,7 +12,7 @@ from cli.installation import Installation
 from cli.supervision.client import Supervisor
 from cli.supervision.orphans import MARK
 from cli.supervision.programs import BROKER, DATABASE, Paths, Program
-from libs.shared.contracts.base import SERVICES
+from libs.shared.contracts.base import SERVICES, Principal
 from libs.shared.layout import StateFolder
 
 _SERVICE_STOP_S = 20
@@ -20,17 +20,19 @@ _SERVICE_STOP_S = 20
 _POSTGRES_STOP_S = 30
 
 
-def programs(installation: Installation, binaries: Binaries) -> tuple[Program, ...]:
+def programs(installation: Installation, binaries: Binaries, node: str) -> tuple[Program, ...]:
     """Broker, database, then the services."""
     mark = {MARK: installation.marker.installation_id}
     tied = (setpriv(), "--pdeathsig", "TERM")  # what nobody supervises any more stops in good order
     environment = {**mark, **service_environment(installation)}
+    seed = broker.inference_seed(installation.reachable, node)
+    inference = {"MONGARS_NODE_ID": node, "MONGARS_NATS_SEED_FILE": str(seed)}
     services = (
         Program(
             service.value,
             (*tied, sys.executable, "-m", f"services.{service.value}"),
             stop_wait_s=_SERVICE_STOP_S,
-            environment=environment,
+            environment=environment | (inference if service is Principal.INFERENCE else {}),
         )
         for service in SERVICES
     )

