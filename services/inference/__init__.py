@@ -1,0 +1,1 @@
+"""Generating and embedding on one node, and telling everyone how that node is."""

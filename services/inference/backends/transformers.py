@@ -1,0 +1,267 @@
+"""Hugging Face models by torch in this process: a folder, or a hub id fetched into the models folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from libs.shared.contracts.common import Usage
+from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, Unsupported
+from services.inference.backends.base import Changed
+from services.inference.backends.stopping import StopFilter
+from services.inference.fit import Shape, check_fit, folder_shape
+from services.inference.models import ModelSpec
+
+HUB_FOLDER = "hub"
+HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+"""Weights in a format that can't run code, and what a tokenizer needs."""
+
+
+class TransformersBackend:
+    """One model, one request at a time."""
+
+    name = "transformers"
+    slots = 1
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        folder: Path,
+        default_context_tokens: int,
+        threads: int,
+        available_mib: Callable[[], float],
+    ) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._default_context = default_context_tokens
+        self._threads = threads
+        self._available_mib = available_mib
+        self._worker = ThreadPoolExecutor(1, f"torch-{spec.name}")
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._served: ServedModel | None = None
+
+    async def load(self, changed: Changed) -> None:
+        loop = asyncio.get_running_loop()
+        folder: Path = self._spec.path or await loop.run_in_executor(self._worker, self._fetch)
+        shape = await loop.run_in_executor(self._worker, self._shape, folder)
+        check_fit(self._spec.name, shape.needs, self._available_mib())
+        await loop.run_in_executor(self._worker, self._load, folder)
+        self._served = ServedModel(name=self._spec.name, backend=self.name, context_tokens=shape.context_tokens)
+
+    def models(self) -> tuple[ServedModel, ...]:
+        return (self._served,) if self._served else ()
+
+    def troubles(self) -> tuple[str, ...]:
+        return ()
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        assert self._served is not None
+        loop = asyncio.get_running_loop()
+        tokens: asyncio.Queue[int | Exception | None] = asyncio.Queue()
+        cancelled = Event()
+        encoded = await loop.run_in_executor(self._worker, self._encode, request)
+        limit = _limit(int(encoded.shape[1]), self._served.context_tokens, request.sampling.max_tokens)
+        work = loop.run_in_executor(self._worker, self._run, request, encoded, limit, _sender(tokens), cancelled)
+        answer = _Answer(self._tokenizer, request.sampling.stop)
+        try:
+            while (token := await tokens.get()) is not None:
+                if isinstance(token, Exception):
+                    raise BackendFailed("torch failed", reason="inference") from token
+                if text := answer.take(token):
+                    yield GenerateChunk(text=text)
+                if answer.stopped:
+                    break
+            yield answer.last(int(encoded.shape[1]), limit)
+        finally:
+            cancelled.set()
+            work.cancel()
+
+    async def close(self) -> None:
+        self._served = None
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        cache = self._folder / HUB_FOLDER
+        assert self._spec.hub is not None
+        try:
+            return Path(snapshot_download(self._spec.hub, cache_dir=cache, allow_patterns=HUB_PATTERNS))
+        except (OSError, ValueError) as error:
+            raise BackendFailed("the hub can't be reached, or lacks the model", reason="unreachable") from error
+
+    def _shape(self, folder: Path) -> Shape:
+        return folder_shape(folder, self._spec.context_tokens, self._default_context)
+
+    def _load(self, folder: Path) -> None:
+        import torch
+
+        # Typed, but not for callers in strict mode.
+        transformers: Any = import_module("transformers")
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        torch.set_num_threads(self._threads)
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
+        except Exception as error:
+            # Whatever a damaged folder raises in there (dozens of kinds), it is the folder's fault.
+            raise ModelBroken(f"{folder.name} can't be loaded by transformers") from error
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def _encode(self, request: GenerateRequest) -> Any:
+        if not self._tokenizer.chat_template:
+            raise Unsupported(f"{self._spec.name} has no chat template", feature="chat")
+        messages = [
+            {"role": "system" if message.role == "developer" else message.role, "content": message.text}
+            for message in request.messages
+        ]
+        encoded = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        return encoded["input_ids"]
+
+    def _run(
+        self,
+        request: GenerateRequest,
+        input_ids: Any,
+        limit: int,
+        send: Callable[[int | Exception | None], None],
+        cancelled: Event,
+    ) -> None:
+        import torch
+
+        try:
+            if request.sampling.seed is not None:
+                torch.manual_seed(request.sampling.seed)
+            with torch.inference_mode():
+                ids = input_ids.to(self._model.device)
+                self._model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_new_tokens=limit,
+                    pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
+                    streamer=_Streamer(send),
+                    stopping_criteria=[lambda ids, scores, **_: _stops(ids, cancelled)],
+                    **_choice(request, int(ids.shape[1])),
+                )
+        except Exception as error:
+            send(error)
+        finally:
+            send(None)
+
+
+class _Answer:
+    """Tokens to text: a token may be a part of a character, and of a stop string."""
+
+    def __init__(self, tokenizer: Any, stops: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._filter = StopFilter(stops)
+        self._window: list[int] = []
+        """Tokens from the last place where text was whole; decoded anew with each token, so it is kept short."""
+        self._shown = ""
+        self._count = 0
+        self._ended = False
+
+    @property
+    def stopped(self) -> bool:
+        return self._filter.stopped
+
+    def take(self, token: int) -> str:
+        """The text that ``token`` brings to light."""
+        self._count += 1
+        self._ended = token == self._tokenizer.eos_token_id
+        self._window.append(token)
+        text = self._tokenizer.decode(self._window, skip_special_tokens=True)
+        if text.endswith("\ufffd"):
+            return ""
+        new = text[len(self._shown) :]
+        # One token stays as context: some tokenizers write a word's space only after another token.
+        self._window = self._window[-1:]
+        self._shown = self._tokenizer.decode(self._window, skip_special_tokens=True)
+        return self._filter.feed(new)
+
+    def last(self, prompt_tokens: int, limit: int) -> GenerateChunk:
+        finish = "stop" if self.stopped or self._ended or self._count < limit else "length"
+        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=self._count)
+        return GenerateChunk.model_validate({"text": self._filter.rest(), "finish_reason": finish, "usage": usage})
+
+
+class _Streamer:
+    """What ``generate`` calls with the prompt first, and then with each token."""
+
+    def __init__(self, send: Callable[[int], None]) -> None:
+        self._send = send
+        self._prompt = True
+
+    def put(self, value: Any) -> None:
+        if self._prompt:
+            self._prompt = False
+            return
+        for token in value.reshape(-1).tolist():
+            self._send(int(token))
+
+    def end(self) -> None:
+        return None
+
+
+def _sender(queue: asyncio.Queue[int | Exception | None]) -> Callable[[int | Exception | None], None]:
+    """Hands over from the worker thread; the loop may be gone when the process stops."""
+    loop = asyncio.get_running_loop()
+
+    def send(token: int | Exception | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(queue.put_nowait, token)
+
+    return send
+
+
+def _stops(ids: Any, cancelled: Event) -> Any:
+    import torch
+
+    return torch.full((ids.shape[0],), cancelled.is_set(), dtype=torch.bool, device=ids.device)
+
+
+def _limit(prompt_tokens: int, context_tokens: int, wanted: int | None) -> int:
+    """How many tokens may be generated. Raises ContextExceeded when there is no room for any."""
+    if prompt_tokens >= context_tokens:
+        raise ContextExceeded(
+            "the prompt is longer than the model's context",
+            prompt_tokens=prompt_tokens,
+            context_tokens=context_tokens,
+        )
+    return min(wanted or context_tokens, context_tokens - prompt_tokens)
+
+
+def _choice(request: GenerateRequest, prompt_tokens: int) -> dict[str, Any]:
+    """Sampling in the words of ``generate``; what isn't given is the model's own default."""
+    sampling = request.sampling
+    chosen: dict[str, Any] = {}
+    if sampling.temperature == 0:
+        chosen["do_sample"] = False
+    elif sampling.temperature is not None or sampling.top_p is not None:
+        chosen |= {"do_sample": True, "temperature": sampling.temperature or 1.0}
+    if sampling.top_p is not None and sampling.temperature != 0:
+        chosen["top_p"] = sampling.top_p
+    presence, frequency = sampling.presence_penalty or 0.0, sampling.frequency_penalty or 0.0
+    if presence or frequency:
+        chosen["logits_processor"] = [lambda ids, scores: _penalised(ids, scores, prompt_tokens, presence, frequency)]
+    return chosen
+
+
+def _penalised(ids: Any, scores: Any, prompt_tokens: int, presence: float, frequency: float) -> Any:
+    """OpenAI's penalties: per use of a token in the answer so far, and once for having been used."""
+    import torch
+
+    used = ids[:, prompt_tokens:]
+    counts = torch.zeros_like(scores).scatter_add_(1, used, torch.ones_like(used, dtype=scores.dtype))
+    return scores - frequency * counts - presence * (counts > 0).to(scores.dtype)

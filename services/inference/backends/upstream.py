@@ -1,0 +1,213 @@
+"""What the backends that ask another server share: one HTTP session, bounded reads, errors by name, a patient probe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from libs.shared.errors import BackendFailed, ModelNotFound, Overloaded, ServiceError
+from libs.shared.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import aiohttp
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 120.0
+"""Longest silence of an upstream: a small board reads a long prompt for a minute or two."""
+PROBE_TIMEOUT_S = 5.0
+PROBE_OK_S = 30.0
+PROBE_FIRST_S = 1.0
+PROBE_MAX_S = 60.0
+ERROR_BYTES = 64 * 1024
+LINE_BYTES = 8 * 1024 * 1024
+
+log = get_logger(__name__)
+
+
+class UpstreamRefused(Exception):
+    """An HTTP error of the upstream, with the beginning of its body."""
+
+    def __init__(self, status: int, body: bytes, retry_after_s: float | None) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.body = body
+        self.retry_after_s = retry_after_s
+
+
+class Upstream:
+    """One server. The session is made when the first connection was possible: no upstream, no HTTP client in memory."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self.url = url.rstrip("/")
+        self._headers = headers
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether the server is another machine than this one."""
+        host = urlsplit(self.url).hostname or ""
+        with suppress(ValueError):
+            return not ip_address(host).is_loopback
+        return host != "localhost"
+
+    async def listens(self) -> bool:
+        """Whether anything takes connections there; needs no HTTP client."""
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return True
+
+    async def get(self, path: str) -> Any:
+        """JSON of a short question. Raises BackendFailed or UpstreamRefused."""
+        return await self._short("GET", path, None)
+
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """As ``get``, with a body."""
+        return await self._short("POST", path, body)
+
+    @asynccontextmanager
+    async def lines(self, path: str, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer's lines as they come; leaving early closes the connection, which stops the upstream's work."""
+        with _named_failures():
+            async with self._open().post(self.url + path, json=body) as response:
+                await _check(response)
+                yield _lines(response)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _short(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        with _named_failures():
+            async with (
+                asyncio.timeout(PROBE_TIMEOUT_S),
+                self._open().request(method, self.url + path, json=body) as response,
+            ):
+                await _check(response)
+                return await response.json(content_type=None)
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Imported late: without an upstream no HTTP client is needed.
+        import aiohttp
+
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout,
+                headers=self._headers,
+                read_bufsize=256 * 1024,
+                connector=aiohttp.TCPConnector(limit=256),
+                trust_env=False,
+            )
+        return self._session
+
+
+class Probe:
+    """Asks ``look`` again and again: each half minute when all is well, sooner and ever later while it isn't."""
+
+    def __init__(self, name: str, look: Callable[[], Awaitable[bool]]) -> None:
+        self._name = name
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
+        self.well = False
+
+    async def start(self) -> None:
+        """Looks once before it returns."""
+        self.well = await self._look()
+        self._task = asyncio.create_task(self._run(), name=f"probe-{self._name}")
+
+    def soon(self) -> None:
+        """Something failed: look now rather than at the next turn."""
+        self._again.set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        pause_s = PROBE_FIRST_S
+        while True:
+            pause_s = PROBE_OK_S if self.well else min(pause_s * 2, PROBE_MAX_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._again.wait()
+            self._again.clear()
+            well = await self._look()
+            if well != self.well:
+                log.info("upstream_back" if well else "upstream_away", upstream=self._name)
+                pause_s = PROBE_FIRST_S
+            self.well = well
+
+
+def refusal(error: UpstreamRefused) -> ServiceError:
+    """What an HTTP status means to the caller; the upstream's own words stay out, since they may quote the prompt."""
+    if error.status == 404:
+        return ModelNotFound("the upstream does not have this model")
+    if error.status == 429:
+        return Overloaded("the upstream is overloaded", retry_after_s=error.retry_after_s or 5.0)
+    if error.status in (401, 403):
+        return BackendFailed("the upstream refused its key", reason="unauthorized")
+    reason = "upstream_refused" if error.status < 500 else "upstream_error"
+    return BackendFailed(f"the upstream answered with status {error.status}", reason=reason)
+
+
+class _named_failures:  # noqa: N801 - reads as the verb it is in a with statement
+    """Turns what the HTTP client raises into BackendFailed with a bounded reason."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        import aiohttp
+
+        if isinstance(error, TimeoutError):
+            raise BackendFailed("the upstream did not answer in time", reason="timeout") from error
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise BackendFailed("the upstream can't be reached", reason="unreachable") from error
+        if isinstance(error, aiohttp.ClientError | OSError):
+            raise BackendFailed("the upstream broke off", reason="broke_off") from error
+        if isinstance(error, ValueError | LookupError | TypeError | AttributeError):
+            # Whatever reads an upstream's JSON meets a shape that it did not expect in one of these.
+            raise BackendFailed("the upstream's answer can't be read", reason="protocol") from error
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    body = await response.content.read(ERROR_BYTES)
+    raise UpstreamRefused(response.status, body, _seconds(response.headers.get("retry-after")))
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return min(3600.0, max(0.0, float(header))) if header else None
+    except ValueError:
+        return None
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length up to a bound: aiohttp's own reader stops at its buffer's size."""
+    rest = b""
+    async for piece in response.content.iter_any():
+        rest += piece
+        *whole, rest = rest.split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r")
+        if len(rest) > LINE_BYTES:
+            raise ValueError("a line without end")
+    if rest:
+        yield rest

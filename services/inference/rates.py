@@ -1,0 +1,48 @@
+"""How fast a model reads and writes on this node, and how many bytes its tokens have, as measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.shared.contracts.telemetry import Rates
+
+NEWEST_WEIGHT = 0.2
+FEWEST_TOKENS = 2
+"""Fewer say nothing about a rate."""
+FEWEST_BYTES = 256
+"""In a shorter prompt the chat template's own tokens outweigh the text's."""
+
+
+@dataclass
+class Measured:
+    """Exponentially weighted means of one model; None until measured."""
+
+    prompt_tokens_per_s: float | None = None
+    generated_tokens_per_s: float | None = None
+    bytes_per_token: float | None = None
+
+    def note(
+        self, *, size: int, prompt_tokens: int, completion_tokens: int, first_token_s: float, rest_s: float
+    ) -> None:
+        """``size`` is the prompt's bytes; ``rest_s`` runs from the first token to the last."""
+        if size >= FEWEST_BYTES and prompt_tokens >= FEWEST_TOKENS:
+            self.bytes_per_token = _mean(self.bytes_per_token, size / prompt_tokens)
+        if first_token_s > 0 and prompt_tokens >= FEWEST_TOKENS:
+            self.prompt_tokens_per_s = _mean(self.prompt_tokens_per_s, prompt_tokens / first_token_s)
+        if rest_s > 0 and completion_tokens > FEWEST_TOKENS:
+            self.generated_tokens_per_s = _mean(self.generated_tokens_per_s, (completion_tokens - 1) / rest_s)
+
+    def rates(self) -> Rates:
+        """Rounded, so that telemetry stays short."""
+        return Rates(
+            prompt_tokens_per_s=_rounded(self.prompt_tokens_per_s),
+            generated_tokens_per_s=_rounded(self.generated_tokens_per_s),
+        )
+
+
+def _mean(old: float | None, new: float) -> float:
+    return new if old is None else (1 - NEWEST_WEIGHT) * old + NEWEST_WEIGHT * new
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

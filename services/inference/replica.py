@@ -1,0 +1,174 @@
+"""One place that answers requests: a backend behind a bounded queue, which measures itself and tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.common import Usage
+from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
+from libs.shared.contracts.telemetry import Replica as ReplicaState
+from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
+from libs.shared.errors import ModelNotFound
+from libs.shared.telemetry import metrics
+from services.inference.admission import Admission
+from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
+from services.inference.rates import Measured
+
+Changed = Callable[[bool], None]
+"""Told of a change of what the replica would tell of itself; True when it can't wait."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a replica is: ``boot_id`` tells one life of its process from the next."""
+
+    node_id: str
+    replica: str
+    boot_id: str
+
+
+class Replica:
+    """Serves GENERATE on its own subject."""
+
+    def __init__(self, identity: Identity, backend: Backend, *, max_queue: int, changed: Changed) -> None:
+        self.identity = identity
+        self._backend = backend
+        self._admission = Admission(backend.slots, max_queue, changed)
+        self._changed = changed
+        self._measured: dict[str, Measured] = {}
+        self._models: dict[str, ServedModel] = {}
+        self._sequence = 0
+
+    async def serve(self, bus: Bus) -> None:
+        """Loads the backend and begins to answer. Raises what loading raises."""
+        await self._backend.load(self._take_models)
+        self._take_models()
+        await bus.serve_stream(GENERATE, self.generate, replica=self.identity.replica)
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        """Raises as GenerateRequest says; closing the iterator stops the backend's work at once."""
+        model = self._models.get(request.model)
+        if model is None:
+            raise ModelNotFound(f"replica {self.identity.replica} does not serve this model")
+        refuse_unsupported(request, model)
+        size = prompt_bytes(request)
+        tokens = self._estimate(size, model)
+        ticket = await self._admission.enter(tokens)
+        clock = _Clock()
+        try:
+            async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    clock.chunk(chunk)
+                    yield chunk
+        finally:
+            self._admission.leave(ticket, clock.duration_s)
+            self._note(request.model, size, clock)
+
+    def snapshot(self, *, stopped: bool = False) -> ReplicaTelemetry:
+        """The replica's state; each has a higher sequence than the one before."""
+        self._sequence += 1
+        admission = self._admission
+        return ReplicaTelemetry(
+            node_id=self.identity.node_id,
+            sequence=self._sequence,
+            boot_id=self.identity.boot_id,
+            state=ReplicaState(
+                replica=self.identity.replica,
+                models=tuple(self._models),
+                in_flight=admission.in_flight,
+                queued=admission.queued,
+                in_flight_tokens=admission.in_flight_tokens,
+                queued_tokens=admission.queued_tokens,
+                slots=admission.slots,
+                draining=admission.draining,
+            ),
+            models=tuple(self._with_rates(model) for model in self._models.values()),
+            stopped=stopped,
+        )
+
+    def troubles(self) -> tuple[str, ...]:
+        """What the backend should serve and can't."""
+        return self._backend.troubles()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Takes nothing new, lets what runs finish, closes the backend. False when time ran out."""
+        self._admission.draining = True
+        self._changed(True)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._admission.emptied()
+            return True
+        except TimeoutError:
+            self._admission.refuse_waiting()
+            return False
+        finally:
+            await self._backend.close()
+
+    def _take_models(self) -> None:
+        self._models = {model.name: model for model in self._backend.models()}
+        for name in self._models.keys() - self._measured.keys():
+            self._measured[name] = Measured()
+        self._changed(True)
+
+    def _with_rates(self, model: ServedModel) -> ServedModel:
+        measured = self._measured[model.name]
+        changes: dict[str, object] = {"rates": measured.rates()}
+        if measured.bytes_per_token is not None:
+            changes["bytes_per_token"] = round(measured.bytes_per_token, 3)
+        return model.model_copy(update=changes)
+
+    def _estimate(self, size: int, model: ServedModel) -> int:
+        return int(size / (self._measured[model.name].bytes_per_token or model.bytes_per_token)) + 1
+
+    def _note(self, model: str, size: int, clock: _Clock) -> None:
+        if clock.first_s is None:
+            return
+        labels = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": self._backend.name,
+            "gen_ai.request.model": model,
+        }
+        metrics.TIME_TO_FIRST_TOKEN.record(clock.first_s, labels)
+        usage = clock.usage
+        if usage is None:
+            return
+        if usage.completion_tokens > 1 and clock.rest_s > 0:
+            metrics.TIME_PER_OUTPUT_TOKEN.record(clock.rest_s / (usage.completion_tokens - 1), labels)
+        self._measured.setdefault(model, Measured()).note(
+            size=size,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            first_token_s=clock.first_s,
+            rest_s=clock.rest_s,
+        )
+
+
+class _Clock:
+    """When the first and the last token of one request came, and what the backend counted."""
+
+    def __init__(self) -> None:
+        self._begun = perf_counter()
+        self.first_s: float | None = None
+        self.last_s = 0.0
+        self.usage: Usage | None = None
+
+    def chunk(self, chunk: GenerateChunk) -> None:
+        self.last_s = perf_counter() - self._begun
+        if self.first_s is None:
+            self.first_s = self.last_s
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+
+    @property
+    def rest_s(self) -> float:
+        return self.last_s - (self.first_s or 0.0)
+
+    @property
+    def duration_s(self) -> float | None:
+        """None when it did not come to its end."""
+        return self.last_s if self.usage is not None else None

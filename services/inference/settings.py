@@ -1,0 +1,56 @@
+"""How the inference service of one node is configured; the only file of it that reads the environment."""
+
+from __future__ import annotations
+
+import re
+import socket
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from libs.shared.settings import ServiceSettings
+from services.inference.models import ModelSpec
+
+NodeId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
+
+
+def default_node_id(hostname: str | None = None) -> str:
+    """The machine's name as a subject-safe id of at most 60 characters."""
+    name = (hostname if hostname is not None else socket.gethostname()).split(".")[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:60].strip("-") or "node"
+
+
+class InferenceSettings(ServiceSettings):
+    """Environment variables ``MONGARS_…``."""
+
+    inference_runtime: Literal["auto", "ray", "inline"] = "auto"
+    node_id: NodeId = Field(default_factory=default_node_id)
+    models: tuple[ModelSpec, ...] = ()
+    """JSON list; more may stand in ``models.json``, or lie as bare files, in the models folder."""
+    openai_upstreams: tuple[ModelSpec, ...] = ()
+    """JSON list of ``{"backend": "openai", "url": …}``: every model that each upstream lists."""
+    ollama_url: str | None = "http://127.0.0.1:11434"
+    """Used unasked when an Ollama answers there; ``none`` never asks."""
+    ollama_context_tokens: int = Field(default=8192, ge=512)
+    """``num_ctx`` for models that can hold more: Ollama allocates it whole."""
+    default_context_tokens: int = Field(default=8192, ge=256)
+    """For models that can hold more, or that don't say."""
+    max_queue: int = Field(default=32, ge=0)
+    """Requests that may wait at one replica."""
+    embed_threads: int | None = Field(default=None, ge=1)
+    """None: ``recommended_worker_count()``."""
+    ray_object_store_mib: int = Field(default=80, ge=75)
+    ray_memory_floor_mib: int = Field(default=7600, ge=0)
+    """``auto`` takes Ray from this much memory on: an 8 GB board shows a little less."""
+
+    @property
+    def ollama(self) -> str | None:
+        """The Ollama to ask, if any."""
+        return None if self.ollama_url in (None, "none", "off") else self.ollama_url
+
+
+@cache
+def get_settings() -> InferenceSettings:
+    """The settings of this process, resolved once."""
+    return InferenceSettings()
