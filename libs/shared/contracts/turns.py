@@ -16,6 +16,8 @@ class OpenTurn(Message):
     user_id: Id
     turn_id: Id
     conversation_id: Id | None = None
+    read_after: Position | None = None
+    """Waits for this position when the conversation isn't known yet: its first turn may be on its way."""
 
 
 class TurnKey(Message):
@@ -104,6 +106,6 @@ TURN_COMPLETED = Event(
     TurnCompleted,
     owner=Principal.COGNITION,
     stream=TURNS,
-    consumers=(Consumer(name="apply_turns", service=Principal.PERSISTENCE),),
+    consumers=(Consumer(name="apply_turns", service=Principal.PERSISTENCE, max_ack_pending=1, ack_wait_s=2.0),),
     max_bytes=16 * MIB,
 )
