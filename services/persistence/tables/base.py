@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, String
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, ColumnElement, DateTime, LargeBinary, MetaData, String, any_, literal
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, mapped_column
 from sqlalchemy.types import UserDefinedType
 
 Identifier = Annotated[str, mapped_column(String(64))]
@@ -46,3 +47,8 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def among(column: InstrumentedAttribute[Any], values: Iterable[object]) -> ColumnElement[bool]:
+    """``column = ANY(values)``: one parameter and one prepared statement, however many values there are."""
+    return column == any_(literal(list(values), ARRAY(column.type)))

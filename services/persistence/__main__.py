@@ -1,0 +1,11 @@
+"""Starts persistence: ``python -m services.persistence``."""
+
+from __future__ import annotations
+
+from libs.shared.contracts.base import Principal
+from libs.shared.service import run
+from services.persistence.service import wire
+from services.persistence.settings import get_settings
+
+if __name__ == "__main__":
+    run(Principal.PERSISTENCE, get_settings(), wire, description="Keeps conversations, accounts, settings and jobs")

@@ -1,0 +1,192 @@
+"""Applying turns from the stream: in order, once each, and never stuck on one that can't be applied."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+from libs.shared.bus import Delivery
+from libs.shared.contracts.common import Position
+from libs.shared.contracts.turns import KeptMessage, TurnCompleted
+from libs.shared.errors import Overloaded, StorageFull, Unavailable
+from libs.shared.sealing import Unreadable, unseal
+from libs.shared.telemetry import get_logger
+from services.persistence.postgres import Database
+from services.persistence.repositories import turns
+from services.persistence.repositories.turns import Known
+from services.persistence.sealing import KeyRing
+from services.persistence.slot_file import KeyGone
+from services.persistence.watermark import Watermark
+
+log = get_logger(__name__)
+
+_RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Verdict(StrEnum):
+    """What happens to a turn; everything but ``KEEP`` and ``DUPLICATE`` has a reason for its name."""
+
+    KEEP = "keep"
+    DUPLICATE = "duplicate"
+    FORGOTTEN = "forgotten"
+    UNKNOWN_USER = "unknown_user"
+    FOREIGN_CONVERSATION = "foreign_conversation"
+    SEVERAL_KEYS = "several_keys"
+    UNREADABLE = "unreadable"
+    """Its slot does not hold the key that sealed it."""
+    REFUSED = "refused"
+    """The database refuses its values."""
+    FAILED = "failed"
+    """It failed at every attempt."""
+
+    @property
+    def quarantined(self) -> bool:
+        return self not in (Verdict.KEEP, Verdict.DUPLICATE, Verdict.FORGOTTEN)
+
+
+def judge(turn: TurnCompleted, known: Known) -> Verdict:
+    """What to do with a turn, as far as rows tell."""
+    if known.forgotten:
+        return Verdict.FORGOTTEN
+    if known.applied:
+        return Verdict.DUPLICATE
+    if known.key_slot is None:
+        return Verdict.UNKNOWN_USER
+    if known.conversation_owner not in (None, turn.user_id):
+        return Verdict.FOREIGN_CONVERSATION
+    if len({message.text.slot for message in turn.messages}) != 1:
+        return Verdict.SEVERAL_KEYS
+    return Verdict.KEEP
+
+
+def attach(turn: TurnCompleted, known: Known) -> tuple[KeptMessage, ...]:
+    """The messages with parents that exist.
+
+    The first of a turn that names none, or one that isn't in the conversation, continues the newest: a turn
+    whose forerunner was quarantined is still kept. A new conversation begins with a root.
+    """
+    return tuple(_attached(turn.messages, known))
+
+
+def _attached(messages: tuple[KeptMessage, ...], known: Known) -> Iterator[KeptMessage]:
+    before = known.newest_message_id
+    within: set[str] = set()
+    for message in messages:
+        if message.parent_id not in known.parents | within:
+            message = message.model_copy(update={"parent_id": before})
+        yield message
+        before = message.message_id
+        within.add(before)
+
+
+@dataclass
+class TurnApplier:
+    """Consumes TURN_COMPLETED. One transaction a turn: its rows, its index job and the watermark together."""
+
+    database: Database
+    keys: KeyRing
+    watermark: Watermark
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    retention_s: float
+    on_job: Callable[[], None]
+    """Told after a commit that put an event into the outbox."""
+    on_kept: Callable[[int], None]
+    """Told the slot of a turn that was kept."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held around each transaction; whoever writes a tombstone holds it too, so that none is overlooked."""
+
+    async def handle(self, delivery: Delivery[TurnCompleted]) -> None:
+        """Returns once the turn is dealt with; waits while the database is away, since order must be kept."""
+        self.watermark.caught_up = False
+        attempt = 0
+        while True:
+            try:
+                return await self._deal_with(delivery)
+            except (Unavailable, StorageFull, Overloaded) as error:
+                if attempt == 0:
+                    log.warning("turns_wait", reason=error.code)
+            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            attempt += 1
+
+    async def caught_up(self, position: Position) -> None:
+        """Nothing is pending up to ``position``: messages that were deleted there count as applied."""
+        if position.epoch != self.watermark.epoch or position.sequence > self.watermark.sequence:
+            async with self.database.transaction() as session:
+                await turns.advance(session, position, erase_after=None)
+            self.watermark.advance(position)
+        self.watermark.caught_up = True
+
+    async def _deal_with(self, delivery: Delivery[TurnCompleted]) -> None:
+        try:
+            verdict = await self._apply(delivery)
+        except (IntegrityError, DataError):
+            verdict = await self._set_aside(delivery, Verdict.REFUSED)
+        except (Unavailable, StorageFull, Overloaded):
+            raise
+        except Exception:
+            if not delivery.last_attempt:
+                raise
+            log.exception("turn_failed", turn_id=delivery.message.turn_id)
+            verdict = await self._set_aside(delivery, Verdict.FAILED)
+        self.watermark.advance(delivery.position)
+        self._tell(verdict, delivery.message)
+
+    def _tell(self, verdict: Verdict, turn: TurnCompleted) -> None:
+        if verdict is Verdict.KEEP:
+            self.on_kept(turn.messages[0].text.slot)
+            self.on_job()
+        elif verdict.quarantined:
+            log.error("turn_quarantined", turn_id=turn.turn_id, reason=verdict.value)
+
+    async def _apply(self, delivery: Delivery[TurnCompleted]) -> Verdict:
+        turn, now = delivery.message, self.clock()
+        async with self.lock, self.database.transaction() as session:
+            known = await turns.load_known(session, turn)
+            verdict = judge(turn, known)
+            if verdict is Verdict.KEEP and not self._opens(turn, known):
+                verdict = Verdict.UNREADABLE
+            if verdict is Verdict.KEEP:
+                await turns.add_turn(session, turn, attach(turn, known), delivery.position)
+                await turns.add_index_job(session, turn, self.new_id(), now)
+            elif verdict.quarantined:
+                await turns.quarantine(session, turn, delivery.message_id, verdict.value, delivery.position, now)
+            elif verdict is Verdict.FORGOTTEN:
+                await self._destroy_key(turn, known)
+            await turns.advance(session, delivery.position, self._erase_after(verdict, now))
+        return verdict
+
+    async def _set_aside(self, delivery: Delivery[TurnCompleted], verdict: Verdict) -> Verdict:
+        now = self.clock()
+        async with self.lock, self.database.transaction() as session:
+            await turns.quarantine(
+                session, delivery.message, delivery.message_id, verdict.value, delivery.position, now
+            )
+            await turns.advance(session, delivery.position, self._erase_after(verdict, now))
+        return verdict
+
+    def _erase_after(self, verdict: Verdict, now: datetime) -> datetime:
+        return now if verdict is Verdict.FORGOTTEN else now + timedelta(seconds=self.retention_s)
+
+    def _opens(self, turn: TurnCompleted, known: Known) -> bool:
+        assert known.key_slot is not None
+        try:
+            user = self.keys.open_user(turn.user_id, known.key_slot)
+            key = self.keys.data_key(user, turn.messages[0].text.slot)
+            for message in turn.messages:
+                unseal(key, message.text.sealed).decode()
+        except (KeyGone, Unreadable, UnicodeDecodeError):
+            return False
+        return True
+
+    async def _destroy_key(self, turn: TurnCompleted, known: Known) -> None:
+        # Only when the slot still holds this turn's key: it may have been taken back and given to another.
+        if known.key_slot is not None and not known.applied and self._opens(turn, known):
+            slots = {message.text.slot for message in turn.messages}
+            await self.keys.slots.destroy(slots)
+            self.keys.slots.release(slots)

@@ -1,0 +1,77 @@
+"""Publishing what was decided: after the commit, in order, and again after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from libs.shared.bus import Bus
+from libs.shared.contracts.ledger import CHANGE_RECORDED, ChangeRecorded
+from libs.shared.contracts.memory import INDEX_REQUESTED, IndexRequested
+from libs.shared.errors import ServiceError
+from libs.shared.telemetry import get_logger
+from services.persistence.postgres import Database
+from services.persistence.repositories import work
+from services.persistence.repositories.turns import INDEX_KIND
+from services.persistence.tables import OutboxRow
+
+log = get_logger(__name__)
+
+CHANGE_KIND = "change_recorded"
+_AT_ONCE = 64
+_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass
+class Outbox:
+    """Publishes the outbox's rows. A row goes once the stream has its message; repeats carry the same id."""
+
+    database: Database
+    bus: Bus
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: bool = False
+    """The last attempt failed, and is being repeated."""
+
+    def wake(self) -> None:
+        """Something was committed."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Publishes until it is cancelled, beginning with what an earlier process left."""
+        attempt = 0
+        self._wanted.set()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._publish_all()
+                attempt, self.waiting = 0, False
+            except ServiceError as error:
+                if not self.waiting:
+                    log.warning("outbox_waits", reason=error.code)
+                self.waiting = True
+                await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+                self._wanted.set()
+
+    async def _publish_all(self) -> None:
+        while True:
+            async with self.database.transaction() as session:
+                rows = await work.oldest_events(session, _AT_ONCE)
+            for row in rows:
+                await self._publish(row)
+            if rows:
+                async with self.database.transaction() as session:
+                    await work.remove_events(session, [row.id for row in rows])
+            if len(rows) < _AT_ONCE:
+                return
+
+    async def _publish(self, row: OutboxRow) -> None:
+        if row.kind == INDEX_KIND:
+            request = IndexRequested.model_validate(row.payload, strict=False)
+            await self.bus.publish(INDEX_REQUESTED, request, message_id=row.message_id)
+        elif row.kind == CHANGE_KIND:
+            recorded = ChangeRecorded.model_validate(row.payload, strict=False)
+            await self.bus.publish(CHANGE_RECORDED, recorded, message_id=row.message_id)
+        else:
+            log.error("outbox_kind_unknown", kind=row.kind)

@@ -1,0 +1,45 @@
+"""What the handlers share, made once by ``service.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from libs.shared.bus import Bus
+from services.persistence.applying import TurnApplier
+from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.mirror import SettingsMirror
+from services.persistence.outbox import Outbox
+from services.persistence.postgres import Database
+from services.persistence.sealing import KeyRing
+from services.persistence.unused_keys import UnusedKeys
+from services.persistence.watermark import Watermark
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A fresh identifier."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Connections and the little state that this process holds; all of it can be rebuilt from disk."""
+
+    bus: Bus
+    database: Database
+    keys: KeyRing
+    unused_keys: UnusedKeys
+    owners: ConversationOwners
+    watermark: Watermark
+    outbox: Outbox
+    mirror: SettingsMirror
+    applier: TurnApplier
+    clock: Callable[[], datetime] = utc_now
+    new_id: Callable[[], str] = new_id

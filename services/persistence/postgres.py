@@ -1,0 +1,140 @@
+"""PostgreSQL through SQLAlchemy and asyncpg: transactions, refusals in our own words, the schema's version."""
+
+from __future__ import annotations
+
+import array
+import errno
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from libs.shared.errors import Overloaded, ServiceError, StorageFull, Unavailable
+from services.persistence.tables import SCHEMA_REVISION
+
+_DISK_FULL = "53100"
+_TOO_MANY_CONNECTIONS = "53300"
+_TIMED_OUT = "57014"
+_SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "XX", "40", "25006")
+"""SQLSTATE classes in which the statement is not to blame: connection, access, resources, shutdown, files, deadlock."""
+_CONNECT_TIMEOUT_S = 3.0
+_POOL_TIMEOUT_S = 3.0
+
+
+class SchemaMismatch(Exception):
+    """The database is not of this release: refused at start."""
+
+
+def encode_vector(value: bytes) -> bytes:
+    """pgvector's binary format from little-endian float32 bytes."""
+    return (len(value) // 4).to_bytes(2, "big") + b"\0\0" + _swapped(value)
+
+
+def decode_vector(value: bytes) -> bytes:
+    """Little-endian float32 bytes from pgvector's binary format."""
+    return _swapped(value[4:])
+
+
+def _swapped(value: bytes) -> bytes:
+    numbers = array.array("I", value)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def refusal(error: Exception) -> ServiceError | None:
+    """What a caller is told when the database, and not the statement, is to blame; None for anything else."""
+    if isinstance(error, PoolTimeout):
+        return Overloaded("every database connection is busy", retry_after_s=1)
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return StorageFull("the disk is full") if full else Unavailable("the database can't be reached")
+    if not isinstance(error, DBAPIError):
+        return None
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if state == _DISK_FULL:
+        return StorageFull("the database's disk is full")
+    if state in (_TOO_MANY_CONNECTIONS, _TIMED_OUT):
+        return Overloaded("the database is busy", retry_after_s=1)
+    if error.connection_invalidated or state.startswith(_SERVER_TROUBLE):
+        return Unavailable("the database is away")
+    if not state and isinstance(error, OperationalError | InterfaceError):
+        return Unavailable("the database can't be reached")
+    return None
+
+
+class Database:
+    """A pool of connections. Nothing is opened before it is needed, and a lost connection is replaced."""
+
+    def __init__(self, url: str, *, pool_size: int = 8, statement_timeout_s: float = 20.0) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT_S,
+            connect_args={
+                "timeout": _CONNECT_TIMEOUT_S,
+                "command_timeout": statement_timeout_s + 5,
+                "server_settings": {
+                    "application_name": "mongars-persistence",
+                    "statement_timeout": str(int(statement_timeout_s * 1000)),
+                    "idle_in_transaction_session_timeout": "60000",
+                },
+            },
+        )
+        event.listen(self.engine.sync_engine, "connect", _teach_vectors)
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """One transaction, committed at the end of the block. Raises StorageFull, Unavailable, Overloaded."""
+        try:
+            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            told = refusal(error)
+            if told is None:
+                raise
+            raise told from error
+
+    async def schema_revision(self) -> str | None:
+        """The migration that the database stands at; None when it was never migrated."""
+        async with self.transaction() as session:
+            if await session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+                return None
+            revision: str | None = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            return revision
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.engine.dispose()
+
+
+def judge_schema(revision: str | None) -> None:
+    """Raises SchemaMismatch, saying what to do, unless the database is of this release."""
+    if revision == SCHEMA_REVISION:
+        return
+    if revision is None or revision < SCHEMA_REVISION:
+        raise SchemaMismatch(f"the database is at schema {revision}, this release needs {SCHEMA_REVISION}: migrate it")
+    raise SchemaMismatch(
+        f"the database is at schema {revision}, newer than this release's {SCHEMA_REVISION}: install the newer release"
+    )
+
+
+def _teach_vectors(connection: Any, _record: Any) -> None:
+    connection.run_async(
+        lambda driver: driver.set_type_codec(
+            "vector", schema="public", encoder=encode_vector, decoder=decode_vector, format="binary"
+        )
+    )
+
+
+def _refuse_closed(_connection: Any, record: Any, _proxy: Any) -> None:
+    # asyncpg sees the end of a socket at once, so this finds a restarted server without a round trip.
+    if record.driver_connection.is_closed():
+        raise DisconnectionError("the connection was closed")

@@ -1,0 +1,143 @@
+"""The outbox, jobs, and what housekeeping removes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Select, any_, delete, func, insert, literal, select, tuple_, union_all, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.shared.contracts.common import Position
+from libs.shared.contracts.jobs import FinishJob, Job, JobState
+from services.persistence.tables import (
+    AppliedPositionRow,
+    ConversationRow,
+    JobRow,
+    OutboxRow,
+    QuarantinedMessageRow,
+    TurnRow,
+    UserRow,
+)
+from services.persistence.tables.base import among
+
+_ERROR_LENGTH = 200
+
+
+async def add_event(session: AsyncSession, message_id: str, kind: str, payload: object) -> None:
+    """An event to publish after the commit."""
+    await session.execute(insert(OutboxRow).values(message_id=message_id, kind=kind, payload=payload))
+
+
+async def oldest_events(session: AsyncSession, most: int) -> Sequence[OutboxRow]:
+    """What is to be published, in order."""
+    return (await session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(most))).all()
+
+
+async def remove_events(session: AsyncSession, ids: Sequence[int]) -> None:
+    """The stream has them."""
+    await session.execute(
+        delete(OutboxRow).where(among(OutboxRow.id, ids)).execution_options(synchronize_session=False)
+    )
+
+
+def as_job(row: JobRow) -> Job:
+    """The job as operators see it."""
+    return Job(
+        job_id=row.job_id,
+        kind=row.kind,
+        state=JobState(row.state),
+        attempts=row.attempts,
+        error=row.error,
+        queued_at=row.queued_at,
+        finished_at=row.finished_at,
+    )
+
+
+async def list_jobs(
+    session: AsyncSession, state: JobState | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[JobRow]:
+    """Newest first, one more than ``limit`` where there are more."""
+    statement = select(JobRow).order_by(JobRow.queued_at.desc(), JobRow.job_id.desc()).limit(limit + 1)
+    if state is not None:
+        statement = statement.where(JobRow.state == state.value)
+    if before is not None:
+        statement = statement.where(tuple_(JobRow.queued_at, JobRow.job_id) < tuple_(*map(literal, before)))
+    return (await session.scalars(statement)).all()
+
+
+async def finish_job(session: AsyncSession, report: FinishJob, now: datetime) -> bool:
+    """Whether the job was still open. A report of ``queued`` counts an attempt that failed and will be repeated."""
+    finished = report.state is not JobState.QUEUED
+    statement = (
+        update(JobRow)
+        .where(JobRow.job_id == report.job_id, JobRow.state == JobState.QUEUED.value)
+        .values(
+            state=report.state.value,
+            error=report.error[:_ERROR_LENGTH] if report.error else None,
+            attempts=JobRow.attempts + 1,
+            finished_at=now if finished else None,
+        )
+        .returning(JobRow.job_id)
+        .execution_options(synchronize_session=False)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def remove_finished_jobs(session: AsyncSession, before: datetime, most: int) -> int:
+    """Removes jobs that ended before ``before``."""
+    old = select(JobRow.job_id).where(JobRow.finished_at < before).limit(most)
+    removed = delete(JobRow).where(JobRow.job_id.in_(old)).returning(JobRow.job_id)
+    return len((await session.scalars(removed.execution_options(synchronize_session=False))).all())
+
+
+async def positions_due(session: AsyncSession, now: datetime, most: int) -> tuple[Position, ...]:
+    """Messages to erase from the stream, longest due first."""
+    statement = (
+        select(AppliedPositionRow.epoch, AppliedPositionRow.sequence)
+        .where(AppliedPositionRow.erase_after <= now)
+        .order_by(AppliedPositionRow.erase_after)
+        .limit(most)
+    )
+    return tuple(Position(epoch=epoch, sequence=sequence) for epoch, sequence in await session.execute(statement))
+
+
+async def remove_positions(session: AsyncSession, positions: Sequence[Position]) -> None:
+    """They are erased."""
+    key = tuple_(AppliedPositionRow.epoch, AppliedPositionRow.sequence)
+    chosen = [(position.epoch, position.sequence) for position in positions]
+    await session.execute(
+        delete(AppliedPositionRow).where(key.in_(chosen)).execution_options(synchronize_session=False)
+    )
+
+
+async def referenced_slots(session: AsyncSession) -> set[int]:
+    """Every slot that a row needs."""
+    return set((await session.scalars(union_all(*_slot_columns()))).all())
+
+
+async def slots_needed(session: AsyncSession, slots: Collection[int]) -> set[int]:
+    """Those of ``slots`` that a row needs."""
+    needed = union_all(*_slot_columns()).subquery()
+    column = needed.c[0]
+    statement = select(column).where(column == any_(literal(list(slots), ARRAY(BigInteger))))
+    return set((await session.scalars(statement)).all())
+
+
+def _slot_columns() -> tuple[Select[Any], ...]:
+    return (
+        select(UserRow.key_slot.label("slot")),
+        select(TurnRow.slot),
+        select(ConversationRow.title_slot).where(ConversationRow.title_slot.is_not(None)),
+        select(func.unnest(QuarantinedMessageRow.slots)),
+    )
+
+
+async def trim_quarantine(session: AsyncSession, most: int) -> None:
+    """Keeps the newest ``most`` quarantined messages."""
+    newest = select(QuarantinedMessageRow.id).order_by(QuarantinedMessageRow.id.desc()).limit(most).subquery()
+    oldest_kept = select(func.min(newest.c.id)).scalar_subquery()
+    statement = delete(QuarantinedMessageRow).where(QuarantinedMessageRow.id < oldest_kept)
+    await session.execute(statement.execution_options(synchronize_session=False))

@@ -1,0 +1,193 @@
+"""The wiring of persistence: opens database and slot file, finishes what was cut short, serves every subject."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from libs.shared.bus import Bus
+from libs.shared.contracts import accounts as account_contracts
+from libs.shared.contracts import conversations as conversation_contracts
+from libs.shared.contracts import jobs as job_contracts
+from libs.shared.contracts import ledger as ledger_contracts
+from libs.shared.contracts import memory as memory_contracts
+from libs.shared.contracts import turns as turn_contracts
+from libs.shared.contracts.base import Rpc
+from libs.shared.contracts.telemetry import DependencyHealth
+from libs.shared.errors import ServiceError
+from libs.shared.service import ServiceContext
+from libs.shared.telemetry import get_logger
+from services.persistence import forgetting, housekeeping
+from services.persistence.applying import TurnApplier
+from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.handlers import accounts, conversations, jobs, ledger, memory, turns
+from services.persistence.mirror import SettingsMirror
+from services.persistence.outbox import Outbox
+from services.persistence.parts import Parts, new_id, utc_now
+from services.persistence.postgres import Database, judge_schema
+from services.persistence.repositories import ledger as ledger_rows
+from services.persistence.repositories import turns as turn_rows
+from services.persistence.repositories import work
+from services.persistence.sealing import KeyRing, read_installation_key
+from services.persistence.settings import PersistenceSettings
+from services.persistence.slot_file import SlotFile, SlotFileBusy
+from services.persistence.tables import SCHEMA_REVISION
+from services.persistence.unused_keys import UnusedKeys
+from services.persistence.watermark import Watermark
+
+log = get_logger(__name__)
+
+_RETRY_S = (0.1, 0.2, 0.5, 1.0)
+_SLOT_FILE_WAIT_S = 20.0
+
+HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
+    (turn_contracts.OPEN_TURN, turns.open_turn),
+    (turn_contracts.READ_TURNS, turns.read_turns),
+    (conversation_contracts.LIST_CONVERSATIONS, conversations.list_conversations),
+    (conversation_contracts.READ_CONVERSATION, conversations.read_conversation),
+    (conversation_contracts.RENAME_CONVERSATION, conversations.rename_conversation),
+    (conversation_contracts.DELETE_CONVERSATION, conversations.delete_conversation),
+    (memory_contracts.FIND_CANDIDATES, memory.find_candidates),
+    (memory_contracts.READ_UNINDEXED, memory.read_unindexed),
+    (memory_contracts.INDEX_MESSAGES, memory.index_messages),
+    (account_contracts.CREATE_USER, accounts.create_user),
+    (account_contracts.READ_USER, accounts.read_user),
+    (account_contracts.LIST_USERS, accounts.list_users),
+    (account_contracts.CHANGE_USER, accounts.change_user),
+    (account_contracts.DELETE_USER, accounts.delete_user),
+    (account_contracts.FIND_LOGIN, accounts.find_login),
+    (account_contracts.CREATE_KEY, accounts.create_key),
+    (account_contracts.LIST_KEYS, accounts.list_keys),
+    (account_contracts.REVOKE_KEY, accounts.revoke_key),
+    (account_contracts.FIND_KEY, accounts.find_key),
+    (account_contracts.SAVE_REFRESH, accounts.save_refresh),
+    (account_contracts.ROTATE_REFRESH, accounts.rotate_refresh),
+    (account_contracts.END_SESSION, accounts.end_session),
+    (ledger_contracts.READ_SETTINGS, ledger.read_settings),
+    (ledger_contracts.PROPOSE_CHANGE, ledger.propose_change),
+    (ledger_contracts.DECIDE_CHANGE, ledger.decide_change),
+    (ledger_contracts.LIST_CHANGES, ledger.list_changes),
+    (job_contracts.LIST_JOBS, jobs.list_jobs),
+    (job_contracts.FINISH_JOB, jobs.finish_job),
+)
+"""Every subject that persistence serves, beside health and metrics."""
+
+
+async def wire(context: ServiceContext) -> None:
+    """Returns once everything is served. Raises SchemaMismatch, SlotFileDamaged, InstallationKeyMissing."""
+    settings = context.settings
+    assert isinstance(settings, PersistenceSettings)
+    database = Database(
+        settings.database_address(),
+        pool_size=settings.database_pool_size,
+        statement_timeout_s=settings.statement_timeout_s,
+    )
+    context.stack.push_async_callback(database.close)
+    context.check("database", partial(check_database, database))
+    await _await_database(database)
+    slots = await _open_slots(settings, database)
+    context.stack.push_async_callback(slots.close)
+    context.check("slots", partial(check_slots, slots))
+    parts = await build(context.bus, database, slots, settings)
+    await _check_ledger(parts, context)
+    await forgetting.finish_promised(parts)
+    await serve(parts, context.bus)
+    context.tasks.create_task(parts.outbox.run())
+    context.tasks.create_task(parts.mirror.run())
+    context.tasks.create_task(housekeeping.run(parts, settings))
+
+
+async def build(bus: Bus, database: Database, slots: SlotFile, settings: PersistenceSettings) -> Parts:
+    """The parts on an open database and slot file."""
+    keys = KeyRing(slots, read_installation_key(settings.folder.installation_key))
+    async with database.transaction() as session:
+        position = await turn_rows.read_watermark(session)
+        referenced = await work.referenced_slots(session)
+    watermark = Watermark(epoch=position.epoch, sequence=position.sequence)
+    outbox = Outbox(database, bus)
+    unused = UnusedKeys(slots.used - referenced, now=monotonic())
+    applier = TurnApplier(
+        database=database,
+        keys=keys,
+        watermark=watermark,
+        clock=utc_now,
+        new_id=new_id,
+        retention_s=settings.applied_turn_retention_s,
+        on_job=outbox.wake,
+        on_kept=unused.used,
+    )
+    return Parts(
+        bus=bus,
+        database=database,
+        keys=keys,
+        unused_keys=unused,
+        owners=ConversationOwners(),
+        watermark=watermark,
+        outbox=outbox,
+        mirror=SettingsMirror(database, bus),
+        applier=applier,
+    )
+
+
+async def serve(parts: Parts, bus: Bus) -> None:
+    """Serves every subject, and applies turns."""
+    for contract, handler in HANDLERS:
+        await bus.serve(contract, partial(handler, parts=parts))
+    await bus.consume(
+        turn_contracts.TURN_COMPLETED,
+        turn_contracts.TURN_COMPLETED.consumers[0],
+        parts.applier.handle,
+        in_order=True,
+        on_caught_up=parts.applier.caught_up,
+    )
+
+
+async def check_database(database: Database) -> DependencyHealth:
+    """Whether the database answers, and at which schema."""
+    try:
+        revision = await database.schema_revision()
+    except ServiceError as error:
+        return DependencyHealth(ok=False, detail=error.detail)
+    return DependencyHealth(ok=revision == SCHEMA_REVISION, detail=f"schema {revision}")
+
+
+async def check_slots(slots: SlotFile) -> DependencyHealth:
+    """Whether keys could be written the last time."""
+    return DependencyHealth(ok=slots.failure is None, detail=slots.failure or "")
+
+
+async def _await_database(database: Database) -> None:
+    attempt = 0
+    while True:
+        try:
+            return judge_schema(await database.schema_revision())
+        except ServiceError as error:
+            if attempt == 0:
+                log.warning("database_awaited", reason=error.code)
+        await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+        attempt += 1
+
+
+async def _open_slots(settings: PersistenceSettings, database: Database) -> SlotFile:
+    """Waits a while for an earlier process to let go of the file."""
+    async with database.transaction() as session:
+        referenced = await work.referenced_slots(session)
+    until = monotonic() + _SLOT_FILE_WAIT_S
+    while True:
+        try:
+            return await asyncio.to_thread(SlotFile.open, settings.folder.slots, referenced)
+        except SlotFileBusy:
+            if monotonic() > until:
+                raise
+        await asyncio.sleep(_RETRY_S[0])
+
+
+async def _check_ledger(parts: Parts, context: ServiceContext) -> None:
+    async with parts.database.transaction() as session:
+        broken = await ledger_rows.verify(session)
+    if broken is not None:
+        log.error("ledger_broken", sequence=broken)
+    context.degraded("ledger", broken is not None)
