@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from libs.shared.bus.base import Bus, Delivery, KeyValue
+from libs.shared.bus.base import Bus, Delivery, KeyValue, Poison
 
-__all__ = ["Bus", "Delivery", "KeyValue"]
+__all__ = ["Bus", "Delivery", "KeyValue", "Poison"]

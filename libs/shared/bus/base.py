@@ -28,6 +28,15 @@ class Delivery(Generic[M]):
     """The handler of this one should quarantine rather than raise."""
 
 
+@dataclass(frozen=True)
+class Poison:
+    """A stored message that its contract cannot read: no further delivery would help."""
+
+    body: bytes
+    message_id: str
+    position: Position
+
+
 class KeyValue(Protocol):
     """A bucket. Keys are dots-and-word characters; values are bytes."""
 
@@ -87,8 +96,12 @@ class Bus(Protocol):
         *,
         in_order: bool = False,
         on_caught_up: Callable[[Position], Awaitable[None]] | None = None,
+        on_poison: Callable[[Poison], Awaitable[None]] | None = None,
     ) -> None:
-        """Delivers until the bus drains. ``in_order``: one at a time, by sequence.
+        """Delivers until the bus drains. ``in_order``: one at a time, by sequence; the consumer must be declared so.
+
+        ``on_poison`` is given what cannot be decoded, and returning acknowledges it; without one it is logged and
+        passed over.
 
         ``on_caught_up`` is told the stream's last position whenever nothing is pending, so that a watermark passes
         deleted messages at the stream's end.

@@ -182,6 +182,10 @@ class Bucket:
     in_memory: bool = False
     max_bytes: int = 16 * MIB
 
+    def watch_subject(self, key: str) -> str:
+        """Where a change of ``key`` is republished; ``>`` takes all keys."""
+        return f"mongars.v1.kv.{self.name}.{key}"
+
 
 AnyContract = Rpc[Any, Any] | Stream[Any, Any] | Event[Any] | Broadcast[Any]
 

@@ -1,0 +1,260 @@
+"""One connection to a NATS server: nats-py's protocol and reconnection, with messages handed on without a queue.
+
+nats-py puts every message into a queue a subscription, from which one task awaits callbacks one by one; and every
+publication wakes a flusher task. Both are left out here: a message goes straight from the parser to a plain function,
+and a publication straight to the socket. docs/decisions/bus.md has what that saves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from libs.shared.bus.transport import OnMessage
+from libs.shared.bus.wire import Incoming
+from libs.shared.errors import Forbidden, Unavailable
+from libs.shared.telemetry import get_logger
+
+log = get_logger(__name__)
+
+AWAY = "the broker is away"
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+_RELIEVE_BYTES = 1024 * 1024
+_SETTLING_S = 3.0
+_RECONNECT_EVERY_S = 0.1
+_CONNECT_TIMEOUT_S = 2
+_PING_EVERY_S = 10
+_FLUSH_TIMEOUT_S = 5
+_MOST_RECORDED_DENIALS = 1024
+
+
+class _DirectClient(Client):
+    """nats-py's client with a short way in and out for what this module subscribes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.direct: dict[int, OnMessage] = {}
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        on_message = self.direct.get(sid)
+        if on_message is not None:
+            on_message(Incoming(subject.decode(), reply.decode(), data, headers))
+
+    async def subscribe_direct(self, subject: str, queue: str, on_message: OnMessage) -> int:
+        """As ``subscribe``, without a queue and a task of its own; replayed on reconnection like any other."""
+        self._sid += 1
+        subscription = Subscription(self, self._sid, subject, queue=queue)  # type: ignore[no-untyped-call]
+        self._subs[self._sid] = subscription
+        self.direct[self._sid] = on_message
+        await self._send_subscribe(subscription)
+        return self._sid
+
+    async def unsubscribe_direct(self, sid: int) -> None:
+        if self._subs.pop(sid, None) is not None and self.is_connected:
+            await self._send_unsubscribe(sid)
+
+    def write(self, frame: bytes) -> None:
+        """Straight to the socket's buffer; uvloop sends what one turn of the loop wrote in one call."""
+        assert self._transport is not None
+        self._transport.write(frame)
+
+    async def drain_writes(self) -> None:
+        if self._transport is not None:
+            await self._transport.drain()
+
+
+class NatsTransport:
+    """The transport over one NATS connection; subscriptions survive reconnection."""
+
+    def __init__(self, inbox_prefix: str) -> None:
+        self._instance = re.sub(r"[^A-Za-z0-9]", "x", token_urlsafe(12))
+        self._inbox = f"{inbox_prefix}.{self._instance}"
+        self._client = _DirectClient()
+        self._unsent = 0
+        self._connected_at = 0.0
+        self._denials: list[str] = []
+        self._on_denied: list[Callable[[str], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
+        self._on_back: list[Callable[[], None]] = []
+        self._back = asyncio.Event()
+        self._closing = False
+        self._last_error: Exception | None = None
+        self.closed = asyncio.Event()
+        """Set when the connection is gone for good, such as after its key was taken away."""
+
+    async def open(self, url: str, *, seed_file: Path | None, ca_file: Path | None, name: str) -> None:
+        """Connects. Raises Unavailable, or Forbidden when the broker refuses the key."""
+        options: dict[str, Any] = {
+            "name": name,
+            "nkeys_seed": None if seed_file is None else str(seed_file),
+            "tls": _tls(ca_file),
+            "error_cb": self._heard_error,
+            "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
+            "closed_cb": self._closed,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": _RECONNECT_EVERY_S,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "ping_interval": _PING_EVERY_S,
+            "pending_size": 0,
+        }
+        try:
+            # reconnection is endless, which the first connection should not be
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self._client.connect(url, **options)
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            self._closing = True
+            await self._client.close()
+            if isinstance(self._last_error, nats.errors.AuthorizationError):
+                raise Forbidden("the broker refuses this service's key") from None
+            reason = type(self._last_error or error).__name__
+            raise Unavailable(f"the broker cannot be reached ({reason})") from None
+        await self._reconnected()
+
+    @property
+    def inbox(self) -> str:
+        return self._inbox
+
+    @property
+    def instance(self) -> str:
+        return self._instance
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    @property
+    def settling(self) -> bool:
+        return asyncio.get_running_loop().time() - self._connected_at < _SETTLING_S
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.connected:
+                    if self._closing or self.closed.is_set():
+                        raise Unavailable(AWAY)
+                    self._back.clear()
+                    await self._back.wait()
+        except TimeoutError:
+            raise Unavailable(AWAY) from None
+
+    def publish(self, subject: str, body: bytes, *, reply: str = "", headers: bytes | None = None) -> None:
+        client = self._client
+        if not client.is_connected:
+            raise Unavailable(AWAY)
+        if headers is None:
+            frame = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(body), body)
+        else:
+            size = len(headers)
+            frame = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+                subject.encode(), reply.encode(), size, size + len(body), headers, body,
+            )  # fmt: skip
+        self._unsent += len(frame)
+        client.write(frame)
+
+    async def relieve(self) -> None:
+        if self._unsent > _RELIEVE_BYTES:
+            self._unsent = 0
+            try:
+                await self._client.drain_writes()
+            except OSError:
+                raise Unavailable(AWAY) from None
+
+    async def subscribe(self, subject: str, on_message: OnMessage, *, queue: str = "") -> int:
+        if not self.connected:
+            await self.wait_connected(_FLUSH_TIMEOUT_S)
+        self._denials = [d for d in self._denials if d != subject.lower()]
+        number = await self._client.subscribe_direct(subject, queue, on_message)
+        await self.flush(_FLUSH_TIMEOUT_S)
+        if subject.lower() in self._denials:
+            self._client.direct.pop(number, None)
+            self._client._subs.pop(number, None)
+            raise Forbidden("the broker denies this subject to this service", subject=subject)
+        return number
+
+    async def unsubscribe(self, *numbers: int) -> None:
+        for number in numbers:
+            await self._client.unsubscribe_direct(number)
+        await self.flush(_FLUSH_TIMEOUT_S)
+        for number in numbers:
+            self._client.direct.pop(number, None)
+
+    def on_denied(self, react: Callable[[str], None]) -> None:
+        self._on_denied.append(react)
+
+    def on_lost(self, react: Callable[[], None]) -> None:
+        self._on_lost.append(react)
+
+    def on_back(self, react: Callable[[], None]) -> None:
+        """``react`` is called after every reconnection."""
+        self._on_back.append(react)
+
+    async def flush(self, timeout_s: float) -> None:
+        try:
+            await self._client.flush(max(1, int(timeout_s)))
+        except (nats.errors.Error, OSError):
+            raise Unavailable(AWAY) from None
+
+    async def close(self) -> None:
+        self._closing = True
+        self._back.set()
+        if self.connected:
+            try:
+                await self.flush(1)
+            except Unavailable:
+                log.debug("closed_without_flush")
+        await self._client.close()
+
+    # ------------------------------------------------------------------ what nats-py tells
+
+    async def _heard_error(self, error: Exception) -> None:
+        denied = _DENIED.search(str(error))
+        if denied is None:
+            self._last_error = error
+            log.debug("broker_connection_error", reason=type(error).__name__)
+            return
+        log.error("broker_denied", verb=denied[1], subject=denied[2])
+        if denied[1] == "subscription":
+            del self._denials[_MOST_RECORDED_DENIALS:]
+            self._denials.append(denied[2])
+            return
+        for react in self._on_denied:
+            react(denied[2])
+
+    async def _disconnected(self) -> None:
+        if not self._closing:
+            log.warning("broker_lost")
+        for react in self._on_lost:
+            react()
+
+    async def _reconnected(self) -> None:
+        again = self._connected_at > 0
+        self._connected_at = asyncio.get_running_loop().time()
+        self._back.set()
+        if again:
+            log.info("broker_back")
+            for react in self._on_back:
+                react()
+
+    async def _closed(self) -> None:
+        self._back.set()
+        self.closed.set()
+
+
+def _tls(ca_file: Path | None) -> Any:
+    """Trusts the given authority alone, since nkeys prove the client to the broker and not the other way round."""
+    if ca_file is None:
+        return None
+    import ssl
+
+    return ssl.create_default_context(cafile=str(ca_file))

@@ -1,0 +1,221 @@
+"""One pull consumer: messages are handled, acknowledged after that, and asked for again when handling failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from opentelemetry.trace import SpanKind
+
+from libs.shared.bus.base import Delivery, Poison
+from libs.shared.bus.endpoints import log
+from libs.shared.bus.jetstream import API, CaughtUp, Epochs, JetStreamApi, Refused
+from libs.shared.bus.lanes import Lane, Tasks
+from libs.shared.bus.tracing import server_span
+from libs.shared.bus.transport import Transport
+from libs.shared.bus.wire import MESSAGE_ID, Incoming, decode
+from libs.shared.contracts.base import Consumer, Event, Message
+from libs.shared.contracts.common import Position
+from libs.shared.errors import InvalidRequest, ServiceError
+
+M = TypeVar("M", bound=Message)
+
+ACK, IN_PROGRESS, NAK = b"+ACK", b"+WPI", b"-NAK"
+PULL_EXPIRES_S = 5.0
+_PULL_SLACK_S = 1.0
+_PAUSE_S = 0.1
+_BATCH = 64
+WIDTH = 16
+"""Deliveries handled at the same time, where order is of no matter."""
+BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+"""Pause before each further delivery; the last repeats."""
+
+
+def backoff_s(attempt: int) -> float:
+    """How long a message rests after its ``attempt``-th delivery failed."""
+    return BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1]
+
+
+class PulledMessage:
+    """What an acknowledgement subject tells: ``$JS.ACK.<stream>.<consumer>.<attempt>.<seq>.<cseq>.<time>.<pending>``."""
+
+    __slots__ = ("attempt", "incoming", "sequence")
+
+    def __init__(self, incoming: Incoming) -> None:
+        fields = incoming.reply.split(".")
+        if len(fields) > 9:
+            # with a domain there are two more fields in front and one behind
+            fields = [*fields[:2], *fields[4:]]
+        self.incoming = incoming
+        self.attempt = int(fields[4])
+        self.sequence = int(fields[5])
+
+
+@dataclass(frozen=True)
+class Handlers(Generic[M]):
+    """What a service does with deliveries; both implementations of the bus take it."""
+
+    handle: Callable[[Delivery[M]], Awaitable[None]]
+    caught_up: CaughtUp | None
+    poison: Callable[[Poison], Awaitable[None]] | None
+
+    async def give(self, event: Event[M], consumer: Consumer, body: bytes, about: About) -> None:
+        """Decodes and delivers. Returning means that the message is done with."""
+        try:
+            message = decode(event.message, body)
+        except InvalidRequest as error:
+            log.error("event_not_understood", consumer=consumer.name, errors=error.data.get("errors"))
+            if self.poison is not None:
+                await self.poison(Poison(body, about.message_id, about.position))
+            return
+        last = about.attempt >= consumer.max_deliver
+        await self.handle(Delivery(message, about.message_id, about.position, about.attempt, last))
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a message stands, and how often it was tried."""
+
+    message_id: str
+    position: Position
+    attempt: int
+
+
+class PullConsumer(Generic[M]):
+    """Keeps one pull open, and hands what comes to the handler."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        api: JetStreamApi,
+        epochs: Epochs,
+        event: Event[M],
+        consumer: Consumer,
+        handlers: Handlers[M],
+        tasks: Tasks,
+        width: int,
+    ) -> None:
+        self._transport = transport
+        self._api = api
+        self._epochs = epochs
+        self._event = event
+        self._consumer = consumer
+        self._handlers = handlers
+        self._tasks = tasks
+        self._inbox = f"{transport.inbox}.pull.{consumer.name}"
+        # the stream itself bounds what waits here: it delivers no more than max_ack_pending
+        self._lane = Lane(tasks, width, consumer.max_ack_pending + _BATCH)
+        self._wanted = 0
+        self._ended = asyncio.Event()
+        self._stopping = False
+
+    async def start(self) -> None:
+        await self._transport.subscribe(self._inbox, self._received)
+        self._tasks.start(self._run())
+
+    def stop(self) -> None:
+        """Takes nothing more; what was fetched and not begun goes back to the stream."""
+        self._stopping = True
+        self._ended.set()
+
+    def pull_again(self) -> None:
+        """The open pull is gone, with the connection."""
+        self._ended.set()
+
+    # ------------------------------------------------------------------ fetching
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            await self._tell_caught_up()
+            try:
+                await self._pull_once()
+            except TimeoutError:
+                log.debug("pull_unanswered", consumer=self._consumer.name)
+            except ServiceError:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _pull_once(self) -> None:
+        """Returns when the pull has run out, or has brought all it asked for."""
+        await self._transport.wait_connected(PULL_EXPIRES_S)
+        self._ended.clear()
+        self._wanted = _BATCH
+        body = json.dumps({"batch": _BATCH, "expires": int(PULL_EXPIRES_S * 1e9)}).encode()
+        self._transport.publish(
+            f"{API}.CONSUMER.MSG.NEXT.{self._event.stream.name}.{self._consumer.name}", body, reply=self._inbox
+        )
+        async with asyncio.timeout(PULL_EXPIRES_S + _PULL_SLACK_S):
+            await self._ended.wait()
+
+    def _received(self, incoming: Incoming) -> None:
+        if incoming.status or not incoming.reply:
+            self._ended.set()
+            return
+        pulled = PulledMessage(incoming)
+        if incoming.subject != self._event.subject:
+            log.error("event_of_another_subject", consumer=self._consumer.name)
+            return
+        self._wanted -= 1
+        if self._stopping or not self._lane.offer(partial(self._handle, pulled)):
+            self._answer(pulled, NAK)
+        if self._wanted <= 0:
+            self._ended.set()
+
+    async def _tell_caught_up(self) -> None:
+        """Only when nothing is pending after the stream's end was read: then all before that end is done."""
+        if self._handlers.caught_up is None:
+            return
+        try:
+            end = await self._epochs.last(self._event.stream.name)
+            state = await self._api.ask(f"CONSUMER.INFO.{self._event.stream.name}.{self._consumer.name}")
+            if state["num_pending"] == 0 and state["num_ack_pending"] == 0:
+                await self._handlers.caught_up(end)
+        except (ServiceError, Refused) as error:
+            log.debug("stream_not_told", consumer=self._consumer.name, reason=type(error).__name__)
+        except Exception as error:
+            log.error("handler_failed", endpoint=self._consumer.name, exc_info=error)
+
+    # ------------------------------------------------------------------ handling
+
+    async def _handle(self, pulled: PulledMessage) -> None:
+        if self._stopping:
+            self._answer(pulled, NAK)
+            return
+        keeping = self._tasks.start(self._keep_claimed(pulled))
+        try:
+            await self._deliver(pulled)
+            self._answer(pulled, ACK)
+        except asyncio.CancelledError:
+            self._answer(pulled, NAK)
+            raise
+        except Exception as error:
+            expected = isinstance(error, ServiceError)
+            log.warning(
+                "event_not_handled",
+                consumer=self._consumer.name,
+                attempt=pulled.attempt,
+                code=error.code if isinstance(error, ServiceError) else "internal",
+                exc_info=None if expected else error,
+            )
+            self._answer(pulled, NAK + b' {"delay": %d}' % int(backoff_s(pulled.attempt) * 1e9))
+        finally:
+            keeping.cancel()
+
+    async def _deliver(self, pulled: PulledMessage) -> None:
+        with server_span(self._consumer.name, pulled.incoming, SpanKind.CONSUMER):
+            position = await self._epochs.at(self._event.stream.name, pulled.sequence, fresh=False)
+            about = About(pulled.incoming.header(MESSAGE_ID) or "", position, pulled.attempt)
+            await self._handlers.give(self._event, self._consumer, pulled.incoming.body, about)
+
+    async def _keep_claimed(self, pulled: PulledMessage) -> None:
+        """Tells the stream, while a handler is long at work, that it still is."""
+        while True:
+            await asyncio.sleep(self._consumer.ack_wait_s / 3)
+            self._answer(pulled, IN_PROGRESS)
+
+    def _answer(self, pulled: PulledMessage, word: bytes) -> None:
+        if self._transport.connected:
+            self._transport.publish(pulled.incoming.reply, word)

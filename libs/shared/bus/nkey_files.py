@@ -1,0 +1,37 @@
+"""Seeds with which clients prove to the broker who they are, and their public halves."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from pathlib import Path
+
+import nkeys
+
+_SEED_PREFIX = 18 << 3
+_USER_PREFIX = 20 << 3
+
+
+def new_seed() -> str:
+    """A fresh Ed25519 user seed in NATS' text form (``SU…``)."""
+    # two prefix bytes share their bits, as the nkeys format packs them
+    head = bytes([_SEED_PREFIX | (_USER_PREFIX >> 5), (_USER_PREFIX & 31) << 3])
+    body = head + secrets.token_bytes(32)
+    return base64.b32encode(body + binascii.crc_hqx(body, 0).to_bytes(2, "little")).decode().rstrip("=")
+
+
+def public_key(seed: str) -> str:
+    """The public key (``U…``) that belongs to ``seed``. Raises ValueError for a malformed seed."""
+    try:
+        pair = nkeys.from_seed(bytearray(seed.strip().encode()))
+    except (nkeys.NkeysError, binascii.Error) as error:
+        raise ValueError(f"not an nkey seed ({type(error).__name__})") from None
+    found: str = pair.public_key.decode()
+    pair.wipe()
+    return found
+
+
+def read_public_key(seed_file: Path) -> str:
+    """As ``public_key``, of a file."""
+    return public_key(seed_file.read_text())

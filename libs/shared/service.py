@@ -1,0 +1,198 @@
+"""The life of a service process: connect, register, serve, drain on SIGTERM, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from libs.shared.bus.micro import ServiceRegistration
+from libs.shared.bus.nats import NatsBus
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText
+from libs.shared.errors import ServiceError, Unavailable
+from libs.shared.metrics_port import serve_metrics
+from libs.shared.settings import ServiceSettings
+from libs.shared.telemetry import get_logger, metrics_text, setup
+
+log = get_logger(__name__)
+
+CHECK_TIMEOUT_S = 1.0
+_RETRY_S = (0.1, 0.2, 0.5, 1.0)
+"""Pauses between attempts to reach the broker; the last repeats."""
+Check = Callable[[], Awaitable[DependencyHealth]]
+Wire = Callable[["ServiceContext"], Awaitable[None]]
+
+
+@dataclass
+class ServiceContext:
+    """What a service's wiring works with."""
+
+    bus: NatsBus
+    settings: ServiceSettings
+    stack: AsyncExitStack
+    """Closed at stop, after the bus is drained."""
+    tasks: asyncio.TaskGroup
+    """Background work, cancelled at stop; one that fails stops the service, which its supervisor starts again."""
+    _checks: dict[str, tuple[Check, bool]] = field(default_factory=dict)
+    _degraded: set[str] = field(default_factory=set)
+
+    def check(self, name: str, check: Check, required: bool = True) -> None:
+        """``check`` is asked for each readiness request; a required dependency that isn't well makes it unready."""
+        self._checks[name] = (check, required)
+
+    def degraded(self, name: str, on: bool) -> None:
+        """Notes that something works less well than it could, and why."""
+        (self._degraded.add if on else self._degraded.discard)(name)
+
+    async def health(self, service: Principal) -> Health:
+        """Every dependency as it is now."""
+        found = await asyncio.gather(*(_look(check) for check, _ in self._checks.values()))
+        dependencies = dict(zip(self._checks, found, strict=True))
+        ready = all(dependencies[name].ok for name, (_, required) in self._checks.items() if required)
+        return Health(
+            service=service,
+            version=version("mongars"),
+            ready=ready,
+            dependencies=dependencies,
+            degraded=tuple(sorted(self._degraded)),
+        )
+
+
+class _Stop(Exception):
+    """Ends the task group once the service is told to stop."""
+
+
+def run(
+    service: Principal, settings: ServiceSettings, wire: Wire, *, description: str, node: str | None = None
+) -> None:
+    """Runs ``service`` until SIGTERM or SIGINT; returns when it has drained, and exits with 1 when it can't go on."""
+    flush_telemetry = setup(service, settings)
+    # each inference node has a key of its own; its settings say which it is
+    where = node or (getattr(settings, "node_id", None) if service is Principal.INFERENCE else None)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(service, settings, wire, description, where))
+    except ServiceError as error:
+        log.error("service_failed", code=error.code, detail=error.detail)
+        sys.exit(1)
+    except Exception as error:
+        log.error("service_failed", exc_info=error)
+        sys.exit(1)
+    finally:
+        flush_telemetry()
+
+
+async def _serve(
+    service: Principal, settings: ServiceSettings, wire: Wire, description: str, node: str | None
+) -> None:
+    stopping = _on_signals()
+    bus = await connect_until(service, settings, node, stopping)
+    if bus is None:
+        return
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(bus.close)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                context = ServiceContext(bus, settings, stack, tasks)
+                await _start(context, service, wire, description)
+                await _until_stopped(bus, stopping)
+                await bus.finish(settings.drain_timeout_s)
+                raise _Stop
+        except* _Stop:
+            log.info("service_stopped")
+
+
+async def _start(context: ServiceContext, service: Principal, wire: Wire, description: str) -> None:
+    bus = context.bus
+
+    async def health(request: Empty) -> Health:
+        return await context.health(service)
+
+    async def metrics(request: Empty) -> MetricsText:
+        return MetricsText(text=metrics_text())
+
+    await wire(context)
+    await bus.serve(HEALTH[service], health)
+    await bus.serve(METRICS[service], metrics)
+    # registered last: whoever sees the service in a listing can use it
+    registration = ServiceRegistration(
+        bus.transport, f"mongars-{service}", version("mongars"), description, lambda: bus.endpoints
+    )
+    bus.on_stop_taking(*await registration.open())
+    if context.settings.metrics_port is not None:
+        context.tasks.create_task(serve_metrics(context.settings.metrics_port, metrics_text))
+    log.info("service_started", endpoints=len(bus.endpoints))
+
+
+async def connect_until(
+    service: Principal, settings: ServiceSettings, node: str | None, stopping: asyncio.Event
+) -> NatsBus | None:
+    """The bus, as soon as the broker is there; None when told to stop before. Raises Forbidden."""
+    seed_file = settings.nats_seed_file or settings.folder.nkey(service)
+    attempt = 0
+    while not stopping.is_set():
+        try:
+            return await NatsBus.connect(
+                settings.nats_url, principal=service, seed_file=seed_file, ca_file=settings.nats_ca_file, node=node
+            )
+        except Unavailable as error:
+            if attempt == 0:
+                log.warning("broker_awaited", detail=error.detail)
+            await _pause(stopping, _RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            attempt += 1
+    return None
+
+
+async def _until_stopped(bus: NatsBus, stopping: asyncio.Event) -> None:
+    """Returns when told to stop. Raises Unavailable when the broker has closed the connection for good."""
+    told = asyncio.create_task(stopping.wait())
+    closed = asyncio.create_task(bus.wait_closed())
+    try:
+        await asyncio.wait((told, closed), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        closed.cancel()
+    if not stopping.is_set():
+        raise Unavailable("the broker closed the connection for good")
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return
+
+
+async def _look(check: Check) -> DependencyHealth:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check()
+    except TimeoutError:
+        return DependencyHealth(ok=False, detail="no answer in time")
+    except ServiceError as error:
+        return DependencyHealth(ok=False, detail=error.code)
+    except Exception as error:
+        log.error("check_failed", exc_info=error)
+        return DependencyHealth(ok=False, detail=type(error).__name__)
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it runs; the standard loop elsewhere."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
