@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 from libs.shared.bus.micro import ServiceRegistration
 from libs.shared.bus.nats import NatsBus
@@ -87,9 +88,7 @@ def run(
         flush_telemetry()
 
 
-async def _serve(
-    service: Principal, settings: ServiceSettings, wire: Wire, description: str, node: str | None
-) -> None:
+async def _serve(service: Principal, settings: ServiceSettings, wire: Wire, description: str, node: str | None) -> None:
     stopping = _on_signals()
     bus = await connect_until(service, settings, node, stopping)
     if bus is None:
@@ -133,7 +132,7 @@ async def connect_until(
     service: Principal, settings: ServiceSettings, node: str | None, stopping: asyncio.Event
 ) -> NatsBus | None:
     """The bus, as soon as the broker is there; None when told to stop before. Raises Forbidden."""
-    seed_file = settings.nats_seed_file or settings.folder.nkey(service)
+    seed_file = seed_path(settings, service, node)
     attempt = 0
     while not stopping.is_set():
         try:
@@ -146,6 +145,11 @@ async def connect_until(
             await _pause(stopping, _RETRY_S[min(attempt, len(_RETRY_S) - 1)])
             attempt += 1
     return None
+
+
+def seed_path(settings: ServiceSettings, service: Principal, node: str | None = None) -> Path:
+    """Where the key lies with which ``service`` (of ``node``, when each node has its own) goes to the broker."""
+    return settings.nats_seed_file or settings.folder.nkey(service if node is None else f"{service}-{node}")
 
 
 async def _until_stopped(bus: NatsBus, stopping: asyncio.Event) -> None:

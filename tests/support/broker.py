@@ -90,17 +90,15 @@ class TestBroker:
         """A bus that is drained with the broker."""
         if principal is Principal.INFERENCE:
             node = node or self.nodes[0]
-        bus = await NatsBus.connect(
-            self.url, principal=principal, seed_file=self.seed_file(principal, node), node=node
-        )
+        bus = await NatsBus.connect(self.url, principal=principal, seed_file=self.seed_file(principal, node), node=node)
         self._buses.append(bus)
         return bus
 
     async def start(self) -> None:
         """Starts the process and waits until it takes connections."""
         with (self.folder / "broker.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                [nats_server(), "-c", str(self.folder / "nats.conf")], stdout=output, stderr=output
+            self._process = await asyncio.to_thread(
+                subprocess.Popen, [nats_server(), "-c", str(self.folder / "nats.conf")], stdout=output, stderr=output
             )
         async with asyncio.timeout(_READY_TIMEOUT_S):
             while not await self._takes_connections():

@@ -110,5 +110,3 @@ def _bucket_config(bucket: Bucket, replicas: int) -> dict[str, Any]:
         # what a watch subscribes to, so that readers need no right to make consumers
         "republish": {"src": subject, "dest": bucket.watch_subject(">")},
     }
-
-

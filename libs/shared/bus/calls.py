@@ -100,7 +100,13 @@ class Calls:
         self._inbox = inbox
 
     async def exchange(
-        self, subject: str, body: bytes, *, timeout_s: float, limit: int, headers: Mapping[str, str] | None = None,
+        self,
+        subject: str,
+        body: bytes,
+        *,
+        timeout_s: float,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
         whole: bool = False,
     ) -> Incoming:
         """One reply. Raises the server's error, Unavailable, TimedOut, Forbidden.
@@ -145,5 +151,3 @@ class Calls:
         sent = header_block({**headers, **upload.announcement()})
         self._transport.publish(pending.subject, b"", reply=pending.reply, headers=sent)
         upload.start(pending.fail)
-
-

@@ -40,12 +40,10 @@ class _DirectClient(Client):
     """nats-py's client with a short way in and out for what this module subscribes."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.direct: dict[int, OnMessage] = {}
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
-    ) -> None:
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         on_message = self.direct.get(sid)
         if on_message is not None:
             on_message(Incoming(subject.decode(), reply.decode(), data, headers))
@@ -53,7 +51,7 @@ class _DirectClient(Client):
     async def subscribe_direct(self, subject: str, queue: str, on_message: OnMessage) -> int:
         """As ``subscribe``, without a queue and a task of its own; replayed on reconnection like any other."""
         self._sid += 1
-        subscription = Subscription(self, self._sid, subject, queue=queue)  # type: ignore[no-untyped-call]
+        subscription = Subscription(self, self._sid, subject, queue=queue)
         self._subs[self._sid] = subscription
         self.direct[self._sid] = on_message
         await self._send_subscribe(subscription)
@@ -70,7 +68,7 @@ class _DirectClient(Client):
 
     async def drain_writes(self) -> None:
         if self._transport is not None:
-            await self._transport.drain()
+            await self._transport.drain()  # type: ignore[no-untyped-call]
 
 
 class NatsTransport:

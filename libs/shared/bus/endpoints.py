@@ -122,5 +122,3 @@ def told(error: Exception, endpoint: str) -> ServiceError:
         return error
     log.error("handler_failed", endpoint=endpoint, exc_info=error)
     return Internal("something went wrong in the service that was asked")
-
-

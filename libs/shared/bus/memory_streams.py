@@ -197,4 +197,7 @@ class MemoryKeyValue:
             except Exception as error:
                 log.error("handler_failed", endpoint="watch", exc_info=error)
 
-        self._bucket.changed.append(lambda key, value: bool(lane.offer(lambda: tell(key, value))) or None)
+        def changed(key: str, value: bytes | None) -> None:
+            lane.offer(lambda: tell(key, value))
+
+        self._bucket.changed.append(changed)

@@ -45,9 +45,7 @@ class PartsSender:
         while self._sent < len(self._parts):
             if self._sent >= self._granted:
                 await self._wait()
-            transport.publish(
-                to(), self._parts[self._sent], reply=reply, headers=block({PART: str(self._sent)})
-            )
+            transport.publish(to(), self._parts[self._sent], reply=reply, headers=block({PART: str(self._sent)}))
             self._sent += 1
             await transport.relieve()
 

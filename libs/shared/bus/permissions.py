@@ -145,5 +145,3 @@ def _registration(principal: Principal) -> Iterator[str]:
     yield from (f"$SRV.{verb}" for verb in ("PING", "INFO", "STATS"))
     yield f"$SRV.*.mongars-{principal}"
     yield f"$SRV.*.mongars-{principal}.*"
-
-

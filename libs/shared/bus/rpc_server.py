@@ -41,7 +41,7 @@ class RpcServer:
             except Exception as error:
                 failed = told(error, self._endpoint.stats.name)
             finally:
-                self._endpoint.stats.count(started, failed and failed.code)
+                self._endpoint.stats.count(started, failed.code if failed else None)
                 if failed is not None:
                     mark_failed(span, failed.code)
                     self._endpoint.refuse(incoming.reply, failed)

@@ -14,7 +14,18 @@ from libs.shared.bus.endpoints import Endpoint, told
 from libs.shared.bus.flow import END, MORE, PART, Flow
 from libs.shared.bus.inbox import Inbox
 from libs.shared.bus.tracing import mark_failed, server_span
-from libs.shared.bus.wire import ALIVE, CHUNK, ERROR, ERROR_CODE, Incoming, block, decode, encode, encode_error, parts_of
+from libs.shared.bus.wire import (
+    ALIVE,
+    CHUNK,
+    ERROR,
+    ERROR_CODE,
+    Incoming,
+    block,
+    decode,
+    encode,
+    encode_error,
+    parts_of,
+)
 from libs.shared.contracts.base import Message, Stream
 from libs.shared.errors import Cancelled, InvalidRequest, ServiceError, TimedOut, Unavailable
 
@@ -161,7 +172,7 @@ class StreamServer:
                     mark_failed(span, failed.code)
         finally:
             self._forget(out)
-            self._endpoint.stats.count(started, failed and failed.code)
+            self._endpoint.stats.count(started, failed.code if failed else None)
 
     async def _run(self, incoming: Incoming, out: StreamReply) -> ServiceError | None:
         """The refusal with which it ended, None when it went well or the caller left."""

@@ -63,7 +63,7 @@ def client_span(name: str, kind: SpanKind = SpanKind.CLIENT) -> Iterator[None]:
 
 @contextmanager
 def server_span(name: str, incoming: Incoming, kind: SpanKind = SpanKind.SERVER) -> Iterator[trace.Span | None]:
-    """The caller's trace goes on here: recorded when the caller's is, otherwise only known to logs and further calls."""
+    """The caller's trace goes on: recorded when the caller's is, otherwise only known to logs and further calls."""
     remote = remote_context(incoming)
     if remote is None:
         yield None

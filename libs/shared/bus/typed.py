@@ -186,5 +186,3 @@ def _subject(contract: Rpc[Any, Any] | Stream[Any, Any], where: dict[str, str]) 
         if not _TOKEN.fullmatch(value):
             raise InvalidRequest("a subject's parameter must be one token", field="where")
     return contract.subject_at(**where)
-
-
