@@ -1,0 +1,220 @@
+"""The services around cognition, in small: each does what its contracts say, remembers what it was asked, can fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from libs.shared.bus.base import Bus, Delivery
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.common import Speaker, Usage
+from libs.shared.contracts.inference import (
+    EMBED,
+    GENERATE,
+    Embeddings,
+    EmbedRequest,
+    GenerateChunk,
+    GenerateRequest,
+)
+from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobFinished
+from libs.shared.contracts.memory import (
+    FIND_CANDIDATES,
+    INDEX_MESSAGES,
+    READ_UNINDEXED,
+    Candidate,
+    Candidates,
+    FindCandidates,
+    Indexed,
+    IndexMessages,
+    ReadUnindexed,
+    UnindexedMessage,
+    UnindexedMessages,
+)
+from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.contracts.turns import (
+    OPEN_TURN,
+    READ_TURNS,
+    TURN_COMPLETED,
+    OpenTurn,
+    ReadTurns,
+    TurnCompleted,
+    TurnKey,
+    TurnMessage,
+    TurnMessages,
+)
+from libs.shared.errors import ConversationNotFound, ModelNotFound, NoModel, NoNode, ServiceError
+from libs.shared.sealing import new_key, unseal
+from libs.shared.text import terms
+
+Connect = Callable[[Principal], Awaitable[Bus]]
+Answers = Callable[[GenerateRequest], AsyncIterator[GenerateChunk]]
+USAGE = Usage(prompt_tokens=7, completion_tokens=3)
+LLAMA = ServedModel(name="llama", backend="llama_cpp", context_tokens=2048)
+MINILM = ServedModel(name="minilm", backend="minilm", kind="embed", context_tokens=256, dimensions=2)
+
+
+@dataclass
+class Persistence:
+    """Keys by slot, applied turns, and whatever it is told to know or to refuse."""
+
+    bus: Bus
+    keys: dict[int, bytes] = field(default_factory=dict)
+    turns: list[TurnCompleted] = field(default_factory=list)
+    known: list[Candidate] = field(default_factory=list)
+    history: dict[str, tuple[TurnMessage, ...]] = field(default_factory=dict)
+    unindexed: list[UnindexedMessage] = field(default_factory=list)
+    indexed: list[IndexMessages] = field(default_factory=list)
+    jobs: list[FinishJob] = field(default_factory=list)
+    asked: list[object] = field(default_factory=list)
+    refusing: dict[str, ServiceError] = field(default_factory=dict)
+    applied: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        await self.bus.serve(OPEN_TURN, self.open_turn)
+        await self.bus.serve(READ_TURNS, self.read_turns)
+        await self.bus.serve(FIND_CANDIDATES, self.find)
+        await self.bus.serve(READ_UNINDEXED, self.read_unindexed)
+        await self.bus.serve(INDEX_MESSAGES, self.index)
+        await self.bus.serve(FINISH_JOB, self.finish)
+        consumer = TURN_COMPLETED.consumers[0]
+        await self.bus.consume(TURN_COMPLETED, consumer, self.apply)
+
+    def _note(self, question: object, name: str) -> None:
+        self.asked.append(question)
+        if name in self.refusing:
+            raise self.refusing[name]
+
+    async def open_turn(self, question: OpenTurn) -> TurnKey:
+        self._note(question, "open_turn")
+        slot = len(self.keys)
+        self.keys[slot] = new_key()
+        return TurnKey(slot=slot, key=self.keys[slot])
+
+    async def read_turns(self, question: ReadTurns) -> TurnMessages:
+        self._note(question, "read_turns")
+        if question.conversation_id not in self.history:
+            raise ConversationNotFound
+        return TurnMessages(messages=self.history[question.conversation_id][-question.max_messages :])
+
+    async def find(self, question: FindCandidates) -> Candidates:
+        self._note(question, "find")
+        wanted = set(question.terms)
+        scored = [c.model_copy(update={"bm25": float(len(wanted & set(terms(c.text))))}) for c in self.known]
+        return Candidates(candidates=tuple(c for c in scored if c.bm25))
+
+    async def read_unindexed(self, question: ReadUnindexed) -> UnindexedMessages:
+        self._note(question, "read_unindexed")
+        return UnindexedMessages(messages=tuple(m for m in self.unindexed if m.message_id in question.message_ids))
+
+    async def index(self, question: IndexMessages) -> Indexed:
+        self._note(question, "index")
+        self.indexed.append(question)
+        return Indexed(count=len(question.rows))
+
+    async def finish(self, report: FinishJob) -> JobFinished:
+        self.jobs.append(report)
+        self.finished.set()
+        return JobFinished(changed=True)
+
+    async def apply(self, delivery: Delivery[TurnCompleted]) -> None:
+        self.turns.append(delivery.message)
+        self.applied.set()
+
+    def remember(self, text: str, *, speaker: Speaker = Speaker.USER) -> None:
+        self.known.append(
+            Candidate(
+                message_id=f"m{len(self.known)}",
+                conversation_id="earlier",
+                speaker=speaker,
+                text=text,
+                at=datetime(2026, 5, 1, tzinfo=UTC),
+            )
+        )
+
+    def texts(self, turn: TurnCompleted) -> list[tuple[str, str]]:
+        """The turn's messages as who keeps the keys reads them."""
+        return [(m.speaker.value, unseal(self.keys[m.text.slot], m.text.sealed).decode()) for m in turn.messages]
+
+
+async def whole(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+    """An answer in three chunks."""
+    yield GenerateChunk(text="Your dog ")
+    yield GenerateChunk(text="is Rex.")
+    yield GenerateChunk(finish_reason="stop", usage=USAGE)
+
+
+@dataclass
+class Inference:
+    """Replicas ``r0``, ``r1`` …, each with its own way to answer."""
+
+    bus: Bus
+    requests: list[tuple[str, GenerateRequest]] = field(default_factory=list)
+    embedded: list[tuple[str, ...]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    embed_refusal: ServiceError | None = None
+
+    async def start(self, *answers: Answers) -> None:
+        for number, answer in enumerate(answers):
+            await self.bus.serve_stream(GENERATE, self._answering(f"r{number}", answer), replica=f"r{number}")
+
+    def _answering(self, replica: str, answer: Answers) -> Callable[[GenerateRequest], AsyncIterator[GenerateChunk]]:
+        async def generate(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+            self.requests.append((replica, request))
+            try:
+                async for chunk in answer(request):
+                    yield chunk
+            finally:
+                self.closed.set()
+
+        return generate
+
+    async def start_embedder(self) -> None:
+        await self.bus.serve(EMBED, self.embed, replica="e0")
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        if self.embed_refusal is not None:
+            raise self.embed_refusal
+        self.embedded.append(request.texts)
+        vectors = tuple(b"\x00" * 8 for _ in request.texts)
+        return Embeddings(embedder="minilm@1", dimensions=2, vectors=vectors, prompt_tokens=1)
+
+
+@dataclass
+class Scheduler:
+    """Places on the replicas that it is given, in their order."""
+
+    bus: Bus
+    replicas: int
+    model: ServedModel = LLAMA
+    embedder: bool = False
+    asked: list[PlaceRequest] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        await self.bus.serve(PLACE, self.place)
+        await self.bus.subscribe(OUTCOME, self.hear)
+
+    async def place(self, request: PlaceRequest) -> Placement:
+        self.asked.append(request)
+        if request.kind == "embed":
+            return self._place(["e0"] if self.embedder else [], request, MINILM)
+        if request.model not in (None, self.model.name):
+            raise ModelNotFound("no such model")
+        return self._place([f"r{n}" for n in range(self.replicas)], request, self.model)
+
+    def _place(self, replicas: list[str], request: PlaceRequest, model: ServedModel) -> Placement:
+        if not replicas:
+            raise NoModel("none")
+        left = [r for r in replicas if r not in request.exclude]
+        if not left:
+            raise NoNode("all were tried", retry_after_s=1.0)
+        return Placement(node_id="node", replica=left[0], model=model, policy="first")
+
+    async def hear(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.told.set()
