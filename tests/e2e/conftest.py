@@ -1,0 +1,30 @@
+"""Installations for the end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation, installation
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One running installation without a language model, shared by tests that neither stop nor break it."""
+    with installation(tmp_path_factory.mktemp("installation") / "state") as made:
+        made.up()
+        yield made
+
+
+@pytest.fixture
+def make_installation(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
+    """Makes installations of one's own, not started yet: ``make_installation("name", MONGARS_X="…")``."""
+    with ExitStack() as stack:
+
+        def make(name: str = "state", **environment: str) -> Installation:
+            return stack.enter_context(installation(tmp_path / name, environment))
+
+        yield make
