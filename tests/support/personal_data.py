@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import quote
 
 
@@ -48,7 +48,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _parts(canaries: Canaries) -> dict[str, str]:
-    whole = {field: value for field, value in zip(vars(canaries), astuple(canaries), strict=True)}
+    whole = asdict(canaries)
     first, last = canaries.name.split()
     return {**whole, "first_name": first, "last_name": last, "email_domain": canaries.email.split("@")[1]}
 

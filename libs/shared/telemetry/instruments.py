@@ -62,7 +62,10 @@ class _Family:
     def child(self, attributes: Attributes) -> Any:
         values = attributes or {}
         key = tuple([values.get(name) for name in self._names])
-        found = self._children.get(key)
+        try:
+            found = self._children.get(key)
+        except TypeError:  # a list, which OpenTelemetry's types allow and no label of ours can show
+            return self._bind(tuple([value if value is None else str(value) for value in key]))
         return self._bind(key) if found is None else found
 
     def _bind(self, key: tuple[object, ...]) -> Any:

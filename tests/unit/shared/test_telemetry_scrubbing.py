@@ -76,7 +76,9 @@ def test_no_jwt_survives(header: str, body: str, signature: str, opener: str, cl
     assert around(f"eyJ{header}.{body}.{signature}", "", opener, closer, "").strip() in ((opener + closer).strip(), "")
 
 
-@given(st.sampled_from("UACNOX"), st.text(string.ascii_uppercase + "234567", min_size=56, max_size=56), _OPENERS, _CLOSERS)
+@given(
+    st.sampled_from("UACNOX"), st.text(string.ascii_uppercase + "234567", min_size=56, max_size=56), _OPENERS, _CLOSERS
+)
 def test_no_nkey_seed_survives(kind: str, seed: str, opener: str, closer: str) -> None:
     assert seed not in around(f"S{kind}{seed}", "", opener, closer, "")
 
@@ -129,7 +131,9 @@ def test_an_identifier_becomes_a_stable_pseudonym(field: str) -> None:
     assert re.fullmatch(r"~[0-9a-f]{8}", first)
 
 
-@pytest.mark.parametrize("field", ["password", "refresh_token", "X-Api-Key", "Authorization", "password_hash", "ticket"])
+@pytest.mark.parametrize(
+    "field", ["password", "refresh_token", "X-Api-Key", "Authorization", "password_hash", "ticket"]
+)
 def test_a_secret_field_is_hidden_whatever_it_holds(field: str) -> None:
     assert scrub_field(field, "abc") == scrub_field(field, 5) == scrub_field(field, {"a": 1}) == "<hidden>"
 
