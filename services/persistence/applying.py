@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import count
 
 from sqlalchemy.exc import DataError, IntegrityError
 
-from libs.shared.bus import Delivery
+from libs.shared.bus.base import Delivery, Poison
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.turns import KeptMessage, TurnCompleted
 from libs.shared.errors import Overloaded, StorageFull, Unavailable
@@ -102,17 +103,23 @@ class TurnApplier:
     """Held around each transaction; whoever writes a tombstone holds it too, so that none is overlooked."""
 
     async def handle(self, delivery: Delivery[TurnCompleted]) -> None:
-        """Returns once the turn is dealt with; waits while the database is away, since order must be kept."""
+        """Returns once the turn is dealt with."""
+        await self._patiently(lambda: self._deal_with(delivery))
+
+    async def poison(self, poison: Poison) -> None:
+        """Sets aside what can't be read as a turn."""
+        await self._patiently(lambda: self._set_poison_aside(poison))
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Waits while the database is away: order must be kept, and no attempt may be spent on that."""
         self.watermark.caught_up = False
-        attempt = 0
-        while True:
+        for attempt in count():
             try:
-                return await self._deal_with(delivery)
+                return await work()
             except (Unavailable, StorageFull, Overloaded) as error:
                 if attempt == 0:
                     log.warning("turns_wait", reason=error.code)
             await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
-            attempt += 1
 
     async def caught_up(self, position: Position) -> None:
         """Nothing is pending up to ``position``: messages that were deleted there count as applied."""
@@ -169,6 +176,13 @@ class TurnApplier:
             )
             await turns.advance(session, delivery.position, self._erase_after(verdict, now))
         return verdict
+
+    async def _set_poison_aside(self, poison: Poison) -> None:
+        now = self.clock()
+        async with self.lock, self.database.transaction() as session:
+            await turns.quarantine_poison(session, poison, "not_understood", now)
+            await turns.advance(session, poison.position, self._erase_after(Verdict.FAILED, now))
+        self.watermark.advance(poison.position)
 
     def _erase_after(self, verdict: Verdict, now: datetime) -> datetime:
         return now if verdict is Verdict.FORGOTTEN else now + timedelta(seconds=self.retention_s)

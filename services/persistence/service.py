@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -77,7 +78,10 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
 
 
 async def wire(context: ServiceContext) -> None:
-    """Returns once everything is served. Raises SchemaMismatch, SlotFileDamaged, InstallationKeyMissing."""
+    """Serves everything, at once or as soon as the database answers: until then health says that it is away.
+
+    Raises SchemaMismatch, SlotFileDamaged, SlotFileBusy, InstallationKeyMissing.
+    """
     settings = context.settings
     assert isinstance(settings, PersistenceSettings)
     database = Database(
@@ -87,14 +91,34 @@ async def wire(context: ServiceContext) -> None:
     )
     context.stack.push_async_callback(database.close)
     context.check("database", partial(check_database, database))
-    await _await_database(database)
-    slots = await _open_slots(settings, database)
+    try:
+        judge_schema(await database.schema_revision())
+    except ServiceError as error:
+        log.warning("database_awaited", reason=error.code)
+        context.tasks.create_task(_serve_once_reachable(context, settings, database))
+    else:
+        await _open_and_serve(context, settings, database)
+
+
+async def _serve_once_reachable(context: ServiceContext, settings: PersistenceSettings, database: Database) -> None:
+    for attempt in count():
+        await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+        try:
+            judge_schema(await database.schema_revision())
+            return await _open_and_serve(context, settings, database)
+        except ServiceError as error:
+            log.debug("database_awaited", reason=error.code)
+
+
+async def _open_and_serve(context: ServiceContext, settings: PersistenceSettings, database: Database) -> None:
+    slots = await open_slots(settings, database)
+    # after the database's: nothing is written to the slots once their file is closed
     context.stack.push_async_callback(slots.close)
-    context.check("slots", partial(check_slots, slots))
     parts = await build(context.bus, database, slots, settings)
     await _check_ledger(parts, context)
     await forgetting.finish_promised(parts)
     await serve(parts, context.bus)
+    context.check("slots", partial(check_slots, slots))
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
     context.tasks.create_task(housekeeping.run(parts, settings))
@@ -142,6 +166,7 @@ async def serve(parts: Parts, bus: Bus) -> None:
         parts.applier.handle,
         in_order=True,
         on_caught_up=parts.applier.caught_up,
+        on_poison=parts.applier.poison,
     )
 
 
@@ -159,19 +184,7 @@ async def check_slots(slots: SlotFile) -> DependencyHealth:
     return DependencyHealth(ok=slots.failure is None, detail=slots.failure or "")
 
 
-async def _await_database(database: Database) -> None:
-    attempt = 0
-    while True:
-        try:
-            return judge_schema(await database.schema_revision())
-        except ServiceError as error:
-            if attempt == 0:
-                log.warning("database_awaited", reason=error.code)
-        await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
-        attempt += 1
-
-
-async def _open_slots(settings: PersistenceSettings, database: Database) -> SlotFile:
+async def open_slots(settings: PersistenceSettings, database: Database) -> SlotFile:
     """Waits a while for an earlier process to let go of the file."""
     async with database.transaction() as session:
         referenced = await work.referenced_slots(session)

@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -98,7 +99,8 @@ class Cluster:
         if not self.sql("SELECT 1 FROM pg_database WHERE datname = 'template_mongars'"):
             self.sql("CREATE DATABASE template_mongars")
             self.sql("CREATE EXTENSION vector", "template_mongars")
-            upgrade(self.url("template_mongars"))
+            with ThreadPoolExecutor(1) as thread:  # the caller may stand in an event loop
+                thread.submit(upgrade, self.url("template_mongars")).result()
         return self.url(self.copy_of("template_mongars"))
 
     def empty_database(self) -> str:

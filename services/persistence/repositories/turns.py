@@ -10,6 +10,7 @@ from sqlalchemy import case, exists, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.shared.bus.base import Poison
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.memory import IndexRequested
@@ -149,6 +150,21 @@ async def quarantine(
             conversation_id=turn.conversation_id,
             slots=sorted({message.text.slot for message in turn.messages}),
             payload=turn.model_dump_json().encode(),
+            at=now,
+        )
+    )
+
+
+async def quarantine_poison(session: AsyncSession, poison: Poison, reason: str, now: datetime) -> None:
+    """Keeps a message that isn't a turn; whose it was is not known."""
+    await session.execute(
+        insert(QuarantinedMessageRow).values(
+            message_id=poison.message_id[:128],
+            reason=reason,
+            epoch=poison.position.epoch,
+            sequence=poison.position.sequence,
+            slots=[],
+            payload=poison.body,
             at=now,
         )
     )
