@@ -1,0 +1,361 @@
+"""The other services as the api hears them, on the in-memory bus, and the api itself over plain ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from libs.shared.bus.memory import MemoryBroker, MemoryBus
+from libs.shared.contracts import accounts, conversations, inference, ledger, memory, scheduling
+from libs.shared.contracts.base import Empty, Message, Principal
+from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
+from libs.shared.contracts.common import MemoryMode, Role, Speaker, Usage
+from libs.shared.contracts.jobs import LIST_JOBS, Jobs
+from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText, ServedModel
+from libs.shared.contracts.turns import TurnMessage
+from libs.shared.credentials import NewApiKey, hash_password, new_api_key
+from libs.shared.errors import ConversationNotFound, KeyNotFound, ModelNotFound, RefreshInvalid, ServiceError
+from libs.shared.errors import UserNotFound
+from services.api.app import create_app
+from services.api.parts import Parts
+from services.api.settings import ApiSettings
+
+NOW = 1_800_000_000.0
+AT = datetime.fromtimestamp(NOW, UTC)
+SIGNING_KEY = b"a test signs with this key......"
+PASSWORD = "a long enough password"
+_HASH = hash_password(PASSWORD)
+
+
+class Clock:
+    """Seconds since the epoch, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def chat_model(name: str = "tiny", **more: Any) -> ServedModel:
+    return ServedModel(name=name, backend="transformers", context_tokens=512, **more)
+
+
+def whole_turn(request: ChatRequest) -> list[ChatChunk]:
+    """An answer in three chunks."""
+    turn = request.turn_id
+    return [
+        ChatChunk(turn_id=turn, text="Hello", model="tiny", conversation_id="c-new"),
+        ChatChunk(turn_id=turn, text=", wörld"),
+        ChatChunk(turn_id=turn, finish_reason="stop", usage=Usage(prompt_tokens=7, completion_tokens=2)),
+    ]
+
+
+class House:
+    """What persistence, cognition, the scheduler and inference would know; every request is kept in ``heard``."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, accounts.User] = {}
+        self.hashes: dict[str, str] = {}
+        self.keys: dict[str, accounts.ApiKey] = {}
+        self.refresh: dict[str, tuple[str, str]] = {}
+        """Live refresh token hash → (family, user)."""
+        self.spent: dict[str, str] = {}
+        """Used refresh token hash → family."""
+        self.heard: list[Message] = []
+        self.answer: Callable[[ChatRequest], list[ChatChunk] | ServiceError] = whole_turn
+        self.hold: asyncio.Event | None = None
+        """While set and clear, cognition waits after its first chunk."""
+        self.silent = False
+        """Cognition does not even send a first chunk."""
+        self.cancelled = asyncio.Event()
+        self.generating = asyncio.Event()
+        self.models = scheduling.Models(
+            models=(chat_model(), chat_model("minilm", kind="embed", dimensions=3)),
+            default_chat="tiny",
+            default_embed="minilm",
+        )
+        self.lost_replicas: set[str] = set()
+        self.broker = MemoryBroker()
+        self.buses: dict[Principal, MemoryBus] = {}
+
+    def told(self, kind: type[Message]) -> list[Any]:
+        return [message for message in self.heard if type(message) is kind]
+
+    def add_user(self, name: str, role: Role = Role.USER, **more: Any) -> accounts.User:
+        user = accounts.User(user_id=f"id-{name}", name=name, role=role, disabled=False, created_at=AT, **more)
+        self.users[user.user_id] = user
+        self.hashes[user.user_id] = _HASH
+        return user
+
+    def add_key(self, user: accounts.User, **more: Any) -> str:
+        """A key's secret."""
+        made = new_api_key()
+        self._keep(made, user.user_id, **more)
+        return made.secret
+
+    def _keep(self, made: NewApiKey, user_id: str, **more: Any) -> None:
+        fields: dict[str, Any] = {"memory": MemoryMode.READ_WRITE, "scopes": (), "expires_at": None, **more}
+        self.keys[made.hash] = accounts.ApiKey(
+            key_id=f"key-{len(self.keys)}", user_id=user_id, name="k", prefix=made.prefix, created_at=AT, **fields
+        )
+
+    async def open(self) -> None:
+        for principal in (Principal.PERSISTENCE, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE):
+            self.buses[principal] = await self.broker.connect(principal)
+        await self._serve_accounts(self.buses[Principal.PERSISTENCE])
+        await self._serve_data(self.buses[Principal.PERSISTENCE])
+        await self._serve_models()
+        for principal, bus in self.buses.items():
+            await bus.serve(HEALTH[principal], self._health(principal))
+            await bus.serve(METRICS[principal], self._metrics(principal))
+        await self.buses[Principal.COGNITION].serve_stream(CHAT, self._chat)
+        await self.buses[Principal.COGNITION].serve(memory.SEARCH_MEMORY, self._heard(memory.MemoryItems(items=())))
+
+    async def account_changed(self, user_id: str) -> None:
+        bus = self.buses[Principal.PERSISTENCE]
+        await bus.broadcast(accounts.ACCOUNT_CHANGED, accounts.AccountChanged(user_id=user_id))
+
+    async def close(self) -> None:
+        for bus in self.buses.values():
+            await bus.drain(1.0)
+
+    def _heard(self, reply: Any) -> Callable[[Any], Any]:
+        async def handle(message: Message) -> Any:
+            self.heard.append(message)
+            return reply(message) if callable(reply) else reply
+
+        return handle
+
+    async def _serve_accounts(self, bus: MemoryBus) -> None:
+        await bus.serve(accounts.FIND_KEY, self._heard(self._find_key))
+        await bus.serve(accounts.FIND_LOGIN, self._heard(self._find_login))
+        await bus.serve(accounts.READ_USER, self._heard(self._read_user))
+        await bus.serve(accounts.SAVE_REFRESH, self._heard(self._save_refresh))
+        await bus.serve(accounts.ROTATE_REFRESH, self._heard(self._rotate_refresh))
+        await bus.serve(accounts.END_SESSION, self._heard(self._end_session))
+        await bus.serve(accounts.CHANGE_USER, self._heard(self._change_user))
+        await bus.serve(accounts.CREATE_USER, self._heard(self._create_user))
+        await bus.serve(accounts.DELETE_USER, self._heard(Empty()))
+        await bus.serve(
+            accounts.LIST_USERS, self._heard(lambda _: accounts.Users(users=tuple(self.users.values())))
+        )
+        await bus.serve(accounts.CREATE_KEY, self._heard(self._create_key))
+        await bus.serve(accounts.LIST_KEYS, self._heard(self._list_keys))
+        await bus.serve(accounts.REVOKE_KEY, self._heard(self._revoke_key))
+
+    async def _serve_data(self, bus: MemoryBus) -> None:
+        await bus.serve(conversations.LIST_CONVERSATIONS, self._heard(conversations.Conversations(conversations=())))
+        await bus.serve(conversations.READ_CONVERSATION, self._heard(self._read_conversation))
+        await bus.serve(conversations.RENAME_CONVERSATION, self._heard(self._conversation))
+        await bus.serve(
+            conversations.DELETE_CONVERSATION, self._heard(conversations.Forgotten(messages=2, data_keys=1))
+        )
+        await bus.serve(LIST_JOBS, self._heard(Jobs(jobs=())))
+        await bus.serve(ledger.READ_SETTINGS, self._heard(ledger.SettingsRead(settings=ledger.RuntimeSettings())))
+        await bus.serve(ledger.LIST_CHANGES, self._heard(ledger.Changes(changes=())))
+        await bus.serve(ledger.PROPOSE_CHANGE, self._heard(self._change))
+        await bus.serve(ledger.DECIDE_CHANGE, self._heard(self._change))
+
+    async def _serve_models(self) -> None:
+        bus = self.buses[Principal.SCHEDULER]
+        await bus.serve(scheduling.LIST_MODELS, self._heard(lambda _: self.models))
+        await bus.serve(scheduling.LIST_NODES, self._heard(scheduling.Nodes(nodes=())))
+        drained = scheduling.Drained(node_id="n", draining=True)
+        await bus.serve(scheduling.DRAIN, self._heard(drained))
+        await bus.serve(scheduling.UNDRAIN, self._heard(drained))
+        await bus.serve(scheduling.PLACE, self._heard(self._place))
+        for replica in ("node-0", "node-1"):
+            await self.buses[Principal.INFERENCE].serve(
+                inference.EMBED, self._heard(lambda request, r=replica: self._embed(r, request)), replica=replica
+            )
+
+    def _find_key(self, wanted: accounts.FindKey) -> accounts.FoundKey:
+        key = self.keys.get(wanted.hash)
+        return accounts.FoundKey(key=key, user=self.users.get(key.user_id) if key else None)
+
+    def _find_login(self, wanted: accounts.UserRef) -> accounts.Login:
+        user = next((user for user in self.users.values() if user.name == wanted.name), None)
+        return accounts.Login(user=user, password_hash=self.hashes[user.user_id] if user else None)
+
+    def _read_user(self, wanted: accounts.UserRef) -> accounts.User:
+        if wanted.user_id not in self.users:
+            raise UserNotFound("no such account")
+        return self.users[wanted.user_id]
+
+    def _create_user(self, wanted: accounts.CreateUser) -> accounts.User:
+        user = self.add_user(wanted.name, wanted.role, must_change_password=wanted.must_change_password)
+        self.hashes[user.user_id] = wanted.password_hash or ""
+        return user
+
+    def _change_user(self, wanted: accounts.ChangeUser) -> accounts.User:
+        user = self._read_user(accounts.UserRef(user_id=wanted.user_id))
+        changes = {n: v for n in ("role", "disabled", "must_change_password") if (v := getattr(wanted, n)) is not None}
+        self.users[user.user_id] = user.model_copy(update=changes)
+        if wanted.password_hash is not None:
+            self.hashes[user.user_id] = wanted.password_hash
+        return self.users[user.user_id]
+
+    def _save_refresh(self, wanted: accounts.SaveRefresh) -> Empty:
+        self.refresh[wanted.hash] = (wanted.family_id, wanted.user_id)
+        return Empty()
+
+    def _rotate_refresh(self, wanted: accounts.RotateRefresh) -> accounts.Rotated:
+        if (family := self.spent.get(wanted.hash)) is not None:
+            self.refresh = {h: owner for h, owner in self.refresh.items() if owner[0] != family}
+        if wanted.hash not in self.refresh:
+            raise RefreshInvalid("log in again")
+        family, user_id = self.refresh.pop(wanted.hash)
+        self.spent[wanted.hash] = family
+        self.refresh[wanted.next_hash] = (family, user_id)
+        return accounts.Rotated(family_id=family, user=self.users[user_id])
+
+    def _end_session(self, wanted: accounts.EndSession) -> Empty:
+        self.refresh = {
+            h: (family, user)
+            for h, (family, user) in self.refresh.items()
+            if user != wanted.user_id or wanted.family_id not in (None, family)
+        }
+        return Empty()
+
+    def _create_key(self, wanted: accounts.CreateKey) -> accounts.ApiKey:
+        fields = wanted.model_dump(exclude={"hash"})
+        self.keys[wanted.hash] = accounts.ApiKey(created_at=AT, **fields)
+        return self.keys[wanted.hash]
+
+    def _list_keys(self, wanted: accounts.ListKeys) -> accounts.ApiKeys:
+        return accounts.ApiKeys(keys=tuple(k for k in self.keys.values() if k.user_id == wanted.user_id))
+
+    def _revoke_key(self, wanted: accounts.KeyRef) -> Empty:
+        for hashed, key in self.keys.items():
+            if key.key_id == wanted.key_id and key.user_id == wanted.user_id:
+                del self.keys[hashed]
+                return Empty()
+        raise KeyNotFound("no such key")
+
+    def _conversation(self, wanted: Any) -> conversations.Conversation:
+        if wanted.conversation_id != "c1":
+            raise ConversationNotFound("no such conversation")
+        title = getattr(wanted, "title", "Boards")
+        return conversations.Conversation(
+            conversation_id="c1", title=title, messages=2, created_at=AT, updated_at=AT
+        )
+
+    def _read_conversation(self, wanted: conversations.ReadConversation) -> conversations.ConversationRead:
+        """Two messages, a page each."""
+        speaker, text = (Speaker.ASSISTANT, "A Pi 5.") if wanted.cursor else (Speaker.USER, "Which board?")
+        message = TurnMessage(message_id="m", parent_id=None, speaker=speaker, text=text, at=AT)
+        return conversations.ConversationRead(
+            conversation=self._conversation(wanted),
+            messages=(message,),
+            next_cursor=None if wanted.cursor else "2",
+        )
+
+    def _change(self, wanted: Any) -> ledger.Change:
+        return ledger.Change(
+            change_id="ch1",
+            sequence=1,
+            key=getattr(wanted, "key", "recall_k"),
+            before=8,
+            after=getattr(wanted, "value", 8),
+            reason="",
+            state=ledger.ChangeState.APPLIED,
+            proposed={"actor": wanted.actor, "at": AT},  # type: ignore[arg-type]
+            previous_hash="0",
+            hash="1",
+        )
+
+    def _place(self, wanted: scheduling.PlaceRequest) -> scheduling.Placement:
+        model = next((m for m in self.models.models if m.name == (wanted.model or "minilm")), None)
+        if model is None:
+            raise ModelNotFound("no node serves it")
+        replica = next(r for r in ("node-0", "node-1") if r not in wanted.exclude)
+        return scheduling.Placement(node_id="node", replica=replica, model=model, policy="test")
+
+    def _embed(self, replica: str, wanted: inference.EmbedRequest) -> inference.Embeddings:
+        if replica in self.lost_replicas:
+            raise ServiceError.named("backend_failed", "broke", {})
+        vectors = tuple(struct.pack("<3f", 0.5, float(len(text)), -1.0) for text in wanted.texts)
+        return inference.Embeddings(
+            embedder="minilm@1", dimensions=3, vectors=vectors, prompt_tokens=len(wanted.texts)
+        )
+
+    def _health(self, principal: Principal) -> Callable[[Empty], Any]:
+        dependencies = {"database": DependencyHealth(ok=True)} if principal is Principal.PERSISTENCE else {}
+        degraded = ("no-model",) if principal is Principal.SCHEDULER else ()
+        return self._heard(
+            Health(service=principal, version="1", ready=True, dependencies=dependencies, degraded=degraded)
+        )
+
+    def _metrics(self, principal: Principal) -> Callable[[Empty], Any]:
+        text = f'# HELP up Whether it runs\n# TYPE up gauge\nup{{service="{principal}"}} 1.0\n'
+        return self._heard(MetricsText(text=text))
+
+    async def _chat(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+        self.heard.append(request)
+        answer = self.answer(request)
+        try:
+            self.generating.set()
+            if self.silent:
+                await asyncio.Event().wait()
+            for chunk in answer if isinstance(answer, list) else []:
+                yield chunk
+                if self.hold is not None:
+                    await self.hold.wait()
+            if isinstance(answer, ServiceError):
+                raise answer
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.set()
+            raise
+
+
+@dataclass
+class Api:
+    """The api under test, with a client that speaks to it without a socket."""
+
+    house: House
+    parts: Parts
+    clock: Clock
+    client: httpx.AsyncClient
+
+    def key(self, name: str = "ana", role: Role = Role.USER, **more: Any) -> dict[str, str]:
+        """The header of a new key of the user."""
+        user = self.house.users.get(f"id-{name}") or self.house.add_user(name, role)
+        return {"Authorization": f"Bearer {self.house.add_key(user, **more)}"}
+
+    async def session(self, name: str = "ana", role: Role = Role.USER, **more: Any) -> dict[str, str]:
+        """The header of a new session of the user."""
+        if f"id-{name}" not in self.house.users:
+            self.house.add_user(name, role, **more)
+        answer = await self.log_in(name)
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def log_in(self, name: str = "ana", password: str = PASSWORD) -> httpx.Response:
+        return await self.client.post("/api/v1/auth/token", data={"username": name, "password": password})
+
+    async def ask(self, headers: dict[str, str], **body: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": "hello"}], **body}
+        return await self.client.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@asynccontextmanager
+async def open_api(house: House, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Api]:
+    """The api over the house, as it is after its start; it stops at the end, and can be opened again."""
+    clock = clock or Clock()
+    bus = await house.broker.connect(Principal.API)
+    parts = Parts.build(ApiSettings(**settings), bus, SIGNING_KEY, clock)
+    await parts.start()
+    transport = httpx.ASGITransport(create_app(parts, version="0.0.0"), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        yield Api(house, parts, clock, client)
+    await parts.stop()
+    await bus.drain(1.0)
+
+
