@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 _LONGEST = 16384
+_LAST_CPU = 8191
+"""The kernel's own limit; a file that says more is broken."""
 
 
 def read_text(path: Path) -> str | None:
@@ -51,7 +53,7 @@ def read_cpu_list(path: Path) -> frozenset[int] | None:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            found.update(range(int(first), int(last or first) + 1))
+            found.update(range(int(first), min(int(last or first), _LAST_CPU) + 1))
     except ValueError:
         return None
     return frozenset(found)
