@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -75,17 +75,29 @@ def run(
     flush_telemetry = setup(service, settings)
     # each inference node has a key of its own; its settings say which it is
     where = node or (getattr(settings, "node_id", None) if service is Principal.INFERENCE else None)
+    failed = True
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(service, settings, wire, description, where))
-    except ServiceError as error:
-        log.error("service_failed", code=error.code, detail=error.detail)
-        sys.exit(1)
-    except Exception as error:
-        log.error("service_failed", exc_info=error)
-        sys.exit(1)
+        failed = False
+    except* ServiceError as group:
+        for error in _leaves(group):
+            log.error("service_failed", code=getattr(error, "code", ""), detail=getattr(error, "detail", ""))
+    except* Exception as group:
+        for error in _leaves(group):
+            log.error("service_failed", exc_info=error)
     finally:
         flush_telemetry()
+    if failed:
+        sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def _serve(service: Principal, settings: ServiceSettings, wire: Wire, description: str, node: str | None) -> None:

@@ -93,6 +93,14 @@ def _stream_config(stream: JetStream, replicas: int) -> dict[str, Any]:
     }
 
 
+def _storage(bucket: Bucket, replicas: int) -> dict[str, Any]:
+    """Where entries lie. A single broker forgets a memory stream altogether when it restarts, so there "in memory"
+    means a file that nobody waits for; among several, the others still have it."""
+    if not bucket.in_memory:
+        return {"storage": "file"}
+    return {"storage": "file", "persist_mode": "async"} if replicas == 1 else {"storage": "memory"}
+
+
 def _bucket_config(bucket: Bucket, replicas: int) -> dict[str, Any]:
     subject = f"$KV.{bucket.name}.>"
     return {
@@ -102,7 +110,7 @@ def _bucket_config(bucket: Bucket, replicas: int) -> dict[str, Any]:
         "max_msgs_per_subject": 1,
         "max_bytes": bucket.max_bytes,
         "max_age": int(bucket.ttl_s * _NS),
-        "storage": "memory" if bucket.in_memory else "file",
+        **_storage(bucket, replicas),
         "discard": "new",
         "num_replicas": replicas,
         "allow_direct": True,

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from libs.shared.bus.transport import OnMessage
 from libs.shared.bus.wire import Incoming
-from libs.shared.errors import Forbidden, Unavailable
+from libs.shared.errors import Forbidden, ServiceError, Unavailable
 from libs.shared.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -86,7 +86,6 @@ class NatsTransport:
         self._on_back: list[Callable[[], None]] = []
         self._back = asyncio.Event()
         self._closing = False
-        self._last_error: Exception | None = None
         self.closed = asyncio.Event()
         """Set when the connection is gone for good, such as after its key was taken away."""
 
@@ -107,16 +106,11 @@ class NatsTransport:
             "pending_size": 0,
         }
         try:
-            # reconnection is endless, which the first connection should not be
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self._client.connect(url, **options)
-        except (OSError, nats.errors.Error, TimeoutError) as error:
+            await self._client.connect(url, **options)
+        except (OSError, nats.errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
             await self._client.close()
-            if isinstance(self._last_error, nats.errors.AuthorizationError):
-                raise Forbidden("the broker refuses this service's key") from None
-            reason = type(self._last_error or error).__name__
-            raise Unavailable(f"the broker cannot be reached ({reason})") from None
+            raise _connect_failure(error) from None
         await self._reconnected()
 
     @property
@@ -216,9 +210,11 @@ class NatsTransport:
     # ------------------------------------------------------------------ what nats-py tells
 
     async def _heard_error(self, error: Exception) -> None:
+        if self._connected_at == 0:
+            # nats-py would try for ever; raising here ends its first attempt
+            raise _connect_failure(error)
         denied = _DENIED.search(str(error))
         if denied is None:
-            self._last_error = error
             log.debug("broker_connection_error", reason=type(error).__name__)
             return
         log.error("broker_denied", verb=denied[1], subject=denied[2])
@@ -247,6 +243,14 @@ class NatsTransport:
     async def _closed(self) -> None:
         self._back.set()
         self.closed.set()
+
+
+def _connect_failure(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, nats.errors.AuthorizationError):
+        return Forbidden("the broker refuses this service's key")
+    return Unavailable(f"the broker cannot be reached ({type(error).__name__})")
 
 
 def _tls(ca_file: Path | None) -> Any:

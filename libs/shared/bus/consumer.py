@@ -41,7 +41,7 @@ def backoff_s(attempt: int) -> float:
 
 
 class PulledMessage:
-    """What an acknowledgement subject tells: ``$JS.ACK.<stream>.<consumer>.<attempt>.<seq>.<cseq>.<time>.<pending>``."""
+    """What its reply subject tells: ``$JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<…>.<time>.<pending>``."""
 
     __slots__ = ("attempt", "incoming", "sequence")
 
@@ -142,6 +142,8 @@ class PullConsumer(Generic[M]):
         """Returns when the pull has run out, or has brought all it asked for."""
         await self._transport.wait_connected(PULL_EXPIRES_S)
         self._ended.clear()
+        if self._stopping:
+            return
         self._wanted = _BATCH
         body = json.dumps({"batch": _BATCH, "expires": int(PULL_EXPIRES_S * 1e9)}).encode()
         self._transport.publish(

@@ -20,6 +20,8 @@ log = get_logger(__name__)
 
 QUEUE = "q"
 """The queue group of every server: instances of a service share the work, and the permissions name it."""
+INBOX = "_INBOX"
+"""How the reply subject of every caller begins."""
 MOST_UPLOAD_BYTES = 256 * MIB
 
 
@@ -62,8 +64,9 @@ class Endpoint:
         """Subscribes; gives the numbers that a drain unsubscribes first."""
 
         def guarded(incoming: Incoming) -> None:
-            # a message for another subject would mean that the broker routed or permitted something wrongly
-            if incoming.subject == self.subject and incoming.reply:
+            # for another subject the broker would have routed wrongly; and a reply must not become a request of ours
+            # to the broker or to another service
+            if incoming.subject == self.subject and incoming.reply.startswith(INBOX):
                 on_request(incoming)
 
         await self.transport.subscribe(parts_subject(self.subject, self.transport.instance), self._on_part)

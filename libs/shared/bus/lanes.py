@@ -7,6 +7,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from libs.shared.telemetry import get_logger
+
+log = get_logger(__name__)
+
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -22,8 +26,13 @@ class Tasks:
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", exc_info=error)
 
     async def finish(self, timeout_s: float) -> bool:
         """Waits until all have ended, those included that they start. False when time ran out."""

@@ -18,10 +18,10 @@ _NOBODY = b"NATS/1.0 503\r\n\r\n"
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subscription to ``pattern`` hears ``subject``."""
     wanted, given = pattern.split("."), subject.split(".")
-    for place, token in enumerate(wanted):
-        if token == ">":
+    for place, word in enumerate(wanted):
+        if word == ">":
             return len(given) > place
-        if place >= len(given) or token not in ("*", given[place]):
+        if place >= len(given) or word not in ("*", given[place]):
             return False
     return len(wanted) == len(given)
 

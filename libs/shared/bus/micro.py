@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from libs.shared.bus.endpoints import QUEUE, EndpointStats
+from libs.shared.bus.endpoints import INBOX, QUEUE, EndpointStats
 from libs.shared.bus.transport import Transport
 from libs.shared.bus.wire import Incoming
 from libs.shared.errors import Unavailable
@@ -51,7 +51,7 @@ class ServiceRegistration:
 
     def _answer(self, tell: Callable[[], dict[str, Any]]) -> Callable[[Incoming], None]:
         def on_message(incoming: Incoming) -> None:
-            if not incoming.reply:
+            if not incoming.reply.startswith(INBOX):
                 return
             try:
                 self._transport.publish(incoming.reply, json.dumps({**self._identity, **tell()}).encode())

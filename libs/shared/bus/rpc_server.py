@@ -26,10 +26,13 @@ class RpcServer:
         self._handler = handler
 
     def on_request(self, incoming: Incoming) -> None:
-        if not self._endpoint.lane.offer(partial(self._answer, incoming)):
+        arrived = asyncio.get_running_loop().time()
+        if not self._endpoint.lane.offer(partial(self._answer, incoming, arrived)):
             self._endpoint.refuse_overload(incoming.reply)
 
-    async def _answer(self, incoming: Incoming) -> None:
+    async def _answer(self, incoming: Incoming, arrived: float) -> None:
+        if asyncio.get_running_loop().time() - arrived > self._contract.timeout_s:
+            return  # it waited longer than its caller does
         started = perf_counter_ns()
         with server_span(self._endpoint.stats.name, incoming) as span:
             failed: ServiceError | None = None
