@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from libs.shared.errors import Cancelled, Overloaded
+from libs.shared.errors import Overloaded
 
 FIRST_GUESS_S = 5.0
 """How long a request takes, before one was measured."""
@@ -32,23 +32,17 @@ class Admission:
         self.in_flight = 0
         self.in_flight_tokens = 0
         self.queued_tokens = 0
-        self.draining = False
         self._changed = changed
         self._queue: deque[Ticket] = deque()
         self._duration_s: float | None = None
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     @property
     def queued(self) -> int:
         return len(self._queue)
 
     async def enter(self, tokens: int) -> Ticket:
-        """Returns when it is this request's turn. Raises Overloaded (queue full) or Cancelled (draining)."""
-        if self.draining:
-            raise Overloaded("the replica is draining", retry_after_s=1.0)
+        """Returns when it is this request's turn. Raises Overloaded when the queue is full."""
         ticket = Ticket(tokens)
-        self._empty.clear()
         if self.in_flight < self.slots and not self._queue:
             self._begin(ticket)
             self._changed(self.in_flight == self.slots)
@@ -67,22 +61,11 @@ class Admission:
             self._duration_s = duration_s if self._duration_s is None else 0.8 * self._duration_s + 0.2 * duration_s
         moved = self._call_next()
         self._changed(was_full or moved)
-        self._settle()
 
     def retry_after_s(self) -> float:
         """When, by the measured duration, a place in the queue will be free."""
         each = self._duration_s if self._duration_s is not None else FIRST_GUESS_S
         return round(min(MAX_RETRY_AFTER_S, max(0.1, each / max(1, self.slots))), 1)
-
-    def refuse_waiting(self) -> None:
-        """Those who wait are told to go elsewhere: nothing of theirs has begun."""
-        for ticket in self._queue:
-            if ticket.turn is not None and not ticket.turn.done():
-                ticket.turn.set_exception(Cancelled("the replica is stopping"))
-
-    async def emptied(self) -> None:
-        """Returns once nothing is in flight or waiting."""
-        await self._empty.wait()
 
     async def _wait(self, ticket: Ticket) -> None:
         ticket.turn = asyncio.get_running_loop().create_future()
@@ -103,7 +86,6 @@ class Admission:
             self._queue.remove(ticket)
             self.queued_tokens -= ticket.tokens
             self._changed(True)
-            self._settle()
 
     def _call_next(self) -> bool:
         moved = False
@@ -120,7 +102,3 @@ class Admission:
         ticket.running = True
         self.in_flight += 1
         self.in_flight_tokens += ticket.tokens
-
-    def _settle(self) -> None:
-        if not self.in_flight and not self._queue:
-            self._empty.set()

@@ -30,7 +30,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a Hugging Face folder says of its model."""
+    """A local model, from its files alone."""
 
     needs: Needs
     context_tokens: int

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from libs.shared.errors import ModelBroken
-from services.inference.fit import Needs
+from services.inference.fit import Needs, Shape
 
 MAX_ENTRIES = 100_000
 MAX_STRING = 64 * 1024 * 1024
@@ -62,13 +62,15 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def needs(path: Path, header: Header, context_tokens: int, slots: int) -> Needs:
-    """What the model will take: its weights, and keys and values of every slot's context."""
+def shape(path: Path, header: Header, context_tokens: int, slots: int) -> Shape:
+    """The context that each slot gets, and what that takes: weights, and every slot's keys and values."""
+    context = min(context_tokens, header.context_tokens)
     heads = header.number("attention.head_count", 1)
     width = header.number("embedding_length") // max(1, heads)
     per_head = header.number("attention.key_length", width) + header.number("attention.value_length", width)
     per_token = header.number("block_count") * header.number("attention.head_count_kv", heads) * per_head * KV_BYTES
-    return Needs(weights=sum(p.stat().st_size for p in parts(path)), cache=per_token * context_tokens * slots)
+    weights = sum(part.stat().st_size for part in parts(path))
+    return Shape(Needs(weights, cache=per_token * context * slots), context)
 
 
 def parts(path: Path) -> list[Path]:

@@ -41,12 +41,18 @@ class ModelSpec(BaseModel):
             raise ValueError("openai needs the upstream's url")
         if self.backend in LOCAL_BACKENDS and not self.name:
             raise ValueError(f"{self.backend} needs a name")
+        if not isinstance(self.options.get("slots", 1), int):
+            raise ValueError("slots is a number")
         return self
 
     @property
     def local(self) -> bool:
         """Whether its weights lie in this node's memory."""
         return self.backend in LOCAL_BACKENDS
+
+    def slots(self, default: int) -> int:
+        """Requests at the same time, as configured."""
+        return max(1, int(self.options.get("slots", default)))
 
     @property
     def label(self) -> str:

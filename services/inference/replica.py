@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -85,7 +84,6 @@ class Replica:
                 in_flight_tokens=admission.in_flight_tokens,
                 queued_tokens=admission.queued_tokens,
                 slots=admission.slots,
-                draining=admission.draining,
             ),
             models=tuple(self._with_rates(model) for model in self._models.values()),
             stopped=stopped,
@@ -95,19 +93,9 @@ class Replica:
         """What the backend should serve and can't."""
         return self._backend.troubles()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Takes nothing new, lets what runs finish, closes the backend. False when time ran out."""
-        self._admission.draining = True
-        self._changed(True)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._admission.emptied()
-            return True
-        except TimeoutError:
-            self._admission.refuse_waiting()
-            return False
-        finally:
-            await self._backend.close()
+    async def close(self) -> None:
+        """After the bus has drained: nothing is in flight any more."""
+        await self._backend.close()
 
     def _take_models(self) -> None:
         self._models = {model.name: model for model in self._backend.models()}

@@ -21,7 +21,6 @@ from services.inference.backends.openai import Answer, chat_body
 from services.inference.fit import check_fit
 from services.inference.models import ModelSpec
 
-DEFAULT_SLOTS = 1
 BATCH_TOKENS = 128
 """A prompt is read in steps of so many tokens, and a cancellation is heard between two."""
 
@@ -42,14 +41,14 @@ class LlamaCppBackend:
         self._available_mib = available_mib
         self._server: Any = None
         self._model: ServedModel | None = None
-        self.slots = int(spec.options.get("slots", DEFAULT_SLOTS))
+        self.slots = spec.slots(1)
         self._workers = ThreadPoolExecutor(self.slots, f"llama-{spec.name}")
 
     async def load(self, changed: Changed) -> None:
         header = await asyncio.to_thread(gguf.read_header, self._path)
-        context = min(self._wanted_context, header.context_tokens)
-        needed = gguf.needs(self._path, header, context, self.slots)
-        check_fit(self._spec.name, needed, self._available_mib())
+        shape = gguf.shape(self._path, header, self._wanted_context, self.slots)
+        check_fit(self._spec.name, shape.needs, self._available_mib())
+        context = shape.context_tokens
         self._server = await asyncio.get_running_loop().run_in_executor(self._workers, self._start, context)
         self._model = ServedModel(
             name=self._spec.name,

@@ -35,7 +35,7 @@ class OllamaBackend:
         self._digests: dict[str, str] = {}
         self._changed: Changed = lambda: None
         self._seen = False
-        self.slots = int(spec.options.get("slots", DEFAULT_SLOTS))
+        self.slots = spec.slots(DEFAULT_SLOTS)
 
     async def load(self, changed: Changed) -> None:
         self._changed = changed

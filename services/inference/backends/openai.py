@@ -33,7 +33,7 @@ class OpenAIBackend:
         self._probe = Probe(spec.label, self._look)
         self._served: dict[str, ServedModel] = {}
         self._changed: Changed = lambda: None
-        self.slots = int(spec.options.get("slots", DEFAULT_SLOTS))
+        self.slots = spec.slots(DEFAULT_SLOTS)
 
     async def load(self, changed: Changed) -> None:
         self._changed = changed
@@ -144,9 +144,8 @@ class Answer:
 
     def _join(self, call: dict[str, Any]) -> None:
         """Calls come in pieces of their arguments; they are told whole, at the end."""
-        kept = self._calls.setdefault(
-            call.get("index", len(self._calls)), {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        )
+        blank = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        kept = self._calls.setdefault(call.get("index", len(self._calls)), blank)
         kept["id"] = call.get("id") or kept["id"]
         function = call.get("function") or {}
         kept["function"]["name"] += function.get("name") or ""

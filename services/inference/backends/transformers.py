@@ -51,7 +51,9 @@ class TransformersBackend:
 
     async def load(self, changed: Changed) -> None:
         loop = asyncio.get_running_loop()
-        folder: Path = self._spec.path or await loop.run_in_executor(self._worker, self._fetch)
+        folder = self._spec.path
+        if folder is None:
+            folder = await loop.run_in_executor(self._worker, self._fetch)
         shape = await loop.run_in_executor(self._worker, self._shape, folder)
         check_fit(self._spec.name, shape.needs, self._available_mib())
         await loop.run_in_executor(self._worker, self._load, folder)

@@ -1,0 +1,114 @@
+"""One model as a Ray Serve deployment: Serve starts, scales and heals it, and it answers NATS by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from libs.shared.bus.nats import NatsBus
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.telemetry import REPLICA
+from libs.shared.errors import ServiceError
+from libs.shared.telemetry import get_logger, setup
+from services.inference.backends.choose import make_backend
+from services.inference.lease import ReplicaLease
+from services.inference.machine import node_of
+from services.inference.models import ModelSpec
+from services.inference.replica import Identity, Replica
+from services.inference.settings import InferenceSettings
+from services.inference.telemetry.pulse import Pulse
+
+GRACE_S = 5.0
+"""Beyond the drain, for telling and closing."""
+SPREAD_S = 0.1
+"""Between the word that a replica stops and its stopping: requests sent in that time are still answered."""
+
+log = get_logger(__name__)
+
+
+class ReplicaDeployment:
+    """What Serve runs in each replica's process. Serve knows nothing of the requests: it is told nothing but health."""
+
+    def __init__(self) -> None:
+        self._bus: NatsBus | None = None
+        self._replica: Replica | None = None
+        self._lease: ReplicaLease | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._settings: InferenceSettings | None = None
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Called by Serve with ``user_config`` before the replica counts as running. Raises what loading raises."""
+        if self._bus is not None:
+            return
+        settings = InferenceSettings.model_validate(config["settings"])
+        spec = ModelSpec.model_validate(config["spec"])
+        setup(Principal.INFERENCE, settings)
+        self._settings = settings
+        self._lease = ReplicaLease(settings.folder.run, settings.node_id)
+        self._bus = await connect(settings)
+        try:
+            await self._begin(settings, spec)
+        except BaseException:
+            await self.__del__()
+            raise
+
+    async def _begin(self, settings: InferenceSettings, spec: ModelSpec) -> None:
+        assert self._bus is not None
+        assert self._lease is not None
+        pulse = Pulse()
+        identity = Identity(settings.node_id, self._lease.replica, uuid4().hex)
+        backend = make_backend(spec, node_of(settings))
+        self._replica = Replica(identity, backend, max_queue=settings.max_queue, changed=pulse.nudge)
+        await self._replica.serve(self._bus)
+        self._telling = asyncio.create_task(self._tell(self._bus, self._replica, pulse))
+        log.info("replica_started", replica=identity.replica, backend=backend.name)
+
+    async def check_health(self) -> None:
+        """Raises when the replica can't be reached for good, or no longer tells of itself: Serve makes another."""
+        if self._bus is not None and self._bus.transport.closed.is_set():
+            raise RuntimeError("the broker closed the connection for good")
+        if self._telling is not None and self._telling.done():
+            raise RuntimeError("the replica stopped telling of itself")
+
+    async def __del__(self) -> None:
+        """Called and awaited by Serve before it ends the process: without it, what is in flight would be lost."""
+        bus, self._bus = self._bus, None
+        if bus is None:
+            return
+        if self._telling is not None:
+            self._telling.cancel()
+        await self._say_goodbye(bus)
+        assert self._settings is not None
+        await bus.drain(self._settings.drain_timeout_s)
+        if self._replica is not None:
+            await self._replica.close()
+        if self._lease is not None:
+            self._lease.release()
+
+    async def _say_goodbye(self, bus: NatsBus) -> None:
+        if self._replica is None:
+            return
+        with suppress(ServiceError):
+            await bus.broadcast(REPLICA, self._replica.snapshot(stopped=True))
+            await asyncio.sleep(SPREAD_S)
+
+    async def _tell(self, bus: NatsBus, replica: Replica, pulse: Pulse) -> None:
+        while True:
+            await pulse.wait()
+            try:
+                await bus.broadcast(REPLICA, replica.snapshot())
+            except ServiceError as error:
+                log.debug("telemetry_lost", reason=error.code)
+
+
+async def connect(settings: InferenceSettings) -> NatsBus:
+    """As the service itself connects: the node's key covers its replicas."""
+    return await NatsBus.connect(
+        settings.nats_url,
+        principal=Principal.INFERENCE,
+        seed_file=settings.nats_seed_file or settings.folder.nkey(Principal.INFERENCE),
+        ca_file=settings.nats_ca_file,
+        node=settings.node_id,
+    )

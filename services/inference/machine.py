@@ -1,0 +1,27 @@
+"""What the machine offers to backends: threads by its physical cores, memory as it is now."""
+
+from __future__ import annotations
+
+from libs.shared.hardware import Sensors, recommended_worker_count
+from services.inference.backends.choose import Node
+from services.inference.settings import InferenceSettings
+
+THREAD_MIB = 16
+"""Memory that one more computing thread takes: cores are the limit, not memory."""
+
+
+def threads() -> int:
+    """Threads for work that keeps a core busy."""
+    return recommended_worker_count(THREAD_MIB)
+
+
+def node_of(settings: InferenceSettings) -> Node:
+    """This node, for backends."""
+    sensors = Sensors(settings.folder.root)
+    return Node(
+        models_folder=settings.folder.models,
+        default_context_tokens=settings.default_context_tokens,
+        ollama_context_tokens=settings.ollama_context_tokens,
+        threads=threads(),
+        available_mib=lambda: sensors.sample().memory.available_mib,
+    )

@@ -1,0 +1,152 @@
+"""Starts Ray and deploys the node's models, in a process of its own: ``python -m services.inference.ray_host``.
+
+It tells its parent of progress in JSON lines on its standard output, and ends with everything that it started when
+its standard input closes: so Ray never outlives the service, even one that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from libs.shared.contracts.base import Principal
+from libs.shared.telemetry import get_logger, setup
+from services.inference.models import ModelSpec
+from services.inference.ray_processes import OWNER_VARIABLE, end_leftovers, remove_sessions, short_folder
+from services.inference.settings import InferenceSettings, get_settings
+
+MIB = 1024 * 1024
+HEALTH_PERIOD_S = 2.0
+HEALTH_TIMEOUT_S = 10.0
+GRACE_S = 5.0
+
+log = get_logger(__name__)
+
+
+def main() -> None:
+    """Reads the models to deploy as JSON from the first line of standard input."""
+    settings = get_settings()
+    setup(Principal.INFERENCE, settings)
+    specs = [ModelSpec.model_validate(entry) for entry in json.loads(sys.stdin.readline())]
+    folder = settings.folder.ray.resolve()
+    ended = end_leftovers(folder, spare=frozenset((os.getpid(), os.getppid())))
+    if ended:
+        log.warning("ray_leftovers_ended", processes=ended)
+    remove_sessions(folder)
+    # A thread, since Ray's calls block; it ends the process hard when the parent is gone while they do.
+    stopping = threading.Event()
+    threading.Thread(target=_watch_parent, args=(stopping, folder), daemon=True).start()
+    # Before Ray is imported: it reads them then, and everything that it starts inherits them.
+    os.environ.update(environment(folder))
+    start_ray(settings, folder)
+    _tell(started=True)
+    for spec in specs:
+        _tell(model=spec.name, ok=deploy(settings, spec))
+    stopping.wait()
+    stop_ray()
+    end_leftovers(folder, spare=frozenset((os.getpid(), os.getppid())))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of Ray and all that it starts: no reports, no metrics agent, no idle workers."""
+    return {
+        OWNER_VARIABLE: str(folder),
+        "RAY_AUTH_TOKEN_PATH": str(folder / "auth_token"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_enable_metrics_collection": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_enable_worker_prestart": "0",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def start_ray(settings: InferenceSettings, folder: Path) -> None:
+    """One node, on the loopback, with the smallest object store: no request ever crosses it."""
+    import ray
+    from ray import serve
+
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        object_store_memory=settings.ray_object_store_mib * MIB,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        namespace="mongars",
+        _temp_dir=str(short_folder(folder)),
+        _node_ip_address="127.0.0.1",
+    )
+    serve.start(proxy_location="Disabled")
+
+
+def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
+    """Returns when the model answers, or when Serve has given it up."""
+    from ray import serve
+
+    from services.inference.deployment import ReplicaDeployment
+
+    name = _application(spec)
+    deployment: Any = serve.deployment(ReplicaDeployment)
+    made = deployment.options(
+        name=name,
+        num_replicas=max(1, int(spec.options.get("replicas", 1))),
+        user_config=_user_config(settings, spec),
+        ray_actor_options={"num_cpus": 0, "num_gpus": float(spec.options.get("gpus", 0))},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + GRACE_S,
+    )
+    try:
+        serve.run(made.bind(), name=name, route_prefix=None)
+    except RuntimeError:
+        log.error("model_not_deployed", model=spec.name, exc_info=True)
+        serve.delete(name)
+        return False
+    return True
+
+
+def stop_ray() -> None:
+    """Replicas drain first."""
+    from ray import serve
+
+    ray: Any = import_module("ray")
+    shutdown: Any = serve.shutdown
+    shutdown()
+    ray.shutdown()
+
+
+def _user_config(settings: InferenceSettings, spec: ModelSpec) -> dict[str, Any]:
+    return {"settings": settings.model_dump(mode="json"), "spec": spec.model_dump(mode="json")}
+
+
+def _application(spec: ModelSpec) -> str:
+    """Serve allows fewer characters than model names have."""
+    return "".join(c if c.isalnum() else "-" for c in spec.label)
+
+
+def _tell(**event: Any) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _watch_parent(stopping: threading.Event, folder: Path) -> None:
+    """``stop`` on standard input asks for an orderly end; its closing means that the parent is gone."""
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            stopping.set()
+    if not stopping.is_set():
+        end_leftovers(folder, spare=frozenset((os.getpid(),)))
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
