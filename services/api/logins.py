@@ -16,6 +16,7 @@ from libs.shared.contracts.accounts import (
     FIND_LOGIN,
     ROTATE_REFRESH,
     SAVE_REFRESH,
+    AccountChanged,
     ChangeUser,
     EndSession,
     Login,
@@ -26,6 +27,7 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.credentials import hash_secret
 from libs.shared.errors import RefreshInvalid, ServiceError
+from services.api.accounts import Accounts
 from services.api.errors import InvalidCredentials
 from services.api.lockout import Lockout
 from services.api.passwords import LONGEST_PASSWORD, Passwords
@@ -57,6 +59,7 @@ class Logins:
         lockout: Lockout,
         tokens: TokenSigner,
         revocations: Revocations,
+        accounts: Accounts,
         refresh_lifetime_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -65,6 +68,7 @@ class Logins:
         self._lockout = lockout
         self._tokens = tokens
         self._revocations = revocations
+        self._accounts = accounts
         self._refresh_lifetime_s = refresh_lifetime_s
         self._clock = clock
 
@@ -103,8 +107,13 @@ class Logins:
         changed = await self._bus.request(
             CHANGE_USER, ChangeUser(user_id=user.user_id, password_hash=hashed, must_change_password=False)
         )
-        await self._revocations.end_sessions(user.user_id)
+        await self.end_sessions(user.user_id)
         return await self._begin(changed)
+
+    async def end_sessions(self, user_id: str) -> None:
+        """Ends what the user holds, after a change to the account; what is believed of it is dropped at once."""
+        await self._accounts.forget(AccountChanged(user_id=user_id))
+        await self._revocations.end_sessions(user_id)
 
     async def _checked(self, name: str, password: str, address: str) -> User:
         attempt = await self._lockout.begin(name, address)

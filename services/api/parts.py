@@ -67,6 +67,7 @@ class Parts:
             lockout=lockout,
             tokens=tokens,
             revocations=revocations,
+            accounts=accounts,
             refresh_lifetime_s=settings.refresh_token_s,
             clock=clock,
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import uvicorn
 
+from libs.shared.errors import Unavailable
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.api.app import create_app
@@ -28,13 +31,12 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_server(parts: Parts, version: str) -> HttpServer:
+def http_server(parts: Parts) -> HttpServer:
+    """A server of the parts' application; it is given its socket when it serves."""
     settings = parts.settings
     return HttpServer(
         uvicorn.Config(
-            create_app(parts, version=version),
-            host=settings.http_host,
-            port=settings.http_port,
+            create_app(parts, version=version("mongars")),
             loop="none",
             http="httptools",
             ws="none",
@@ -51,9 +53,27 @@ def http_server(parts: Parts, version: str) -> HttpServer:
     )
 
 
-async def serve_until_cancelled(server: HttpServer) -> None:
-    """Serves; when it is cancelled, stops listening and finishes what is in flight."""
-    serving = asyncio.ensure_future(server.serve())
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a port that is taken ends the start with a plain word. Raises Unavailable."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Unavailable(f"{host} is no address to listen on: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"port {port} can't be listened on: {error.strerror}; set MONGARS_HTTP_PORT") from None
+    listener.setblocking(False)
+    return listener
+
+
+async def serve_until_cancelled(server: HttpServer, listener: socket.socket) -> None:
+    """Serves; when it is cancelled, stops listening and finishes what is in flight within the drain's time."""
+    serving = asyncio.ensure_future(server.serve([listener]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
@@ -68,6 +88,8 @@ async def wire(context: ServiceContext) -> None:
     assert isinstance(settings, ApiSettings)
     parts = Parts.build(settings, context.bus, read_signing_key(settings.folder.token_key))
     await parts.start()
-    server = http_server(parts, context.version)
+    context.stack.push_async_callback(parts.stop)
+    listener = listen(settings.http_host, settings.http_port)
+    log.info("http_listening", port=listener.getsockname()[1])
     context.tasks.create_task(parts.save_limits())
-    context.tasks.create_task(serve_until_cancelled(server))
+    context.tasks.create_task(serve_until_cancelled(http_server(parts), listener))

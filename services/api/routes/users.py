@@ -100,14 +100,14 @@ async def change_user(parts: PartsOf, user_id: Annotated[Id, Path()], body: User
             must_change_password=True if one_time is not None else None,
         ),
     )
-    await parts.revocations.end_sessions(user_id)
+    await parts.logins.end_sessions(user_id)
     return CreatedUser(user=user, one_time_password=one_time)
 
 
 async def delete_user(parts: PartsOf, user_id: Annotated[Id, Path()]) -> Response:
     """Forgets the account and everything it said."""
     await parts.bus.request(DELETE_USER, UserRef(user_id=user_id))
-    await parts.revocations.end_sessions(user_id)
+    await parts.logins.end_sessions(user_id)
     return Response(status_code=204)
 
 

@@ -21,8 +21,14 @@ from libs.shared.contracts.jobs import LIST_JOBS, Jobs
 from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText, ServedModel
 from libs.shared.contracts.turns import TurnMessage
 from libs.shared.credentials import NewApiKey, hash_password, new_api_key
-from libs.shared.errors import ConversationNotFound, KeyNotFound, ModelNotFound, RefreshInvalid, ServiceError
-from libs.shared.errors import UserNotFound
+from libs.shared.errors import (
+    ConversationNotFound,
+    KeyNotFound,
+    ModelNotFound,
+    RefreshInvalid,
+    ServiceError,
+    UserNotFound,
+)
 from services.api.app import create_app
 from services.api.parts import Parts
 from services.api.settings import ApiSettings
@@ -144,9 +150,7 @@ class House:
         await bus.serve(accounts.CHANGE_USER, self._heard(self._change_user))
         await bus.serve(accounts.CREATE_USER, self._heard(self._create_user))
         await bus.serve(accounts.DELETE_USER, self._heard(Empty()))
-        await bus.serve(
-            accounts.LIST_USERS, self._heard(lambda _: accounts.Users(users=tuple(self.users.values())))
-        )
+        await bus.serve(accounts.LIST_USERS, self._heard(lambda _: accounts.Users(users=tuple(self.users.values()))))
         await bus.serve(accounts.CREATE_KEY, self._heard(self._create_key))
         await bus.serve(accounts.LIST_KEYS, self._heard(self._list_keys))
         await bus.serve(accounts.REVOKE_KEY, self._heard(self._revoke_key))
@@ -244,9 +248,7 @@ class House:
         if wanted.conversation_id != "c1":
             raise ConversationNotFound("no such conversation")
         title = getattr(wanted, "title", "Boards")
-        return conversations.Conversation(
-            conversation_id="c1", title=title, messages=2, created_at=AT, updated_at=AT
-        )
+        return conversations.Conversation(conversation_id="c1", title=title, messages=2, created_at=AT, updated_at=AT)
 
     def _read_conversation(self, wanted: conversations.ReadConversation) -> conversations.ConversationRead:
         """Two messages, a page each."""
@@ -283,9 +285,7 @@ class House:
         if replica in self.lost_replicas:
             raise ServiceError.named("backend_failed", "broke", {})
         vectors = tuple(struct.pack("<3f", 0.5, float(len(text)), -1.0) for text in wanted.texts)
-        return inference.Embeddings(
-            embedder="minilm@1", dimensions=3, vectors=vectors, prompt_tokens=len(wanted.texts)
-        )
+        return inference.Embeddings(embedder="minilm@1", dimensions=3, vectors=vectors, prompt_tokens=len(wanted.texts))
 
     def _health(self, principal: Principal) -> Callable[[Empty], Any]:
         dependencies = {"database": DependencyHealth(ok=True)} if principal is Principal.PERSISTENCE else {}
@@ -357,5 +357,3 @@ async def open_api(house: House, clock: Clock | None = None, **settings: Any) ->
         yield Api(house, parts, clock, client)
     await parts.stop()
     await bus.drain(1.0)
-
-

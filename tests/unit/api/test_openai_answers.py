@@ -159,7 +159,13 @@ async def test_a_session_reads_and_writes_memory_and_joins_a_conversation(api: A
 
 
 async def test_unknown_fields_are_ignored_and_null_ones_too(api: Api) -> None:
-    message = {"role": "assistant", "content": "before", "refusal": None, "tool_calls": None, "annotations": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "before",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+    }
     messages = [{"role": "user", "content": "a"}, message, {"role": "user", "content": "b"}]
     answer = await api.ask(
         api.key(), messages=messages, user="u", service_tier="auto", n=1, logprobs=False, tools=None, stream=None
