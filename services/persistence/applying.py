@@ -115,7 +115,8 @@ class TurnApplier:
         self.watermark.caught_up = False
         for attempt in count():
             try:
-                return await work()
+                await work()
+                break
             except (Unavailable, StorageFull, Overloaded) as error:
                 if attempt == 0:
                     log.warning("turns_wait", reason=error.code)
@@ -124,8 +125,8 @@ class TurnApplier:
     async def caught_up(self, position: Position) -> None:
         """Nothing is pending up to ``position``: messages that were deleted there count as applied."""
         if position.epoch != self.watermark.epoch or position.sequence > self.watermark.sequence:
-            async with self.database.transaction() as session:
-                await turns.advance(session, position, erase_after=None)
+            async with self.database.connection() as connection:
+                await turns.advance(connection, position, erase_after=None)
             self.watermark.advance(position)
         self.watermark.caught_up = True
 
@@ -153,35 +154,37 @@ class TurnApplier:
 
     async def _apply(self, delivery: Delivery[TurnCompleted]) -> Verdict:
         turn, now = delivery.message, self.clock()
-        async with self.lock, self.database.transaction() as session:
-            known = await turns.load_known(session, turn)
+        async with self.lock, self.database.connection() as connection:
+            known = await turns.load_known(connection, turn)
             verdict = judge(turn, known)
             if verdict is Verdict.KEEP and not self._opens(turn, known):
                 verdict = Verdict.UNREADABLE
+            erase_after = self._erase_after(verdict, now)
             if verdict is Verdict.KEEP:
-                await turns.add_turn(session, turn, attach(turn, known), delivery.position)
-                await turns.add_index_job(session, turn, self.new_id(), now)
-            elif verdict.quarantined:
-                await turns.quarantine(session, turn, delivery.message_id, verdict.value, delivery.position, now)
+                messages = attach(turn, known)
+                await turns.keep(connection, turn, messages, delivery.position, self.new_id(), now, erase_after)
+                return verdict
+            if verdict.quarantined:
+                await turns.quarantine(connection, turn, delivery.message_id, verdict.value, delivery.position, now)
             elif verdict is Verdict.FORGOTTEN:
                 await self._destroy_key(turn, known)
-            await turns.advance(session, delivery.position, self._erase_after(verdict, now))
+            await turns.advance(connection, delivery.position, erase_after)
         return verdict
 
     async def _set_aside(self, delivery: Delivery[TurnCompleted], verdict: Verdict) -> Verdict:
         now = self.clock()
-        async with self.lock, self.database.transaction() as session:
+        async with self.lock, self.database.connection() as connection:
             await turns.quarantine(
-                session, delivery.message, delivery.message_id, verdict.value, delivery.position, now
+                connection, delivery.message, delivery.message_id, verdict.value, delivery.position, now
             )
-            await turns.advance(session, delivery.position, self._erase_after(verdict, now))
+            await turns.advance(connection, delivery.position, self._erase_after(verdict, now))
         return verdict
 
     async def _set_poison_aside(self, poison: Poison) -> None:
         now = self.clock()
-        async with self.lock, self.database.transaction() as session:
-            await turns.quarantine_poison(session, poison, "not_understood", now)
-            await turns.advance(session, poison.position, self._erase_after(Verdict.FAILED, now))
+        async with self.lock, self.database.connection() as connection:
+            await turns.quarantine_poison(connection, poison, "not_understood", now)
+            await turns.advance(connection, poison.position, self._erase_after(Verdict.FAILED, now))
         self.watermark.advance(poison.position)
 
     def _erase_after(self, verdict: Verdict, now: datetime) -> datetime:

@@ -19,6 +19,8 @@ log = get_logger(__name__)
 
 CHANGE_KIND = "change_recorded"
 _AT_ONCE = 64
+_GATHER_S = 0.02
+"""Events that are committed within this time are published together."""
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -42,6 +44,7 @@ class Outbox:
         self._wanted.set()
         while True:
             await self._wanted.wait()
+            await asyncio.sleep(_GATHER_S)
             self._wanted.clear()
             try:
                 await self._publish_all()

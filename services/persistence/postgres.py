@@ -5,14 +5,14 @@ from __future__ import annotations
 import array
 import errno
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from libs.shared.errors import Overloaded, ServiceError, StorageFull, Unavailable
 from services.persistence.tables import SCHEMA_REVISION
@@ -68,6 +68,18 @@ def refusal(error: Exception) -> ServiceError | None:
     return None
 
 
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Turns the database's troubles into refusals."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout, OSError) as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        raise told from error
+
+
 class Database:
     """A pool of connections. Nothing is opened before it is needed, and a lost connection is replaced."""
 
@@ -93,14 +105,16 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """One transaction, committed at the end of the block. Raises StorageFull, Unavailable, Overloaded."""
-        try:
+        with in_our_words():
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except (DBAPIError, PoolTimeout, OSError) as error:
-            told = refusal(error)
-            if told is None:
-                raise
-            raise told from error
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """The same without the object-relational layer, for what happens with every turn."""
+        with in_our_words():
+            async with self.engine.begin() as connection:
+                yield connection
 
     async def schema_revision(self) -> str | None:
         """The migration that the database stands at; None when it was never migrated."""

@@ -105,7 +105,8 @@ async def _serve_once_reachable(context: ServiceContext, settings: PersistenceSe
         await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
         try:
             judge_schema(await database.schema_revision())
-            return await _open_and_serve(context, settings, database)
+            await _open_and_serve(context, settings, database)
+            break
         except ServiceError as error:
             log.debug("database_awaited", reason=error.code)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from libs.shared.contracts.common import Position
 from libs.shared.contracts.turns import READ_TURNS, ReadTurns, TurnMessages
 from tests.support.persistence import Client
 
 
-async def read(client: Client, user_id: str, conversation_id: str, **more: object) -> TurnMessages:
-    request = ReadTurns(user_id=user_id, conversation_id=conversation_id, **more)
+async def read(client: Client, user_id: str, conversation_id: str, read_after: Position | None = None) -> TurnMessages:
+    request = ReadTurns(user_id=user_id, conversation_id=conversation_id, read_after=read_after)
     return await client.cognition.request(READ_TURNS, request)
 
 
