@@ -14,7 +14,9 @@ from libs.shared.extractive import Memory as MemoryState
 from libs.shared.telemetry import get_logger, tracer
 from services.cognition.dialogue import Dialogue
 from services.cognition.memory import Memory, Recollection
+from services.cognition.patience import ask
 from services.cognition.recall import Hit
+from services.cognition.settings import CognitionSettings
 
 log = get_logger(__name__)
 
@@ -35,10 +37,10 @@ NOTHING = Gathered()
 class Gatherer:
     """Asks persistence; holds nothing."""
 
-    def __init__(self, bus: Bus, memory: Memory, history_messages: int) -> None:
+    def __init__(self, bus: Bus, memory: Memory, settings: CognitionSettings) -> None:
         self._bus = bus
         self._memory = memory
-        self._history_messages = history_messages
+        self._settings = settings
 
     async def gather(self, request: ChatRequest, dialogue: Dialogue) -> Gathered:
         """Raises what OPEN_TURN and READ_TURNS raise; a memory out of reach leaves the answer without memories."""
@@ -61,7 +63,7 @@ class Gatherer:
         if request.memory is not MemoryMode.READ_WRITE:
             return None
         question = OpenTurn(user_id=request.user_id, turn_id=request.turn_id, conversation_id=request.conversation_id)
-        return await self._bus.request(OPEN_TURN, question)
+        return await ask(self._bus, OPEN_TURN, question, patience_s=self._settings.restart_patience_s)
 
     async def _turns(
         self, request: ChatRequest, dialogue: Dialogue, position: Position | None
@@ -73,10 +75,11 @@ class Gatherer:
             user_id=request.user_id,
             conversation_id=request.conversation_id,
             parent_id=request.parent_id,
-            max_messages=1 if dialogue.resends else self._history_messages,
+            max_messages=1 if dialogue.resends else self._settings.history_messages,
             read_after=position,
         )
-        return (await self._bus.request(READ_TURNS, question)).messages
+        patience_s = self._settings.restart_patience_s
+        return (await ask(self._bus, READ_TURNS, question, patience_s=patience_s)).messages
 
     async def _recall(self, request: ChatRequest, dialogue: Dialogue, position: Position | None) -> Recollection | None:
         try:

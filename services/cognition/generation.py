@@ -17,6 +17,7 @@ from libs.shared.errors import BackendFailed, ContextExceeded, NoNode, ServiceEr
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
 from services.cognition.outcomes import Outcomes, is_of_the_replica, reason_of
+from services.cognition.patience import ask
 from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate
 from services.cognition.settings import CognitionSettings
 
@@ -81,12 +82,16 @@ class Generation:
         settings: CognitionSettings,
         in_force: Callable[[], RuntimeSettings],
         asked: Asked,
+        *,
+        patience_s: float,
     ) -> None:
+        """``patience_s`` is how long a scheduler that is restarting is waited for."""
         self._bus = bus
         self._outcomes = outcomes
         self._settings = settings
         self._in_force = in_force
         self._asked = asked
+        self._patience_s = patience_s
         self._tried: list[str] = []
         self.given: Given | None = None
 
@@ -126,7 +131,7 @@ class Generation:
         )
         try:
             with tracer.start_as_current_span("place"):
-                return await self._bus.request(PLACE, question)
+                return await ask(self._bus, PLACE, question, patience_s=self._patience_s)
         except NoNode as none_left:
             raise failure or none_left from None
 

@@ -17,6 +17,7 @@ from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import query_terms
 from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
+from services.cognition.patience import ask
 from services.cognition.recall import Hit, fuse
 from services.cognition.settings import CognitionSettings
 
@@ -86,7 +87,7 @@ class Memory:
                 limit=self._settings.recall_candidates,
                 read_after=read_after,
             )
-            found = await self._bus.request(FIND_CANDIDATES, query)
+            found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=self._settings.restart_patience_s)
         settings = self._in_force()
         least = settings.recall_min_score if least_score is None else least_score
         return Recollection(fuse(found.candidates, settings, least), None if vectors else NO_EMBEDDER)

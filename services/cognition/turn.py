@@ -26,6 +26,7 @@ from services.cognition.gathering import Gathered, Gatherer
 from services.cognition.generation import Asked, Generation, needs_of
 from services.cognition.keeping import FinishedTurn, Keeper, Kept
 from services.cognition.outcomes import Outcomes
+from services.cognition.presence import LanguageModel
 from services.cognition.prompt import Material
 from services.cognition.recall import Hit
 from services.cognition.settings import CognitionSettings
@@ -108,6 +109,7 @@ class Turns:
         outcomes: Outcomes,
         settings: CognitionSettings,
         in_force: Callable[[], RuntimeSettings],
+        language_model: LanguageModel,
     ) -> None:
         self._bus = bus
         self._gatherer = gatherer
@@ -115,7 +117,7 @@ class Turns:
         self._settings = settings
         self._in_force = in_force
         self._keeper = Keeper(bus, lambda: uuid4().hex)
-        self._quoting = False
+        self._language_model = language_model
 
     async def chat(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
         """CHAT. The last chunk comes after the turn is on disk, so a client that saw it never loses it."""
@@ -170,14 +172,16 @@ class Turns:
                 raise
             self._fall_back(error)
         else:
-            self._quoting = False
+            self._language_model.present()
             return
         for chunk in _quoted(turn, "no-model"):
             yield chunk
 
     async def _generated(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
         asked = Asked(turn.request, turn.material, turn.conversation_id, deadline)
-        generation = Generation(self._bus, self._outcomes, self._settings, self._in_force, asked)
+        # a scheduler that was there a moment ago is restarting; one that never was is not waited for
+        patience_s = 0.0 if self._language_model.is_missing else self._settings.restart_patience_s
+        generation = Generation(self._bus, self._outcomes, self._settings, self._in_force, asked, patience_s=patience_s)
         async with aclosing(generation.chunks()) as chunks:
             async for chunk in chunks:
                 if turn.model is None and generation.given is not None:
@@ -192,9 +196,7 @@ class Turns:
 
     def _fall_back(self, error: ServiceError) -> None:
         measuring.fell_back("no_model" if isinstance(error, NoModel) else error.code)
-        if not self._quoting:
-            log.warning("no_language_model", code=error.code, effect="answers are quoted from memory")
-        self._quoting = True
+        self._language_model.missing(error.code)
 
     async def _last(self, turn: Turn, final: GenerateChunk) -> ChatChunk:
         kept = None

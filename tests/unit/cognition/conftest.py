@@ -16,6 +16,7 @@ from libs.shared.contracts.chat import CHAT, ChatChunk, ChatMessage, ChatRequest
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
+from services.cognition.presence import LanguageModel
 from services.cognition.service import serve
 from services.cognition.settings import CognitionSettings
 from tests.unit.cognition.household import LLAMA, Answers, Inference, Persistence, Scheduler
@@ -84,7 +85,8 @@ async def build(
         await home.inference.start_embedder()
     if scheduler:
         await home.scheduler.start()
-    await serve(home.cognition, CognitionSettings.model_validate(settings), RuntimeSettings)
+    chosen = CognitionSettings.model_validate({"restart_patience_s": 0.0} | settings)
+    await serve(home.cognition, chosen, RuntimeSettings, LanguageModel(home.cognition))
     return home
 
 

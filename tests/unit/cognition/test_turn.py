@@ -25,8 +25,9 @@ from libs.shared.errors import (
     Unavailable,
     Unsupported,
 )
+from services.cognition import presence
 from services.cognition.keeping import Keeper
-from tests.unit.cognition.conftest import Build, request
+from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import USAGE, whole
 
 LIMIT_S = 5
@@ -40,6 +41,13 @@ def said(speaker: Speaker, words: str, message_id: str) -> TurnMessage:
     return TurnMessage(
         message_id=message_id, parent_id=None, speaker=speaker, text=words, at=datetime(2026, 1, 1, tzinfo=UTC)
     )
+
+
+async def follow(home: Household, seen: list[ChatChunk]) -> None:
+    """Collects what comes before an error."""
+    async with home.api.stream(CHAT, request()) as chunks:
+        async for chunk in chunks:
+            seen.append(chunk)
 
 
 async def broken(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
@@ -106,9 +114,7 @@ async def check_nothing_ends_before_it_is_kept(household: Build, monkeypatch: py
     monkeypatch.setattr(home.cognition, "publish", full)
     seen: list[ChatChunk] = []
     with pytest.raises(StorageFull):
-        async with home.api.stream(CHAT, request()) as chunks:
-            async for chunk in chunks:
-                seen.append(chunk)
+        await follow(home, seen)
     assert all(c.finish_reason is None for c in seen)
 
 
@@ -338,9 +344,7 @@ async def test_an_answer_that_breaks_off_is_an_error_that_names_the_turn_and_is_
     home = await household(ending, whole)
     seen: list[ChatChunk] = []
     with pytest.raises(BackendFailed) as failure:
-        async with home.api.stream(CHAT, request()) as chunks:
-            async for chunk in chunks:
-                seen.append(chunk)
+        await follow(home, seen)
     assert text(seen) == "Your dog "
     assert failure.value.data["turn_id"] == "t1"
     async with asyncio.timeout(LIMIT_S):
@@ -466,16 +470,25 @@ async def test_a_request_for_a_schema_is_not_answered_by_quotations(household: B
 async def test_the_missing_model_is_logged_once_and_not_for_each_request(
     household: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.cognition import turn
-
     warned: list[str] = []
 
     class Log:
         def warning(self, event: str, **_: object) -> None:
             warned.append(event)
 
-    monkeypatch.setattr(turn, "log", Log())
+    monkeypatch.setattr(presence, "log", Log())
     home = await household()
     for number in range(5):
         await home.ask(request(turn_id=f"t{number}"))
     assert warned == ["no_language_model"]
+
+
+async def test_services_that_restart_are_waited_for(household: Build) -> None:
+    home = await household(whole, persistence=False, scheduler=False, restart_patience_s=5.0)
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        asking = group.create_task(home.ask(request()))
+        await asyncio.sleep(0)
+        await home.persistence.start()
+        await home.scheduler.start()
+    assert text(asking.result()) == "Your dog is Rex."
+    assert asking.result()[0].degraded is None

@@ -1,0 +1,179 @@
+"""Turns over a real broker, with the real scheduler, under the services' own permissions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.chat import CHAT, ChatChunk
+from libs.shared.contracts.common import MemoryMode
+from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
+from libs.shared.contracts.jobs import JobState
+from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.memory import INDEX_REQUESTED, SEARCH_MEMORY, IndexRequested, SearchMemory
+from libs.shared.contracts.scheduling import LIST_NODES
+from libs.shared.contracts.sessions import SESSIONS, Session
+from libs.shared.contracts.telemetry import NODE, Replica
+from libs.shared.errors import Unavailable
+from services.cognition.presence import LanguageModel
+from services.cognition.service import serve as serve_cognition
+from services.cognition.settings import CognitionSettings
+from services.scheduler.handlers import Grace, Scheduling
+from services.scheduler.registry import Registry, RegistryRules
+from services.scheduler.service import serve as serve_scheduler
+from tests.support.broker import NODE as NODE_ID
+from tests.support.broker import TestBroker
+from tests.unit.cognition.conftest import request
+from tests.unit.cognition.household import USAGE, Inference, Persistence
+from tests.unit.cognition.test_indexing import message
+from tests.unit.scheduler.clusters import node
+
+LIMIT_S = 10
+CANCEL_LIMIT_S = 0.1
+
+
+@dataclass
+class House:
+    """A broker with the real cognition and scheduler, and small services in the place of the others."""
+
+    broker: TestBroker
+    api: Bus
+    inference: Inference
+    persistence: Persistence
+
+    async def ask(self, **fields: Any) -> list[ChatChunk]:
+        async with self.api.stream(CHAT, request(**fields)) as chunks:
+            return [chunk async for chunk in chunks]
+
+    async def ask_until_served(self, **fields: Any) -> list[ChatChunk]:
+        """Asks again while not every service is back on the broker."""
+        while True:
+            try:
+                return await self.ask(**fields)
+            except Unavailable:
+                await self.api.bucket(SESSIONS).get("u1")
+
+    async def speak(self, *replicas: str) -> None:
+        """The node's telemetry, heard once the scheduler lists it."""
+        queues = tuple(Replica(replica=r, models=("llama",)) for r in replicas)
+        await self.inference.bus.broadcast(NODE, node(NODE_ID, replicas=queues))
+        async with asyncio.timeout(LIMIT_S):
+            while not (await self.api.request(LIST_NODES, Empty())).nodes:
+                pass
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(TestBroker(tmp_path))
+        persistence = Persistence(await broker.connect(Principal.PERSISTENCE))
+        await persistence.start()
+        scheduler = await broker.connect(Principal.SCHEDULER)
+        scheduling = Scheduling(
+            scheduler, Registry(RegistryRules(), monotonic), Grace(0.0, monotonic), RuntimeSettings, monotonic
+        )
+        await serve_scheduler(scheduler, scheduling)
+        cognition = await broker.connect(Principal.COGNITION)
+        await serve_cognition(cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition))
+        inference = Inference(await broker.connect(Principal.INFERENCE))
+        yield House(broker, await broker.connect(Principal.API), inference, persistence)
+
+
+async def whole(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+    yield GenerateChunk(text="Your dog is Rex.")
+    yield GenerateChunk(finish_reason="stop", usage=USAGE)
+
+
+async def test_a_turn_is_kept_on_the_stream_and_the_session_moves_on(house: House) -> None:
+    await house.inference.bus.serve_stream(GENERATE, whole, replica=f"{NODE_ID}-0")
+    await house.speak(f"{NODE_ID}-0")
+    house.persistence.remember("My dog is called Rex.")
+    chunks = await house.ask(explain=True)
+    last = chunks[-1]
+    assert last.position is not None
+    assert "My dog is called Rex." in (chunks[0].prompt or ())[0].text
+    async with asyncio.timeout(LIMIT_S):
+        await house.persistence.applied.wait()
+    texts = house.persistence.texts(house.persistence.turns[0])
+    assert texts == [("user", "What is my dog called?"), ("assistant", "Your dog is Rex.")]
+    session = await house.api.bucket(SESSIONS).get("u1")
+    assert session is not None
+    assert Session.model_validate_json(session).position == last.position
+
+
+async def test_a_dead_replica_before_the_first_token_is_not_noticed(house: House) -> None:
+    await house.inference.bus.serve_stream(GENERATE, whole, replica=f"{NODE_ID}-1")
+    await house.speak(f"{NODE_ID}-0", f"{NODE_ID}-1")
+    for number in range(4):
+        chunks = await house.ask(turn_id=f"t{number}", memory=MemoryMode.OFF)
+        assert "".join(c.text for c in chunks) == "Your dog is Rex."
+        assert chunks[0].degraded is None
+
+
+async def check_cancellation(house: House) -> float:
+    """Seconds from the client's leaving until the replica's generation was closed."""
+    closed: list[float] = []
+    ended = asyncio.Event()
+
+    async def endless(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        try:
+            yield GenerateChunk(text="Your dog ")
+            await asyncio.Event().wait()
+        finally:
+            closed.append(monotonic())
+            ended.set()
+
+    await house.inference.bus.serve_stream(GENERATE, endless, replica=f"{NODE_ID}-0")
+    await house.speak(f"{NODE_ID}-0")
+    async with asyncio.timeout(LIMIT_S):
+        async with house.api.stream(CHAT, request()) as chunks:
+            await anext(chunks)
+        left = monotonic()
+        await ended.wait()
+    return closed[0] - left
+
+
+async def test_a_client_that_leaves_stops_the_replica_within_a_tenth_of_a_second(house: House) -> None:
+    assert await check_cancellation(house) < CANCEL_LIMIT_S
+    async with asyncio.timeout(LIMIT_S):
+        await house.persistence.applied.wait()
+    assert house.persistence.turns[0].partial
+
+
+async def test_a_broker_restart_costs_no_later_turn(house: House) -> None:
+    await house.inference.bus.serve_stream(GENERATE, whole, replica=f"{NODE_ID}-0")
+    await house.speak(f"{NODE_ID}-0")
+    await house.ask(turn_id="t1")
+    await house.broker.stop()
+    await house.broker.start()
+    async with asyncio.timeout(LIMIT_S):
+        chunks = await house.ask_until_served(turn_id="t2")
+    assert chunks[-1].position is not None
+    assert chunks[0].degraded is None
+
+
+async def test_messages_to_index_are_consumed_and_the_job_finished(house: House) -> None:
+    house.persistence.unindexed = [message(0)]
+    await house.speak(f"{NODE_ID}-0")
+    asked = IndexRequested(user_id="u1", conversation_id="c1", message_ids=("m0",))
+    await house.persistence.bus.publish(INDEX_REQUESTED, asked, message_id="job-1")
+    async with asyncio.timeout(LIMIT_S):
+        while not house.persistence.indexed:
+            await house.api.request(LIST_NODES, Empty())
+    assert house.persistence.indexed[0].rows[0].terms == {"dog": 1, "rex": 1}
+    assert JobState.DONE not in {j.state for j in house.persistence.jobs}, "the vectors are still missing"
+
+
+async def test_a_search_works_under_the_broker_s_permissions(house: House) -> None:
+    house.persistence.remember("My dog is called Rex.")
+    found = await house.api.request(SEARCH_MEMORY, SearchMemory(user_id="u1", query="my dog"))
+    assert [item.text for item in found.items] == ["My dog is called Rex."]

@@ -1,0 +1,199 @@
+"""The scheduler on the bus: placements, listings, draining, and the moment after a start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from time import monotonic
+
+import pytest
+
+from libs.shared.bus.base import Bus
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.inference import SET_DRAINING, SetDraining
+from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.scheduling import (
+    DRAIN,
+    LIST_MODELS,
+    LIST_NODES,
+    OUTCOME,
+    PLACE,
+    UNDRAIN,
+    Drained,
+    NodeRef,
+    Outcome,
+    PlaceRequest,
+)
+from libs.shared.contracts.telemetry import NODE
+from libs.shared.errors import ModelNotFound, NodeNotFound, NoModel, NoNode
+from services.scheduler.handlers import Grace, Scheduling
+from services.scheduler.registry import Registry, RegistryRules
+from services.scheduler.service import serve
+from tests.unit.scheduler.clusters import node
+
+LIMIT_S = 5
+
+
+@dataclass
+class Cluster:
+    """The scheduler under test, and the buses around it."""
+
+    scheduling: Scheduling
+    cognition: Bus
+    inference: Bus
+    api: Bus
+    settings: dict[str, object] = field(default_factory=dict)
+
+    async def heard(self, *node_ids: str) -> None:
+        """Has the nodes speak, and waits until the scheduler heard them."""
+        for node_id in node_ids:
+            await self.inference.broadcast(NODE, node(node_id))
+        await until(lambda: set(node_ids) <= set(self.scheduling.registry.snapshot().nodes))
+
+
+async def until(true: object) -> None:
+    """Lets the loop run until a condition holds."""
+    assert callable(true)
+    async with asyncio.timeout(LIMIT_S):
+        while not true():  # noqa: ASYNC110 - yields to the bus, waits for no time
+            await asyncio.sleep(0)
+
+
+async def start(stack: AsyncExitStack, grace_s: float) -> Cluster:
+    broker = MemoryBroker()
+    buses = {
+        p: await broker.connect(p)
+        for p in (Principal.SCHEDULER, Principal.COGNITION, Principal.INFERENCE, Principal.API)
+    }
+    for bus in buses.values():
+        stack.push_async_callback(bus.drain, 1.0)
+    chosen: dict[str, object] = {}
+    scheduling = Scheduling(
+        buses[Principal.SCHEDULER],
+        Registry(RegistryRules(), monotonic),
+        Grace(grace_s, monotonic),
+        lambda: RuntimeSettings.model_validate(chosen),
+        monotonic,
+    )
+    await serve(buses[Principal.SCHEDULER], scheduling)
+    return Cluster(scheduling, buses[Principal.COGNITION], buses[Principal.INFERENCE], buses[Principal.API], chosen)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        yield await start(stack, 0.0)
+
+
+@pytest.fixture
+async def starting() -> AsyncIterator[Cluster]:
+    """A scheduler that has just started, and waits as long as the test runs for its first telemetry."""
+    async with AsyncExitStack() as stack:
+        yield await start(stack, LIMIT_S)
+
+
+async def test_a_request_is_placed_on_a_node_that_spoke(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    placed = await cluster.cognition.request(PLACE, PlaceRequest())
+    assert (placed.node_id, placed.replica, placed.model.name) == ("a", "a-0", "llama")
+    assert placed.policy == "least_in_flight"
+
+
+async def test_the_reply_counts_the_reasons(cluster: Cluster) -> None:
+    await cluster.heard("a", "b", "c")
+    placed = await cluster.cognition.request(PLACE, PlaceRequest(exclude=("a-0",)))
+    assert placed.rejected == {"excluded": 1, "longer_queue": 1}
+
+
+async def test_placements_spread_before_any_telemetry_shows_them(cluster: Cluster) -> None:
+    await cluster.heard("a", "b")
+    placed = [(await cluster.cognition.request(PLACE, PlaceRequest())).node_id for _ in range(10)]
+    assert placed.count("a") == placed.count("b") == 5
+
+
+async def test_the_policy_in_the_settings_is_used(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    cluster.settings["placement_policy"] = "expected_completion"
+    assert (await cluster.cognition.request(PLACE, PlaceRequest())).policy == "expected_completion"
+
+
+async def test_refusals_cross_the_wire_as_what_they_are(cluster: Cluster) -> None:
+    with pytest.raises(NoModel):
+        await cluster.cognition.request(PLACE, PlaceRequest())
+    with pytest.raises(ModelNotFound):
+        await cluster.cognition.request(PLACE, PlaceRequest(model="gpt-9"))
+    await cluster.heard("a")
+    with pytest.raises(NoNode) as refusal:
+        await cluster.cognition.request(PLACE, PlaceRequest(exclude=("a-0",)))
+    assert refusal.value.data["retry_after_s"] > 0
+
+
+async def test_reported_failures_open_the_breaker(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    for _ in range(3):
+        await cluster.cognition.broadcast(
+            OUTCOME, Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="error")
+        )
+    await until(lambda: cluster.scheduling.registry.snapshot().breakers)
+    with pytest.raises(NoNode, match="breaker_open"):
+        await cluster.cognition.request(PLACE, PlaceRequest())
+
+
+async def test_just_after_a_start_a_request_waits_for_the_first_telemetry(starting: Cluster) -> None:
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        placing = group.create_task(starting.cognition.request(PLACE, PlaceRequest()))
+        await asyncio.sleep(0)
+        await starting.inference.broadcast(NODE, node("a"))
+    assert placing.result().node_id == "a"
+
+
+async def test_a_named_model_is_waited_for_past_the_first_node(starting: Cluster) -> None:
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        placing = group.create_task(starting.cognition.request(PLACE, PlaceRequest(model="qwen")))
+        await starting.heard("a")
+        await starting.inference.broadcast(
+            NODE, node("b", models=[node("b").models[0].model_copy(update={"name": "qwen"})])
+        )
+    assert placing.result().node_id == "b"
+
+
+async def test_the_wait_ends() -> None:
+    async with AsyncExitStack() as stack:
+        cluster = await start(stack, 0.05)
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(NoModel):
+                await cluster.cognition.request(PLACE, PlaceRequest())
+
+
+async def test_draining_asks_the_node_and_takes_effect_at_once(cluster: Cluster) -> None:
+    asked: list[bool] = []
+
+    async def set_draining(request: SetDraining) -> Drained:
+        asked.append(request.draining)
+        return Drained(node_id="a", draining=request.draining)
+
+    await cluster.inference.serve(SET_DRAINING, set_draining, node="a")
+    await cluster.heard("a")
+    assert (await cluster.api.request(DRAIN, NodeRef(node_id="a"))).draining
+    with pytest.raises(NoNode, match="draining"):
+        await cluster.cognition.request(PLACE, PlaceRequest())
+    (listed,) = (await cluster.api.request(LIST_NODES, Empty())).nodes
+    assert (listed.available, listed.reason) == (False, "draining")
+    assert not (await cluster.api.request(UNDRAIN, NodeRef(node_id="a"))).draining
+    assert (await cluster.cognition.request(PLACE, PlaceRequest())).node_id == "a"
+    assert asked == [True, False]
+
+
+async def test_an_unknown_node_can_not_be_drained(cluster: Cluster) -> None:
+    with pytest.raises(NodeNotFound):
+        await cluster.api.request(DRAIN, NodeRef(node_id="ghost"))
+
+
+async def test_models_are_listed_with_their_default(cluster: Cluster) -> None:
+    assert (await cluster.api.request(LIST_MODELS, Empty())).default_chat is None
+    await cluster.heard("a")
+    listed = await cluster.api.request(LIST_MODELS, Empty())
+    assert ([m.name for m in listed.models], listed.default_chat) == (["llama"], "llama")

@@ -1,0 +1,39 @@
+"""The settings in force: defaults first, then what persistence wrote, never half."""
+
+from __future__ import annotations
+
+import asyncio
+
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, RuntimeSettings
+from libs.shared.runtime_settings import SettingsInForce
+
+LIMIT_S = 5
+
+
+async def until_k(settings: SettingsInForce, k: int) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while settings.current.recall_k != k:  # noqa: ASYNC110 - yields to the bus, waits for no time
+            await asyncio.sleep(0)
+
+
+async def test_settings_are_read_and_followed() -> None:
+    broker = MemoryBroker()
+    writer, reader = await broker.connect(Principal.PERSISTENCE), await broker.connect(Principal.COGNITION)
+    await writer.bucket(SETTINGS).put(SETTINGS_KEY, RuntimeSettings(recall_k=3).model_dump_json().encode())
+    settings = SettingsInForce(reader)
+    assert settings.current == RuntimeSettings()
+    following = asyncio.create_task(settings.follow())
+    await until_k(settings, 3)
+    await writer.bucket(SETTINGS).put(SETTINGS_KEY, RuntimeSettings(recall_k=5).model_dump_json().encode())
+    await until_k(settings, 5)
+    await writer.bucket(SETTINGS).put(SETTINGS_KEY, b'{"recall_k": -1}')
+    await writer.bucket(SETTINGS).put(SETTINGS_KEY, b"not json")
+    await writer.bucket(SETTINGS).put("another", RuntimeSettings(recall_k=9).model_dump_json().encode())
+    await writer.bucket(SETTINGS).put(SETTINGS_KEY, RuntimeSettings(recall_k=6).model_dump_json().encode())
+    await until_k(settings, 6)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await writer.drain(1.0)
+    await reader.drain(1.0)
