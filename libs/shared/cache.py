@@ -8,7 +8,11 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from libs.shared.errors import TimedOut, Unavailable
 from libs.shared.telemetry import metrics
+
+AWAY = (Unavailable, TimedOut)
+"""What says that a value could not be asked for, and nothing about the value."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -29,15 +33,22 @@ class _Load(Generic[V]):
 class TtlCache(Generic[K, V]):
     """At most ``max_entries`` values, each for ``ttl_s`` seconds; the least recently used leaves first.
 
-    ``name`` is one of ``metrics.CACHE``'s. Belongs to one event loop.
+    With ``grace_s`` an older value is loaded again, and still answers for so long while loading it raises one of
+    ``AWAY``. ``name`` is one of ``metrics.CACHE``'s. Belongs to one event loop.
     """
 
     def __init__(
-        self, name: str, *, max_entries: int, ttl_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        *,
+        max_entries: int,
+        ttl_s: float,
+        grace_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_entries < 1 or ttl_s <= 0:
             raise ValueError("a cache needs room for one entry and a time to live")
-        self._max_entries, self._ttl_s, self._clock = max_entries, ttl_s, clock
+        self._max_entries, self._ttl_s, self._grace_s, self._clock = max_entries, ttl_s, grace_s, clock
         self._entries: dict[K, _Entry[V]] = {}
         self._loads: dict[K, _Load[V]] = {}
         self._labels = {"cache.name": name, "cache.layer": "process"}
@@ -45,24 +56,31 @@ class TtlCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _fresh(self, key: K) -> _Entry[V] | None:
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return None
-        if entry.expires_at <= self._clock():
-            self._count_eviction("expired")
-            return None
-        self._entries[key] = entry  # at the end again: the order of the dict is the order of use
-        return entry
+    def _kept(self, key: K, *, grace_s: float) -> _Entry[V] | None:
+        entry = self._entries.get(key)
+        return entry if entry is not None and self._clock() < entry.expires_at + grace_s else None
 
     async def get(self, key: K, load: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The value kept for ``key``, or what ``load()`` returns; its errors reach every waiter and are not kept."""
-        entry = self._fresh(key)
+        entry = self._kept(key, grace_s=0.0)
         if entry is not None:
+            self._entries[key] = self._entries.pop(key)  # last again: the order of the dict is the order of use
             metrics.CACHE_HITS.add(1, self._labels)
             return entry.value
         metrics.CACHE_MISSES.add(1, self._labels)
-        return await self._wait_for(key, load)
+        self._expire(key)
+        try:
+            return await self._wait_for(key, load)
+        except AWAY:
+            stale = self._kept(key, grace_s=self._grace_s)
+            if stale is None:
+                raise
+            return stale.value
+
+    def _expire(self, key: K) -> None:
+        if key in self._entries and self._kept(key, grace_s=self._grace_s) is None:
+            del self._entries[key]
+            self._count_eviction("expired")
 
     async def _wait_for(self, key: K, load: Callable[[], Coroutine[Any, Any, V]]) -> V:
         flight = self._loads.get(key)

@@ -29,7 +29,7 @@ class Label:
 
     def __init__(self, name: str, values: frozenset[str] | None = None, *, learns: int = 32) -> None:
         self.name = name
-        self._values = values
+        self.values = values
         self._learns = learns
         self._learned: set[str] = set()
 
@@ -38,8 +38,8 @@ class Label:
         if value is None:
             return NONE
         text = str(value)
-        if self._values is not None:
-            return text if text in self._values else OTHER
+        if self.values is not None:
+            return text if text in self.values else OTHER
         if text not in self._learned and len(self._learned) < self._learns and _LEARNABLE.fullmatch(text):
             self._learned.add(text)
         return text if text in self._learned else OTHER

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from libs.shared import cache as cache_module
 from libs.shared.cache import TtlCache
+from libs.shared.errors import Unavailable
 from libs.shared.telemetry import metrics
 
 
@@ -164,6 +165,35 @@ async def test_what_is_discarded_while_it_loads_is_not_kept(
     source.go_on.set()
     assert await early == "answer 1"
     assert await cache.get("a", never) == "after"
+
+
+async def unavailable() -> str:
+    raise Unavailable("the broker is away")
+
+
+async def test_an_old_value_answers_for_a_while_when_it_cannot_be_asked_for(clock: Clock) -> None:
+    cache: TtlCache[str, str] = TtlCache("models", max_entries=3, ttl_s=10, grace_s=5, clock=clock)
+    await cache.get("a", lambda: ready("old"))
+    clock.now = 14
+    assert await cache.get("a", unavailable) == "old"
+    with pytest.raises(LookupError):
+        await cache.get("a", gone)
+    clock.now = 15
+    with pytest.raises(Unavailable):
+        await cache.get("a", unavailable)
+    assert len(cache) == 0
+
+
+async def test_a_discarded_value_does_not_answer_in_its_grace(clock: Clock) -> None:
+    cache: TtlCache[str, str] = TtlCache("models", max_entries=3, ttl_s=10, grace_s=5, clock=clock)
+    await cache.get("a", lambda: ready("old"))
+    cache.discard("a")
+    with pytest.raises(Unavailable):
+        await cache.get("a", unavailable)
+
+
+async def gone() -> str:
+    raise LookupError("gone")
 
 
 async def test_only_the_values_that_meet_the_condition_are_discarded(cache: TtlCache[str, str]) -> None:
