@@ -18,7 +18,7 @@ from libs.shared.contracts.common import MemoryMode, Speaker, Usage
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.turns import TurnKey
-from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable
+from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.telemetry import get_logger
 from services.cognition import dialogue, measuring
 from services.cognition.dialogue import Dialogue
@@ -160,6 +160,8 @@ class Turns:
     async def _spoken(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
         """The answer's chunks, whoever makes them; the last has ``finish_reason``."""
         if turn.request.model == EXTRACTIVE:
+            if lacks := needs_of(turn.request):
+                raise Unsupported(f"quotations of memory can't do {lacks[0]}", lacks=lacks[0])
             for chunk in _quoted(turn, "asked"):
                 yield chunk
             return
@@ -182,6 +184,7 @@ class Turns:
         # a scheduler that was there a moment ago is restarting; one that never was is not waited for
         patience_s = 0.0 if self._language_model.is_missing else self._settings.restart_patience_s
         generation = Generation(self._bus, self._outcomes, self._settings, self._in_force, asked, patience_s=patience_s)
+        thought = 0
         async with aclosing(generation.chunks()) as chunks:
             async for chunk in chunks:
                 if turn.model is None and generation.given is not None:
@@ -189,7 +192,8 @@ class Turns:
                     turn.model = given.placement.model.name
                     turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
                 turn.length += len(chunk.text)
-                if turn.length > LONGEST_ANSWER:
+                thought += len(chunk.reasoning)
+                if turn.length + thought > LONGEST_ANSWER:
                     raise BackendFailed("the model did not stop", reason="endless")
                 turn.said.append(chunk.text)
                 yield chunk

@@ -20,7 +20,7 @@ class BreakerRules:
     threshold: int = 3
     window_s: float = 30.0
     first_open_s: float = 2.0
-    longest_open_s: float = 60.0
+    longest_open_s: float = 15.0
     probe_s: float = 10.0
 
 

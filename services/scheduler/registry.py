@@ -14,6 +14,8 @@ from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
 EXTRACTIVE = "extractive"
 """The model that needs no model: it may be asked for by name, and is never the default."""
 KNOWN_MODELS = 4096
+KNOWN_NODES = 4096
+"""Further nodes are not taken in: telemetry must not be able to fill the memory."""
 RETIRED_BOOTS = 8
 DISPATCHES = 4096
 """Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
@@ -145,8 +147,9 @@ class Registry:
         """Takes telemetry in; False when it is older than what is known, and therefore dropped."""
         node = telemetry.node_id
         known = self._telemetry.get(node)
-        if known is not None and not self._newer(known, telemetry):
+        if not self._newer(known, telemetry):
             return False
+        self._forgive(known, telemetry)
         now = self._clock()
         self._telemetry[node] = telemetry
         self._nodes[node] = _view(telemetry, now)
@@ -158,7 +161,9 @@ class Registry:
             self._snapshot = self._build()
         return True
 
-    def _newer(self, known: NodeTelemetry, telemetry: NodeTelemetry) -> bool:
+    def _newer(self, known: NodeTelemetry | None, telemetry: NodeTelemetry) -> bool:
+        if known is None:
+            return len(self._telemetry) < KNOWN_NODES
         if telemetry.boot_id == known.boot_id:
             return telemetry.sequence > known.sequence
         retired = self._retired.setdefault(known.node_id, deque(maxlen=RETIRED_BOOTS))
@@ -166,6 +171,16 @@ class Registry:
             return False
         retired.append(known.boot_id)
         return True
+
+    def _forgive(self, known: NodeTelemetry | None, telemetry: NodeTelemetry) -> None:
+        """A replica that has started anew begins without the record, and the requests, of the one before it."""
+        same_boot = known is not None and known.boot_id == telemetry.boot_id
+        stayed = {r.replica for r in known.replicas} if known is not None and same_boot else set()
+        for replica in telemetry.replicas:
+            if replica.replica not in stayed:
+                self._dispatched.pop(replica.replica, None)
+                for model in replica.models:
+                    self._breakers.pop((replica.replica, model), None)
 
     def _offered(self, telemetry: NodeTelemetry) -> None:
         for model in telemetry.models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.errors import Unavailable
+from services.cognition import keeping
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
@@ -32,6 +34,7 @@ from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve as serve_scheduler
 from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
+from tests.unit.cognition import household
 from tests.unit.cognition.conftest import request
 from tests.unit.cognition.household import USAGE, Inference, Persistence
 from tests.unit.cognition.test_indexing import message
@@ -108,6 +111,34 @@ async def test_a_turn_is_kept_on_the_stream_and_the_session_moves_on(house: Hous
     session = await house.api.bucket(SESSIONS).get("u1")
     assert session is not None
     assert Session.model_validate_json(session).position == last.position
+
+
+async def check_sealed(house: House) -> None:
+    """No byte that the broker keeps tells what was said."""
+    canary = "zanzibar-marmalade"
+    await house.inference.bus.serve_stream(GENERATE, whole, replica=f"{NODE_ID}-0")
+    await house.speak(f"{NODE_ID}-0")
+    await house.ask(text=f"My dog eats {canary}.")
+    async with asyncio.timeout(LIMIT_S):
+        await house.persistence.applied.wait()
+    assert canary in house.persistence.texts(house.persistence.turns[0])[0][1]
+    await house.broker.stop()
+    stored = b"".join(path.read_bytes() for path in house.broker.folder.rglob("*") if path.is_file())
+    await house.broker.start()
+    assert house.persistence.turns[0].turn_id.encode() in stored, "the search looks in the right place"
+    assert canary.encode() not in stored
+    assert b64encode(canary.encode()).rstrip(b"=")[1:-1] not in stored
+
+
+async def test_what_was_said_lies_on_the_stream_sealed(house: House) -> None:
+    await check_sealed(house)
+
+
+async def test_an_unsealed_turn_would_be_noticed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "seal", lambda key, plain: plain)
+    monkeypatch.setattr(household, "unseal", lambda key, sealed: sealed)
+    with pytest.raises(AssertionError):
+        await check_sealed(house)
 
 
 async def test_a_dead_replica_before_the_first_token_is_not_noticed(house: House) -> None:

@@ -25,7 +25,7 @@ from libs.shared.errors import (
     Unavailable,
     Unsupported,
 )
-from services.cognition import presence
+from services.cognition import presence, turn
 from services.cognition.keeping import Keeper
 from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import USAGE, whole
@@ -77,13 +77,13 @@ async def test_a_turn_is_answered_kept_and_then_ended(household: Build) -> None:
     assert (last.finish_reason, last.usage) == ("stop", USAGE)
     async with asyncio.timeout(LIMIT_S):
         await home.persistence.applied.wait()
-    (turn,) = home.persistence.turns
-    assert home.persistence.texts(turn) == [("user", "What is my dog called?"), ("assistant", "Your dog is Rex.")]
-    assert turn.new_conversation
-    assert turn.conversation_id == first.conversation_id
-    assert not turn.partial
-    assert last.message_id == turn.messages[-1].message_id
-    assert [m.parent_id for m in turn.messages] == [None, turn.messages[0].message_id]
+    (kept,) = home.persistence.turns
+    assert home.persistence.texts(kept) == [("user", "What is my dog called?"), ("assistant", "Your dog is Rex.")]
+    assert kept.new_conversation
+    assert kept.conversation_id == first.conversation_id
+    assert not kept.partial
+    assert last.message_id == kept.messages[-1].message_id
+    assert [m.parent_id for m in kept.messages] == [None, kept.messages[0].message_id]
 
 
 async def test_the_next_reader_waits_for_the_turn(household: Build) -> None:
@@ -209,9 +209,9 @@ async def test_a_known_conversation_is_continued(household: Build) -> None:
     assert [m.text for m in given.messages] == ["Hello", "Hi!", "What is my dog called?"]
     async with asyncio.timeout(LIMIT_S):
         await home.persistence.applied.wait()
-    (turn,) = home.persistence.turns
-    assert (turn.conversation_id, turn.new_conversation) == ("c1", False)
-    assert turn.messages[0].parent_id == "m2"
+    (kept,) = home.persistence.turns
+    assert (kept.conversation_id, kept.new_conversation) == ("c1", False)
+    assert kept.messages[0].parent_id == "m2"
 
 
 async def test_an_older_parent_makes_a_branch(household: Build) -> None:
@@ -349,9 +349,9 @@ async def test_an_answer_that_breaks_off_is_an_error_that_names_the_turn_and_is_
     assert failure.value.data["turn_id"] == "t1"
     async with asyncio.timeout(LIMIT_S):
         await home.persistence.applied.wait()
-    (turn,) = home.persistence.turns
-    assert turn.partial
-    assert home.persistence.texts(turn)[-1] == ("assistant", "Your dog ")
+    (kept,) = home.persistence.turns
+    assert kept.partial
+    assert home.persistence.texts(kept)[-1] == ("assistant", "Your dog ")
     assert len(home.inference.requests) == 1, "another replica would begin the answer anew"
 
 
@@ -377,9 +377,9 @@ async def test_a_client_that_leaves_cancels_the_generation_and_keeps_what_was_sa
             await anext(chunks)
         await home.inference.closed.wait()
         await home.persistence.applied.wait()
-    (turn,) = home.persistence.turns
-    assert turn.partial
-    assert home.persistence.texts(turn)[-1] == ("assistant", "Your dog ")
+    (kept,) = home.persistence.turns
+    assert kept.partial
+    assert home.persistence.texts(kept)[-1] == ("assistant", "Your dog ")
 
 
 async def test_a_client_that_leaves_before_the_first_token_leaves_nothing(household: Build) -> None:
@@ -452,6 +452,27 @@ async def test_extractive_can_be_asked_for_by_name(household: Build) -> None:
     assert (chunks[0].model, chunks[0].degraded) == ("extractive", None)
     assert [r.text for r in chunks[0].recalled or ()] == ["My dog is called Rex."]
     assert home.inference.requests == []
+
+
+async def test_quotations_can_not_fill_a_schema(household: Build) -> None:
+    home = await household(whole)
+    with pytest.raises(Unsupported):
+        await home.ask(request(model="extractive", tools={"response_format": {"type": "json_schema"}}))
+
+
+async def test_a_model_that_does_not_stop_is_stopped(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        while True:
+            yield GenerateChunk(text="dog " * 10, reasoning="hm " * 10)
+
+    monkeypatch.setattr(turn, "LONGEST_ANSWER", 1000)
+    home = await household(endless)
+    with pytest.raises(BackendFailed):
+        await home.ask(request())
+    async with asyncio.timeout(LIMIT_S):
+        await home.inference.closed.wait()
+        await home.persistence.applied.wait()
+    assert home.persistence.turns[0].partial
 
 
 async def test_a_model_that_does_not_exist_is_not_replaced(household: Build) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,34 @@ def test_a_reported_success_closes_the_breaker() -> None:
         known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="timeout"))
     known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=True))
     assert not known.snapshot().breakers
+
+
+def test_a_restarted_node_begins_without_the_record_of_its_last_life() -> None:
+    known = registry(node("a"))
+    known.dispatched("a-0", "llama", 1)
+    for _ in range(3):
+        known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="silent"))
+    known.hear(node("a", sequence=2))
+    assert known.snapshot().breakers, "the same life keeps it"
+    known.hear(node("a", boot_id="again"))
+    assert not known.snapshot().breakers
+    assert not known.snapshot().dispatched
+
+
+def test_a_replica_that_comes_back_begins_anew() -> None:
+    known = registry(node("a"))
+    for _ in range(3):
+        known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="silent"))
+    known.hear(node("a", sequence=2, replicas=()))
+    known.hear(node("a", sequence=3))
+    assert not known.snapshot().breakers
+
+
+def test_nodes_beyond_the_bound_are_not_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.scheduler.registry.KNOWN_NODES", 2)
+    known = registry(node("a"), node("b"))
+    assert not known.hear(node("c"))
+    assert known.hear(node("a", sequence=2))
 
 
 def test_nodes_are_listed_with_the_reason_why_not() -> None:
