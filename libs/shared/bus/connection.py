@@ -214,6 +214,11 @@ class NatsTransport:
             # nats-py would try for ever; raising here ends its first attempt
             raise _connect_failure(error)
         denied = _DENIED.search(str(error))
+        if _refuses_key(error):
+            # the key was taken away while the broker was gone: trying on would not mend it
+            log.error("broker_refuses_key")
+            self.closed.set()
+            self._back.set()
         if denied is None:
             log.debug("broker_connection_error", reason=type(error).__name__)
             return
@@ -245,10 +250,15 @@ class NatsTransport:
         self.closed.set()
 
 
+def _refuses_key(error: Exception) -> bool:
+    # nats-py has a class for this, and raises its base class with the server's words while it connects
+    return isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower()
+
+
 def _connect_failure(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, nats.errors.AuthorizationError):
+    if _refuses_key(error):
         return Forbidden("the broker refuses this service's key")
     return Unavailable(f"the broker cannot be reached ({type(error).__name__})")
 

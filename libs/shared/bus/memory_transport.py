@@ -41,7 +41,7 @@ class Switchboard:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._turns = itertools.count()
+        self._turns: dict[tuple[str, str], int] = {}
         self.subscriptions: dict[int, _Subscription] = {}
 
     def add(self, subscription: _Subscription) -> int:
@@ -57,10 +57,15 @@ class Switchboard:
                 group = subscription.queue or f" {id(subscription)}"
                 groups.setdefault(group, []).append(subscription)
         loop = asyncio.get_running_loop()
-        for members in groups.values():
-            chosen = members[next(self._turns) % len(members)]
+        for group, members in groups.items():
+            chosen = members[0] if len(members) == 1 else self._next_of(group, members)
             loop.call_soon(self._deliver, chosen, Incoming(subject, reply, body, raw))
         return bool(groups)
+
+    def _next_of(self, group: str, members: list[_Subscription]) -> _Subscription:
+        key = (members[0].subject, group)
+        self._turns[key] = turn = self._turns.get(key, -1) + 1
+        return members[turn % len(members)]
 
     def _deliver(self, subscription: _Subscription, incoming: Incoming) -> None:
         if subscription in self.subscriptions.values():
