@@ -74,20 +74,20 @@ _SPECS = TypeAdapter(list[ModelSpec])
 def read_catalogue(folder: Path, configured: Iterable[ModelSpec], ollama_url: str | None) -> Catalogue:
     """Configured models first, then ``models.json``, bare files in ``folder``, an Ollama; names are unique."""
     refused: dict[str, str] = {}
-    specs = [*configured, *_from_file(folder / CONFIGURATION_FILE, refused), *_found(folder)]
     chosen: dict[str, ModelSpec] = {}
-    paths: set[Path] = set()
-    for spec in specs:
+    for spec in (*configured, *_from_file(folder / CONFIGURATION_FILE, refused)):
         placed = _placed(spec, folder)
-        if placed.path in paths:
-            continue
         key = placed.name or f"{placed.backend} {placed.url}"
         if key in chosen:
             refused[placed.label] = "name-taken"
-            continue
-        chosen[key] = placed
-        if placed.path:
-            paths.add(placed.path)
+        else:
+            chosen[key] = placed
+    known = {spec.path for spec in chosen.values()}
+    for bare in _found(folder):
+        if bare.path and bare.path.resolve() not in known:
+            # A GGUF beside a folder of the same name is told apart by its ending.
+            name = bare.path.name if bare.name in chosen else bare.name
+            chosen.setdefault(name, bare.model_copy(update={"name": name}))
     if ollama_url and not any(spec.backend == "ollama" for spec in chosen.values()):
         chosen["ollama"] = ModelSpec(backend="ollama", url=ollama_url)
     return Catalogue(tuple(chosen.values()), refused)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import sys
 import threading
 from importlib import import_module
@@ -22,6 +23,7 @@ from services.inference.ray_processes import OWNER_VARIABLE, end_leftovers, remo
 from services.inference.settings import InferenceSettings, get_settings
 
 MIB = 1024 * 1024
+TOKEN_FILE = "auth_token"
 HEALTH_PERIOD_S = 2.0
 HEALTH_TIMEOUT_S = 10.0
 GRACE_S = 5.0
@@ -44,6 +46,7 @@ def main() -> None:
     threading.Thread(target=_watch_parent, args=(stopping, folder), daemon=True).start()
     # Before Ray is imported: it reads them then, and everything that it starts inherits them.
     os.environ.update(environment(folder))
+    write_token(folder / TOKEN_FILE)
     start_ray(settings, folder)
     _tell(started=True)
     for spec in specs:
@@ -57,16 +60,24 @@ def environment(folder: Path) -> dict[str, str]:
     """Of Ray and all that it starts: no reports, no metrics agent, no idle workers."""
     return {
         OWNER_VARIABLE: str(folder),
-        "RAY_AUTH_TOKEN_PATH": str(folder / "auth_token"),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN_FILE),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_enable_metrics_collection": "0",
         "RAY_prestart_worker_first_driver": "0",
         "RAY_enable_worker_prestart": "0",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def write_token(path: Path) -> None:
+    """A new secret for each start: whoever hasn't read it can't talk to this Ray."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
 
 
 def start_ray(settings: InferenceSettings, folder: Path) -> None:

@@ -49,9 +49,7 @@ async def wire(context: ServiceContext) -> None:
     context.tasks.create_task(_bring_up(context, settings, agent, served))
 
 
-async def _serve_embedder(
-    context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, boot_id: str
-) -> None:
+async def _serve_embedder(context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, boot_id: str) -> None:
     embedder = Embedder(settings.folder.models / EMBEDDER_FOLDER, threads=settings.embed_threads or threads())
     context.stack.push_async_callback(embedder.close)
     identity = Identity(settings.node_id, f"{settings.node_id}-{EMBEDDING_NUMBER}", boot_id)
@@ -69,9 +67,7 @@ async def _serve_embedder(
         log.error("embedder_not_loaded", code=error.code, detail=error.detail)
 
 
-async def _bring_up(
-    context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served
-) -> None:
+async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served) -> None:
     catalogue = await asyncio.to_thread(
         read_catalogue, settings.folder.models, (*settings.models, *settings.openai_upstreams), settings.ollama
     )
