@@ -18,7 +18,7 @@ from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, H
 from libs.shared.errors import ServiceError, Unavailable
 from libs.shared.metrics_port import serve_metrics
 from libs.shared.settings import ServiceSettings
-from libs.shared.telemetry import get_logger, metrics_text, setup
+from libs.shared.telemetry import get_logger, merge_metrics, metrics_text, setup
 
 log = get_logger(__name__)
 
@@ -26,6 +26,7 @@ CHECK_TIMEOUT_S = 1.0
 _RETRY_S = (0.1, 0.2, 0.5, 1.0)
 """Pauses between attempts to reach the broker; the last repeats."""
 Check = Callable[[], Awaitable[DependencyHealth]]
+MetricsSource = Callable[[], Awaitable[list[str]]]
 Wire = Callable[["ServiceContext"], Awaitable[None]]
 
 
@@ -41,6 +42,16 @@ class ServiceContext:
     """Background work, cancelled at stop; one that fails stops the service, which its supervisor starts again."""
     _checks: dict[str, tuple[Check, bool]] = field(default_factory=dict)
     _degraded: set[str] = field(default_factory=set)
+    _more_metrics: list[MetricsSource] = field(default_factory=list)
+
+    def more_metrics(self, source: MetricsSource) -> None:
+        """``source`` gives the texts of other processes that belong to this service."""
+        self._more_metrics.append(source)
+
+    async def metrics(self) -> str:
+        """This process's metrics, and those of every source."""
+        more = await asyncio.gather(*(source() for source in self._more_metrics))
+        return merge_metrics([metrics_text(), *(text for texts in more for text in texts)]) if more else metrics_text()
 
     def check(self, name: str, check: Check, required: bool = True) -> None:
         """``check`` is asked for each readiness request; a required dependency that isn't well makes it unready."""
@@ -125,7 +136,7 @@ async def _start(context: ServiceContext, service: Principal, wire: Wire, descri
         return await context.health(service)
 
     async def metrics(request: Empty) -> MetricsText:
-        return MetricsText(text=metrics_text())
+        return MetricsText(text=await context.metrics())
 
     await wire(context)
     await bus.serve(HEALTH[service], health)

@@ -8,10 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 from libs.shared.bus.nats import NatsBus
-from libs.shared.contracts.base import Principal
-from libs.shared.contracts.telemetry import REPLICA
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.inference import REPLICA_METRICS
+from libs.shared.contracts.telemetry import REPLICA, MetricsText
 from libs.shared.errors import ServiceError
-from libs.shared.telemetry import get_logger, setup
+from libs.shared.telemetry import get_logger, metrics, metrics_text, setup
 from services.inference.backends.choose import make_backend
 from services.inference.lease import ReplicaLease
 from services.inference.machine import node_of
@@ -61,6 +62,8 @@ class ReplicaDeployment:
         identity = Identity(settings.node_id, self._lease.replica, uuid4().hex)
         backend = make_backend(spec, node_of(settings))
         self._replica = Replica(identity, backend, max_queue=settings.max_queue, changed=pulse.nudge)
+        metrics.name_service(f"{Principal.INFERENCE}/{identity.replica}")
+        await self._bus.serve(REPLICA_METRICS, _metrics, replica=identity.replica)
         await self._replica.serve(self._bus)
         self._telling = asyncio.create_task(self._tell(self._bus, self._replica, pulse))
         log.info("replica_started", replica=identity.replica, backend=backend.name)
@@ -101,6 +104,10 @@ class ReplicaDeployment:
                 await bus.broadcast(REPLICA, replica.snapshot())
             except ServiceError as error:
                 log.debug("telemetry_lost", reason=error.code)
+
+
+async def _metrics(request: Empty) -> MetricsText:
+    return MetricsText(text=metrics_text())
 
 
 async def connect(settings: InferenceSettings) -> NatsBus:

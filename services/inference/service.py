@@ -41,6 +41,7 @@ async def wire(context: ServiceContext) -> None:
     served = Served(settings, node_of(settings), boot_id, lambda urgent: agent.changed(urgent))
     agent = NodeAgent(facts, sensors, context.bus, _Words(context, served))
     context.stack.push_async_callback(served.close)
+    context.more_metrics(agent.metrics)
     context.check("runtime", served.runtime_health)
     await context.bus.serve(SET_DRAINING, agent.set_draining, node=settings.node_id)
     await context.bus.subscribe(REPLICA, agent.hear)

@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from libs.shared.contracts.base import MIB, Message, Principal, Rpc, Stream
+from libs.shared.contracts.base import MIB, Empty, Message, Principal, Rpc, Stream
 from libs.shared.contracts.chat import ChatMessage, Sampling, Tools
 from libs.shared.contracts.common import Id, JsonObject, Usage, Vector
 from libs.shared.contracts.scheduling import Drained
+from libs.shared.contracts.telemetry import MetricsText
 
 REPLICAS_PER_NODE = 16
 """Replica ids are ``<node>-0`` to ``<node>-15``: a node's key may serve those and no others."""
@@ -88,3 +89,14 @@ SET_DRAINING = Rpc(
     callers=frozenset({Principal.SCHEDULER}),
     each_instance=True,
 )
+REPLICA_METRICS = Rpc(
+    "mongars.v1.inference.replica_metrics.{replica}",
+    Empty,
+    MetricsText,
+    owner=Principal.INFERENCE,
+    callers=frozenset({Principal.INFERENCE}),
+    timeout_s=1.0,
+    max_bytes=8 * MIB,
+    each_instance=True,
+)
+"""A replica in a process of its own is asked for its metrics by its node's service, which tells them with its own."""

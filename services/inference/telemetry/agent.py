@@ -9,7 +9,8 @@ from time import monotonic
 from typing import Protocol
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.inference import SetDraining
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.inference import REPLICA_METRICS, SetDraining
 from libs.shared.contracts.scheduling import Drained
 from libs.shared.contracts.telemetry import NODE, ReplicaTelemetry
 from libs.shared.errors import ServiceError
@@ -63,9 +64,17 @@ class NodeAgent:
         if self._elsewhere.hear(told, monotonic()):
             self._pulse.nudge(True)
 
-    def heard_of(self) -> frozenset[str]:
-        """Models that replicas in other processes serve now."""
-        return frozenset(name for told in self._elsewhere.living(monotonic()) for name in told.state.models)
+    async def metrics(self) -> list[str]:
+        """The metrics of the replicas in other processes; one that doesn't answer is left out."""
+        names = [told.state.replica for told in self._elsewhere.living(monotonic())]
+        return [text for text in await asyncio.gather(*map(self._metrics_of, names)) if text]
+
+    async def _metrics_of(self, replica: str) -> str:
+        try:
+            return (await self._bus.request(REPLICA_METRICS, Empty(), replica=replica)).text
+        except ServiceError as error:
+            log.debug("replica_metrics_missed", replica=replica, reason=error.code)
+            return ""
 
     async def set_draining(self, request: SetDraining) -> Drained:
         """Requests that come all the same are answered: nothing is lost while the word spreads."""
