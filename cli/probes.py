@@ -25,6 +25,11 @@ class Readiness:
     degraded: tuple[str, ...]
 
     @property
+    def loading(self) -> bool:
+        """Whether something of what is degraded will mend itself in a moment."""
+        return any(reason.endswith("loading") for reason in self.degraded)
+
+    @property
     def missing(self) -> list[str]:
         """What isn't well, with what each says of it."""
         rows = ((name, row) for name, row in self.dependencies.items() if isinstance(row, dict) and not row.get("ok"))
@@ -59,7 +64,7 @@ def broker_answers(port: int) -> bool:
 def database_answers(binaries: Binaries, socket_folder: Path) -> bool:
     """Whether PostgreSQL takes connections."""
     ran = subprocess.run(  # noqa: S603 - our own program
-        [binaries.program("pg_isready"), "-q", "-h", socket_folder],
+        [binaries.program("pg_isready"), "-q", "-h", socket_folder, "-U", "mongars", "-d", "mongars"],
         timeout=_TIMEOUT_S,
         check=False,
         capture_output=True,

@@ -29,6 +29,8 @@ _MIGRATION_TIMEOUT_S = 600.0
 _ORPHAN_PATIENCE_S = 10.0
 _CHECK_EVERY_S = 0.05
 _LOG_LINES = 12
+_LOADING_PATIENCE_S = 8.0
+"""From the services' start: what is still loading then is announced as such."""
 _CRASHES_THAT_MEAN_BROKEN = 3
 _START_SPACE_MIB = 16
 
@@ -58,6 +60,8 @@ def start(
     already = supervisor.processes() is not None
     if already:
         _refuse_other_port(installation, http_port)
+        if (said := readiness(installation.marker.ports.http)) is not None and said.ready:
+            return Started(installation, said, already)
     else:
         installation = _prepare(installation, progress, environment, http_port)
     try:
@@ -170,10 +174,11 @@ def _migrate(installation: Installation, environment: dict[str, str]) -> None:
 
 def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Progress, timeout_s: float) -> Readiness:
     deadline = time.monotonic() + timeout_s
+    settled = time.monotonic() + _LOADING_PATIENCE_S
     with progress.step("Starting the services"):
         while True:
             said = readiness(installation.marker.ports.http)
-            if said is not None and said.ready:
+            if said is not None and said.ready and not (said.loading and time.monotonic() < settled):
                 return said
             for service in SERVICES:
                 _refuse_broken(installation, supervisor, service.value)
