@@ -35,6 +35,7 @@ EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
 LONGEST_ANSWER = 2**21
 """Characters; a model that does not stop is stopped here."""
+KEEP_S = 30.0
 KEEP_PARTIAL_S = 3.0
 _OUT_OF_REACH = (NoModel, NoNode, TimedOut, Unavailable)
 
@@ -205,7 +206,7 @@ class Turns:
     async def _last(self, turn: Turn, final: GenerateChunk) -> ChatChunk:
         kept = None
         if turn.gathered.key is not None:
-            kept = await completed(self._keep(turn, turn.gathered.key, final.usage, partial=False))
+            kept = await completed(self._keep(turn, turn.gathered.key, final.usage, partial=False), KEEP_S)
         return turn.told(
             ChatChunk(
                 turn_id=turn.request.turn_id,
@@ -245,21 +246,29 @@ class Turns:
         if key is None or not turn.length:
             return
         try:
-            async with asyncio.timeout(KEEP_PARTIAL_S):
-                await completed(self._keep(turn, key, None, partial=True))
-        except (ServiceError, TimeoutError) as error:
-            log.warning("partial_turn_lost", turn_id=turn.request.turn_id, error=type(error).__name__)
+            await completed(self._keep(turn, key, None, partial=True), KEEP_PARTIAL_S)
+        except ServiceError as error:
+            log.warning("partial_turn_lost", turn_id=turn.request.turn_id, code=error.code)
 
 
-async def completed(work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which a cancellation of the caller does not interrupt: it is waited for, then obeyed."""
+async def completed(work: Coroutine[Any, Any, T], limit_s: float) -> T:
+    """The result of ``work``, which a cancellation of the caller does not interrupt: first it ends, within ``limit_s``.
+
+    Raises what ``work`` raises, or TimedOut.
+    """
     task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(task)
+        await asyncio.wait([task], timeout=limit_s)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=KEEP_PARTIAL_S)
-        task.cancel()
+        await asyncio.wait([task], timeout=limit_s)
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            log.warning("turn_not_kept", error=type(task.exception()).__name__)
         raise
+    finally:
+        task.cancel()
+    if not task.done():
+        raise TimedOut("the turn could not be kept in time")
+    return task.result()
 
 
 def _forwarded(turn: Turn, chunk: GenerateChunk) -> ChatChunk:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from libs.shared.errors import (
     NotYetApplied,
     Overloaded,
     StorageFull,
+    TimedOut,
     Unavailable,
     Unsupported,
 )
@@ -129,6 +131,51 @@ async def test_ending_before_keeping_would_be_noticed(household: Build, monkeypa
     monkeypatch.setattr(Keeper, "keep", not_kept)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         await check_nothing_ends_before_it_is_kept(household, monkeypatch)
+
+
+async def check_leaving_while_it_is_kept(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that leaves while the turn is written loses the word of it, and not the turn."""
+    home = await household(whole)
+    writing, go_on = asyncio.Event(), asyncio.Event()
+    publish = home.cognition.publish
+
+    async def slowly(*args: Any, **named: Any) -> Position:
+        writing.set()
+        await go_on.wait()
+        return await publish(*args, **named)
+
+    monkeypatch.setattr(home.cognition, "publish", slowly)
+    async with asyncio.timeout(LIMIT_S):
+        async with home.api.stream(CHAT, request()) as chunks:
+            await anext(chunks)
+            await writing.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)  # the bus in memory takes a few turns of the loop to bring the cancellation
+        go_on.set()
+        await home.persistence.applied.wait()
+    (kept,) = home.persistence.turns
+    assert not kept.partial
+
+
+async def test_leaving_while_it_is_kept_loses_nothing(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_leaving_while_it_is_kept(household, monkeypatch)
+
+
+async def test_a_keeping_that_can_be_interrupted_would_be_noticed(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def plainly(work: Coroutine[Any, Any, object], _: float) -> object:
+        return await work
+
+    monkeypatch.setattr(turn, "completed", plainly)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await check_leaving_while_it_is_kept(household, monkeypatch)
+
+
+async def test_keeping_has_its_bound() -> None:
+    with pytest.raises(TimedOut):
+        await turn.completed(asyncio.Event().wait(), 0.01)
 
 
 async def test_chunks_are_forwarded_as_they_come(household: Build) -> None:
