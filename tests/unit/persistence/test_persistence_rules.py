@@ -1,0 +1,406 @@
+"""Decisions of persistence: pure, and so tested without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from libs.shared.contracts.common import Position, SealedText, Speaker, Stamp
+from libs.shared.contracts.ledger import Change, ChangeState, Decision
+from libs.shared.contracts.turns import KeptMessage, TurnCompleted
+from libs.shared.errors import (
+    ChangeConflict,
+    InvalidRequest,
+    NotYetApplied,
+    Overloaded,
+    ServiceError,
+    SettingUnknown,
+    StorageFull,
+    Unavailable,
+)
+from services.persistence import ledger
+from services.persistence.applying import Verdict, attach, judge
+from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.cursors import decode_cursor, encode_cursor
+from services.persistence.postgres import SchemaMismatch, decode_vector, encode_vector, judge_schema, refusal
+from services.persistence.postings import BLOCK_POSTINGS, POSTING_BYTES, Block, append, pack
+from services.persistence.repositories.sessions import Use, judge_use
+from services.persistence.repositories.turns import Known
+from services.persistence.scoring import bm25, without
+from services.persistence.sealing import UserKeys
+from services.persistence.tables import RefreshFamilyRow, RefreshTokenRow, UserRow
+from services.persistence.unused_keys import UnusedKeys
+from services.persistence.watermark import Watermark
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+KNOWN = Known(1, False, False, "u", "newest", frozenset({"older"}))
+
+
+def turn(*parents: str | None, slots: tuple[int, ...] = (7, 7, 7)) -> TurnCompleted:
+    messages = tuple(
+        KeptMessage(
+            message_id=f"m{i}",
+            parent_id=parent,
+            speaker=Speaker.USER,
+            text=SealedText(slot=slot, sealed=b""),
+            at=NOW,
+        )
+        for i, (parent, slot) in enumerate(zip(parents, slots, strict=False))
+    )
+    return TurnCompleted(
+        turn_id="t", user_id="u", conversation_id="c", new_conversation=False, messages=messages, model=None, at=NOW
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        (KNOWN, Verdict.KEEP),
+        (replace(KNOWN, forgotten=True), Verdict.FORGOTTEN),
+        (replace(KNOWN, forgotten=True, applied=True), Verdict.FORGOTTEN),
+        (replace(KNOWN, applied=True), Verdict.DUPLICATE),
+        (replace(KNOWN, key_slot=None), Verdict.UNKNOWN_USER),
+        (replace(KNOWN, key_slot=None, forgotten=True), Verdict.FORGOTTEN),
+        (replace(KNOWN, conversation_owner="another"), Verdict.FOREIGN_CONVERSATION),
+        (replace(KNOWN, conversation_owner=None), Verdict.KEEP),
+    ],
+)
+def test_a_turn_is_judged_by_what_is_known_of_it(known: Known, verdict: Verdict) -> None:
+    assert judge(turn(None), known) is verdict
+
+
+def test_a_turn_sealed_with_two_keys_is_set_aside() -> None:
+    assert judge(turn(None, "m0", slots=(7, 8)), KNOWN) is Verdict.SEVERAL_KEYS
+
+
+@pytest.mark.parametrize(
+    ("parents", "attached"),
+    [
+        ((None, "m0"), ["newest", "m0"]),
+        (("older", "m0"), ["older", "m0"]),
+        (("lost", "m0"), ["newest", "m0"]),
+        ((None, "lost"), ["newest", "m0"]),
+        (("older", "older"), ["older", "older"]),
+    ],
+)
+def test_every_message_hangs_on_one_that_exists(parents: tuple[str | None, ...], attached: list[str]) -> None:
+    assert [message.parent_id for message in attach(turn(*parents), KNOWN)] == attached
+
+
+def test_a_new_conversation_begins_with_a_root() -> None:
+    known = replace(KNOWN, newest_message_id=None, parents=frozenset())
+    assert [message.parent_id for message in attach(turn(None, "m0"), known)] == [None, "m0"]
+
+
+# ---------------------------------------------------------------- watermark
+
+
+async def test_a_reader_waits_until_its_position_is_applied() -> None:
+    watermark = Watermark("e", 3)
+    waiting = asyncio.create_task(watermark.wait_for(Position(epoch="e", sequence=5)))
+    await asyncio.sleep(0)
+    watermark.advance(Position(epoch="e", sequence=4))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    watermark.advance(Position(epoch="e", sequence=5))
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_a_position_of_another_life_of_the_stream_is_not_waited_for() -> None:
+    async with asyncio.timeout(1):
+        await Watermark("e", 3).wait_for(Position(epoch="old", sequence=99))
+
+
+async def test_readers_are_let_go_when_the_stream_begins_a_new_life() -> None:
+    watermark = Watermark("e", 3)
+    waiting = asyncio.create_task(watermark.wait_for(Position(epoch="e", sequence=99)))
+    await asyncio.sleep(0)
+    watermark.advance(Position(epoch="new", sequence=1))
+    async with asyncio.timeout(1):
+        await waiting
+
+
+async def test_a_position_that_does_not_come_is_refused_in_time() -> None:
+    with pytest.raises(NotYetApplied):
+        await Watermark("e", 3).wait_for(Position(epoch="e", sequence=4), timeout_s=0.01)
+
+
+def test_the_watermark_never_goes_back() -> None:
+    watermark = Watermark("e", 3)
+    watermark.advance(Position(epoch="e", sequence=2))
+    assert watermark.sequence == 3
+
+
+# ---------------------------------------------------------------- postings
+
+
+@given(st.integers(0, 3 * BLOCK_POSTINGS), st.integers(0, 3 * BLOCK_POSTINGS))
+@settings(max_examples=50, deadline=None)
+def test_appended_postings_fill_blocks_in_order(first: int, second: int) -> None:
+    blocks: dict[int, bytes] = {}
+    postings = [(number, 1, 5) for number in range(first + second)]
+    for part in (postings[:first], postings[first:]):
+        last = Block(max(blocks), blocks[max(blocks)]) if blocks else None
+        blocks |= {block.block: block.postings for block in append(last, pack(part))} if part else {}
+    assert b"".join(blocks[i] for i in sorted(blocks)) == pack(postings)
+    assert all(len(content) <= BLOCK_POSTINGS * POSTING_BYTES for content in blocks.values())
+    assert len(blocks) == math.ceil((first + second) / BLOCK_POSTINGS)
+
+
+def test_removed_documents_leave_the_others_as_they_were() -> None:
+    packed = pack([(1, 2, 3), (5, 1, 9), (70_000, 4, 65_535)])
+    assert without(packed, [5, 6]) == pack([(1, 2, 3), (70_000, 4, 65_535)])
+
+
+def test_counts_beyond_the_format_are_cut() -> None:
+    assert pack([(1, 70_000, 80_000)]) == pack([(1, 65_535, 65_535)])
+
+
+def _reference(documents: list[list[str]], query: set[str]) -> list[float]:
+    """BM25 written down as in the paper, one document at a time."""
+    mean = sum(map(len, documents)) / max(len(documents), 1)
+    scores = []
+    for document in documents:
+        counts, score = Counter(document), 0.0
+        for term in query & set(counts):
+            n = sum(term in other for other in documents)
+            idf = math.log(1 + (len(documents) - n + 0.5) / (n + 0.5))
+            score += idf * counts[term] * 2.2 / (counts[term] + 1.2 * (0.25 + 0.75 * len(document) / mean))
+        scores.append(score)
+    return scores
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdef"), max_size=12), min_size=1, max_size=30),
+    st.sets(st.sampled_from("abcxy")),
+)
+@settings(deadline=None)
+def test_scores_equal_the_formula(documents: list[list[str]], query: set[str]) -> None:
+    postings = {
+        term.encode(): [pack((i, words.count(term), len(words)) for i, words in enumerate(documents) if term in words)]
+        for term in query
+    }
+    scores = bm25(postings, documents=len(documents), tokens=sum(map(len, documents)))
+    wanted = _reference(documents, query)
+    np.testing.assert_allclose([scores.of(i) for i in range(len(documents))], wanted, rtol=1e-9)
+    best = sorted((i for i, score in enumerate(wanted) if score > 0), key=lambda i: (-round(wanted[i], 9), i))
+    got = scores.best(5)
+    np.testing.assert_allclose([wanted[i] for i in got], [wanted[i] for i in best[:5]], rtol=1e-9)
+    assert set(scores.best(30, excluded=got)).isdisjoint(got)
+
+
+def test_two_users_hashes_of_a_term_differ() -> None:
+    one, two = UserKeys(b"1" * 32), UserKeys(b"2" * 32)
+    assert one.hash_term("chat") == one.hash_term("chat") != two.hash_term("chat")
+    assert "111" not in repr(one)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
+def test_vectors_survive_the_databases_format(numbers: list[float]) -> None:
+    value = np.array(numbers, dtype="<f4").tobytes()
+    assert decode_vector(encode_vector(value)) == value
+
+
+# ---------------------------------------------------------------- ledger
+
+STAMP = Stamp(actor="admin", at=NOW)
+
+
+def chain(length: int) -> list[Change]:
+    changes: list[Change] = []
+    for i in range(1, length + 1):
+        previous = changes[-1].hash if changes else ledger.FIRST_HASH
+        changes.append(
+            ledger.new_entry(
+                change_id=f"c{i}",
+                sequence=i,
+                key="recall_k",
+                before=i,
+                after=i + 1,
+                reason="",
+                proposed=STAMP,
+                previous=previous,
+            )
+        )
+    return changes
+
+
+def broken(changes: list[Change], head: Change) -> int | None:
+    return ledger.broken_link(changes, head_sequence=head.sequence, head_hash=head.hash)
+
+
+def test_an_intact_chain_verifies() -> None:
+    changes = chain(5)
+    assert broken(changes, changes[-1]) is None
+    assert ledger.broken_link([], head_sequence=0, head_hash=ledger.FIRST_HASH) is None
+
+
+@pytest.mark.parametrize("field", ["after", "before", "reason", "key", "proposed"])
+def test_an_altered_entry_breaks_the_chain(field: str) -> None:
+    changes = chain(5)
+    altered = {"proposed": Stamp(actor="another", at=NOW)}.get(field, "altered")
+    changes[2] = changes[2].model_copy(update={field: altered})
+    assert broken(changes, changes[-1]) == 3
+
+
+def test_a_removed_or_cut_entry_breaks_the_chain() -> None:
+    changes = chain(5)
+    assert broken(changes[:2] + changes[3:], changes[-1]) == 3
+    assert broken(changes[:4], changes[-1]) == 5
+
+
+def test_an_entry_rehashed_after_altering_breaks_the_next() -> None:
+    changes = chain(5)
+    altered = changes[2].model_copy(update={"after": 50})
+    changes[2] = altered.model_copy(update={"hash": ledger.entry_hash(altered)})
+    assert broken(changes, changes[-1]) == 4
+
+
+def test_the_hash_does_not_depend_on_the_time_zone_it_is_read_in() -> None:
+    change = chain(1)[0]
+    elsewhere = Stamp(actor="admin", at=NOW.astimezone(tz=None))
+    assert ledger.entry_hash(change.model_copy(update={"proposed": elsewhere})) == change.hash
+
+
+@pytest.mark.parametrize(
+    ("state", "decision", "after"),
+    [
+        (ChangeState.PROPOSED, Decision.APPROVE, ChangeState.APPLIED),
+        (ChangeState.PROPOSED, Decision.REJECT, ChangeState.REJECTED),
+        (ChangeState.PROPOSED, Decision.ROLL_BACK, None),
+        (ChangeState.APPLIED, Decision.APPROVE, None),
+        (ChangeState.APPLIED, Decision.REJECT, None),
+        (ChangeState.APPLIED, Decision.ROLL_BACK, ChangeState.ROLLED_BACK),
+        (ChangeState.REJECTED, Decision.APPROVE, None),
+        (ChangeState.ROLLED_BACK, Decision.APPROVE, None),
+        (ChangeState.ROLLED_BACK, Decision.ROLL_BACK, None),
+    ],
+)
+def test_a_decision_must_fit_the_state(state: ChangeState, decision: Decision, after: ChangeState | None) -> None:
+    change = chain(1)[0].model_copy(update={"state": state})
+    if after is None:
+        with pytest.raises(ChangeConflict):
+            ledger.decide(change, decision, current=1, last_change="c1")
+    else:
+        assert ledger.decide(change, decision, current=1, last_change="c1") is after
+
+
+def test_a_proposal_against_another_value_and_a_rollback_of_what_was_replaced_are_refused() -> None:
+    change = chain(1)[0]
+    with pytest.raises(ChangeConflict):
+        ledger.decide(change, Decision.APPROVE, current=9, last_change=None)
+    applied = change.model_copy(update={"state": ChangeState.APPLIED})
+    with pytest.raises(ChangeConflict):
+        ledger.decide(applied, Decision.ROLL_BACK, current=2, last_change="c2")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("recall_k", 51), ("recall_k", "8"), ("recall_k", 1.5), ("placement_policy", "random")]
+)
+def test_a_value_that_settings_refuse_is_refused(key: str, value: object) -> None:
+    with pytest.raises(InvalidRequest):
+        ledger.checked_value(key, value)
+
+
+def test_an_unknown_setting_is_refused_and_a_stale_one_falls_back() -> None:
+    with pytest.raises(SettingUnknown):
+        ledger.checked_value("colour", 1)
+    found, refused = ledger.settings_from({"recall_k": 4, "colour": 1, "recall_min_score": 7})
+    assert found.recall_k == 4
+    assert refused == ("colour", "recall_min_score")
+
+
+# ---------------------------------------------------------------- the rest
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "bm9wZQ==", encode_cursor("a"), encode_cursor(1, "a"), encode_cursor("a", 2), "é"]
+)
+def test_a_cursor_of_another_listing_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidRequest):
+        decode_cursor(cursor, str, str)
+
+
+def test_a_cursor_comes_back_as_it_went() -> None:
+    assert decode_cursor(encode_cursor(NOW, "id", 4), datetime, str, int) == (NOW, "id", 4)
+
+
+class _Failure(Exception):
+    def __init__(self, sqlstate: str | None) -> None:
+        super().__init__()
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OperationalError("", {}, _Failure("53100")), StorageFull),
+        (OperationalError("", {}, _Failure("53300")), Overloaded),
+        (OperationalError("", {}, _Failure("57014")), Overloaded),
+        (OperationalError("", {}, _Failure("57P01")), Unavailable),
+        (OperationalError("", {}, _Failure("08006")), Unavailable),
+        (OperationalError("", {}, _Failure(None)), Unavailable),
+        (OperationalError("", {}, _Failure("42P01")), None),
+        (IntegrityError("", {}, _Failure("23505")), None),
+        (PoolTimeout(), Overloaded),
+        (OSError(28, "full"), StorageFull),
+        (ConnectionRefusedError(), Unavailable),
+        (ValueError(), None),
+    ],
+)
+def test_the_databases_troubles_are_told_in_our_words(error: Exception, told: type[ServiceError] | None) -> None:
+    found = refusal(error)
+    assert (None if found is None else type(found)) is told
+
+
+@pytest.mark.parametrize("revision", [None, "0000", "0002", "9999"])
+def test_another_schema_is_refused(revision: str | None) -> None:
+    with pytest.raises(SchemaMismatch):
+        judge_schema(revision)
+
+
+@pytest.mark.parametrize(
+    ("used", "ended", "disabled", "left_s", "use"),
+    [
+        (False, False, False, 1, Use.VALID),
+        (False, False, False, 0, Use.EXPIRED),
+        (False, True, False, 1, Use.ENDED),
+        (False, False, True, 1, Use.DISABLED),
+        (True, False, False, 1, Use.REUSED),
+        (True, True, True, 0, Use.REUSED),
+    ],
+)
+def test_a_refresh_token_is_judged(used: bool, ended: bool, disabled: bool, left_s: int, use: Use) -> None:
+    token = RefreshTokenRow(used_at=NOW if used else None, expires_at=NOW + timedelta(seconds=left_s))
+    family = RefreshFamilyRow(ended_at=NOW if ended else None)
+    assert judge_use(token, family, UserRow(disabled=disabled), NOW) is use
+
+
+def test_unused_keys_are_overdue_by_a_clock_that_does_not_jump() -> None:
+    unused = UnusedKeys((1, 2), now=100.0)
+    unused.handed_out(3, 150.0)
+    unused.used(2)
+    assert unused.overdue(161.0, 60.0) == {1}
+    assert len(unused) == 2
+
+
+def test_conversation_owners_stay_few() -> None:
+    owners = ConversationOwners(capacity=2)
+    for conversation_id in ("a", "b"):
+        owners.put(conversation_id, "u")
+    assert owners.get("a") == "u"
+    owners.put("c", "v")
+    assert (owners.get("a"), owners.get("b"), owners.get("c")) == ("u", None, "v")
+    owners.drop_user("u")
+    assert (owners.get("a"), owners.get("c")) == (None, "v")
