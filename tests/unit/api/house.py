@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from libs.shared.errors import (
 )
 from services.api.app import create_app
 from services.api.parts import Parts
+from services.api.service import http_server, listen, serve_until_cancelled
 from services.api.settings import ApiSettings
 
 NOW = 1_800_000_000.0
@@ -96,7 +98,8 @@ class House:
         return [message for message in self.heard if type(message) is kind]
 
     def add_user(self, name: str, role: Role = Role.USER, **more: Any) -> accounts.User:
-        user = accounts.User(user_id=f"id-{name}", name=name, role=role, disabled=False, created_at=AT, **more)
+        fields: dict[str, Any] = {"user_id": f"id-{name}", "name": name, "role": role, "disabled": False, **more}
+        user = accounts.User(created_at=AT, **fields)
         self.users[user.user_id] = user
         self.hashes[user.user_id] = _HASH
         return user
@@ -195,7 +198,8 @@ class House:
         return self.users[wanted.user_id]
 
     def _create_user(self, wanted: accounts.CreateUser) -> accounts.User:
-        user = self.add_user(wanted.name, wanted.role, must_change_password=wanted.must_change_password)
+        fields = wanted.model_dump(include={"user_id", "must_change_password"})
+        user = self.add_user(wanted.name, wanted.role, **fields)
         self.hashes[user.user_id] = wanted.password_hash or ""
         return user
 
@@ -357,3 +361,23 @@ async def open_api(house: House, clock: Clock | None = None, **settings: Any) ->
         yield Api(house, parts, clock, client)
     await parts.stop()
     await bus.drain(1.0)
+
+
+@asynccontextmanager
+async def served(api: Api) -> AsyncIterator[tuple[str, int]]:
+    """The api on a real socket, by the server that the service runs; drained at the end."""
+    listener = listen("127.0.0.1", 0)
+    address: tuple[str, int] = listener.getsockname()
+    serving = asyncio.ensure_future(serve_until_cancelled(http_server(api.parts), listener))
+    try:
+        yield address
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+
+
+def raw_request(path: str, headers: dict[str, str], body: dict[str, Any]) -> bytes:
+    """A POST as bytes."""
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: api\r\nContent-Length: {len(content)}\r\n"
+    return head.encode() + "".join(f"{k}: {v}\r\n" for k, v in headers.items()).encode() + b"\r\n" + content

@@ -1,0 +1,177 @@
+"""What every request meets first: limits on bodies and time, headers, a client that leaves, a server that stops."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from libs.shared.contracts.chat import ChatChunk, ChatRequest
+from libs.shared.errors import Unavailable
+from libs.shared.telemetry import metrics_text
+from services.api.clients import WhileConnected
+from services.api.edge import SECURITY_HEADERS, BoundedBody
+from services.api.service import listen
+from tests.unit.api.house import Api, House, open_api, raw_request, served
+
+CHAT = "/v1/chat/completions"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v1/models", "/nothing", "/openapi.json"])
+async def test_every_answer_has_the_security_headers(api: Api, path: str) -> None:
+    headers = (await api.client.get(path)).headers
+    for name, value in SECURITY_HEADERS:
+        assert headers[name.decode()] == value.decode()
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["cache-control"] in ("no-store", "no-cache")
+    assert "server" not in headers
+    assert "access-control-allow-origin" not in headers
+
+
+async def parts_of(total: int, size: int = 4096) -> Any:
+    for _ in range(total // size):
+        yield b"x" * size
+
+
+async def a_large_body_is_refused(house: House) -> None:
+    async with open_api(house, body_limit_bytes=64 * 1024) as api:
+        told = await api.client.post(CHAT, content=b"x" * 70_000, headers=api.key())
+        assert (told.status_code, told.json()["error"]["code"]) == (413, "too_large")
+        untold = await api.client.post(CHAT, content=parts_of(70_000), headers=api.key())
+        assert untold.status_code == 413
+        form = await api.client.post("/api/v1/auth/token", content=parts_of(70_000), headers=FORM)
+        assert (form.status_code, form.json()["code"]) == (413, "too_large")
+        json_headers = {**await api.session(), "Content-Type": "application/json"}
+        under_api = await api.client.post("/api/v1/keys", content=parts_of(70_000), headers=json_headers)
+        assert (under_api.status_code, under_api.json()["code"]) == (413, "too_large")
+
+
+async def test_a_large_body_is_refused_told_or_untold(house: House) -> None:
+    await a_large_body_is_refused(house)
+
+
+async def test_a_limit_that_only_believes_content_length_would_be_passed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedBody, "__call__", lambda self: self._receive())
+    with pytest.raises(AssertionError):
+        await a_large_body_is_refused(house)
+
+
+async def test_a_body_that_trickles_in_is_given_up(house: House) -> None:
+    async with open_api(house, body_timeout_s=0.05) as api, served(api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(raw_request(CHAT, api.key(), HELLO)[:-10])
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert b" 408 " in head
+        assert b"connection: close" in head.lower()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_takes_too_long_is_ended(house: House) -> None:
+    house.silent = True
+    async with open_api(house, request_timeout_s=0.05) as api:
+        answer = await api.ask(api.key())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timed_out")
+        async with asyncio.timeout(5):
+            await house.cancelled.wait()
+
+
+async def leaving_cancels_the_turn(api: Api, *, stream: bool, first_chunk: bool) -> float:
+    """How long it takes from the client's leaving until cognition is told, in seconds."""
+    house = api.house
+    house.silent, house.hold = not first_chunk, asyncio.Event()
+    async with served(api) as address, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(raw_request(CHAT, api.key(), {**HELLO, "stream": stream}))
+        await house.generating.wait()
+        if first_chunk and stream:
+            await reader.readuntil(b"Hello")
+        left = perf_counter()
+        writer.close()
+        await writer.wait_closed()
+        async with asyncio.timeout(1):
+            await house.cancelled.wait()
+        return perf_counter() - left
+
+
+@pytest.mark.parametrize("first_chunk", [False, True], ids=["before the first chunk", "after it"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_client_that_leaves_ends_its_turn_within_100_ms(api: Api, stream: bool, first_chunk: bool) -> None:
+    assert await leaving_cancels_the_turn(api, stream=stream, first_chunk=first_chunk) < 0.1
+
+
+async def test_without_the_watch_a_turn_would_go_on_for_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WhileConnected, "_left", lambda *_: None)
+    async with open_api(house, drain_timeout_s=0.1) as api:
+        with pytest.raises(TimeoutError):
+            await leaving_cancels_the_turn(api, stream=False, first_chunk=False)
+
+
+async def test_chunks_are_sent_as_they_come(api: Api) -> None:
+    api.house.hold = asyncio.Event()
+    async with served(api) as address, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(raw_request(CHAT, api.key(), {**HELLO, "stream": True}))
+        await reader.readuntil(b"Hello")
+        api.house.hold.set()
+        rest = await reader.readuntil(b"[DONE]")
+        assert b"w\xc3\xb6rld" in rest
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_server_that_stops_finishes_what_it_began(api: Api) -> None:
+    api.house.hold = asyncio.Event()
+    async with asyncio.timeout(5):
+        async with served(api) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(raw_request(CHAT, api.key(), {**HELLO, "stream": True}))
+            await reader.readuntil(b"Hello")
+            asyncio.get_running_loop().call_later(0.05, api.house.hold.set)
+        assert b"[DONE]" in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_port_that_is_taken_is_told_plainly() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"port {port} can't be listened on"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_that_is_none_is_told_plainly() -> None:
+    with pytest.raises(Unavailable, match="no address"):
+        listen("256.1.1.1", 0)
+
+
+async def test_a_fault_of_ours_is_told_without_detail(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(request: ChatRequest) -> list[ChatChunk]:
+        raise RuntimeError("a secret detail")
+
+    api.house.answer = broken
+    answer = await api.ask(api.key())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+async def test_requests_are_measured_by_route_and_never_by_path(api: Api) -> None:
+    await api.client.get("/api/v1/conversations/c1", headers=api.key())
+    text = metrics_text()
+    assert 'http_route="/api/v1/conversations/{conversation_id}"' in text
+    assert "conversations/c1" not in text
+
+
+@pytest.mark.parametrize(
+    "traceparent", ["", "x", "00-" + "0" * 32 + "-" + "1" * 16 + "-01", "00-" + "a" * 32 + "-" + "b" * 16 + "-00"]
+)
+async def test_any_traceparent_is_survived(api: Api, traceparent: str) -> None:
+    answer = await api.client.get("/healthz", headers={"traceparent": traceparent})
+    assert answer.status_code == 200
