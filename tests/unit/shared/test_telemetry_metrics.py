@@ -58,14 +58,19 @@ def test_every_metric_of_the_architecture_is_exposed(name: str) -> None:
 
 def test_what_is_recorded_is_exposed_under_the_service_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_service", "scheduler")
+    decisions = ("scheduler_decisions_total", (("reason", "saturated"), ("service", "scheduler")))
+    model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "only-in-this-test"}
+    before = samples(metrics.metrics_text()).get(decisions, 0)
     metrics.SCHEDULER_DECISIONS.add(2, {"reason": "saturated"})
-    metrics.TOKEN_USAGE.record(300, {"gen_ai.operation.name": "chat", "gen_ai.token.type": "output"})
+    metrics.TOKEN_USAGE.record(300, model)
     found = samples(metrics.metrics_text())
-    assert found["scheduler_decisions_total", (("reason", "saturated"), ("service", "scheduler"))] == 2
-    usage = {labels: value for (name, labels), value in found.items() if name == "gen_ai_client_token_usage_bucket"}
-    assert {float(dict(labels)["le"]): value for labels, value in usage.items()} == {
-        float(bound): float(bound >= 300) for bound in (*metrics._TOKENS, float("inf"))
+    assert found[decisions] == before + 2
+    usage = {
+        float(dict(labels)["le"]): value
+        for (name, labels), value in found.items()
+        if name == "gen_ai_client_token_usage_bucket" and ("gen_ai_request_model", "only-in-this-test") in labels
     }
+    assert usage == {float(bound): float(bound >= 300) for bound in (*metrics._TOKENS, float("inf"))}
     assert_nothing_personal(metrics.metrics_text())
 
 
@@ -221,11 +226,17 @@ class _Collector(MetricExporter):
 
 
 def test_figures_are_pushed_now_and_then_and_once_more_at_the_end() -> None:
-    collector = _Collector()
+    collector, reason = _Collector(), {"reason": "refused"}
+    metrics.LLM_FALLBACKS.add(1, reason)
     stop = export.push("test", collector, interval_s=0.01)
     assert collector.second.wait(5)
-    metrics.LLM_FALLBACKS.add(41, {"reason": "refused"})
+    metrics.LLM_FALLBACKS.add(41, reason)
     stop()
     assert collector.closed
-    last = _exported(collector.got[-1])["llm.ray.fallbacks"]
-    assert [p.value for p in last.data_points if p.attributes == {"reason": "refused"}] == [41]  # type: ignore[attr-defined]
+    first, *_, last = [
+        point.value
+        for data in collector.got
+        for point in _exported(data)["llm.ray.fallbacks"].data_points  # type: ignore[attr-defined]
+        if point.attributes == reason
+    ]
+    assert last - first == 41
