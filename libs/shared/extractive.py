@@ -33,6 +33,7 @@ class _Phrases:
     nothing: str
     off: str
     unreachable: str
+    kept: str
     remedy: str
     you: str
     me: str
@@ -46,9 +47,10 @@ _PHRASES: dict[str, _Phrases] = {
         no_model="No language model is configured or reachable, so I can only quote my memory.",
         asked="These are quotes from my memory, without a language model.",
         found="This is what I remember that fits your question:",
-        nothing="I found nothing in it that fits your question; what you tell me is remembered, for later.",
+        nothing="I found nothing in it that fits your question.",
         off="This request doesn't use the memory, so there is nothing to quote.",
         unreachable="The memory can't be reached right now; please try again in a moment.",
+        kept="What you just told me is remembered for later.",
         remedy="For written answers, an administrator can add a language model.",
         you="On {date} you said: “{text}”",
         me="On {date} I answered: “{text}”",
@@ -58,9 +60,10 @@ _PHRASES: dict[str, _Phrases] = {
         no_model="Aucun modèle de langue n'est configuré ou joignable ; je ne peux que citer ma mémoire.",
         asked="Voici des citations de ma mémoire, sans modèle de langue.",
         found="Voici ce dont je me souviens à ce sujet :",
-        nothing="Je n'y ai rien trouvé à ce sujet ; ce que vous me dites est retenu pour plus tard.",
+        nothing="Je n'y ai rien trouvé à ce sujet.",
         off="Cette requête n'utilise pas la mémoire : il n'y a rien à citer.",
         unreachable="La mémoire n'est pas joignable pour l'instant ; réessayez dans un moment.",
+        kept="Ce que vous venez de me dire est retenu pour plus tard.",
         remedy="Pour des réponses rédigées, un administrateur peut ajouter un modèle de langue.",
         you="Le {date}, vous avez dit : « {text} »",
         me="Le {date}, j'ai répondu : « {text} »",
@@ -75,8 +78,11 @@ def is_extractive(answer: str) -> bool:
     return answer.startswith(_OPENINGS)
 
 
-def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory) -> tuple[str, ...]:
-    """The answer in pieces of a sentence each; joined they are the whole text. Never empty."""
+def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory, kept: bool = False) -> tuple[str, ...]:
+    """The answer in pieces of a sentence each; joined they are the whole text. Never empty.
+
+    ``kept`` says that what was asked will itself be remembered.
+    """
     phrases = _PHRASES[text.language(question)]
     pieces = [phrases.no_model if why == "no-model" else phrases.asked]
     told = _worth_telling(question, quotes) if memory == "searched" else []
@@ -85,6 +91,8 @@ def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory) 
         pieces += ["\n- " + _line(phrases, quote, question) for quote in told]
     else:
         pieces.append(" " + {"searched": phrases.nothing, "off": phrases.off}.get(memory, phrases.unreachable))
+        if kept:
+            pieces.append(" " + phrases.kept)
     if why == "no-model":
         pieces.append(("\n\n" if told else " ") + phrases.remedy)
     return tuple(pieces)

@@ -16,6 +16,7 @@ from services.cognition.dialogue import Dialogue
 from services.cognition.memory import Memory, Recollection
 from services.cognition.patience import ask
 from services.cognition.recall import Hit
+from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 
 log = get_logger(__name__)
@@ -37,19 +38,20 @@ NOTHING = Gathered()
 class Gatherer:
     """Asks persistence; holds nothing."""
 
-    def __init__(self, bus: Bus, memory: Memory, settings: CognitionSettings) -> None:
+    def __init__(self, bus: Bus, memory: Memory, sessions: Sessions, settings: CognitionSettings) -> None:
         self._bus = bus
         self._memory = memory
+        self._sessions = sessions
         self._settings = settings
 
     async def gather(self, request: ChatRequest, dialogue: Dialogue) -> Gathered:
         """Raises what OPEN_TURN and READ_TURNS raise; a memory out of reach leaves the answer without memories."""
         if request.memory is MemoryMode.OFF:
             return NOTHING
+        position = request.read_after or await self._sessions.last(request.user_id)
         try:
             async with asyncio.TaskGroup() as group:
-                key = group.create_task(self._key(request))
-                position = request.read_after or await self._memory.last_position(request.user_id)
+                key = group.create_task(self._key(request, position))
                 turns = group.create_task(self._turns(request, dialogue, position))
                 found = group.create_task(self._recall(request, dialogue, position))
         except BaseExceptionGroup as failures:
@@ -59,10 +61,15 @@ class Gatherer:
             return Gathered(key.result(), turns.result(), (), "unreachable")
         return Gathered(key.result(), turns.result(), recollection.hits, "searched")
 
-    async def _key(self, request: ChatRequest) -> TurnKey | None:
+    async def _key(self, request: ChatRequest, position: Position | None) -> TurnKey | None:
         if request.memory is not MemoryMode.READ_WRITE:
             return None
-        question = OpenTurn(user_id=request.user_id, turn_id=request.turn_id, conversation_id=request.conversation_id)
+        question = OpenTurn(
+            user_id=request.user_id,
+            turn_id=request.turn_id,
+            conversation_id=request.conversation_id,
+            read_after=position,
+        )
         return await ask(self._bus, OPEN_TURN, question, patience_s=self._settings.restart_patience_s)
 
     async def _turns(

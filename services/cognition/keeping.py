@@ -8,14 +8,11 @@ from datetime import datetime
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Position, SealedText, Speaker
-from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.turns import TURN_COMPLETED, KeptMessage, TurnCompleted, TurnKey
-from libs.shared.errors import ServiceError
 from libs.shared.sealing import seal
-from libs.shared.telemetry import get_logger, tracer
+from libs.shared.telemetry import tracer
 from services.cognition.measuring import measured
-
-log = get_logger(__name__)
+from services.cognition.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,10 @@ def sealed_turn(turn: FinishedTurn, key: TurnKey, new_id: Callable[[], str]) -> 
 class Keeper:
     """Publishes finished turns and moves the user's session on."""
 
-    def __init__(self, bus: Bus, new_id: Callable[[], str]) -> None:
+    def __init__(self, bus: Bus, sessions: Sessions, new_id: Callable[[], str]) -> None:
         self._bus = bus
+        self._sessions = sessions
         self._new_id = new_id
-        self._sessions = bus.bucket(SESSIONS)
 
     async def keep(self, turn: FinishedTurn, key: TurnKey) -> Kept | None:
         """Returns once the turn is on disk; None when there was nothing to keep. Raises as ``publish``."""
@@ -89,12 +86,5 @@ class Keeper:
             return None
         with tracer.start_as_current_span("keep"), measured("upsert_memory"):
             position = await self._bus.publish(TURN_COMPLETED, event, message_id=event.turn_id)
-        await self._remember(turn.user_id, position)
+        await self._sessions.moved(turn.user_id, position)
         return Kept(position, event.messages[-1].message_id)
-
-    async def _remember(self, user_id: str, position: Position) -> None:
-        """Without it the next reader may miss this turn for a moment; the turn itself is safe."""
-        try:
-            await self._sessions.put(user_id, Session(position=position).model_dump_json().encode())
-        except ServiceError as error:
-            log.warning("session_unwritten", code=error.code)

@@ -11,7 +11,6 @@ from libs.shared.contracts.common import Position
 from libs.shared.contracts.inference import Embeddings
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import FIND_CANDIDATES, FindCandidates, MemoryItem, MemoryItems, SearchMemory
-from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import query_terms
@@ -19,6 +18,7 @@ from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
 from services.cognition.patience import ask
 from services.cognition.recall import Hit, fuse
+from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 
 QUESTION_CHARACTERS = 4000
@@ -43,27 +43,23 @@ class Memory:
     """Searches one user's memory at a time; holds nothing of any user."""
 
     def __init__(
-        self, bus: Bus, embedder: Embedder, settings: CognitionSettings, in_force: Callable[[], RuntimeSettings]
+        self,
+        bus: Bus,
+        embedder: Embedder,
+        sessions: Sessions,
+        settings: CognitionSettings,
+        in_force: Callable[[], RuntimeSettings],
     ) -> None:
         self._bus = bus
         self._embedder = embedder
         self._settings = settings
         self._in_force = in_force
-        self._sessions = bus.bucket(SESSIONS)
+        self._sessions = sessions
         self._embedder_missing = False
-
-    async def last_position(self, user_id: str) -> Position | None:
-        """Where the user's last kept turn lies, for reading one's own writes; None when it isn't known."""
-        try:
-            value = await self._sessions.get(user_id)
-        except ServiceError as error:
-            log.info("session_unread", code=error.code)
-            return None
-        return Session.model_validate_json(value).position if value else None
 
     async def search(self, request: SearchMemory) -> MemoryItems:
         """SEARCH_MEMORY."""
-        position = request.read_after or await self.last_position(request.user_id)
+        position = request.read_after or await self._sessions.last(request.user_id)
         found = await self.recall(request.user_id, request.query, position, least_score=0.0)
         return MemoryItems(
             items=tuple(_item(hit, explain=request.explain) for hit in found.hits[: request.k]),

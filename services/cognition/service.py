@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
@@ -15,9 +16,11 @@ from libs.shared.service import ServiceContext
 from services.cognition.embedding import Embedder
 from services.cognition.gathering import Gatherer
 from services.cognition.indexing import Indexer
+from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
+from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 from services.cognition.turn import Turns
 
@@ -46,8 +49,11 @@ async def serve(
     """Answers turns and searches on ``bus``, and indexes what was kept."""
     outcomes = Outcomes(bus)
     embedder = Embedder(bus, outcomes)
-    memory = Memory(bus, embedder, settings, in_force)
-    turns = Turns(bus, Gatherer(bus, memory, settings), outcomes, settings, in_force, language_model)
+    sessions = Sessions(bus)
+    memory = Memory(bus, embedder, sessions, settings, in_force)
+    gatherer = Gatherer(bus, memory, sessions, settings)
+    keeper = Keeper(bus, sessions, lambda: uuid4().hex)
+    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model)
     indexer = Indexer(bus, embedder, settings.embed_batch)
     await bus.serve_stream(CHAT, turns.chat)
     await bus.serve(SEARCH_MEMORY, memory.search)

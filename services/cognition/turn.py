@@ -107,6 +107,7 @@ class Turns:
         self,
         bus: Bus,
         gatherer: Gatherer,
+        keeper: Keeper,
         outcomes: Outcomes,
         settings: CognitionSettings,
         in_force: Callable[[], RuntimeSettings],
@@ -117,7 +118,7 @@ class Turns:
         self._outcomes = outcomes
         self._settings = settings
         self._in_force = in_force
-        self._keeper = Keeper(bus, lambda: uuid4().hex)
+        self._keeper = keeper
         self._language_model = language_model
 
     async def chat(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
@@ -285,7 +286,8 @@ def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
     turn.model, turn.recalled = EXTRACTIVE, hits[: extractive.QUOTES]
     turn.degraded = NO_MODEL if why == NO_MODEL else None
     quotes = [extractive.Quote(h.candidate.text, h.candidate.at, h.candidate.speaker is Speaker.USER) for h in hits]
-    for piece in extractive.answer(turn.dialogue.question, quotes, why=why, memory=turn.gathered.memory):
+    memory, kept = turn.gathered.memory, turn.gathered.key is not None
+    for piece in extractive.answer(turn.dialogue.question, quotes, why=why, memory=memory, kept=kept):
         turn.said.append(piece)
         turn.length += len(piece)
         yield GenerateChunk(text=piece)

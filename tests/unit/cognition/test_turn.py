@@ -14,7 +14,7 @@ from libs.shared.contracts.common import MemoryMode, Position, Speaker
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.memory import FindCandidates
 from libs.shared.contracts.sessions import SESSIONS, Session
-from libs.shared.contracts.turns import OpenTurn, ReadTurns, TurnMessage
+from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, ReadTurns, TurnKey, TurnMessage
 from libs.shared.errors import (
     BackendFailed,
     ContextExceeded,
@@ -27,6 +27,7 @@ from libs.shared.errors import (
     Unavailable,
     Unsupported,
 )
+from libs.shared.sealing import new_key
 from services.cognition import presence, turn
 from services.cognition.keeping import Keeper
 from tests.unit.cognition.conftest import Build, Household, request
@@ -560,3 +561,25 @@ async def test_services_that_restart_are_waited_for(household: Build) -> None:
         await home.scheduler.start()
     assert text(asking.result()) == "Your dog is Rex."
     assert asking.result()[0].degraded is None
+
+
+async def test_a_question_whose_server_died_is_asked_again(household: Build) -> None:
+    home = await household(whole, persistence=False, restart_patience_s=0.3)
+    lost = asyncio.Event()
+
+    async def dies(_: OpenTurn) -> TurnKey:
+        if not lost.is_set():
+            lost.set()
+            await asyncio.Event().wait()
+        return TurnKey(slot=0, key=new_key())
+
+    await home.persistence.bus.serve(OPEN_TURN, dies)
+    async with asyncio.timeout(LIMIT_S):
+        assert text(await home.ask(request())) == "Your dog is Rex."
+
+
+async def test_a_conversation_is_opened_at_the_position_that_the_user_knows(household: Build) -> None:
+    home = await household(whole)
+    await home.ask(request(read_after=Position(epoch="e", sequence=9)))
+    (opened,) = (q for q in home.persistence.asked if isinstance(q, OpenTurn))
+    assert opened.read_after == Position(epoch="e", sequence=9)

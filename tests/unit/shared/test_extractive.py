@@ -48,6 +48,12 @@ def test_the_three_ways_of_having_nothing_are_told_apart() -> None:
     assert len({joined("dog?", memory=m) for m in ("searched", "off", "unreachable")}) == 3
 
 
+def test_what_was_told_is_said_to_be_kept_only_when_it_is() -> None:
+    kept = "".join(answer("My dog is Rex.", [], why="no-model", memory="searched", kept=True))
+    assert "remembered for later" in kept
+    assert "remembered for later" not in joined("My dog is Rex.")
+
+
 def test_nothing_is_quoted_from_a_memory_that_is_off() -> None:
     assert "Rex" not in joined("dog?", said("My dog is Rex."), memory="off")
 
