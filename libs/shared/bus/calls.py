@@ -14,7 +14,7 @@ from libs.shared.errors import ServiceError, TimedOut, Unavailable
 
 NOBODY = "nobody serves this subject now"
 NO_RESPONDERS = 503
-_GRACE_STEP_S = 0.05
+GRACE_STEP_S = 0.05
 
 
 def header_block(headers: Mapping[str, str]) -> bytes | None:
@@ -122,9 +122,9 @@ class Calls:
             try:
                 return await self._once(subject, body, deadline, limit, headers or {}, whole)
             except Nobody:
-                if not self._transport.settling or loop.time() + _GRACE_STEP_S >= deadline:
+                if not self._transport.settling or loop.time() + GRACE_STEP_S >= deadline:
                     raise Unavailable(NOBODY) from None
-                await asyncio.sleep(_GRACE_STEP_S)
+                await asyncio.sleep(GRACE_STEP_S)
 
     async def _once(
         self, subject: str, body: bytes, deadline: float, limit: int, headers: Mapping[str, str], whole: bool

@@ -17,6 +17,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.protocol.command import sub_cmd, unsub_cmd
 
 from libs.shared.bus.transport import OnMessage
 from libs.shared.bus.wire import Incoming
@@ -48,18 +49,19 @@ class _DirectClient(Client):
         if on_message is not None:
             on_message(Incoming(subject.decode(), reply.decode(), data, headers))
 
-    async def subscribe_direct(self, subject: str, queue: str, on_message: OnMessage) -> int:
+    def subscribe_direct(self, subject: str, queue: str, on_message: OnMessage) -> int:
         """As ``subscribe``, without a queue and a task of its own; replayed on reconnection like any other."""
         self._sid += 1
         subscription = Subscription(self, self._sid, subject, queue=queue)
         self._subs[self._sid] = subscription
         self.direct[self._sid] = on_message
-        await self._send_subscribe(subscription)
+        # written here, since nats-py leaves it to its flusher, which a PING to wait for it would overtake
+        self.write(sub_cmd(subject, queue, self._sid))
         return self._sid
 
-    async def unsubscribe_direct(self, sid: int) -> None:
+    def unsubscribe_direct(self, sid: int) -> None:
         if self._subs.pop(sid, None) is not None and self.is_connected:
-            await self._send_unsubscribe(sid)
+            self.write(unsub_cmd(sid, 0))
 
     def write(self, frame: bytes) -> None:
         """Straight to the socket's buffer; uvloop sends what one turn of the loop wrote in one call."""
@@ -80,6 +82,7 @@ class NatsTransport:
         self._client = _DirectClient()
         self._unsent = 0
         self._connected_at = 0.0
+        self._back_at = -_SETTLING_S
         self._denials: list[str] = []
         self._on_denied: list[Callable[[str], None]] = []
         self._on_lost: list[Callable[[], None]] = []
@@ -127,7 +130,7 @@ class NatsTransport:
 
     @property
     def settling(self) -> bool:
-        return asyncio.get_running_loop().time() - self._connected_at < _SETTLING_S
+        return asyncio.get_running_loop().time() - self._back_at < _SETTLING_S
 
     async def wait_connected(self, timeout_s: float) -> None:
         try:
@@ -166,7 +169,7 @@ class NatsTransport:
         if not self.connected:
             await self.wait_connected(_FLUSH_TIMEOUT_S)
         self._denials = [d for d in self._denials if d != subject.lower()]
-        number = await self._client.subscribe_direct(subject, queue, on_message)
+        number = self._client.subscribe_direct(subject, queue, on_message)
         await self.flush(_FLUSH_TIMEOUT_S)
         if subject.lower() in self._denials:
             self._client.direct.pop(number, None)
@@ -176,7 +179,7 @@ class NatsTransport:
 
     async def unsubscribe(self, *numbers: int) -> None:
         for number in numbers:
-            await self._client.unsubscribe_direct(number)
+            self._client.unsubscribe_direct(number)
         await self.flush(_FLUSH_TIMEOUT_S)
         for number in numbers:
             self._client.direct.pop(number, None)
@@ -241,6 +244,7 @@ class NatsTransport:
         self._connected_at = asyncio.get_running_loop().time()
         self._back.set()
         if again:
+            self._back_at = self._connected_at
             log.info("broker_back")
             for react in self._on_back:
                 react()

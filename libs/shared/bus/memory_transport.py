@@ -145,6 +145,8 @@ class MemoryTransport:
     async def close(self) -> None:
         self.connected = False
         self._back.set()
+        for react in self._on_lost:
+            react()
         self._board.subscriptions = {
             number: s for number, s in self._board.subscriptions.items() if s.owner is not self
         }

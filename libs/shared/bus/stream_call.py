@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from libs.shared.bus.calls import NO_RESPONDERS, NOBODY
+from libs.shared.bus.calls import GRACE_STEP_S, NO_RESPONDERS, NOBODY
 from libs.shared.bus.flow import END, PART, Flow
 from libs.shared.bus.parts import Upload
 from libs.shared.bus.transport import Transport
@@ -32,6 +33,8 @@ class StreamCall(Generic[R]):
         self.subject = subject
         self.reply = ""
         self.upload: Upload | None = None
+        self.send: Callable[[], None] | None = None
+        """Sends the request, and again while nobody has it."""
         self._transport = transport
         self._contract = contract
         self._flow_subject = flow_subject
@@ -85,7 +88,7 @@ class StreamCall(Generic[R]):
         if self._over:
             return
         if incoming.status == NO_RESPONDERS:
-            self.fail(Unavailable(NOBODY))
+            self._nobody()
             return
         self._sign = self._loop.time()
         self._probes = 0
@@ -132,6 +135,17 @@ class StreamCall(Generic[R]):
             self._give_up(Internal("the server sent more than was asked for"))
         self._over = self._over or kind == END
         self._wake()
+
+    def _nobody(self) -> None:
+        """Right after a reconnection the server may be on its way back too, so it is asked again for a while."""
+        if self._next == 0 and self._transport.settling and self.send is not None:
+            self._loop.call_later(GRACE_STEP_S, self._send_again)
+        else:
+            self.fail(Unavailable(NOBODY))
+
+    def _send_again(self) -> None:
+        if not self._over and self._transport.connected and self.send is not None:
+            self.send()
 
     def _give_up(self, error: ServiceError) -> None:
         self._tell(Flow(stream=self.reply, cancel=True))

@@ -29,6 +29,8 @@ from libs.shared.bus.wire import (
 from libs.shared.contracts.base import Message, Stream
 from libs.shared.errors import Cancelled, InvalidRequest, ServiceError, TimedOut, Unavailable
 
+SIGN_EVERY_S = 1.0
+_ALIVE = block({ALIVE: "1"})
 Handler = Callable[[Any], AsyncIterator[Message]]
 
 
@@ -49,6 +51,8 @@ class StreamReply:
         self._number = 0
         self._held: bytes | None = None
         self._back = inbox.enter(self)
+        self._sent_at = self._loop.time()
+        self._timer = self._loop.call_later(SIGN_EVERY_S, self._give_sign)
 
     async def send(self, body: bytes) -> None:
         """Sends one chunk when there is credit. Raises TimedOut when the caller takes nothing for too long.
@@ -80,6 +84,7 @@ class StreamReply:
 
     def close(self) -> None:
         self._inbox.leave(self._back)
+        self._timer.cancel()
         self._held = None
 
     def feed(self, incoming: Incoming) -> None:
@@ -103,12 +108,20 @@ class StreamReply:
             self._more_credit.set_result(None)
 
     def say_alive(self) -> None:
-        self._transport.publish(self.subject, b"", headers=block({ALIVE: "1"}))
+        if self._transport.connected:
+            self._transport.publish(self.subject, b"", reply=self._back, headers=_ALIVE)
+
+    def _give_sign(self) -> None:
+        """In a long silence the caller hears that work goes on, and the broker says when there is no caller left."""
+        if self._loop.time() - self._sent_at >= SIGN_EVERY_S:
+            self.say_alive()
+        self._timer = self._loop.call_later(SIGN_EVERY_S, self._give_sign)
 
     def _publish(self, body: bytes, kind: str) -> None:
         headers = b"NATS/1.0\r\n%b: %d %b\r\n\r\n" % (CHUNK.encode(), self._number, kind.encode())
         self._transport.publish(self.subject, body, reply=self._back, headers=headers)
         self._number += 1
+        self._sent_at = self._loop.time()
 
     def _send_held(self) -> None:
         if self._held is not None and self._transport.connected:

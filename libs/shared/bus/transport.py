@@ -29,7 +29,7 @@ class Transport(Protocol):
 
     @property
     def settling(self) -> bool:
-        """Connected a moment ago: servers may still be on their way back."""
+        """Connected again a moment ago: servers may still be on their way back."""
         ...
 
     async def wait_connected(self, timeout_s: float) -> None:

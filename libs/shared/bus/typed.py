@@ -92,7 +92,9 @@ class TypedConversations:
 
     def _begin(self, call: StreamCall[Any], body: bytes) -> None:
         if len(body) <= PART_BYTES:
-            self._transport.publish(call.subject, body, reply=call.reply, headers=header_block({}))
+            headers = header_block({})
+            call.send = lambda: self._transport.publish(call.subject, body, reply=call.reply, headers=headers)
+            call.send()
         else:
             call.upload = upload = Upload(self._transport, call.subject, call.reply, body)
             headers = header_block(upload.announcement())
