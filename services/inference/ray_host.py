@@ -23,7 +23,7 @@ from services.inference.ray_processes import OWNER_VARIABLE, end_leftovers, remo
 from services.inference.settings import InferenceSettings, get_settings
 
 MIB = 1024 * 1024
-TOKEN_FILE = "auth_token"
+AUTHENTICATION_FILE = "auth_token"
 HEALTH_PERIOD_S = 2.0
 HEALTH_TIMEOUT_S = 10.0
 GRACE_S = 5.0
@@ -46,7 +46,7 @@ def main() -> None:
     threading.Thread(target=_watch_parent, args=(stopping, folder), daemon=True).start()
     # Before Ray is imported: it reads them then, and everything that it starts inherits them.
     os.environ.update(environment(folder))
-    write_token(folder / TOKEN_FILE)
+    write_token(folder / AUTHENTICATION_FILE)
     start_ray(settings, folder)
     _tell(started=True)
     for spec in specs:
@@ -61,7 +61,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         OWNER_VARIABLE: str(folder),
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN_FILE),
+        "RAY_AUTH_TOKEN_PATH": str(folder / AUTHENTICATION_FILE),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

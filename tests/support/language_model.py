@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SENTENCES = (
@@ -37,6 +40,21 @@ def make(folder: Path) -> Path:
         root = Path(__file__).resolve().parents[2]
         command = [sys.executable, "-m", "tests.support.language_model", str(folder)]
         subprocess.run(command, check=True, cwd=root, env=environment, timeout=120)
+    return folder
+
+
+def cached() -> Path:
+    """A folder with both formats, made once a machine for this version of the file."""
+    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"mongars-tiny-{os.getuid()}-{version}"
+    if not (folder / GGUF_FILE).is_file():
+        aside = Path(tempfile.mkdtemp(dir=folder.parent))
+        make(aside)
+        try:
+            aside.rename(folder)
+        except OSError:
+            # Another run was quicker.
+            shutil.rmtree(aside)
     return folder
 
 
