@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from contextvars import Token
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EXPORT_TIMEOUT_S = 2
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 _generator = random.Random()  # noqa: S311, trace ids identify and protect nothing
+os.register_at_fork(after_in_child=_generator.seed)  # or parent and child would go on with the same ids
 
 
 def _unrecorded_root() -> Span:

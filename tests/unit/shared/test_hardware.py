@@ -127,6 +127,7 @@ def test_every_family_has_a_profile() -> None:
         ("container-cgroup-v2", 8, 16, 1.5, 2048),
         ("container-cgroup-v1", 4, 8, 3.0, 4096),
         ("k3s-pod-on-pi-4", 4, 4, 2.0, 768),
+        ("recorded-virtual-machine", 2, 2, None, 24105.6),
     ],
 )
 def test_capacity_counts_physical_cores_within_the_control_groups(
