@@ -13,18 +13,27 @@ from math import ceil
 from libs.shared.bus.base import KeyValue
 from services.api.errors import LockedOut
 
-_FIRST_DELAY_S = 2.0
 _FORGOTTEN_AFTER_S = 3600.0
 _MOST_ENTRIES = 8192
 _ADDRESS_FACTOR = 4
 
 
-def delay_s(failures: int, allowed: int, longest_s: float) -> float:
-    """How long to wait after so many failures in a row: nothing within ``allowed``, then doubling from two seconds."""
-    over = failures - allowed
-    if over < 0:
-        return 0.0
-    return min(longest_s, _FIRST_DELAY_S * 2.0 ** min(over, 32))
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many wrong passwords in a row are allowed, and how the waits after them grow."""
+
+    allowed: int
+    first_s: float
+    longest_s: float
+
+    def delay_s(self, failures: int) -> float:
+        """How long to wait: nothing within what is allowed, then doubling."""
+        over = failures - self.allowed
+        return 0.0 if over < 0 else min(self.longest_s, self.first_s * 2.0 ** min(over, 32))
+
+    def times(self, factor: int) -> Patience:
+        """The same waits after ``factor`` times as many failures."""
+        return Patience(self.allowed * factor, self.first_s, self.longest_s)
 
 
 @dataclass(slots=True)
@@ -34,9 +43,9 @@ class Failures:
     count: int = 0
     last_at: float = 0.0
 
-    def wait_s(self, allowed: int, longest_s: float, now: float) -> float:
+    def wait_s(self, patience: Patience, now: float) -> float:
         """Seconds until another try is allowed."""
-        return max(0.0, self.last_at + delay_s(self.count, allowed, longest_s) - now)
+        return max(0.0, self.last_at + patience.delay_s(self.count) - now)
 
 
 class Lockout:
@@ -45,13 +54,11 @@ class Lockout:
     Names and addresses are kept as keyed hashes: ``secret`` keys them. ``clock`` tells seconds since the epoch.
     """
 
-    def __init__(
-        self, bucket: KeyValue, *, secret: bytes, allowed: int, longest_s: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, bucket: KeyValue, *, secret: bytes, patience: Patience, clock: Callable[[], float]) -> None:
         self._bucket = bucket
         self._secret = secret
-        self._allowed = allowed
-        self._longest_s = longest_s
+        self._with_account = patience
+        self._with_address = patience.times(_ADDRESS_FACTOR)
         self._clock = clock
         self._known: OrderedDict[str, Failures] = OrderedDict()
 
@@ -61,8 +68,8 @@ class Lockout:
         by_account, by_address = await self._failures(account), await self._failures(place)
         now = self._clock()
         wait_s = max(
-            by_account.wait_s(self._allowed, self._longest_s, now),
-            by_address.wait_s(self._allowed * _ADDRESS_FACTOR, self._longest_s, now),
+            by_account.wait_s(self._with_account, now),
+            by_address.wait_s(self._with_address, now),
         )
         if wait_s > 0:
             raise LockedOut("Too many wrong passwords: wait before trying again.", retry_after_s=ceil(wait_s))
@@ -95,7 +102,7 @@ class Lockout:
             known = self._known.setdefault(key, Failures(*json.loads(saved)) if saved else Failures())
             if len(self._known) > _MOST_ENTRIES:
                 self._known.popitem(last=False)
-        if self._clock() - known.last_at > max(_FORGOTTEN_AFTER_S, self._longest_s):
+        if self._clock() - known.last_at > max(_FORGOTTEN_AFTER_S, self._with_account.longest_s):
             known.count = 0
         return known
 

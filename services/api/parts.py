@@ -15,7 +15,7 @@ from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.api.accounts import Accounts
 from services.api.gate import Gate
-from services.api.lockout import Lockout
+from services.api.lockout import Lockout, Patience
 from services.api.logins import Logins
 from services.api.passwords import Passwords
 from services.api.rate_limits import RateLimits
@@ -57,8 +57,7 @@ class Parts:
         lockout = Lockout(
             limits_bucket,
             secret=signing_key,
-            allowed=settings.login_failures,
-            longest_s=settings.login_delay_max_s,
+            patience=Patience(settings.login_failures, settings.login_delay_s, settings.login_delay_max_s),
             clock=clock,
         )
         logins = Logins(

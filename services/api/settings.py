@@ -37,6 +37,8 @@ class ApiSettings(ServiceSettings):
     """How much longer while persistence is away."""
     login_failures: int = Field(default=5, ge=1)
     """Wrong passwords of one account before it has to wait; an address gets four times as many."""
+    login_delay_s: float = Field(default=2.0, gt=0)
+    """The first wait; each further wrong password doubles it."""
     login_delay_max_s: float = Field(default=900.0, gt=0)
     password_workers: int = Field(default=2, ge=1)
     """Passwords hashed at the same time, each on 19 MiB; sixteen times as many may wait."""

@@ -13,7 +13,7 @@ from libs.shared.contracts.accounts import EndSession, SaveRefresh
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Role
 from libs.shared.contracts.sessions import LIMITS
-from services.api.lockout import Lockout, delay_s
+from services.api.lockout import Lockout, Patience
 from services.api.passwords import Passwords
 from services.api.revocations import Revocations
 from tests.unit.api.house import NOW, PASSWORD, SIGNING_KEY, Api, House, open_api
@@ -257,7 +257,8 @@ async def test_a_short_password_is_refused(api: Api) -> None:
 
 
 def test_waits_begin_after_the_allowed_failures_and_double_to_a_bound() -> None:
-    assert [delay_s(n, 5, 900) for n in (0, 4, 5, 6, 7, 13, 14, 10**6)] == [0, 0, 2, 4, 8, 512, 900, 900]
+    patience = Patience(allowed=5, first_s=2, longest_s=900)
+    assert [patience.delay_s(n) for n in (0, 4, 5, 6, 7, 13, 14, 10**6)] == [0, 0, 2, 4, 8, 512, 900, 900]
 
 
 async def wrong_passwords_lock_out_even_after_a_restart(house: House) -> None:
