@@ -18,7 +18,7 @@ class CognitionSettings(ServiceSettings):
     """From a request's arrival to its first token, over all attempts; below what the api waits for."""
     embed_query_s: float = Field(default=1.0, gt=0)
     """A question's embedding that takes longer is done without."""
-    restart_patience_s: float = Field(default=3.0, ge=0)
+    restart_patience_s: float = Field(default=6.0, ge=0)
     """How long a request waits for a service that is restarting."""
     history_messages: int = Field(default=40, ge=1, le=500)
     """Most kept messages that are read of a conversation."""
