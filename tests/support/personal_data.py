@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from urllib.parse import quote
@@ -55,7 +56,7 @@ def _parts(canaries: Canaries) -> dict[str, str]:
 
 def leaks(text: str, canaries: Canaries = CANARIES) -> set[str]:
     """Which of the canaries stand in ``text``, in whatever form."""
-    low = text.lower()
+    low = unicodedata.normalize("NFC", text).lower()
     return {field for field, value in _parts(canaries).items() for form in _forms(value) if form.lower() in low}
 
 
