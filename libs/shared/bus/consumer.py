@@ -29,6 +29,7 @@ PULL_EXPIRES_S = 5.0
 _PULL_SLACK_S = 1.0
 _PAUSE_S = 0.1
 _BATCH = 64
+_CAUGHT_UP_AFTER_S = 0.5
 WIDTH = 16
 """Deliveries handled at the same time, where order is of no matter."""
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
@@ -43,7 +44,7 @@ def backoff_s(attempt: int) -> float:
 class PulledMessage:
     """What its reply subject tells: ``$JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<…>.<time>.<pending>``."""
 
-    __slots__ = ("attempt", "incoming", "sequence")
+    __slots__ = ("attempt", "incoming", "pending", "sequence")
 
     def __init__(self, incoming: Incoming) -> None:
         fields = incoming.reply.split(".")
@@ -53,6 +54,8 @@ class PulledMessage:
         self.incoming = incoming
         self.attempt = int(fields[4])
         self.sequence = int(fields[5])
+        self.pending = int(fields[8])
+        """How many are still to come after this one."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,13 @@ class PullConsumer(Generic[M]):
         self._wanted = 0
         self._ended = asyncio.Event()
         self._stopping = False
+        self._telling: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        await self._transport.subscribe(self._inbox, self._received)
+    async def start(self) -> int:
+        """Gives the number of the subscription: without it the stream sends nothing more."""
+        number = await self._transport.subscribe(self._inbox, self._received)
         self._tasks.start(self._run())
+        return number
 
     def stop(self) -> None:
         """Takes nothing more; what was fetched and not begun goes back to the stream."""
@@ -166,6 +172,20 @@ class PullConsumer(Generic[M]):
         if self._wanted <= 0:
             self._ended.set()
 
+    def _soon_caught_up(self) -> None:
+        """A little later, so that a lively stream isn't asked about after every message."""
+        if self._handlers.caught_up is not None and self._telling is None and not self._stopping:
+            self._telling = self._tasks.start(self._tell_later())
+
+    async def _tell_later(self) -> None:
+        try:
+            async with asyncio.timeout(_CAUGHT_UP_AFTER_S):
+                await self._ended.wait()
+        except TimeoutError:
+            await self._tell_caught_up()
+        finally:
+            self._telling = None
+
     async def _tell_caught_up(self) -> None:
         """Only when nothing is pending after the stream's end was read: then all before that end is done."""
         if self._handlers.caught_up is None:
@@ -190,6 +210,8 @@ class PullConsumer(Generic[M]):
         try:
             await self._deliver(pulled)
             self._answer(pulled, ACK)
+            if pulled.pending == 0:
+                self._soon_caught_up()
         except asyncio.CancelledError:
             self._answer(pulled, NAK)
             raise

@@ -81,7 +81,7 @@ class NatsBus(TypedConversations):
             self._tasks,
             1 if in_order else WIDTH,
         )
-        await pulling.start()
+        self.on_stop_taking(await pulling.start())
         self._consumers.append(pulling)  # type: ignore[arg-type]
 
     async def delete_messages(self, event: Event[M], positions: tuple[Position, ...]) -> None:
