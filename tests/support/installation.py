@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,6 +100,15 @@ class Installation:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def wait_until(self, seen: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether ``seen()`` came true in time; for what only shows from outside."""
+        begun = time.monotonic()
+        while not seen():
+            if time.monotonic() - begun > timeout_s:
+                return False
+            time.sleep(_CHECK_EVERY_S)
+        return True
 
     def wait_ready(self, timeout_s: float = 30.0) -> float:
         """Seconds until ``/readyz`` is ready."""
