@@ -27,6 +27,7 @@ class WhileConnected:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._cancelling = task.cancelling()
         self._watch = asyncio.ensure_future(self._disconnected())
         self._watch.add_done_callback(self._left)
         return self
@@ -36,7 +37,7 @@ class WhileConnected:
     ) -> None:
         self._watch.remove_done_callback(self._left)
         self._watch.cancel()
-        if self._gone and self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
+        if self._gone and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise ClientGone from None
 
     async def _disconnected(self) -> None:

@@ -14,6 +14,7 @@ from libs.shared.errors import Unavailable
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.api.app import create_app
+from services.api.http_limits import BoundedHttp
 from services.api.parts import Parts
 from services.api.settings import ApiSettings
 from services.api.tokens import read_signing_key
@@ -38,13 +39,14 @@ def http_server(parts: Parts) -> HttpServer:
         uvicorn.Config(
             create_app(parts, version=version("mongars")),
             loop="none",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             backlog=_BACKLOG,
+            limit_concurrency=settings.http_connections,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
             proxy_headers=bool(settings.trusted_proxies),

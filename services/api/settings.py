@@ -15,6 +15,8 @@ class ApiSettings(ServiceSettings):
 
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
+    http_connections: int = Field(default=1024, ge=8)
+    """Most connections at the same time; further ones get 503."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
     body_limit_bytes: int = Field(default=8 * MIB, ge=1024)

@@ -74,6 +74,41 @@ async def test_a_body_that_trickles_in_is_given_up(house: House) -> None:
         await writer.wait_closed()
 
 
+async def answer_to(address: tuple[str, int], *pieces: bytes) -> bytes:
+    """What the server says before it closes the connection."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        async with asyncio.timeout(5):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("header", [b"a: b\r\n" * 20_000, b"a: " + b"b" * 100_000], ids=["many", "one"])
+async def test_headers_without_end_are_refused(api: Api, header: bytes) -> None:
+    async with served(api) as address:
+        assert b" 400 " in await answer_to(address, b"GET /healthz HTTP/1.1\r\n", header)
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\na: b"], ids=["nothing", "a part"])
+async def test_a_head_that_does_not_come_is_given_up(api: Api, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.api.http_limits.HEAD_TIMEOUT_S", 0.05)
+    async with served(api) as address:
+        assert await answer_to(address, start) == b""
+
+
+async def test_many_requests_on_one_connection_are_answered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.api.http_limits.HEAD_LIMIT_BYTES", 200)
+    async with served(api) as address:
+        request = b"GET /healthz HTTP/1.1\r\nHost: api\r\n\r\n"
+        last = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
+        answers = await answer_to(address, *[request] * 20, last)
+        assert answers.count(b'{"status":"ok"}') == 21
+
+
 async def test_a_request_that_takes_too_long_is_ended(house: House) -> None:
     house.silent = True
     async with open_api(house, request_timeout_s=0.05) as api:
