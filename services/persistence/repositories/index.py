@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,7 +66,7 @@ async def conversations_of(session: AsyncSession, user_id: str, message_ids: Col
     found = await session.execute(
         statement.where(among(MessageRow.message_id, message_ids), MessageRow.user_id == user_id)
     )
-    return dict(found.tuples().all())
+    return {row[0]: row[1] for row in found}
 
 
 async def indexed(session: AsyncSession, message_ids: Collection[str]) -> set[str]:
@@ -97,11 +97,16 @@ async def add_postings(session: AsyncSession, user_id: str, added: Mapping[bytes
 
 
 async def _last_blocks(session: AsyncSession, user_id: str, terms: Sequence[bytes]) -> dict[bytes, Block]:
+    last = (
+        select(PostingBlockRow.term, func.max(PostingBlockRow.block).label("block"))
+        .where(PostingBlockRow.user_id == user_id, among(PostingBlockRow.term, terms))
+        .group_by(PostingBlockRow.term)
+        .subquery()
+    )
     statement = (
         select(PostingBlockRow.term, PostingBlockRow.block, PostingBlockRow.postings)
-        .where(PostingBlockRow.user_id == user_id, among(PostingBlockRow.term, terms))
-        .distinct(PostingBlockRow.term)
-        .order_by(PostingBlockRow.term, PostingBlockRow.block.desc())
+        .join(last, (PostingBlockRow.term == last.c.term) & (PostingBlockRow.block == last.c.block))
+        .where(PostingBlockRow.user_id == user_id)
     )
     return {term: Block(block, postings) for term, block, postings in await session.execute(statement)}
 
@@ -181,7 +186,7 @@ async def by_number(session: AsyncSession, user_id: str, numbers: Collection[int
     statement = select(DocumentRow.message_id, DocumentRow.number).where(
         DocumentRow.user_id == user_id, among(DocumentRow.number, numbers)
     )
-    return dict((await session.execute(statement)).tuples().all())
+    return {row[0]: row[1] for row in await session.execute(statement)}
 
 
 async def by_message(session: AsyncSession, user_id: str, message_ids: Collection[str]) -> dict[str, int]:
@@ -189,7 +194,7 @@ async def by_message(session: AsyncSession, user_id: str, message_ids: Collectio
     statement = select(DocumentRow.message_id, DocumentRow.number).where(
         DocumentRow.user_id == user_id, among(DocumentRow.message_id, message_ids)
     )
-    return dict((await session.execute(statement)).tuples().all())
+    return {row[0]: row[1] for row in await session.execute(statement)}
 
 
 async def read_messages(session: AsyncSession, user_id: str, message_ids: Collection[str]) -> Sequence[MessageRow]:
