@@ -172,14 +172,15 @@ class Generation:
         )
         meter = measuring.GenerationMeter(placement.model)
         try:
-            async with aclosing(self._received(placement, request)) as chunks:
-                async for chunk in chunks:
-                    if self.given is None:
-                        self.given = Given(placement, prompt)
-                    if chunk.finish_reason is not None:
-                        meter.succeeded(chunk.usage)
-                        await self._outcomes.succeeded(placement)
-                    yield chunk
+            with tracer.start_as_current_span("generate", attributes=meter.labels):
+                async with aclosing(self._received(placement, request)) as chunks:
+                    async for chunk in chunks:
+                        if self.given is None:
+                            self.given = Given(placement, prompt)
+                        if chunk.finish_reason is not None:
+                            meter.succeeded(chunk.usage)
+                            await self._outcomes.succeeded(placement)
+                        yield chunk
         except ServiceError as error:
             started = self.given is not None
             meter.failed("broke_off" if started else reason_of(error), error.code)

@@ -34,7 +34,7 @@ class GenerationMeter:
     def __init__(self, model: ServedModel) -> None:
         self._started = perf_counter()
         self._model = {"gen_ai.request.model": model.name}
-        self._labels = {
+        self.labels: dict[str, str] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": model.backend,
             "gen_ai.request.model": model.name,
@@ -47,16 +47,16 @@ class GenerationMeter:
         self._ended = True
         metrics.LLM_SUCCESSES.add(1, self._model)
         metrics.LLM_LATENCY.record(perf_counter() - self._started, self._model)
-        metrics.OPERATION_DURATION.record(perf_counter() - self._started, self._labels)
+        metrics.OPERATION_DURATION.record(perf_counter() - self._started, self.labels)
         if usage is not None:
-            metrics.TOKEN_USAGE.record(usage.prompt_tokens, {**self._labels, "gen_ai.token.type": "input"})
-            metrics.TOKEN_USAGE.record(usage.completion_tokens, {**self._labels, "gen_ai.token.type": "output"})
+            metrics.TOKEN_USAGE.record(usage.prompt_tokens, {**self.labels, "gen_ai.token.type": "input"})
+            metrics.TOKEN_USAGE.record(usage.completion_tokens, {**self.labels, "gen_ai.token.type": "output"})
 
     def failed(self, reason: str, error_type: str) -> None:
         """It ended without its last chunk."""
         self._ended = True
         metrics.LLM_FAILURES.add(1, {**self._model, "reason": reason})
-        metrics.OPERATION_DURATION.record(perf_counter() - self._started, {**self._labels, "error.type": error_type})
+        metrics.OPERATION_DURATION.record(perf_counter() - self._started, {**self.labels, "error.type": error_type})
 
     def closed(self) -> None:
         """Nobody waits for it any more: a failure only if it hasn't ended yet."""
