@@ -19,7 +19,7 @@ from libs.shared import telemetry
 from libs.shared.settings import ServiceSettings
 from libs.shared.telemetry import metrics, tracer
 
-STOP_WITHIN_S = 8.0
+STOP_WITHIN_S = 12.0
 
 
 class Collector(ThreadingHTTPServer):
