@@ -60,7 +60,8 @@ class Inbox:
 
     def _denied(self, subject: str) -> None:
         for receiver in tuple(self._waiting.values()):
-            if receiver.subject.lower() == subject:
+            # its parts and its flow go to subjects below the request's own
+            if f"{subject}.".startswith(f"{receiver.subject.lower()}."):
                 receiver.fail(Forbidden("the broker denies this subject to this service", subject=receiver.subject))
 
     def _lost(self) -> None:
