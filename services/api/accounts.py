@@ -38,6 +38,8 @@ class Believed(Generic[T]):
         self._clock = clock
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._reading: dict[str, asyncio.Future[T]] = {}
+        self._under_way: set[asyncio.Future[T]] = set()
+        """Every read, those included whose result is no longer wanted: the event loop alone would let them go."""
 
     def fresh(self, name: str) -> T | None:
         """The value, when it needs no asking: the way of nearly every request."""
@@ -53,6 +55,7 @@ class Believed(Generic[T]):
         reading = self._reading.get(name)
         if reading is None:
             reading = self._reading[name] = asyncio.ensure_future(self._read(name, read))
+            self._under_way.add(reading)
             reading.add_done_callback(lambda done: self._finished(name, done))
         try:
             return await asyncio.shield(reading)
@@ -79,6 +82,7 @@ class Believed(Generic[T]):
         return value
 
     def _finished(self, name: str, done: asyncio.Future[T]) -> None:
+        self._under_way.discard(done)
         if self._reading.get(name) is done:
             del self._reading[name]
         if not done.cancelled():

@@ -27,12 +27,15 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.credentials import hash_secret
 from libs.shared.errors import RefreshInvalid, ServiceError
+from libs.shared.telemetry import get_logger
 from services.api.accounts import Accounts
 from services.api.errors import InvalidCredentials
 from services.api.lockout import Lockout
 from services.api.passwords import LONGEST_PASSWORD, Passwords
 from services.api.revocations import Revocations
 from services.api.tokens import AccessToken, TokenSigner
+
+log = get_logger(__name__)
 
 _REFRESH_MARK = "mgr_"
 _NAME = re.compile(r"[^\s/:\x00-\x1f]{1,64}")
@@ -125,6 +128,7 @@ class Logins:
             raise
         if not matches or login.user is None or login.user.disabled:
             await attempt.failed()
+            log.info("login_refused")
             raise InvalidCredentials("Name and password don't go together.")
         await attempt.succeeded()
         return login.user

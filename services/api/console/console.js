@@ -85,6 +85,14 @@ function post(path, body, signal) {
   });
 }
 
+function atEnd() {
+  return window.innerHeight + window.scrollY >= document.body.scrollHeight - 40;
+}
+
+function scrollToEnd() {
+  window.scrollTo(0, document.body.scrollHeight);
+}
+
 function addMessage(speaker, label, text) {
   const item = document.createElement("li");
   item.className = speaker;
@@ -95,7 +103,7 @@ function addMessage(speaker, label, text) {
   said.textContent = text;
   item.append(who, said);
   element("messages").append(item);
-  item.scrollIntoView({ block: "end" });
+  scrollToEnd();
   return said;
 }
 
@@ -125,8 +133,9 @@ async function readAnswer(response, said) {
     if (chunk.error) throw new Error(chunk.error.message);
     const delta = chunk.choices.length ? chunk.choices[0].delta : {};
     if (delta.content) {
+      const following = atEnd(); // whoever scrolled up to read is left there
       said.textContent += delta.content;
-      said.scrollIntoView({ block: "end" });
+      if (following) scrollToEnd();
     }
   }
   throw new Error("The answer broke off.");
