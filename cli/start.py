@@ -18,7 +18,6 @@ from cli.logs import last_lines
 from cli.probes import Readiness, broker_answers, database_answers, readiness
 from cli.processes import code_root, paths, programs, service_environment, supervisor_of
 from cli.progress import Progress
-from cli.stop import stop
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
 from cli.supervision.programs import BROKER, DATABASE, log_file, render
@@ -31,7 +30,7 @@ _CHECK_EVERY_S = 0.05
 _LOG_LINES = 12
 _LOADING_PATIENCE_S = 8.0
 """From the services' start: what is still loading then is announced as such."""
-_CRASHES_THAT_MEAN_BROKEN = 3
+_CRASHES_THAT_MEAN_BROKEN = 2
 _START_SPACE_MIB = 16
 
 
@@ -54,7 +53,7 @@ def start(
 ) -> Started:
     """Starts what isn't running and waits until the gateway is ready.
 
-    Raises CommandError that names the part that failed, with its last words; what this call had started is stopped.
+    Raises CommandError that names the part that failed, with its last words; whoever called stops what was started.
     """
     supervisor = supervisor_of(installation)
     already = supervisor.processes() is not None
@@ -64,13 +63,8 @@ def start(
             return Started(installation, said, already)
     else:
         installation = _prepare(installation, progress, environment, http_port)
-    try:
-        _start_parts(installation, supervisor, progress, environment)
-        return Started(installation, _wait_ready(installation, supervisor, progress, timeout_s), already)
-    except (CommandError, KeyboardInterrupt):
-        if not already:
-            stop(installation, progress)
-        raise
+    _start_parts(installation, supervisor, progress, environment)
+    return Started(installation, _wait_ready(installation, supervisor, progress, timeout_s), already)
 
 
 def _refuse_other_port(installation: Installation, http_port: int | None) -> None:
@@ -168,8 +162,10 @@ def _migrate(installation: Installation, environment: dict[str, str]) -> None:
         check=False,
     )
     if ran.returncode != 0:
-        reason = next((line for line in reversed(ran.stderr.splitlines()) if line.strip()), "no reason given")
-        raise CommandError(f"the database could not be migrated: {reason}", _failure_remedy(installation))
+        said = _indented(ran.stderr.splitlines()[-_LOG_LINES:])
+        raise CommandError(
+            f"the database could not be migrated; its last words:\n{said}", _failure_remedy(installation)
+        )
 
 
 def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Progress, timeout_s: float) -> Readiness:
@@ -204,9 +200,13 @@ def _late(installation: Installation, said: Readiness | None, timeout_s: float) 
 
 
 def _failed(installation: Installation, name: str, problem: str) -> CommandError:
-    lines = "\n".join(f"    {line}" for line in last_lines(log_file(installation.folder.logs, name), _LOG_LINES))
+    lines = _indented(last_lines(log_file(installation.folder.logs, name), _LOG_LINES))
     said = f"; its last words:\n{lines}" if lines else ""
     return CommandError(f"{name}: {problem}{said}", _failure_remedy(installation))
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def _failure_remedy(installation: Installation) -> str:

@@ -39,14 +39,25 @@ def up(
     """
     folder = chosen_folder(state)
     progress = Progress(quiet=as_json)
+    ours = not _runs(folder)
+    ready = False
     with _signals_interrupt():
         try:
             started, password = _started(folder, progress, port, timeout)
             _announce(started, password, as_json)
-            if not detach and not started.already:
-                _stay(started.installation, progress)
-        except KeyboardInterrupt:
-            raise CommandError("interrupted; what had been started was stopped", code=Exit.INTERRUPTED) from None
+            ready = True
+            if ours and not detach:
+                line("Ctrl-C stops it.")
+                _wait_until_stopped(started.installation)
+        except (CommandError, KeyboardInterrupt) as error:
+            if ours:
+                _stop_what_was_started(folder, progress)
+            if isinstance(error, CommandError):
+                raise
+            if not ready:
+                raise CommandError("interrupted", code=Exit.INTERRUPTED) from None
+    if ours and not detach:
+        line("Stopped.")
 
 
 def down(
@@ -108,23 +119,32 @@ def _announce(started: Started, password: str | None, as_json: bool) -> None:
         line(f"  degraded: {reason}")
 
 
-def _stay(installation: Installation, progress: Progress) -> None:
-    """Waits for Ctrl-C, then stops everything; also returns when it was stopped from elsewhere."""
+def _runs(folder: StateFolder) -> bool:
     from cli.processes import supervisor_of
 
-    line("Ctrl-C stops it.")
+    installation = find(folder)
+    return installation is not None and supervisor_of(installation).processes() is not None
+
+
+def _wait_until_stopped(installation: Installation) -> None:
+    """Returns when somebody stops it from elsewhere."""
+    from cli.processes import supervisor_of
+
     supervisor = supervisor_of(installation)
+    while supervisor.processes() is not None:
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _stop_what_was_started(folder: StateFolder, progress: Progress) -> None:
+    installation = find(folder)
+    if installation is None:
+        return
     try:
-        while supervisor.processes() is not None:
-            time.sleep(_LOOK_EVERY_S)
+        progress.say("Stopping; Ctrl-C ends it at once")
+        with exclusively(folder):
+            stop(installation, progress)
     except KeyboardInterrupt:
-        progress.say("Stopping; a second Ctrl-C ends it at once")
-        try:
-            with exclusively(installation.folder):
-                stop(installation, progress)
-        except KeyboardInterrupt:
-            kill(installation)
-    line("Stopped.")
+        kill(installation)
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,6 +60,8 @@ class Installation:
 
     def up(self, *arguments: str) -> dict[str, Any]:
         """Starts it and waits until it is ready; the answer of ``up --json``."""
+        if not (self.state / "installation.json").exists() and "--port" not in arguments:
+            arguments = (*arguments, "--port", str(unusual_port()))
         said: dict[str, Any] = json.loads(self.mongars("up", "--detach", "--json", *arguments))
         self.__dict__.pop("url", None)
         if "admin" in said:
@@ -140,6 +144,18 @@ class Installation:
         mark = f"MONGARS_SUPERVISED={json.loads(marker.read_text())['installation_id']}".encode()
         data = self.state / "database" / "data"
         return [pid for pid in _pids() if _carries(pid, mark) or _works_in(pid, data)]
+
+
+def unusual_port() -> int:
+    """A free port that nobody prefers and the kernel hands to nobody: it stays free while an installation is down."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @contextmanager
