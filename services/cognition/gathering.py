@@ -9,17 +9,14 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.common import MemoryMode, Position
 from libs.shared.contracts.turns import OPEN_TURN, READ_TURNS, OpenTurn, ReadTurns, TurnKey, TurnMessage
-from libs.shared.errors import Internal, NotYetApplied, ServiceError, TimedOut, Unavailable
+from libs.shared.errors import Internal, ServiceError
 from libs.shared.extractive import Memory as MemoryState
-from libs.shared.telemetry import get_logger, tracer
 from services.cognition.dialogue import Dialogue
-from services.cognition.memory import Memory, Recollection
+from services.cognition.memory import Memory
 from services.cognition.patience import ask
 from services.cognition.recall import Hit
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,10 @@ class Gatherer:
             async with asyncio.TaskGroup() as group:
                 key = group.create_task(self._key(request, position))
                 turns = group.create_task(self._turns(request, dialogue, position))
-                found = group.create_task(self._recall(request, dialogue, position))
+                recalling = self._memory.recall_for_turn(
+                    request.user_id, dialogue.question, position, kept=request.memory is MemoryMode.READ_WRITE
+                )
+                found = group.create_task(recalling)
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         recollection = found.result()
@@ -87,14 +87,6 @@ class Gatherer:
         )
         patience_s = self._settings.restart_patience_s
         return (await ask(self._bus, READ_TURNS, question, patience_s=patience_s)).messages
-
-    async def _recall(self, request: ChatRequest, dialogue: Dialogue, position: Position | None) -> Recollection | None:
-        try:
-            with tracer.start_as_current_span("recall"):
-                return await self._memory.recall(request.user_id, dialogue.question, position)
-        except (NotYetApplied, TimedOut, Unavailable) as error:
-            log.warning("recall_failed", code=error.code)
-            return None
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,7 +11,7 @@ from libs.shared.contracts.common import Position
 from libs.shared.contracts.inference import Embeddings
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import FIND_CANDIDATES, FindCandidates, MemoryItem, MemoryItems, SearchMemory
-from libs.shared.errors import ServiceError
+from libs.shared.errors import NotYetApplied, ServiceError, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import query_terms
 from services.cognition.embedding import Embedder
@@ -26,6 +26,7 @@ QUESTION_CHARACTERS = 4000
 QUESTION_TERMS = 256
 SPARE_S = 0.2
 """A replica's own timeout ends before the whole, so that its failure is reported."""
+BRIEFLY_S = 1.0
 NO_EMBEDDER = "no-embedder"
 
 log = get_logger(__name__)
@@ -60,20 +61,38 @@ class Memory:
     async def search(self, request: SearchMemory) -> MemoryItems:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
-        found = await self.recall(request.user_id, request.query, position, least_score=0.0)
+        patience_s = self._settings.restart_patience_s
+        found = await self.recall(request.user_id, request.query, position, patience_s=patience_s, least_score=0.0)
         return MemoryItems(
             items=tuple(_item(hit, explain=request.explain) for hit in found.hits[: request.k]),
             degraded=found.degraded,
         )
 
+    async def recall_for_turn(
+        self, user_id: str, question: str, read_after: Position | None, *, kept: bool
+    ) -> Recollection | None:
+        """What may stand in a prompt; None when the memory can't be reached.
+
+        A turn that is to be kept waits for persistence anyway; another does better without memories than late.
+        """
+        settings = self._settings
+        patience_s = settings.restart_patience_s if kept else min(settings.restart_patience_s, BRIEFLY_S)
+        least_score = self._in_force().recall_min_score
+        try:
+            with tracer.start_as_current_span("recall"):
+                return await self.recall(user_id, question, read_after, patience_s=patience_s, least_score=least_score)
+        except (NotYetApplied, TimedOut, Unavailable) as error:
+            log.info("recall_failed", code=error.code)
+            return None
+
     async def recall(
-        self, user_id: str, question: str, read_after: Position | None, *, least_score: float | None = None
+        self, user_id: str, question: str, read_after: Position | None, *, patience_s: float, least_score: float
     ) -> Recollection:
         """Everything that fits the question. Raises what persistence raises; a missing embedder only degrades."""
         question = question[:QUESTION_CHARACTERS].strip()
         if not question:
             return Recollection()
-        with tracer.start_as_current_span("search_memory"), measured("search_memory"):
+        with measured("search_memory"):
             vectors = await self._vector(question)
             query = FindCandidates(
                 user_id=user_id,
@@ -83,10 +102,9 @@ class Memory:
                 limit=self._settings.recall_candidates,
                 read_after=read_after,
             )
-            found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=self._settings.restart_patience_s)
-        settings = self._in_force()
-        least = settings.recall_min_score if least_score is None else least_score
-        return Recollection(fuse(found.candidates, settings, least), None if vectors else NO_EMBEDDER)
+            found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=patience_s)
+        hits = fuse(found.candidates, self._in_force(), least_score)
+        return Recollection(hits, None if vectors else NO_EMBEDDER)
 
     async def _vector(self, question: str) -> Embeddings | None:
         limit_s = self._settings.embed_query_s

@@ -14,24 +14,25 @@ Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
 
 PAUSE_S = 0.1
+FIRST_TRY_S = 3.0
+"""A question that was under way when its server died is never answered; asked again, it has the contract's own time."""
 
 
 async def ask(bus: Bus, rpc: Rpc[Q, R], message: Q, *, patience_s: float) -> R:
-    """The reply; while nobody serves the subject, asked again for ``patience_s``. Only for what may be asked twice.
+    """The reply; while nobody serves the subject, asked again for ``patience_s``, and once after a silence.
 
-    A question that was under way when its server died is never answered, so the first gets no more than ``patience_s``
-    (and none at all means a single one with the contract's own time).
+    Only for what may be asked twice. Without patience it is asked once.
     """
     until = monotonic() + patience_s
-    first_s = min(rpc.timeout_s, patience_s) if patience_s else None
+    timeout_s = min(rpc.timeout_s, FIRST_TRY_S) if patience_s else rpc.timeout_s
     while True:
         try:
-            return await bus.request(rpc, message, timeout_s=first_s)
+            return await bus.request(rpc, message, timeout_s=timeout_s)
         except Unavailable:
             if monotonic() + PAUSE_S >= until:
                 raise
         except TimedOut:
-            if first_s is None or monotonic() + PAUSE_S < until:
+            if timeout_s == rpc.timeout_s:
                 raise
-            first_s = None
+            timeout_s = rpc.timeout_s
         await asyncio.sleep(PAUSE_S)

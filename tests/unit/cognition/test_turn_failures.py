@@ -9,6 +9,7 @@ import pytest
 
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
+from libs.shared.contracts.memory import FIND_CANDIDATES
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, TurnKey
 from libs.shared.errors import (
@@ -18,7 +19,7 @@ from libs.shared.errors import (
     Unsupported,
 )
 from libs.shared.sealing import new_key
-from services.cognition import turn
+from services.cognition import patience, turn
 from services.cognition.generation import Generation
 from tests.unit.cognition.asking import LIMIT_S, breaks_off, broken, follow, text, without_an_end
 from tests.unit.cognition.conftest import Build, Household, request
@@ -177,8 +178,9 @@ async def test_services_that_restart_are_waited_for(household: Build) -> None:
     assert asking.result()[0].degraded is None
 
 
-async def test_a_question_whose_server_died_is_asked_again(household: Build) -> None:
-    home = await household(whole, persistence=False, restart_patience_s=0.3)
+async def test_a_question_whose_server_died_is_asked_again(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_TRY_S", 0.1)
+    home = await household(whole, persistence=False, restart_patience_s=LIMIT_S)
     lost = asyncio.Event()
 
     async def dies(_: OpenTurn) -> TurnKey:
@@ -188,6 +190,7 @@ async def test_a_question_whose_server_died_is_asked_again(household: Build) -> 
         return TurnKey(slot=0, key=new_key())
 
     await home.persistence.bus.serve(OPEN_TURN, dies)
+    await home.persistence.bus.serve(FIND_CANDIDATES, home.persistence.find)
     async with asyncio.timeout(LIMIT_S):
         assert text(await home.ask(request())) == "Your dog is Rex."
 
