@@ -91,27 +91,33 @@ async def wire(context: ServiceContext) -> None:
     )
     context.stack.push_async_callback(database.close)
     context.check("database", partial(check_database, database))
+    opened = asyncio.Event()
+    context.check("subjects", partial(check_opened, opened))
     try:
         judge_schema(await database.schema_revision())
     except ServiceError as error:
         log.warning("database_awaited", reason=error.code)
-        context.tasks.create_task(_serve_once_reachable(context, settings, database))
+        context.tasks.create_task(_serve_once_reachable(context, settings, database, opened))
     else:
-        await _open_and_serve(context, settings, database)
+        await _open_and_serve(context, settings, database, opened)
 
 
-async def _serve_once_reachable(context: ServiceContext, settings: PersistenceSettings, database: Database) -> None:
+async def _serve_once_reachable(
+    context: ServiceContext, settings: PersistenceSettings, database: Database, opened: asyncio.Event
+) -> None:
     for attempt in count():
         await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
         try:
             judge_schema(await database.schema_revision())
-            await _open_and_serve(context, settings, database)
+            await _open_and_serve(context, settings, database, opened)
             break
         except ServiceError as error:
             log.debug("database_awaited", reason=error.code)
 
 
-async def _open_and_serve(context: ServiceContext, settings: PersistenceSettings, database: Database) -> None:
+async def _open_and_serve(
+    context: ServiceContext, settings: PersistenceSettings, database: Database, opened: asyncio.Event
+) -> None:
     slots = await open_slots(settings, database)
     # after the database's: nothing is written to the slots once their file is closed
     context.stack.push_async_callback(slots.close)
@@ -120,6 +126,7 @@ async def _open_and_serve(context: ServiceContext, settings: PersistenceSettings
     await forgetting.finish_promised(parts)
     await serve(parts, context.bus)
     context.check("slots", partial(check_slots, slots))
+    opened.set()
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
     context.tasks.create_task(housekeeping.run(parts, settings))
@@ -178,6 +185,11 @@ async def check_database(database: Database) -> DependencyHealth:
     except ServiceError as error:
         return DependencyHealth(ok=False, detail=error.detail)
     return DependencyHealth(ok=revision == SCHEMA_REVISION, detail=f"schema {revision}")
+
+
+async def check_opened(opened: asyncio.Event) -> DependencyHealth:
+    """Whether every subject is served."""
+    return DependencyHealth(ok=opened.is_set(), detail="" if opened.is_set() else "waiting for the database")
 
 
 async def check_slots(slots: SlotFile) -> DependencyHealth:
