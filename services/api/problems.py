@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from math import ceil
@@ -19,6 +20,7 @@ PROBLEM_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:mongars:error:"
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _MOST_ERRORS = 20
+_UNION_BRANCH = re.compile(r"str|int|float|bool|literal\[.*|tuple\[.*|list\[.*|dict\[.*|function-.*|[A-Z]\w*")
 
 
 def is_openai(path: str) -> bool:
@@ -72,12 +74,14 @@ def response_to(error: ServiceError, path: str, headers: Mapping[str, str] | Non
 
 def invalid(errors: Iterable[Mapping[str, Any]]) -> InvalidRequest:
     """What a validator found, without the values that it found."""
-    found = [
-        {"field": ".".join(map(str, error["loc"])), "message": str(error["msg"])}
-        for error in islice(errors, _MOST_ERRORS)
-    ]
+    found = [{"field": _field(error["loc"]), "message": str(error["msg"])} for error in islice(errors, _MOST_ERRORS)]
     first = found[0]
     return InvalidRequest(f"{first['field']}: {first['message']}", errors=found, param=_param(first["field"]))
+
+
+def _field(location: Iterable[str | int]) -> str:
+    """The field's path as the caller wrote it, without pydantic's names for the branches of a union."""
+    return ".".join(part for part in map(str, location) if not _UNION_BRANCH.fullmatch(part))
 
 
 def _param(field: str) -> str:

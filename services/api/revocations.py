@@ -55,7 +55,11 @@ class Revocations:
         return await asyncio.gather(self._value(_REVOKED + token.jti), self._value(_ENDED + token.user_id))
 
     async def _value(self, name: str) -> bytes | None:
+        before = self._known.get(name)
         value = await self._bucket.get(name)
+        now_known = self._known.get(name)
+        if now_known is not None and now_known is not before:
+            return now_known[0]  # a change was told while we asked: what was read may be older
         self._remember(name, value)
         return value
 

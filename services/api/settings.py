@@ -31,7 +31,8 @@ class ApiSettings(ServiceSettings):
     rate_limit_tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Tokens (prompt and answer) a minute of the same."""
     rate_limit_flush_s: float = Field(default=5.0, gt=0)
-    access_token_s: float = Field(default=900.0, gt=0)
+    access_token_s: float = Field(default=900.0, gt=0, le=43_200)
+    """Shorter than a revocation is kept (a day)."""
     refresh_token_s: float = Field(default=30 * 86_400.0, gt=0)
     credential_cache_s: float = Field(default=60.0, gt=0)
     """How long a key or an account is believed without asking again."""

@@ -7,10 +7,12 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from libs.shared.contracts.chat import ChatChunk, ChatRequest
 from libs.shared.errors import Unavailable
 from libs.shared.telemetry import metrics_text
+from libs.shared.telemetry.traces import export_to
 from services.api.clients import WhileConnected
 from services.api.edge import SECURITY_HEADERS, BoundedBody
 from services.api.service import listen
@@ -210,3 +212,22 @@ async def test_requests_are_measured_by_route_and_never_by_path(api: Api) -> Non
 async def test_any_traceparent_is_survived(api: Api, traceparent: str) -> None:
     answer = await api.client.get("/healthz", headers={"traceparent": traceparent})
     assert answer.status_code == 200
+
+
+async def test_a_caller_s_trace_goes_on_here_and_in_what_the_request_asks_for(api: Api) -> None:
+    exporter = InMemorySpanExporter()
+    stop = export_to("api", exporter, at_once=True)
+    try:
+        trace_id, span_id = "a" * 32, "b" * 16
+        headers = {**api.key(), "traceparent": f"00-{trace_id}-{span_id}-01"}
+        await api.client.get("/api/v1/conversations/c1", headers=headers)
+    finally:
+        stop()
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    server = spans["GET /api/v1/conversations/{conversation_id}"]
+    assert server.parent is not None
+    assert (f"{server.context.trace_id:032x}", f"{server.parent.span_id:016x}") == (trace_id, span_id)
+    assert server.attributes is not None
+    assert server.attributes["http.response.status_code"] == 200
+    assert len(spans) > 1, "the requests to persistence belong to it"
+    assert {span.context.trace_id for span in spans.values()} == {server.context.trace_id}

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 import jwt
 import pytest
 
+from libs.shared.bus.base import KeyValue
 from libs.shared.contracts.accounts import EndSession, SaveRefresh
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Role
 from libs.shared.contracts.sessions import LIMITS
+from services.api.errors import InvalidToken
 from services.api.lockout import Lockout, Patience
 from services.api.passwords import Passwords
 from services.api.revocations import Revocations
+from services.api.tokens import AccessToken
 from tests.unit.api.house import NOW, PASSWORD, SIGNING_KEY, Api, House, open_api
 
 ME = "/api/v1/users/me"
@@ -150,6 +155,26 @@ async def test_a_second_api_hears_of_a_logout(house: House) -> None:
         assert (await other.client.get(ME, headers=session)).status_code == 200
         await one.client.post("/api/v1/auth/logout", headers=session)
         await until(other, ME, session, 401)
+
+
+async def test_an_end_that_is_told_while_it_is_asked_for_is_not_overlooked() -> None:
+    class Slow:
+        """A bucket that was read just before the change arrived."""
+
+        async def watch(self, handler: Callable[[str, bytes | None], Awaitable[None]]) -> None:
+            self.tell = handler
+
+        async def get(self, key: str) -> bytes | None:
+            if key.startswith("revoked."):
+                await self.tell(key, b"1")
+            return None
+
+    token = AccessToken(user_id="u", role="user", family="f", jti="j", issued_at=NOW, expires_at=NOW + 900)
+    revocations = Revocations(cast(KeyValue, Slow()), fresh_s=60, clock=lambda: NOW)
+    await revocations.start()
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            await revocations.check(token)
 
 
 async def test_logging_out_everywhere_ends_the_other_sessions_too(api: Api) -> None:
