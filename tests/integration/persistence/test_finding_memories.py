@@ -132,6 +132,9 @@ async def check_nobody_finds_anothers(client: Client, persistence: RunningPersis
     await keep_and_index(client, persistence, other, "c2", "their own cat")
     found = await find(client, other, "secret cat", vector=direction("secret"), embedder=EMBEDDER, limit=1000)
     assert set(found) == {"their own cat"}
+    # another's better match would take the only place
+    found = await find(client, other, vector=direction("my secret cat"), embedder=EMBEDDER, limit=1)
+    assert set(found) == {"their own cat"}
 
 
 async def test_nobody_finds_anothers(client: Client, persistence: RunningPersistence) -> None:

@@ -337,3 +337,17 @@ async def test_texts_stand_nowhere_readable_in_the_database(persistence: Running
         for table in TurnRow.metadata.sorted_tables:
             for row in await session.execute(select(table)):
                 assert "canary-7f3a" not in repr(row)
+
+
+async def test_a_reader_sees_the_turn_that_is_still_being_applied(
+    persistence: RunningPersistence, client: Client
+) -> None:
+    user_id = await client.user()
+    turn = await client.turn(user_id, "c1", "just said", "yes")
+    _, first = await client.say(user_id, "c1", "before", "yes")
+    await persistence.parts.watermark.wait_for(first)
+    async with persistence.parts.applier.lock:
+        position = await client.publish(turn)
+        reading = asyncio.create_task(texts(client, user_id, "c1", position))
+        await asyncio.wait((reading,), timeout=0.1)
+    assert await reading == ["before", "yes", "just said", "yes"]

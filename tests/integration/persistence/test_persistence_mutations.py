@@ -1,0 +1,199 @@
+"""Tests of the tests: each guarantee's check must fail when what upholds the guarantee is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.errors import ServiceError
+from services.persistence import applying, forgetting
+from services.persistence.applying import TurnApplier, Verdict
+from services.persistence.handlers import accounts as account_handlers
+from services.persistence.repositories import accounts, index, work
+from services.persistence.repositories import forgetting as forgetting_rows
+from services.persistence.repositories import turns as turn_rows
+from services.persistence.repositories.sessions import Use, judge_use
+from services.persistence.slot_file import SlotFile
+from services.persistence.tables import MessageRow
+from services.persistence.watermark import Watermark
+from tests.integration.persistence import test_finding_memories as finding
+from tests.integration.persistence import test_forgetting as forgetting_tests
+from tests.integration.persistence import test_keeping_accounts as account_tests
+from tests.integration.persistence import test_keeping_turns as turn_tests
+from tests.support.persistence import Client, RunningPersistence
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+Check = Callable[[Client, RunningPersistence, MemoryBroker, pytest.MonkeyPatch], Awaitable[None]]
+FAILURES = (AssertionError, pytest.fail.Exception, ServiceError)
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def keep_the_keys(patch: pytest.MonkeyPatch) -> None:
+    async def destroy(_: SlotFile, slots: frozenset[int]) -> int:
+        return len(slots)
+
+    patch.setattr(SlotFile, "destroy", destroy)
+
+
+def keep_the_postings(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(index, "_rewrite_blocks", _nothing)
+
+
+def keep_the_figures(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(index, "remove_conversation", _nothing)
+
+
+def keep_the_stream(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(forgetting, "_erase", _nothing)
+
+
+def keep_the_jobs(patch: pytest.MonkeyPatch) -> None:
+    async def side_rows(*_: Any) -> set[int]:
+        return set()
+
+    patch.setattr(forgetting_rows, "_side_rows", side_rows)
+
+
+def bury_nothing(patch: pytest.MonkeyPatch) -> None:
+    real = turn_rows.load_known
+
+    async def load_known(*arguments: Any) -> turn_rows.Known:
+        known = await real(*arguments)
+        return turn_rows.Known(**(vars(known) | {"forgotten": False}))
+
+    patch.setattr(turn_rows, "load_known", load_known)
+
+
+def release_at_once(patch: pytest.MonkeyPatch) -> None:
+    real = SlotFile.__init__
+
+    def opened(self: SlotFile, file: int, free: Any, used: set[int], size: int) -> None:
+        real(self, file, [slot for slot in range(size) if slot not in used], used, size)
+
+    patch.setattr(SlotFile, "__init__", opened)
+
+
+def search_everybody(patch: pytest.MonkeyPatch) -> None:
+    real = index._comparable
+
+    def comparable(user_id: str, embedder: str, vector: bytes) -> tuple[ColumnElement[bool], ...]:
+        return (true(), *real(user_id, embedder, vector)[1:])
+
+    async def read_messages(session: AsyncSession, _: str, ids: set[str]) -> Any:
+        statement = select(MessageRow).where(MessageRow.message_id.in_(ids))
+        return (await session.scalars(statement)).all()
+
+    patch.setattr(index, "_comparable", comparable)
+    patch.setattr(index, "read_messages", read_messages)
+
+
+def apply_again(patch: pytest.MonkeyPatch) -> None:
+    real = applying.judge
+    patch.setattr(
+        applying, "judge", lambda turn, known: v if (v := real(turn, known)) is not Verdict.DUPLICATE else Verdict.KEEP
+    )
+
+
+def never_wait(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watermark, "wait_for", _nothing)
+
+
+def leave_the_watermark(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watermark, "advance", lambda *_: None)
+
+
+def trust_every_key(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(TurnApplier, "_opens", lambda *_: True)
+
+
+def get_stuck_on_poison(patch: pytest.MonkeyPatch) -> None:
+    async def set_aside(*_: Any) -> Verdict:
+        raise RuntimeError("not set aside")
+
+    patch.setattr(TurnApplier, "_set_aside", set_aside)
+
+
+def forget_which_keys_are_used(patch: pytest.MonkeyPatch) -> None:
+    async def none(*_: Any) -> set[int]:
+        return set()
+
+    patch.setattr(work, "slots_needed", none)
+    patch.setattr(TurnApplier, "_tell", lambda *_: None)
+
+
+def forgive_reuse(patch: pytest.MonkeyPatch) -> None:
+    def judge(*arguments: Any) -> Use:
+        use = judge_use(*arguments)
+        return Use.ENDED if use is Use.REUSED else use
+
+    patch.setattr(account_handlers, "judge_use", judge)
+
+
+def spare_no_admin(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(accounts, "keep_an_admin", _nothing)
+
+
+MUTATIONS: list[tuple[Mutation, Check]] = [
+    (keep_the_keys, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
+    (keep_the_stream, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
+    (keep_the_jobs, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
+    (
+        keep_the_postings,
+        lambda c, p, _, __: forgetting_tests.test_forgetting_leaves_the_index_as_if_it_had_never_been(c, p),
+    ),
+    (
+        keep_the_figures,
+        lambda c, p, _, __: forgetting_tests.test_forgetting_leaves_the_index_as_if_it_had_never_been(c, p),
+    ),
+    (bury_nothing, lambda c, p, _, __: forgetting_tests.check_a_late_turn_stays_forgotten(c, p)),
+    (
+        release_at_once,
+        lambda c, p, _, m: forgetting_tests.test_a_slot_of_an_unfinished_forgetting_is_not_given_to_another_turn(
+            c, p, m
+        ),
+    ),
+    (search_everybody, lambda c, p, _, __: finding.check_nobody_finds_anothers(c, p)),
+    (apply_again, lambda c, p, _, __: turn_tests.test_a_redelivered_turn_is_kept_once(p, c)),
+    (never_wait, lambda c, p, _, __: turn_tests.test_a_reader_sees_the_turn_that_is_still_being_applied(p, c)),
+    (leave_the_watermark, lambda c, _, __, ___: turn_tests.test_a_kept_turn_is_readable_by_who_waits_for_it(c)),
+    (
+        trust_every_key,
+        lambda c, p, _, __: turn_tests.test_a_turn_under_a_wrong_key_is_set_aside_and_the_next_is_kept(c, p),
+    ),
+    (
+        get_stuck_on_poison,
+        lambda c, p, _, __: turn_tests.test_values_that_the_database_refuses_are_set_aside_whole(c, p),
+    ),
+    (
+        forget_which_keys_are_used,
+        lambda c, p, _, __: turn_tests.test_a_key_whose_turn_never_came_is_taken_back_and_a_used_one_is_not(p, c),
+    ),
+    (
+        forgive_reuse,
+        lambda c, _, __, ___: account_tests.test_a_refresh_token_works_once_and_its_reuse_ends_the_session(c),
+    ),
+    (spare_no_admin, lambda c, _, __, ___: account_tests.test_the_last_admin_stays(c)),
+]
+
+
+@pytest.mark.parametrize(("mutation", "check"), MUTATIONS, ids=[mutation.__name__ for mutation, _ in MUTATIONS])
+async def test_the_check_notices(
+    mutation: Mutation,
+    check: Check,
+    client: Client,
+    persistence: RunningPersistence,
+    broker: MemoryBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        mutation(patched)
+        with pytest.raises(FAILURES):
+            await check(client, persistence, broker, monkeypatch)
