@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,18 @@ class Person:
             if cursor is None:
                 return found
             where["cursor"] = cursor
+
+
+def log_in_first(url: str, name: str, one_time_password: str) -> httpx.Client:
+    """A session of somebody who just got their account: the one-time password lets them choose another."""
+    with httpx.Client(base_url=url, timeout=30) as http:
+        first = http.post("/api/v1/auth/token", data={"username": name, "password": one_time_password})
+        first.raise_for_status()
+        headers = {"authorization": f"Bearer {first.json()['access_token']}"}
+        change = {"current_password": one_time_password, "new_password": secrets.token_urlsafe(16)}
+        changed = http.post("/api/v1/auth/password", json=change, headers=headers)
+        changed.raise_for_status()
+    return httpx.Client(base_url=url, headers={"authorization": f"Bearer {changed.json()['access_token']}"}, timeout=30)
 
 
 Meet = Callable[..., Person]
