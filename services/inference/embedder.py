@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import sys
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from services.inference.embedder_graph import (
     EMBEDDER_ID,
     GRAPH_FILE,
     TOKENIZER_SHA256,
+    WeightsDiffer,
     is_built,
     verify,
     weights_folder,
@@ -25,6 +27,9 @@ from services.inference.embedder_graph import (
 
 MAX_TOKENS = 256
 BATCH_TEXTS = 32
+"""Texts of several requests that are tokenized together."""
+BATCH_TOKENS = 2048
+"""Padding included: more at once is no faster on a processor, and takes memory."""
 QUEUE_TEXTS = 4096
 BUILD_TIMEOUT_S = 120.0
 MAX_CHARACTERS = 20_000
@@ -63,7 +68,12 @@ class Embedder:
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(self._thread, is_built, self._folder):
             await _build_aside(self._folder)
-        self._session, self._tokenizer = await loop.run_in_executor(self._thread, self._load)
+        try:
+            self._session, self._tokenizer = await loop.run_in_executor(self._thread, self._load)
+        except WeightsDiffer as error:
+            raise BackendFailed(str(error), reason="weights_differ") from error
+        except ModuleNotFoundError as error:
+            raise BackendFailed(f"the embedder needs {error.name} installed", reason="not_installed") from error
         self._task = loop.create_task(self._run(), name="embedder")
 
     async def embed(self, texts: tuple[str, ...]) -> tuple[list[bytes], int]:
@@ -123,12 +133,9 @@ class Embedder:
         return taken
 
     def _compute(self, texts: list[str]) -> list[tuple[bytes, int]]:
-        """Sorted by length, so that short texts aren't padded to a long one's size."""
         encoded = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
-        order = sorted(range(len(texts)), key=lambda i: len(encoded[i].ids))
         results: dict[int, tuple[bytes, int]] = {}
-        for start in range(0, len(order), BATCH_TEXTS):
-            chosen = order[start : start + BATCH_TEXTS]
+        for chosen in batches([len(text.ids) for text in encoded]):
             vectors = self._infer([encoded[i].ids for i in chosen])
             results.update({i: (v.tobytes(), len(encoded[i].ids)) for i, v in zip(chosen, vectors, strict=True)})
         return [results[i] for i in range(len(texts))]
@@ -169,6 +176,18 @@ class Embedder:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
+
+
+def batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices by length, so that short texts aren't padded to a long one's size, in batches of bounded work."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def check_embeddable(texts: tuple[str, ...]) -> None:

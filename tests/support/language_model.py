@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 SENTENCES = (
     "the cat sat on the mat and looked at the moon",
@@ -70,9 +72,8 @@ def write_both(folder: Path) -> None:
     partial.replace(folder / GGUF_FILE)
 
 
-def _tokenizer():  # type: ignore[no-untyped-def] # transformers ships no types
+def _tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -84,17 +85,19 @@ def _tokenizer():  # type: ignore[no-untyped-def] # transformers ships no types
         show_progress=False,
     )
     bpe.train_from_iterator(SENTENCES * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+    # Typed, but not for callers in strict mode; likewise below.
+    transformers: Any = import_module("transformers")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
     fast.chat_template = TEMPLATE
     return fast
 
 
-def _trained(tokenizer):  # type: ignore[no-untyped-def] # transformers ships no types
+def _trained(tokenizer: Any) -> Any:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
+    transformers: Any = import_module("transformers")
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -107,7 +110,7 @@ def _trained(tokenizer):  # type: ignore[no-untyped-def] # transformers ships no
         bos_token_id=None,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
+    model = transformers.LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     texts = [f"<|user|>{a}<|end|><|assistant|>{b} and then {a} because {b}" for a in SENTENCES for b in SENTENCES]
     batch = tokenizer(texts, return_tensors="pt", padding=True)
@@ -120,7 +123,7 @@ def _trained(tokenizer):  # type: ignore[no-untyped-def] # transformers ships no
     return model.eval()
 
 
-def _write_gguf(path: Path, model, tokenizer) -> None:  # type: ignore[no-untyped-def] # transformers ships no types
+def _write_gguf(path: Path, model: Any, tokenizer: Any) -> None:
     import gguf
 
     config = model.config
@@ -143,7 +146,7 @@ def _write_gguf(path: Path, model, tokenizer) -> None:  # type: ignore[no-untype
     writer.close()
 
 
-def _write_vocabulary(writer, tokenizer) -> None:  # type: ignore[no-untyped-def] # gguf ships no types
+def _write_vocabulary(writer: Any, tokenizer: Any) -> None:
     import gguf
 
     bpe = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
@@ -180,7 +183,7 @@ _LAYER_NAMES = {
 }
 
 
-def _tensor(name, weight, config):  # type: ignore[no-untyped-def] # numpy arrays and transformers' config
+def _tensor(name: str, weight: Any, config: Any) -> tuple[str, Any]:
     if name in _NAMES:
         return _NAMES[name], weight
     _, _, layer, rest = name.split(".", 3)
@@ -192,7 +195,7 @@ def _tensor(name, weight, config):  # type: ignore[no-untyped-def] # numpy array
     return f"blk.{layer}.{kind}.weight", weight
 
 
-def _interleave(weight, heads):  # type: ignore[no-untyped-def] # numpy arrays
+def _interleave(weight: Any, heads: int) -> Any:
     """llama.cpp rotates neighbouring pairs where transformers rotates halves."""
     rows, columns = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)

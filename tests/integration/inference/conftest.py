@@ -71,14 +71,15 @@ class RunningService:
         self.told.append(message)
         self._heard.set()
 
-    async def until(self, condition: Callable[[NodeTelemetry], bool], timeout_s: float = START_TIMEOUT_S) -> NodeTelemetry:
-        """The first telemetry from now on that meets ``condition``."""
+    async def until(
+        self, condition: Callable[[NodeTelemetry], bool], timeout_s: float = START_TIMEOUT_S
+    ) -> NodeTelemetry:
+        """The newest telemetry, once it meets ``condition``."""
         async with asyncio.timeout(timeout_s):
-            while True:
+            while not self.told or not condition(self.told[-1]):
                 self._heard.clear()
                 await self._heard.wait()
-                if condition(self.told[-1]):
-                    return self.told[-1]
+        return self.told[-1]
 
     async def replica_of(self, model: str, timeout_s: float = START_TIMEOUT_S) -> str:
         """Where ``model`` is served, once it is."""

@@ -22,6 +22,7 @@ class ScriptedBackend:
     def __init__(self, *, slots: int = 1) -> None:
         self.slots = slots
         self.go = asyncio.Event()
+        self.left = asyncio.Event()
         self.working = 0
         self.most_working = 0
         self.begun: list[str] = []
@@ -53,6 +54,7 @@ class ScriptedBackend:
             self.working -= 1
             if not ended:
                 self.stopped_early.append(request.request_id)
+                self.left.set()
 
     async def close(self) -> None:
         self.go.set()

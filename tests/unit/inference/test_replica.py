@@ -16,13 +16,17 @@ from libs.shared.errors import ModelNotFound, Overloaded, Unsupported
 from services.inference.replica import Identity, Replica
 from tests.unit.inference.backends import MODEL, ScriptedBackend, request
 
+PICTURE = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AA=="))
 IDENTITY = Identity("node-a", "node-a-1", "boot")
 
 
 class Place:
     """A replica that answers, and someone who asks."""
 
-    def __init__(self, replica: Replica, backend: ScriptedBackend, caller: MemoryBus) -> None:
+    def __init__(
+        self, replica: Replica, backend: ScriptedBackend, caller: MemoryBus, changed: asyncio.Event
+    ) -> None:
+        self.changed = changed
         self.replica = replica
         self.backend = backend
         self.caller = caller
@@ -34,15 +38,17 @@ class Place:
 
 async def make(backend: ScriptedBackend, *, max_queue: int = 1, kind: type[Replica] = Replica) -> Place:
     broker = MemoryBroker()
-    replica = kind(IDENTITY, backend, max_queue=max_queue, changed=lambda urgent: None)
+    changed = asyncio.Event()
+    replica = kind(IDENTITY, backend, max_queue=max_queue, changed=lambda urgent: changed.set())
     await replica.serve(await broker.connect(Principal.INFERENCE))
-    return Place(replica, backend, await broker.connect(Principal.COGNITION))
+    return Place(replica, backend, await broker.connect(Principal.COGNITION), changed)
 
 
-async def until(condition: object) -> None:
+async def until_queued(place: Place, count: int) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.001)
+        while place.replica.snapshot().state.queued < count:
+            place.changed.clear()
+            await place.changed.wait()
 
 
 async def check_that_leaving_stops_the_work(kind: type[Replica]) -> None:
@@ -53,8 +59,7 @@ async def check_that_leaving_stops_the_work(kind: type[Replica]) -> None:
             break
     try:
         async with asyncio.timeout(0.1):
-            while place.backend.stopped_early != ["gone"]:
-                await asyncio.sleep(0.001)
+            await place.backend.left.wait()
     except TimeoutError:
         raise AssertionError("the backend still works") from None
     assert place.replica.snapshot().state.in_flight == 0
@@ -105,7 +110,7 @@ async def test_the_check_of_leaving_notices_work_that_goes_on() -> None:
 async def test_no_more_work_at_once_than_there_are_slots() -> None:
     place = await make(ScriptedBackend(slots=2), max_queue=8)
     asked = [asyncio.create_task(place.ask(request(f"r{i}"))) for i in range(6)]
-    await until(lambda: place.replica.snapshot().state.queued == 4)
+    await until_queued(place, 4)
     place.backend.go.set()
     answers = await asyncio.gather(*asked)
     assert all(answer[-1].finish_reason == "stop" for answer in answers)
@@ -115,7 +120,7 @@ async def test_no_more_work_at_once_than_there_are_slots() -> None:
 async def test_a_full_queue_is_told_across_the_bus() -> None:
     place = await make(ScriptedBackend(), max_queue=1)
     asked = [asyncio.create_task(place.ask(request(f"r{i}"))) for i in range(2)]
-    await until(lambda: place.replica.snapshot().state.queued == 1)
+    await until_queued(place, 1)
     with pytest.raises(Overloaded) as refused:
         await place.ask(request("r3"))
     assert refused.value.data["retry_after_s"] > 0
@@ -135,14 +140,7 @@ async def test_a_model_that_is_not_served_is_not_found() -> None:
     [
         ({"tools": Tools(tools=({"type": "function"},))}, "tools"),
         ({"tools": Tools(response_format={"type": "json_object"})}, "response_format"),
-        (
-            {
-                "messages": (
-                    ChatMessage(role="user", content=(ImagePart(image_url=ImageUrl(url="data:image/png;base64,AA==")),)),
-                )
-            },
-            "images",
-        ),
+        ({"messages": (ChatMessage(role="user", content=(PICTURE,)),)}, "images"),
     ],
 )
 async def test_what_a_model_cannot_do_is_refused_by_name(changes: dict[str, object], feature: str) -> None:

@@ -26,7 +26,13 @@ SAMPLE = Sample(
 
 
 def told(
-    replica: str = "node-a-1", *, sequence: int = 1, boot: str = "b1", queued: int = 0, stopped: bool = False, **more: object
+    replica: str = "node-a-1",
+    *,
+    sequence: int = 1,
+    boot: str = "b1",
+    queued: int = 0,
+    stopped: bool = False,
+    **more: object,
 ) -> ReplicaTelemetry:
     model = ServedModel.model_validate({"name": "m", "backend": "x", "context_tokens": 10, **more})
     return ReplicaTelemetry(
