@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import os
-import pwd
 import secrets
 import shutil
 import uuid
@@ -16,7 +14,15 @@ from pathlib import Path
 from cli import ports
 from cli.database import creation as database
 from cli.database.binaries import Binaries, copied, from_wheel, traversable
-from cli.database.owner import SYSTEM_HOME, SYSTEM_USER, Owner, add_system_user, current_owner, system_user_missing
+from cli.database.owner import (
+    SYSTEM_HOME,
+    SYSTEM_USER,
+    Owner,
+    add_system_user,
+    current_owner,
+    owner_name,
+    system_user_missing,
+)
 from cli.errors import CommandError
 from cli.installation import Installation, Marker, Ports, sync_folder, write_marker, write_private
 from cli.lock import LOCK_NAME
@@ -125,7 +131,7 @@ def _build(folder: StateFolder, progress: Progress, http_port: int | None) -> In
     with progress.step("Making keys"):
         password = _make_keys(folder)
     with progress.step("Making the database"):
-        database.create(folder, database_binaries(owner), owner, operator=_operator(), password=password)
+        database.create(folder, database_binaries(owner), owner, operator=owner_name(os.geteuid()), password=password)
     marker = Marker(
         format=FORMAT_VERSION,
         installation_id=uuid.uuid4().hex,
@@ -147,13 +153,6 @@ def _make_keys(folder: StateFolder) -> str:
     password = secrets.token_urlsafe(32)
     write_private(folder.database_password, password.encode())
     return password
-
-
-def _operator() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return getpass.getuser()
 
 
 def _discard(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cli.errors import CommandError, Exit
 from cli.short_path import reachable_root
 from libs.shared.layout import FORMAT_VERSION, StateFolder
+
+_UNFIT = "\"';%\n\r\t"
+"""What the configuration files of supervisor and broker can't quote."""
 
 
 class Ports(BaseModel):
@@ -66,8 +70,11 @@ class Installation:
 
 
 def state_folder(state: Path) -> StateFolder:
-    """The folder by its real, absolute path: the same installation has one name."""
-    return StateFolder(Path(os.path.realpath(state.expanduser())))
+    """The folder by its real, absolute path: the same installation has one name. Raises CommandError."""
+    root = os.path.realpath(state.expanduser())
+    if any(c in _UNFIT for c in root):
+        raise CommandError(f"{root!r} can't name a state folder", "leave out quotes, semicolons, percent signs and line breaks")
+    return StateFolder(Path(root))
 
 
 def load(state: Path) -> Installation:
@@ -93,7 +100,18 @@ def find(folder: StateFolder) -> Installation | None:
         raise CommandError(
             f"the installation in {folder.root} belongs to another user", "run this as its owner, or with sudo"
         ) from None
+    if (owner := folder.root.stat().st_uid) != os.geteuid():
+        raise CommandError(
+            f"the installation in {folder.root} belongs to user {_name(owner)}", f"run it as {_name(owner)}"
+        )
     return Installation(folder, _parse(text, folder))
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _parse(text: bytes, folder: StateFolder) -> Marker:

@@ -28,8 +28,7 @@ def reachable_root(root: Path) -> Path:
     """
     if fits(root):
         return root
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    link = _SHORT / f"mongars-{os.getuid()}-{digest}"
+    link = _short_name(root)
     with suppress(FileExistsError):
         link.symlink_to(root, target_is_directory=True)
     if link.lstat().st_uid != os.getuid() or not link.is_symlink() or link.readlink() != root:
@@ -38,3 +37,15 @@ def reachable_root(root: Path) -> Path:
             f"remove {link}, or use a state folder with a path of at most {_SOCKET_PATH_BYTES - _LONGEST_INSIDE} bytes",
         )
     return link
+
+
+def forget_short_name(root: Path) -> None:
+    """Removes the link, if it is ours and leads there."""
+    link = _short_name(root)
+    with suppress(OSError):
+        if link.readlink() == root:
+            link.unlink()
+
+
+def _short_name(root: Path) -> Path:
+    return _SHORT / f"mongars-{os.getuid()}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}"

@@ -8,7 +8,9 @@ from cli.errors import CommandError
 from cli.installation import Installation
 from cli.processes import supervisor_of
 from cli.progress import Progress
+from cli.short_path import forget_short_name
 from cli.supervision import orphans
+from cli.supervision.client import Supervisor
 
 _STOP_TIMEOUT_S = 180.0
 _ORPHAN_PATIENCE_S = 10.0
@@ -19,17 +21,19 @@ _CHECK_EVERY_S = 0.05
 def stop(installation: Installation, progress: Progress) -> bool:
     """Drains and stops everything, in reverse order; False when nothing ran. Raises CommandError when it won't end."""
     supervisor = supervisor_of(installation)
-    if (processes := supervisor.processes()) is None:
-        return orphans.end(installation.marker.installation_id, patience_s=_ORPHAN_PATIENCE_S) > 0
-    supervisor.shutdown()
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    for name in reversed(list(processes)):
-        with progress.step(f"Stopping {name}"):
-            while (left := supervisor.processes()) is not None and left[name].alive:
-                _wait_or_fail(deadline, f"{name} does not stop")
-    while not _supervisor_gone(installation):
-        _wait_or_fail(deadline, "the supervisor does not stop")
-    return True
+    processes = supervisor.processes()
+    if processes is not None:
+        supervisor.shutdown()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for name in reversed(list(processes)):
+            with progress.step(f"Stopping {name}"):
+                _wait_ended(supervisor, name, deadline)
+        while supervisor.processes() is not None:
+            _wait_or_fail(deadline, "the supervisor does not stop")
+    # what a service started for itself, or an earlier supervisor left
+    left = orphans.end(installation.marker.installation_id, patience_s=_ORPHAN_PATIENCE_S)
+    forget_short_name(installation.folder.root)
+    return processes is not None or left > 0
 
 
 def kill(installation: Installation) -> None:
@@ -37,8 +41,9 @@ def kill(installation: Installation) -> None:
     orphans.end(installation.marker.installation_id, patience_s=_KILL_PATIENCE_S)
 
 
-def _supervisor_gone(installation: Installation) -> bool:
-    return not any(True for _ in orphans.marked(installation.marker.installation_id))
+def _wait_ended(supervisor: Supervisor, name: str, deadline: float) -> None:
+    while (left := supervisor.processes()) is not None and left[name].alive:
+        _wait_or_fail(deadline, f"{name} does not stop")
 
 
 def _wait_or_fail(deadline: float, problem: str) -> None:

@@ -48,13 +48,22 @@ def setpriv() -> str:
 def current_owner() -> Owner:
     """Raises CommandError when root has no system user for PostgreSQL yet."""
     if os.geteuid() != 0:
-        me = pwd.getpwuid(os.geteuid())
-        return Owner(me.pw_name, me.pw_uid, me.pw_gid, switch=False)
+        return Owner(owner_name(os.geteuid()), os.geteuid(), os.getegid(), switch=False)
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         raise CommandError(f"the system user {SYSTEM_USER} is missing", "run: mongars up") from None
     return Owner(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def owner_name(uid: int) -> str:
+    """Raises CommandError for a user without a name, whom PostgreSQL refuses."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        raise CommandError(
+            f"the user id {uid} has no name on this system, and PostgreSQL needs one", "add it to /etc/passwd"
+        ) from None
 
 
 def system_user_missing() -> bool:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from cli.errors import CommandError
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _ALREADY = (60, 70)
 """Faults ALREADY_STARTED and NOT_RUNNING: what was asked for is so."""
 
@@ -34,7 +34,7 @@ class Process:
 
 
 class Supervisor:
-    """One supervisord. Every call raises CommandError when it is away, but ``processes``, which answers None."""
+    """One supervisord. Calls raise CommandError when it hangs or is away; ``processes`` answers None when away."""
 
     def __init__(self, socket_path: Path) -> None:
         self._socket = socket_path
@@ -43,6 +43,8 @@ class Supervisor:
         """By name, in the order in which they start; None when no supervisord answers."""
         try:
             rows = self._call("mongars.report")
+        except TimeoutError:
+            raise CommandError("the supervisor does not answer", "try again, or: mongars down --kill") from None
         except (OSError, http.client.HTTPException):
             return None
         return {row["name"]: Process(**row) for row in rows}

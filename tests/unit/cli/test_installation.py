@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,3 +90,22 @@ def test_a_private_file_is_written_over_what_a_killed_writer_left(tmp_path: Path
     (tmp_path / "secret.new").write_bytes(b"half")
     write_private(tmp_path / "secret", b"whole")
     assert (tmp_path / "secret").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_an_installation_of_another_user_is_refused_by_that_users_name(tmp_path: Path) -> None:
+    write_marker(StateFolder(tmp_path), marker())
+    os.chown(tmp_path, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(CommandError, match="belongs to user nobody"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a;b", "100%", "a\nb", "a'b"])
+def test_a_folder_whose_name_no_configuration_file_can_quote_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="can't name a state folder"):
+        state_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["with blanks", "été"])
+def test_other_unusual_names_are_fine(tmp_path: Path, name: str) -> None:
+    assert state_folder(tmp_path / name).root == tmp_path / name

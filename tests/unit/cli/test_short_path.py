@@ -65,3 +65,12 @@ def test_a_folder_in_place_of_the_short_name_is_refused(deep: Path) -> None:
     link.mkdir()
     with pytest.raises(CommandError, match="in the way"):
         short_path.reachable_root(deep)
+
+
+def test_a_short_name_is_forgotten_only_where_it_leads_to_the_folder(deep: Path, tmp_path: Path) -> None:
+    link = short_path.reachable_root(deep)
+    short_path.forget_short_name(deep)
+    assert not link.is_symlink()
+    link.symlink_to(tmp_path)
+    short_path.forget_short_name(deep)
+    assert link.readlink() == tmp_path
