@@ -20,6 +20,7 @@ from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.telemetry import get_logger
+from libs.shared.text import words
 from services.cognition import dialogue, measuring
 from services.cognition.dialogue import Dialogue
 from services.cognition.gathering import Gathered, Gatherer
@@ -280,7 +281,7 @@ def _forwarded(turn: Turn, chunk: GenerateChunk) -> ChatChunk:
 
 
 def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
-    """An extractive answer, a chunk a sentence."""
+    """An extractive answer, a chunk a sentence. No tokenizer is there: words are counted as tokens."""
     new = {m.text for m in turn.dialogue.new}
     hits = tuple(h for h in turn.gathered.hits if h.candidate.text not in new)
     turn.model, turn.recalled = EXTRACTIVE, hits[: extractive.QUOTES]
@@ -291,4 +292,6 @@ def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
         turn.said.append(piece)
         turn.length += len(piece)
         yield GenerateChunk(text=piece)
-    yield GenerateChunk(finish_reason="stop", usage=Usage(prompt_tokens=0, completion_tokens=0))
+    said = sum(len(words(piece)) for piece in turn.said)
+    asked = sum(len(words(message.text)) for message in turn.request.messages)
+    yield GenerateChunk(finish_reason="stop", usage=Usage(prompt_tokens=asked, completion_tokens=said))
