@@ -31,19 +31,10 @@ async def in_memory() -> AsyncIterator[Connect]:
 
 
 @pytest.fixture(params=["nats", "memory"])
-async def connect(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connect]:
+async def connect(request: pytest.FixtureRequest, in_memory: Connect, tmp_path: Path) -> AsyncIterator[Connect]:
     """Connects as a principal; every bus is drained at the end."""
     if request.param == "memory":
-        broker = MemoryBroker()
-        buses: list[MemoryBus] = []
-
-        async def connect_memory(principal: Principal) -> AnyBus:
-            buses.append(await broker.connect(principal))
-            return buses[-1]
-
-        yield connect_memory
-        for bus in buses:
-            await bus.drain(1.0)
+        yield in_memory
         return
     async with TestBroker(tmp_path) as real:
         yield real.connect

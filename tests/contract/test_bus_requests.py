@@ -10,8 +10,8 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from libs.shared.contracts.base import KIB, Message, Principal
-from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
 from libs.shared.contracts.inference import EMBED, EmbedRequest
+from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
 from libs.shared.errors import Internal, InvalidRequest, NoNode, Overloaded, TimedOut, TooLarge, Unavailable
 from tests.contract.conftest import Connect
 from tests.support.conversations import echo, placement
@@ -41,7 +41,11 @@ async def test_a_refusal_crosses_with_its_code_detail_and_data(connect: Connect)
     await server.serve(PLACE, refuse)
     with pytest.raises(NoNode) as refused:
         await caller.request(PLACE, PlaceRequest())
-    assert (refused.value.detail, refused.value.data, refused.value.status) == ("all are busy", {"retry_after_s": 3}, 503)
+    assert (refused.value.detail, refused.value.data, refused.value.status) == (
+        "all are busy",
+        {"retry_after_s": 3},
+        503,
+    )
 
 
 async def test_a_fault_is_told_as_internal_without_its_words(connect: Connect) -> None:
@@ -176,7 +180,11 @@ async def test_too_large_is_refused_where_it_is_sent(connect: Connect) -> None:
 
 async def test_too_large_is_refused_where_it_arrives(connect: Connect) -> None:
     server, caller = await connect(Principal.SCHEDULER), await connect(Principal.COGNITION)
-    await server.serve(PLACE, echo)
+
+    async def accept(request: PlaceRequest) -> Placement:
+        return placement()
+
+    await server.serve(PLACE, accept)
     wide = replace(PLACE, max_bytes=8 * PLACE.max_bytes)
     with pytest.raises(TooLarge):
         await caller.request(wide, PlaceRequest(model="x" * (2 * PLACE.max_bytes)))

@@ -294,6 +294,12 @@ async def test_silence_between_chunks_ends_the_stream(connect: Connect) -> None:
 
 
 async def test_a_slow_reader_is_not_taken_for_a_silent_server(connect: Connect) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("libs.shared.bus.stream_call.PROBE_EVERY_S", 0.05)
+        await _read_slowly(connect)
+
+
+async def _read_slowly(connect: Connect) -> None:
     server, caller = await _pair(connect)
     impatient = replace(NARROW, idle_timeout_s=0.3)
     await server.serve_stream(NARROW, count_to_ten, replica=REPLICA)
@@ -327,6 +333,26 @@ async def test_a_caller_that_dies_without_a_word_stops_the_work(connect: Connect
                 await endless.stopped.wait()
                 async for _ in chunks:
                     pass
+
+
+async def test_a_caller_that_dies_while_the_server_thinks_stops_the_work(connect: Connect) -> None:
+    server, caller = await _pair(connect)
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def thinking(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+            yield GenerateChunk()
+        finally:
+            stopped.set()
+
+    await server.serve_stream(GENERATE, thinking, replica=REPLICA)
+    async with asyncio.timeout(PATIENCE_S):
+        async with caller.stream(GENERATE, prompt(), replica=REPLICA):
+            await begun.wait()
+            await caller.transport.close()
+            await stopped.wait()
 
 
 async def test_a_server_that_dies_is_noticed_long_before_the_idle_timeout(connect: Connect) -> None:

@@ -18,7 +18,7 @@ from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.ledger import SETTINGS
-from libs.shared.contracts.scheduling import DRAIN, PLACE, Drained, NodeRef, OUTCOME, Outcome, PlaceRequest
+from libs.shared.contracts.scheduling import DRAIN, OUTCOME, PLACE, Drained, NodeRef, Outcome, PlaceRequest
 from libs.shared.contracts.turns import TURN_COMPLETED, TurnCompleted
 from libs.shared.errors import Forbidden, ServiceError, Unavailable
 from tests.support.broker import TestBroker
@@ -189,9 +189,7 @@ def _ignore(incoming: Incoming) -> None: ...
         (Principal.OPS, "_INBOX_api.>", ""),
     ],
 )
-async def test_nobody_hears_what_is_not_for_him(
-    principal: Principal, subject: str, queue: str, tmp_path: Path
-) -> None:
+async def test_nobody_hears_what_is_not_for_him(principal: Principal, subject: str, queue: str, tmp_path: Path) -> None:
     async with TestBroker(tmp_path, nodes=("node-a", "node-b")) as broker:
         bus = await broker.connect(principal)
         with pytest.raises(Forbidden):

@@ -195,5 +195,3 @@ def test_a_new_seed_has_a_public_key_of_its_own() -> None:
 def test_a_malformed_seed_is_refused(broken: str) -> None:
     with pytest.raises(ValueError, match="nkey"):
         public_key(broken)
-
-

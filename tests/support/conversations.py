@@ -9,7 +9,7 @@ from libs.shared.contracts.base import Empty
 from libs.shared.contracts.chat import ChatMessage
 from libs.shared.contracts.common import SealedText, Speaker
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.scheduling import PlaceRequest, Placement
+from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import KeptMessage, TurnCompleted
 

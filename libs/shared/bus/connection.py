@@ -14,11 +14,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
 
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.subscription import Subscription
-from nats.protocol.command import sub_cmd, unsub_cmd
-
+from libs.shared.bus.slim_nats import Client, Subscription, errors, sub_cmd, unsub_cmd
 from libs.shared.bus.transport import OnMessage
 from libs.shared.bus.wire import Incoming
 from libs.shared.errors import Forbidden, ServiceError, Unavailable
@@ -110,7 +106,7 @@ class NatsTransport:
         }
         try:
             await self._client.connect(url, **options)
-        except (OSError, nats.errors.Error, TimeoutError, ServiceError) as error:
+        except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
             await self._client.close()
             raise _connect_failure(error) from None
@@ -197,7 +193,7 @@ class NatsTransport:
     async def flush(self, timeout_s: float) -> None:
         try:
             await self._client.flush(max(1, int(timeout_s)))
-        except (nats.errors.Error, OSError):
+        except (errors.Error, OSError):
             raise Unavailable(AWAY) from None
 
     async def close(self) -> None:
@@ -256,7 +252,7 @@ class NatsTransport:
 
 def _refuses_key(error: Exception) -> bool:
     # nats-py has a class for this, and raises its base class with the server's words while it connects
-    return isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower()
+    return isinstance(error, errors.AuthorizationError) or "authorization violation" in str(error).lower()
 
 
 def _connect_failure(error: Exception) -> ServiceError:

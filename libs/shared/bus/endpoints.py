@@ -11,7 +11,7 @@ from libs.shared.bus.calls import header_block
 from libs.shared.bus.lanes import Lane
 from libs.shared.bus.parts import PartsReceiver, PartsSender, granted, parts_subject
 from libs.shared.bus.transport import Transport
-from libs.shared.bus.wire import GRANT, PART, PARTS, Incoming, block, encode_error, error_block
+from libs.shared.bus.wire import GRANT, PART, PARTS, Incoming, block, encode_error, error_block, too_large
 from libs.shared.contracts.base import MIB, Rpc, Stream
 from libs.shared.errors import Internal, Overloaded, ServiceError
 from libs.shared.telemetry import get_logger
@@ -84,6 +84,8 @@ class Endpoint:
     async def body_of(self, incoming: Incoming) -> bytes:
         """The whole request. Raises TooLarge, Overloaded, TimedOut, Unavailable."""
         if incoming.raw is None or (announced := incoming.header(PARTS)) is None:
+            if len(incoming.body) > self.contract.max_bytes:
+                raise too_large(self.contract.max_bytes)
             return incoming.body
         parts = PartsReceiver(announced, self.contract.max_bytes, lambda upto: self._grant(incoming.reply, upto))
         if Endpoint._uploading_bytes + parts.bytes > MOST_UPLOAD_BYTES:

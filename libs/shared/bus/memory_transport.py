@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 from collections.abc import Callable
 from secrets import token_hex
@@ -41,6 +42,8 @@ class Switchboard:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
+        # a broker between processes carries no context variables, such as the caller's span
+        self._context = contextvars.copy_context()
         self._turns: dict[tuple[str, str], int] = {}
         self.subscriptions: dict[int, _Subscription] = {}
 
@@ -59,7 +62,7 @@ class Switchboard:
         loop = asyncio.get_running_loop()
         for group, members in groups.items():
             chosen = members[0] if len(members) == 1 else self._next_of(group, members)
-            loop.call_soon(self._deliver, chosen, Incoming(subject, reply, body, raw))
+            loop.call_soon(self._deliver, chosen, Incoming(subject, reply, body, raw), context=self._context)
         return bool(groups)
 
     def _next_of(self, group: str, members: list[_Subscription]) -> _Subscription:
