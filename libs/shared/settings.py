@@ -14,19 +14,28 @@ from libs.shared.layout import StateFolder
 class ServiceSettings(BaseSettings):
     """Environment variables ``MONGARS_…``; frozen, resolved once a process."""
 
-    model_config = SettingsConfigDict(env_prefix="MONGARS_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MONGARS_", frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     state: Path = Path("~/.local/state/mongars")
+    """The folder in which everything of one installation lies."""
     nats_url: str = "nats://127.0.0.1:4222"
+    """The broker."""
     nats_seed_file: Path | None = None
     """The service's nkey seed; None: ``keys/nats/<service>.nk`` in the state folder."""
     nats_ca_file: Path | None = None
+    """Pins the certificate authority of a broker that is reached over TLS."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least level that is written."""
     otlp_endpoint: str | None = None
     """Base URL of an OTLP/HTTP collector; None exports nothing."""
     trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces begun here that are exported."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Serves this process's own metrics there too, for Kubernetes."""
     drain_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest time that what is in flight may take when the service stops."""
 
     @property
     def folder(self) -> StateFolder:

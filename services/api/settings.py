@@ -14,7 +14,9 @@ class ApiSettings(ServiceSettings):
     """Environment variables ``MONGARS_…``; zero switches a rate limit off."""
 
     http_host: str = "127.0.0.1"
+    """Where HTTP listens; loopback unless a TLS proxy stands before it."""
     http_port: int = Field(default=8080, ge=0, le=65535)
+    """0 takes a free one."""
     http_connections: int = Field(default=1024, ge=8)
     """Most connections at the same time; further ones get 503."""
     trusted_proxies: tuple[str, ...] = ()
@@ -31,9 +33,11 @@ class ApiSettings(ServiceSettings):
     rate_limit_tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Tokens (prompt and answer) a minute of the same."""
     rate_limit_flush_s: float = Field(default=5.0, gt=0)
+    """How often used-up limits are written down, so that they outlive a restart."""
     access_token_s: float = Field(default=900.0, gt=0, le=43_200)
     """Shorter than a revocation is kept (a day)."""
     refresh_token_s: float = Field(default=30 * 86_400.0, gt=0)
+    """A session that is not used for so long ends."""
     credential_cache_s: float = Field(default=60.0, gt=0)
     """How long a key or an account is believed without asking again."""
     credential_grace_s: float = Field(default=600.0, ge=0)
@@ -43,6 +47,7 @@ class ApiSettings(ServiceSettings):
     login_delay_s: float = Field(default=2.0, gt=0)
     """The first wait; each further wrong password doubles it."""
     login_delay_max_s: float = Field(default=900.0, gt=0)
+    """The longest wait."""
     password_workers: int = Field(default=2, ge=1)
     """Passwords hashed at the same time, each on 19 MiB; sixteen times as many may wait."""
 

@@ -25,7 +25,9 @@ class InferenceSettings(ServiceSettings):
     """Environment variables ``MONGARS_…``."""
 
     inference_runtime: Literal["auto", "ray", "inline"] = "auto"
+    """`auto`: Ray for local models where it is installed and the machine has 8 GB, else the same backends in the process."""
     node_id: NodeId = Field(default_factory=default_node_id)
+    """The name of this machine among the nodes."""
     models: tuple[ModelSpec, ...] = ()
     """JSON list; more may stand in ``models.json``, or lie as bare files, in the models folder."""
     openai_upstreams: tuple[ModelSpec, ...] = ()
@@ -41,6 +43,7 @@ class InferenceSettings(ServiceSettings):
     embed_threads: int | None = Field(default=None, ge=1)
     """None: ``recommended_worker_count()``."""
     ray_object_store_mib: int = Field(default=80, ge=75)
+    """Shared memory that Ray sets aside; requests do not pass through it."""
     ray_memory_floor_mib: int = Field(default=7600, ge=0)
     """``auto`` takes Ray from this much memory on: an 8 GB board shows a little less."""
 

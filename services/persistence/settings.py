@@ -16,13 +16,17 @@ class PersistenceSettings(ServiceSettings):
     database_url: SecretStr | None = None
     """``postgresql+asyncpg://…``; None: the socket in the state folder. The password may lie in the state folder."""
     database_pool_size: int = Field(default=8, ge=1, le=64)
+    """Most connections to the database."""
     statement_timeout_s: float = Field(default=20.0, gt=0)
+    """A statement that takes longer is ended."""
     unused_key_grace_s: float = Field(default=3600.0, gt=0)
     """How long a handed-out data key waits for its turn before its slot is taken back."""
     applied_turn_retention_s: float = Field(default=600.0, ge=0)
     """How long an applied turn stays in the stream."""
     housekeeping_interval_s: float = Field(default=60.0, gt=0)
+    """How often applied turns, unused keys and finished jobs are cleared away."""
     finished_job_retention_s: float = Field(default=7 * 86_400.0, ge=0)
+    """How long a finished job is listed."""
 
     def database_address(self) -> str:
         """The database's URL with the password of the state folder, if it has none of its own. Reads the disk."""

@@ -15,6 +15,7 @@ class SchedulerSettings(ServiceSettings):
     node_silent_s: float = Field(default=3.0, gt=0)
     """A node unheard for so long is not chosen."""
     node_expires_s: float = Field(default=600.0, gt=0)
+    """A node unheard for so long is forgotten."""
     placement_grace_s: float = Field(default=1.5, ge=0, lt=2.0)
     """After a start or a reconnection, how long a request may wait for the nodes' first telemetry."""
 
