@@ -73,7 +73,9 @@ def state_folder(state: Path) -> StateFolder:
     """The folder by its real, absolute path: the same installation has one name. Raises CommandError."""
     root = os.path.realpath(state.expanduser())
     if any(c in _UNFIT for c in root):
-        raise CommandError(f"{root!r} can't name a state folder", "leave out quotes, semicolons, percent signs and line breaks")
+        raise CommandError(
+            f"{root!r} can't name a state folder", "leave out quotes, semicolons, percent signs and line breaks"
+        )
     return StateFolder(Path(root))
 
 

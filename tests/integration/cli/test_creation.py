@@ -117,6 +117,28 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_behind(
     assert list(small_disk.iterdir()) == []
 
 
+def test_a_disk_that_fills_up_would_leave_pieces_if_nobody_tidied(
+    small_disk: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "CREATION_SPACE_MIB", 1)
+    monkeypatch.setattr(creation, "_discard", lambda root: None)
+    with pytest.raises(CommandError, match=r"the disk of .* is full"):
+        create(small_disk / "state", progress)
+    assert list(small_disk.iterdir()) != []
+
+
+def test_an_unfinished_folder_would_be_refused_as_foreign_without_its_mark(
+    tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as cut:
+        broken_after(database._initdb, cut)
+        with pytest.raises(SystemExit):
+            create(tmp_path / "state", progress)
+    (tmp_path / "state" / ".creating").unlink()
+    with pytest.raises(CommandError, match="not empty"):
+        create(tmp_path / "state", progress)
+
+
 def broken_after(step: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The power goes after ``step``: nobody tidies up."""
 

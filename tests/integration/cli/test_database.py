@@ -114,24 +114,14 @@ def test_what_it_refuses_is_logged_without_what_somebody_said(installation: Inst
             assert psql(installation, binaries, f"show {name}", "postgres") == value
 
 
-def test_a_killed_database_is_ready_again_although_a_backend_was_busy(
-    installation: Installation, binaries: Binaries
-) -> None:
-    data = installation.folder.database
+@contextmanager
+def left_busy(installation: Installation, binaries: Binaries) -> Iterator[None]:
+    """The database was killed while one of its backends was working; that one still is."""
     with launched(installation, binaries) as process:
+        socket = installation.folder.database_socket
+        query = ("-c", "select count(*) from generate_series(1, 1000000000)")
         busy = subprocess.Popen(
-            [
-                *(
-                    binaries.program("psql"),
-                    "-h",
-                    installation.folder.database_socket,
-                    "-U",
-                    "postgres",
-                    "-d",
-                    "mongars",
-                ),
-                *("-c", "select count(*) from generate_series(1, 1000000000)"),
-            ],
+            [binaries.program("psql"), "-h", socket, "-U", "postgres", "-d", "mongars", *query],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -143,12 +133,40 @@ def test_a_killed_database_is_ready_again_although_a_backend_was_busy(
             assert time.monotonic() < deadline
         process.kill()
         process.wait(_TIMEOUT_S)
-        assert list(working_in(data))  # the mutation that this test needs: leftovers there are
+        assert list(working_in(installation.folder.database))
+        yield
+    end_leftovers(installation.folder.database)
+    busy.wait(_TIMEOUT_S)
+
+
+def test_a_killed_database_is_ready_again_although_a_backend_was_busy(
+    installation: Installation, binaries: Binaries
+) -> None:
+    with left_busy(installation, binaries):
         begun = time.monotonic()
         with launched(installation, binaries):
             assert time.monotonic() - begun < 5
-        busy.wait(_TIMEOUT_S)
-    assert list(working_in(data)) == []
+    assert list(working_in(installation.folder.database)) == []
+
+
+def test_without_ending_the_busy_backend_it_would_not_come_back(installation: Installation, binaries: Binaries) -> None:
+    mutated = (
+        "import sys, cli.database.launcher as launcher\n"
+        "launcher.end_leftovers = lambda data: None\n"
+        "launcher.main(sys.argv[1:])"
+    )
+    data, program = installation.folder.database, binaries.program("postgres")
+    with left_busy(installation, binaries):
+        ran = subprocess.run(
+            [sys.executable, "-c", mutated, data, program],
+            cwd=code_root(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+        )
+    assert ran.returncode != 0
+    assert "in use" in ran.stderr
 
 
 def test_only_postgresql_is_ended(tmp_path: Path) -> None:
