@@ -22,15 +22,15 @@ from libs.shared.settings import ServiceSettings  # noqa: E402 - after the path 
 DOCUMENT = ROOT / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
-Every setting is an environment variable, read once when a process starts. What has a default need not be set; what is wrong
-is refused at the start, by name. This page is made from the code by `scripts/document_settings.py`.
+Every setting is an environment variable, read once when a process starts. What has a default need not be set; what is
+wrong is refused at the start, by name. This page is made from the code by `scripts/document_settings.py`.
 """
 _MODELS = """An entry of `MONGARS_MODELS`, or of `models/models.json` in the state folder:
 
 ```json
 [
   {"name": "phi", "backend": "llama_cpp", "path": "phi-4-mini.gguf", "context_tokens": 16384},
-  {"name": "house", "backend": "openai", "url": "http://192.168.1.20:8000/v1", "api_key_file": "/etc/mongars/house.key"},
+  {"name": "house", "backend": "openai", "url": "http://192.168.1.20:8000/v1", "api_key_file": "/etc/house.key"},
   {"name": "small", "backend": "transformers", "path": "small-model-folder"}
 ]
 ```

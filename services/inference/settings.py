@@ -25,7 +25,7 @@ class InferenceSettings(ServiceSettings):
     """Environment variables ``MONGARS_…``."""
 
     inference_runtime: Literal["auto", "ray", "inline"] = "auto"
-    """`auto`: Ray for local models where it is installed and the machine has 8 GB, else the same backends in the process."""
+    """`auto`: Ray for local models where it is installed and there are 8 GB, else the same backends in the process."""
     node_id: NodeId = Field(default_factory=default_node_id)
     """The name of this machine among the nodes."""
     models: tuple[ModelSpec, ...] = ()
