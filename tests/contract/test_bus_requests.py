@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from opentelemetry import trace
@@ -14,7 +13,7 @@ from libs.shared.contracts.inference import EMBED, EmbedRequest
 from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
 from libs.shared.errors import Internal, InvalidRequest, NoNode, Overloaded, TimedOut, TooLarge, Unavailable
 from tests.contract.conftest import Connect
-from tests.support.conversations import echo, placement
+from tests.support.conversations import altered, echo, placement
 
 PATIENCE_S = 5
 
@@ -64,7 +63,7 @@ async def test_what_breaks_the_contract_is_refused_by_field_and_never_repeated(c
     server, caller = await connect(Principal.SCHEDULER), await connect(Principal.COGNITION)
     await server.serve(PLACE, echo)
     with pytest.raises(InvalidRequest) as refused:
-        await caller.request(replace(PLACE, request=Loose), Loose())
+        await caller.request(altered(PLACE, request=Loose), Loose())
     assert {error["field"] for error in refused.value.data["errors"]} == {"model", "kind"}
     assert "secret" not in repr(refused.value.data)
 
@@ -75,7 +74,7 @@ async def test_an_answer_that_breaks_its_contract_is_the_servers_fault(connect: 
     async def answer(request: PlaceRequest) -> Loose:
         return Loose()
 
-    await server.serve(replace(PLACE, reply=Loose), answer)
+    await server.serve(altered(PLACE, reply=Loose), answer)
     with pytest.raises(Internal):
         await caller.request(PLACE, PlaceRequest())
 
@@ -160,7 +159,7 @@ async def test_large_bodies_cross_in_both_directions(connect: Connect, size: int
 
 async def test_many_large_bodies_at_once_do_not_mix(connect: Connect) -> None:
     server, caller = await connect(Principal.INFERENCE), await connect(Principal.COGNITION)
-    contract = replace(EMBED, reply=EmbedRequest)
+    contract = altered(EMBED, reply=EmbedRequest)
 
     async def mirror(request: EmbedRequest) -> EmbedRequest:
         return request
@@ -185,7 +184,7 @@ async def test_too_large_is_refused_where_it_arrives(connect: Connect) -> None:
         return placement()
 
     await server.serve(PLACE, accept)
-    wide = replace(PLACE, max_bytes=8 * PLACE.max_bytes)
+    wide = altered(PLACE, max_bytes=8 * PLACE.max_bytes)
     with pytest.raises(TooLarge):
         await caller.request(wide, PlaceRequest(model="x" * (2 * PLACE.max_bytes)))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from libs.shared.bus import bootstrap
 from libs.shared.bus.base import Delivery
 from libs.shared.bus.bootstrap import ensure_streams
 from libs.shared.bus.jetstream import JetStreamApi
@@ -57,7 +56,7 @@ async def test_what_was_in_flight_when_the_broker_crashed_fails_at_once(tmp_path
                 stopped.set()
 
         await server.serve_stream(GENERATE, thinking, replica=REPLICA)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # noqa: PT012  (the refusal may come at any step)
             async with caller.stream(GENERATE, prompt(), replica=REPLICA) as chunks:
                 await anext(chunks)
                 await broker.stop(signal.SIGKILL)
@@ -124,7 +123,7 @@ async def test_making_the_streams_again_changes_nothing(tmp_path: Path, monkeypa
         return await ask(api, verb, *rest, **more)  # type: ignore[arg-type]
 
     async with TestBroker(tmp_path) as broker:
-        monkeypatch.setattr(bootstrap.JetStreamApi, "ask", note)
+        monkeypatch.setattr(JetStreamApi, "ask", note)
         await ensure_streams(broker.url, seed_file=broker.seed_file(SETUP))
     assert asked
     assert not [verb for verb in asked if "STREAM.CREATE" in verb or "STREAM.UPDATE" in verb]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.chat import ChatMessage
@@ -12,6 +14,12 @@ from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import KeptMessage, TurnCompleted
+
+
+def altered(contract: Any, **changes: Any) -> Any:
+    """A contract with other terms on the same subject, as another release or a faulty peer would have it."""
+    return replace(contract, **changes)
+
 
 REPLICA = "node-a-0"
 EMPTY = Empty()

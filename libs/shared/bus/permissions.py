@@ -41,7 +41,7 @@ def permissions_of(
     subscribe: list[str] = [inbox_prefix(principal, node) + ".>"]
     for contract in contracts:
         if contract.owner == principal:
-            publish += _published_by_owner(contract)
+            publish += _published_by_owner(contract, node)
             subscribe += _heard_by_owner(contract, node)
         if principal in contract.callers:
             publish += _published_by_caller(contract)
@@ -72,10 +72,12 @@ def setup_permissions() -> Permissions:
     return Permissions((info, *streams, *consumers), (inbox_prefix(SETUP) + ".>",))
 
 
-def _published_by_owner(contract: AnyContract) -> Iterator[str]:
+def _published_by_owner(contract: AnyContract, node: str | None) -> Iterator[str]:
     if isinstance(contract, Rpc | Stream):
         # listed one by one: allow_responses would let a requester point a reply anywhere
-        yield from sorted(inbox_prefix(caller) + ".>" for caller in contract.callers)
+        for caller in sorted(contract.callers):
+            # an inference node that asks inference asks itself
+            yield inbox_prefix(caller, node if caller == contract.owner else None) + ".>"
     else:
         yield contract.subject
     if isinstance(contract, Event):
