@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
+from libs.shared.telemetry import get_logger
 from services.inference.embedder_graph import (
     DIMENSIONS,
     EMBEDDER_ID,
@@ -36,12 +37,13 @@ MAX_CHARACTERS = 20_000
 """Far more than 256 tokens can come from; the rest is cut before the tokenizer sees it."""
 
 
-@dataclass
+log = get_logger(__name__)
+
+
+@dataclass(eq=False)
 class _Waiting:
     texts: tuple[str, ...]
     done: asyncio.Future[tuple[list[bytes], int]]
-    vectors: list[bytes] = field(default_factory=list)
-    tokens: int = 0
 
 
 class Embedder:
@@ -57,7 +59,6 @@ class Embedder:
         self._thread = ThreadPoolExecutor(1, "embedder")
         self._task: asyncio.Task[None] | None = None
         self.queued_texts = 0
-        self.running_texts = 0
 
     @property
     def ready(self) -> bool:
@@ -88,10 +89,11 @@ class Embedder:
         self._wake.set()
         try:
             return await waiting.done
-        finally:
+        except asyncio.CancelledError:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
                 self.queued_texts -= len(texts)
+            raise
 
     async def close(self) -> None:
         """Stops after the batch that runs; whoever still waits is cancelled."""
@@ -111,15 +113,13 @@ class Embedder:
             while self._waiting:
                 requests = self._take()
                 texts = [text for request in requests for text in request.texts]
-                self.running_texts = len(texts)
                 try:
                     results = await loop.run_in_executor(self._thread, self._compute, texts)
                 except Exception as error:
+                    log.error("embedding_failed", exc_info=error)
                     _fail(requests, error)
                 else:
                     _hand_out(requests, results)
-                finally:
-                    self.running_texts = 0
 
     def _take(self) -> list[_Waiting]:
         """Requests in order, until a batch is full; one that alone is larger goes alone."""

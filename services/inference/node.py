@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from libs.shared.bus.base import Bus
@@ -48,9 +49,9 @@ class Served:
         log.warning("model_refused", model=label, reason=reason)
         self._changed(True)
 
-    def sound(self, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    async def sound(self, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
         """Those whose files are whole and fit; the others are refused, each with its reason."""
-        return [spec for spec in specs if self._is_sound(spec)]
+        return [spec for spec in specs if await self._is_sound(spec)]
 
     async def load_all(self, specs: Sequence[ModelSpec], bus: Bus, begun: Callable[[Replica], None]) -> None:
         """One after the other, so that each is weighed against the memory that the one before left."""
@@ -60,6 +61,10 @@ class Served:
                 begun(await self._load(spec, bus))
             except ServiceError as error:
                 self.refuse(spec.label, error.code)
+            except Exception as error:
+                # A library or plug-in of one model must not take the others with it.
+                log.error("model_not_loaded", model=spec.label, exc_info=error)
+                self.refuse(spec.label, "internal")
             self._loading.discard(spec.label)
             self._changed(True)
 
@@ -87,11 +92,12 @@ class Served:
         for lease in self._leases:
             lease.release()
 
-    def _is_sound(self, spec: ModelSpec) -> bool:
+    async def _is_sound(self, spec: ModelSpec) -> bool:
         if not spec.local:
             return True
         try:
-            inspect(
+            await asyncio.to_thread(
+                inspect,
                 spec,
                 default_context_tokens=self._settings.default_context_tokens,
                 available_mib=self._node.available_mib,

@@ -74,7 +74,7 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
     )
     for label, reason in catalogue.refused.items():
         served.refuse(label, reason)
-    plan = _plan(settings, await asyncio.to_thread(served.sound, catalogue.specs), agent)
+    plan = _plan(settings, await served.sound(catalogue.specs), agent)
     if plan.warning:
         log.warning("ray_not_used", reason=plan.warning, runtime="inline")
         served.note(plan.warning)

@@ -49,7 +49,9 @@ class OllamaBackend:
         return (f"{self._spec.label}-unreachable",) if self._seen and not self._probe.well else ()
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        model = self._served[request.model]
+        model = self._served.get(request.model)
+        if model is None:
+            raise BackendFailed("the upstream went away", reason="unreachable")
         _check_context(prompt_bytes(request), model.context_tokens)
         answer = _Answer()
         try:

@@ -46,6 +46,9 @@ class OpenAIBackend:
         return () if self._probe.well else (f"{self._spec.label}-unreachable",)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        model = self._served.get(request.model)
+        if model is None:
+            raise BackendFailed("the upstream went away", reason="unreachable")
         answer = Answer(prompt_bytes(request))
         try:
             async with self._upstream.lines("/chat/completions", self._body(request)) as lines:
@@ -53,7 +56,7 @@ class OpenAIBackend:
                     if chunk := answer.read(line):
                         yield chunk
         except UpstreamRefused as error:
-            raise refused(error, self._served[request.model].context_tokens) from error
+            raise refused(error, model.context_tokens) from error
         except BackendFailed:
             self._probe.soon()
             raise
@@ -195,7 +198,10 @@ def refused(error: UpstreamRefused, context_tokens: int) -> ServiceError:
 def _authorization(key_file: Path | None) -> dict[str, str]:
     if key_file is None:
         return {}
-    return {"Authorization": f"Bearer {key_file.expanduser().read_text().strip()}"}
+    try:
+        return {"Authorization": f"Bearer {key_file.expanduser().read_text().strip()}"}
+    except OSError as error:
+        raise BackendFailed("the upstream's key file can't be read", reason="no_key") from error
 
 
 def _context(entry: dict[str, Any]) -> int | None:
