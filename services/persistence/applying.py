@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import count
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from libs.shared.bus.base import Delivery, Poison
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.turns import KeptMessage, TurnCompleted
-from libs.shared.errors import Overloaded, StorageFull, Unavailable
+from libs.shared.errors import InvalidRequest, Overloaded, StorageFull, Unavailable
 from libs.shared.sealing import Unreadable, unseal
 from libs.shared.telemetry import get_logger
 from services.persistence.postgres import Database
@@ -97,8 +97,8 @@ class TurnApplier:
     retention_s: float
     on_job: Callable[[], None]
     """Told after a commit that put an event into the outbox."""
-    on_kept: Callable[[int], None]
-    """Told the slot of a turn that was kept."""
+    on_settled: Callable[[int], None]
+    """Told the slot of a turn that was kept, or whose key was destroyed."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held around each transaction; whoever writes a tombstone holds it too, so that none is overlooked."""
 
@@ -133,7 +133,7 @@ class TurnApplier:
     async def _deal_with(self, delivery: Delivery[TurnCompleted]) -> None:
         try:
             verdict = await self._apply(delivery)
-        except (IntegrityError, DataError):
+        except (IntegrityError, InvalidRequest):
             verdict = await self._set_aside(delivery, Verdict.REFUSED)
         except (Unavailable, StorageFull, Overloaded):
             raise
@@ -147,7 +147,7 @@ class TurnApplier:
 
     def _tell(self, verdict: Verdict, turn: TurnCompleted) -> None:
         if verdict is Verdict.KEEP:
-            self.on_kept(turn.messages[0].text.slot)
+            self.on_settled(turn.messages[0].text.slot)
             self.on_job()
         elif verdict.quarantined:
             log.error("turn_quarantined", turn_id=turn.turn_id, reason=verdict.value)
@@ -204,6 +204,7 @@ class TurnApplier:
     async def _destroy_key(self, turn: TurnCompleted, known: Known) -> None:
         # Only when the slot still holds this turn's key: it may have been taken back and given to another.
         if known.key_slot is not None and not known.applied and self._opens(turn, known):
-            slots = {message.text.slot for message in turn.messages}
-            await self.keys.slots.destroy(slots)
-            self.keys.slots.release(slots)
+            slot = turn.messages[0].text.slot
+            await self.keys.slots.destroy((slot,))
+            self.on_settled(slot)
+            self.keys.slots.release((slot,))

@@ -42,7 +42,7 @@ async def forget_user(ref: UserRef, parts: Parts) -> str:
 
 
 async def finish_promised(parts: Parts) -> int:
-    """Carries out what an earlier process promised; how many."""
+    """Carries out what was promised and cut short; how many."""
     async with parts.database.transaction() as session:
         rows = await forgetting.promised(session)
     for row in rows:
@@ -51,11 +51,12 @@ async def finish_promised(parts: Parts) -> int:
 
 
 async def _carry_out(promise: int, user_id: str, conversation_id: str | None, parts: Parts) -> Forgotten:
-    async with parts.database.transaction() as session:
-        removed = await _remove(session, user_id, conversation_id, parts)
-        keys = await parts.keys.slots.destroy(removed.slots)
-        await forgetting.keep_promise(session, promise)
-    parts.keys.slots.release(removed.slots)
+    async with parts.forgetting:
+        async with parts.database.transaction() as session:
+            removed = await _remove(session, user_id, conversation_id, parts)
+            keys = await parts.keys.slots.destroy(removed.slots)
+            await forgetting.keep_promise(session, promise)
+        parts.keys.slots.release(removed.slots)
     if conversation_id is None:
         parts.keys.drop_user(user_id)
         parts.owners.drop_user(user_id)

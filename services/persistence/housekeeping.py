@@ -10,6 +10,7 @@ from time import monotonic
 from libs.shared.contracts.turns import TURN_COMPLETED
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
+from services.persistence import forgetting
 from services.persistence.parts import Parts
 from services.persistence.repositories import sessions, work
 from services.persistence.settings import PersistenceSettings
@@ -69,6 +70,7 @@ async def run(parts: Parts, settings: PersistenceSettings) -> None:
     """Until it is cancelled."""
     while True:
         await asyncio.sleep(settings.housekeeping_interval_s)
+        await _attempt("finish_promised", lambda: forgetting.finish_promised(parts))
         await _attempt("erase_applied", lambda: erase_applied(parts))
         await _attempt("take_back_unused", lambda: take_back_unused(parts, settings.unused_key_grace_s))
         await _attempt("prune", lambda: prune(parts, settings.finished_job_retention_s))

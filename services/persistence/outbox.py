@@ -31,8 +31,8 @@ class Outbox:
     database: Database
     bus: Bus
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: bool = False
-    """The last attempt failed, and is being repeated."""
+    trouble: str | None = None
+    """Why the last attempt failed; it is being repeated."""
 
     def wake(self) -> None:
         """Something was committed."""
@@ -48,11 +48,11 @@ class Outbox:
             self._wanted.clear()
             try:
                 await self._publish_all()
-                attempt, self.waiting = 0, False
+                attempt, self.trouble = 0, None
             except ServiceError as error:
-                if not self.waiting:
+                if self.trouble is None:
                     log.warning("outbox_waits", reason=error.code)
-                self.waiting = True
+                self.trouble = error.code
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
                 self._wanted.set()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -41,5 +42,7 @@ class Parts:
     outbox: Outbox
     mirror: SettingsMirror
     applier: TurnApplier
+    forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id

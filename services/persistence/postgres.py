@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from libs.shared.errors import Overloaded, ServiceError, StorageFull, Unavailable
+from libs.shared.errors import InvalidRequest, Overloaded, ServiceError, StorageFull, Unavailable
 from services.persistence.tables import SCHEMA_REVISION
 
 _DISK_FULL = "53100"
@@ -48,7 +48,7 @@ def _swapped(value: bytes) -> bytes:
 
 
 def refusal(error: Exception) -> ServiceError | None:
-    """What a caller is told when the database, and not the statement, is to blame; None for anything else."""
+    """What a caller is told where the database or a value is to blame; None where the statement is."""
     if isinstance(error, PoolTimeout):
         return Overloaded("every database connection is busy", retry_after_s=1)
     if isinstance(error, OSError):
@@ -57,6 +57,9 @@ def refusal(error: Exception) -> ServiceError | None:
     if not isinstance(error, DBAPIError):
         return None
     state = str(getattr(error.orig, "sqlstate", None) or "")
+    # asyncpg refuses a value by itself (a ValueError) before the server does (class 22)
+    if state.startswith("22") or isinstance(getattr(error.orig, "__cause__", None), ValueError):
+        return InvalidRequest("a value that the database can't hold")
     if state == _DISK_FULL:
         return StorageFull("the database's disk is full")
     if state in (_TOO_MANY_CONNECTIONS, _TIMED_OUT):

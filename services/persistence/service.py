@@ -126,6 +126,7 @@ async def _open_and_serve(
     await forgetting.finish_promised(parts)
     await serve(parts, context.bus)
     context.check("slots", partial(check_slots, slots))
+    context.check("outbox", partial(check_outbox, parts.outbox), required=False)
     opened.set()
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
@@ -149,7 +150,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         new_id=new_id,
         retention_s=settings.applied_turn_retention_s,
         on_job=outbox.wake,
-        on_kept=unused.used,
+        on_settled=unused.used,
     )
     return Parts(
         bus=bus,
@@ -195,6 +196,11 @@ async def check_opened(opened: asyncio.Event) -> DependencyHealth:
 async def check_slots(slots: SlotFile) -> DependencyHealth:
     """Whether keys could be written the last time."""
     return DependencyHealth(ok=slots.failure is None, detail=slots.failure or "")
+
+
+async def check_outbox(outbox: Outbox) -> DependencyHealth:
+    """Whether the streams took what was published last."""
+    return DependencyHealth(ok=outbox.trouble is None, detail=outbox.trouble or "")
 
 
 async def open_slots(settings: PersistenceSettings, database: Database) -> SlotFile:

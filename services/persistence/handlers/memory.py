@@ -64,6 +64,8 @@ async def index_messages(request: IndexMessages, parts: Parts) -> Indexed:
     """Makes messages searchable; what is there already is left as it is."""
     vectors = {row.message_id: row.vector for row in request.rows if row.vector is not None}
     dimensions = _checked_dimensions(request.embedder, vectors)
+    if any(frequency < 1 for row in request.rows for frequency in row.terms.values()):
+        raise InvalidRequest("a term occurs at least once", errors=["rows"])
     rows = {row.message_id: row for row in request.rows}
     async with parts.database.transaction() as session:
         user = await accounts.user_keys(session, parts.keys, request.user_id)

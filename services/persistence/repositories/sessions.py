@@ -78,7 +78,10 @@ async def end(session: AsyncSession, request: EndSession, now: datetime) -> None
 
 
 async def remove_expired(session: AsyncSession, now: datetime, most: int) -> int:
-    """Removes families whose newest token has expired."""
+    """Removes expired tokens, and families whose newest token has expired; how many of these."""
+    stale = select(RefreshTokenRow.hash).where(RefreshTokenRow.expires_at < now).limit(most)
+    gone = delete(RefreshTokenRow).where(RefreshTokenRow.hash.in_(stale))
+    await session.execute(gone.execution_options(synchronize_session=False))
     old = select(RefreshFamilyRow.family_id).where(RefreshFamilyRow.expires_at < now).limit(most)
     removed = delete(RefreshFamilyRow).where(RefreshFamilyRow.family_id.in_(old)).returning(RefreshFamilyRow.family_id)
     return len((await session.scalars(removed.execution_options(synchronize_session=False))).all())

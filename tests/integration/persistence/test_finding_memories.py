@@ -271,3 +271,15 @@ async def test_the_indexing_job_is_published_with_its_id_and_finished_once(
     job = (await client.bus.request(LIST_JOBS, ListJobs())).jobs[0]
     assert (job.job_id, job.state, job.attempts) == (job_id, JobState.DONE, 1)
     assert job.finished_at is not None
+
+
+async def test_values_that_the_database_cannot_hold_are_refused(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id = await client.user()
+    found = await keep_and_index(client, persistence, user_id, "c1", "ada")
+    rows = [row(message_id, text) for text, message_id in found.items()]
+    with pytest.raises(InvalidRequest):
+        await index(client, user_id, *rows, embedder="x" * 200)
+    with pytest.raises(InvalidRequest):
+        await index(client, user_id, *(r.model_copy(update={"terms": {"ada": 0}}) for r in rows))

@@ -345,3 +345,15 @@ async def test_tombstones_and_promises(client: Client, persistence: RunningPersi
     async with persistence.parts.database.transaction() as session:
         assert (await session.scalars(select(TombstoneRow.id))).all() == ["c1"]
         assert (await session.scalars(select(ForgettingRow))).all() == []
+
+
+async def test_forgetting_twice_at_once_destroys_no_other_turns_key(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id = await client.user()
+    _, position = await client.say(user_id, "c1", "q", "a")
+    await persistence.parts.watermark.wait_for(position)
+    found = await asyncio.gather(*(forget(client, user_id, "c1") for _ in range(4)), return_exceptions=True)
+    assert sorted(f.data_keys for f in found if isinstance(f, Forgotten))[-1] == 1
+    assert sum(f.data_keys for f in found if isinstance(f, Forgotten)) == 1
+    assert all(isinstance(f, Forgotten | ConversationNotFound) for f in found)

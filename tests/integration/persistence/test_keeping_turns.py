@@ -199,6 +199,17 @@ async def test_values_that_the_database_refuses_are_set_aside_whole(
     assert await rows(persistence, ConversationRow) == 1
 
 
+@pytest.mark.parametrize("bad", [{"prompt_tokens": 2**40}, {"model": "a\0b"}])
+async def test_a_number_or_text_beyond_the_database_is_set_aside(
+    client: Client, persistence: RunningPersistence, bad: dict[str, object]
+) -> None:
+    user_id = await client.user()
+    await client.publish((await client.turn(user_id, "c1", "odd", "yes")).model_copy(update=bad))
+    _, position = await client.say(user_id, "c1", "kept", "yes")
+    assert await texts(client, user_id, "c1", position) == ["kept", "yes"]
+    assert await quarantined(persistence) == ["refused"]
+
+
 async def test_two_turns_cannot_share_a_key(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
     key = await client.open(user_id)

@@ -25,6 +25,8 @@ from tests.support.broker import TestBroker
 from tests.support.database import Cluster, running_cluster
 from tests.support.persistence import Client
 
+_PATIENCE_S = 45.0
+"""Longest wait for a restarted process, on a machine that is busy with other things."""
 WORDS = "canary-of-a-private-conversation"
 
 
@@ -103,7 +105,7 @@ async def health(bus: Bus) -> Health | None:
 
 async def until_ready(bus: Bus, ready: bool = True) -> Health:
     """The first health that says so; a process's readiness can only be asked for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(_PATIENCE_S):
         while True:
             found = await health(bus)
             if found is not None and found.ready is ready:
@@ -114,7 +116,7 @@ async def until_ready(bus: Bus, ready: bool = True) -> Health:
 async def texts(client: Client, user_id: str, conversation_id: str, after: Position) -> list[str]:
     """Read as cognition would, again while persistence comes back."""
     request = ReadTurns(user_id=user_id, conversation_id=conversation_id, read_after=after, max_messages=500)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(_PATIENCE_S):
         while True:
             with suppress(ServiceError):
                 return [m.text for m in (await client.cognition.request(READ_TURNS, request)).messages]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from libs.shared.contracts.common import Position, SealedText, Speaker, Stamp
@@ -353,6 +353,7 @@ class _Failure(Exception):
         (OperationalError("", {}, _Failure(None)), Unavailable),
         (OperationalError("", {}, _Failure("42P01")), None),
         (IntegrityError("", {}, _Failure("23505")), None),
+        (DataError("", {}, _Failure("22021")), InvalidRequest),
         (PoolTimeout(), Overloaded),
         (OSError(28, "full"), StorageFull),
         (ConnectionRefusedError(), Unavailable),
