@@ -27,7 +27,7 @@ from tests.contract import test_bus_streams as streams
 from tests.contract.conftest import Connect
 from tests.support.broker import TestBroker
 
-MUTANT_TIMEOUT_S = 3
+MUTANT_TIMEOUT_S = 2.5
 Check = Callable[[Connect], Coroutine[Any, Any, None]]
 Patch = pytest.MonkeyPatch
 

@@ -113,7 +113,7 @@ class StreamReply:
 
     def _give_sign(self) -> None:
         """In a long silence the caller hears that work goes on, and the broker says when there is no caller left."""
-        if self._loop.time() - self._sent_at >= SIGN_EVERY_S:
+        if self._loop.time() - self._sent_at >= SIGN_EVERY_S / 2:
             self.say_alive()
         self._timer = self._loop.call_later(SIGN_EVERY_S, self._give_sign)
 

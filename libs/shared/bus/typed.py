@@ -159,7 +159,8 @@ class TypedConversations:
             await self._tasks.cancel(CANCEL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """The second half: whoever still waits for a reply hears ``unavailable``."""
+        """The second half: whoever still waits for a reply hears ``unavailable``, and nothing goes on."""
+        await self._tasks.cancel(CANCEL_TIMEOUT_S)
         self._inbox.fail_all(Unavailable("this service is stopping"))
         await self._transport.close()
 
