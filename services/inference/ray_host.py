@@ -57,11 +57,16 @@ def main() -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of Ray and all that it starts: no reports, no metrics agent, no idle workers."""
+    """Of Ray and all that it starts: the loopback alone, a token, no reports, no metrics agent, no idle workers.
+
+    Ray binds to the loopback only where clusters of it are switched off, and the variable for that names the systems
+    on which they are by default. One port of each replica, Serve's own, still listens everywhere, behind the token.
+    """
     return {
         OWNER_VARIABLE: str(folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / AUTHENTICATION_FILE),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

@@ -57,6 +57,7 @@ async def test_the_life_of_a_model_on_ray_serve(
         told = await service.until(lambda t: not t.degraded)
         assert told.runtime == "ray"
 
+        assert not listening_elsewhere_than_loopback(state)
         chunks = await one_by_one(service, replica)
         assert len([chunk for chunk in chunks if chunk.text]) >= 12
         assert chunks[-1].usage is not None
@@ -98,6 +99,17 @@ async def check_that_leaving_frees_the_replica(service: RunningService, replica:
         await anext(chunks)
         await service.until(lambda t: t.in_flight == 1, timeout_s=5)
     await service.until(lambda t: t.in_flight == 0, timeout_s=1)
+
+
+def listening_elsewhere_than_loopback(state: Path) -> list[str]:
+    """Ray's processes with a port open to the network, but for replicas, whose one such port asks for the token."""
+    return [
+        process.name()
+        for process in processes_of(state)
+        if not process.name().startswith("ray::ServeReplica")
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN and "127.0.0.1" not in connection.laddr.ip
+    ]
 
 
 async def kill_the_replica(service: RunningService, state: Path) -> None:
