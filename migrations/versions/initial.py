@@ -11,8 +11,6 @@ from sqlalchemy.types import UserDefinedType
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 _TABLES = (
@@ -80,9 +78,7 @@ def _create_accounts() -> None:
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
     )
-    op.create_index(
-        op.f("ix_api_keys_user_id_created_at_key_id"), "api_keys", ["user_id", "created_at", "key_id"], unique=False
-    )
+    op.create_index(op.f("ix_api_keys_user_id_created_at_key_id"), "api_keys", ["user_id", "created_at", "key_id"])
     op.create_table(
         "refresh_families",
         sa.Column("family_id", sa.String(length=64), nullable=False),
@@ -94,8 +90,8 @@ def _create_accounts() -> None:
         ),
         sa.PrimaryKeyConstraint("family_id", name=op.f("pk_refresh_families")),
     )
-    op.create_index(op.f("ix_refresh_families_expires_at"), "refresh_families", ["expires_at"], unique=False)
-    op.create_index(op.f("ix_refresh_families_user_id"), "refresh_families", ["user_id"], unique=False)
+    op.create_index(op.f("ix_refresh_families_expires_at"), "refresh_families", ["expires_at"])
+    op.create_index(op.f("ix_refresh_families_user_id"), "refresh_families", ["user_id"])
     op.create_table(
         "refresh_tokens",
         sa.Column("hash", sa.String(length=128), nullable=False),
@@ -107,7 +103,7 @@ def _create_accounts() -> None:
         ),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_refresh_tokens")),
     )
-    op.create_index(op.f("ix_refresh_tokens_family_id"), "refresh_tokens", ["family_id"], unique=False)
+    op.create_index(op.f("ix_refresh_tokens_family_id"), "refresh_tokens", ["family_id"])
 
 
 def _create_conversations() -> None:
@@ -131,7 +127,6 @@ def _create_conversations() -> None:
         op.f("ix_conversations_user_id_updated_at_conversation_id"),
         "conversations",
         ["user_id", "updated_at", "conversation_id"],
-        unique=False,
     )
     op.create_table(
         "turns",
@@ -156,8 +151,8 @@ def _create_conversations() -> None:
         sa.PrimaryKeyConstraint("turn_id", name=op.f("pk_turns")),
         sa.UniqueConstraint("slot", name=op.f("uq_turns_slot")),
     )
-    op.create_index(op.f("ix_turns_conversation_id"), "turns", ["conversation_id"], unique=False)
-    op.create_index(op.f("ix_turns_user_id"), "turns", ["user_id"], unique=False)
+    op.create_index(op.f("ix_turns_conversation_id"), "turns", ["conversation_id"])
+    op.create_index(op.f("ix_turns_user_id"), "turns", ["user_id"])
 
 
 def _create_messages() -> None:
@@ -185,11 +180,9 @@ def _create_messages() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_messages")),
         sa.UniqueConstraint("ordinal", name=op.f("uq_messages_ordinal")),
     )
-    op.create_index(
-        op.f("ix_messages_conversation_id_ordinal"), "messages", ["conversation_id", "ordinal"], unique=False
-    )
-    op.create_index(op.f("ix_messages_turn_id"), "messages", ["turn_id"], unique=False)
-    op.create_index(op.f("ix_messages_user_id"), "messages", ["user_id"], unique=False)
+    op.create_index(op.f("ix_messages_conversation_id_ordinal"), "messages", ["conversation_id", "ordinal"])
+    op.create_index(op.f("ix_messages_turn_id"), "messages", ["turn_id"])
+    op.create_index(op.f("ix_messages_user_id"), "messages", ["user_id"])
 
 
 def _create_applying() -> None:
@@ -208,7 +201,7 @@ def _create_applying() -> None:
         sa.Column("erase_after", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("epoch", "sequence", name=op.f("pk_applied_positions")),
     )
-    op.create_index(op.f("ix_applied_positions_erase_after"), "applied_positions", ["erase_after"], unique=False)
+    op.create_index(op.f("ix_applied_positions_erase_after"), "applied_positions", ["erase_after"])
     op.create_table(
         "quarantined_messages",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -223,10 +216,8 @@ def _create_applying() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantined_messages")),
     )
-    op.create_index(
-        op.f("ix_quarantined_messages_conversation_id"), "quarantined_messages", ["conversation_id"], unique=False
-    )
-    op.create_index(op.f("ix_quarantined_messages_user_id"), "quarantined_messages", ["user_id"], unique=False)
+    op.create_index(op.f("ix_quarantined_messages_conversation_id"), "quarantined_messages", ["conversation_id"])
+    op.create_index(op.f("ix_quarantined_messages_user_id"), "quarantined_messages", ["user_id"])
 
 
 def _create_index() -> None:
@@ -261,10 +252,11 @@ def _create_index() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_documents")),
         sa.UniqueConstraint("user_id", "number", name=op.f("uq_documents_user_id_number")),
     )
-    op.create_index(op.f("ix_documents_conversation_id"), "documents", ["conversation_id"], unique=False)
-    op.create_index(
-        op.f("ix_documents_user_id_conversation_id"), "documents", ["user_id", "conversation_id"], unique=False
-    )
+    op.create_index(op.f("ix_documents_conversation_id"), "documents", ["conversation_id"])
+    op.create_index(op.f("ix_documents_user_id_conversation_id"), "documents", ["user_id", "conversation_id"])
+
+
+def _create_postings_and_embeddings() -> None:
     op.create_table(
         "posting_blocks",
         sa.Column("user_id", sa.String(length=64), nullable=False),
@@ -297,8 +289,8 @@ def _create_index() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_embeddings_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("message_id", "embedder", name=op.f("pk_embeddings")),
     )
-    op.create_index(op.f("ix_embeddings_conversation_id"), "embeddings", ["conversation_id"], unique=False)
-    op.create_index(op.f("ix_embeddings_user_id_embedder"), "embeddings", ["user_id", "embedder"], unique=False)
+    op.create_index(op.f("ix_embeddings_conversation_id"), "embeddings", ["conversation_id"])
+    op.create_index(op.f("ix_embeddings_user_id_embedder"), "embeddings", ["user_id", "embedder"])
 
 
 def _create_ledger() -> None:
@@ -321,7 +313,7 @@ def _create_ledger() -> None:
         sa.PrimaryKeyConstraint("change_id", name=op.f("pk_changes")),
         sa.UniqueConstraint("sequence", name=op.f("uq_changes_sequence")),
     )
-    op.create_index(op.f("ix_changes_key"), "changes", ["key"], unique=False)
+    op.create_index(op.f("ix_changes_key"), "changes", ["key"])
     op.create_table(
         "ledger_head",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -353,8 +345,8 @@ def _create_work() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("message_id", name=op.f("uq_outbox_message_id")),
     )
-    op.create_index(op.f("ix_outbox_conversation_id"), "outbox", ["conversation_id"], unique=False)
-    op.create_index(op.f("ix_outbox_user_id"), "outbox", ["user_id"], unique=False)
+    op.create_index(op.f("ix_outbox_conversation_id"), "outbox", ["conversation_id"])
+    op.create_index(op.f("ix_outbox_user_id"), "outbox", ["user_id"])
     op.create_table(
         "jobs",
         sa.Column("job_id", sa.String(length=64), nullable=False),
@@ -368,10 +360,10 @@ def _create_work() -> None:
         sa.Column("conversation_id", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_jobs")),
     )
-    op.create_index(op.f("ix_jobs_conversation_id"), "jobs", ["conversation_id"], unique=False)
-    op.create_index(op.f("ix_jobs_queued_at_job_id"), "jobs", ["queued_at", "job_id"], unique=False)
-    op.create_index(op.f("ix_jobs_state_queued_at_job_id"), "jobs", ["state", "queued_at", "job_id"], unique=False)
-    op.create_index(op.f("ix_jobs_user_id"), "jobs", ["user_id"], unique=False)
+    op.create_index(op.f("ix_jobs_conversation_id"), "jobs", ["conversation_id"])
+    op.create_index(op.f("ix_jobs_queued_at_job_id"), "jobs", ["queued_at", "job_id"])
+    op.create_index(op.f("ix_jobs_state_queued_at_job_id"), "jobs", ["state", "queued_at", "job_id"])
+    op.create_index(op.f("ix_jobs_user_id"), "jobs", ["user_id"])
     op.create_table(
         "forgettings",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -394,6 +386,7 @@ def upgrade() -> None:
     _create_messages()
     _create_applying()
     _create_index()
+    _create_postings_and_embeddings()
     _create_ledger()
     _create_work()
     op.execute("INSERT INTO watermark (id, epoch, sequence) VALUES (1, '', 0)")

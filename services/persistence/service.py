@@ -119,7 +119,6 @@ async def _open_and_serve(
     context: ServiceContext, settings: PersistenceSettings, database: Database, opened: asyncio.Event
 ) -> None:
     slots = await open_slots(settings, database)
-    # after the database's: nothing is written to the slots once their file is closed
     context.stack.push_async_callback(slots.close)
     parts = await build(context.bus, database, slots, settings)
     await _check_ledger(parts, context)
