@@ -48,7 +48,10 @@ class KeyValue(Protocol):
 
     async def delete(self, key: str) -> None: ...
     async def watch(self, handler: Callable[[str, bytes | None], Awaitable[None]]) -> None:
-        """Calls ``handler(key, value)`` for every later change until the bus closes."""
+        """Calls ``handler(key, value)`` for every later change until the bus closes.
+
+        What changes while the broker is away is missed: whoever needs the newest value reads again now and then.
+        """
         ...
 
 

@@ -31,6 +31,8 @@ _CONNECT_TIMEOUT_S = 2
 _PING_EVERY_S = 10
 _FLUSH_TIMEOUT_S = 5
 _MOST_RECORDED_DENIALS = 1024
+_TOLD_TOKENS = 4
+"""Of a denied subject; what follows can be an id."""
 
 
 class _DirectClient(Client):
@@ -221,7 +223,7 @@ class NatsTransport:
         if denied is None:
             log.debug("broker_connection_error", reason=type(error).__name__)
             return
-        log.error("broker_denied", verb=denied[1], subject=denied[2])
+        log.error("broker_denied", verb=denied[1], subject=".".join(denied[2].split(".")[:_TOLD_TOKENS]))
         if denied[1] == "subscription":
             del self._denials[_MOST_RECORDED_DENIALS:]
             self._denials.append(denied[2])
