@@ -26,6 +26,8 @@ class ApiSettings(ServiceSettings):
     """Longest time a request's body may take to arrive."""
     request_timeout_s: float = Field(default=1800.0, gt=0)
     """Longest time a request may take in all, streams included."""
+    restart_patience_s: float = Field(default=6.0, ge=0)
+    """How long a turn waits for a cognition that is restarting."""
     max_output_tokens: int = Field(default=32_768, ge=1)
     """Most tokens that one request may ask for."""
     rate_limit_per_minute: int = Field(default=3000, ge=0)

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
+from libs.shared.contracts.chat import ChatChunk, ChatRequest
 from libs.shared.contracts.common import Usage
-from libs.shared.errors import BackendFailed, ServiceError
+from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.api.access import Access
 from services.api.answers import StreamedAnswer, WholeAnswer, answer_headers
@@ -22,6 +22,7 @@ from services.api.completions import ChatCompletionRequest, turn_for
 from services.api.gate import ALLOWANCE
 from services.api.parts import Parts
 from services.api.routing import Endpoint, caller_of, parts_of
+from services.api.turns import ended_early, opened
 
 log = get_logger(__name__)
 
@@ -38,11 +39,13 @@ async def create_chat_completion(request: Request) -> Response:
 
 async def _whole(request: Request, parts: Parts, turn: ChatRequest) -> Response:
     answer = WholeAnswer(turn.turn_id, int(parts.clock()), turn.model)
-    async with WhileConnected(request.receive), parts.bus.stream(CHAT, turn) as chunks:
+    patience_s = parts.settings.restart_patience_s
+    async with WhileConnected(request.receive), opened(parts.bus, turn, patience_s=patience_s) as (first, chunks):
+        answer.add(first)
         async for chunk in chunks:
             answer.add(chunk)
     if not answer.complete:
-        raise _ended_early(turn)
+        raise ended_early(turn)
     _charge(request.scope, parts, answer.usage)
     response = Response(answer.body(), media_type="application/json")
     told = ChatChunk(turn_id=turn.turn_id, conversation_id=answer.conversation_id, degraded=answer.degraded)
@@ -60,10 +63,11 @@ class _Streamed(Response):
         self._include_usage = include_usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with WhileConnected(receive), self._parts.bus.stream(CHAT, self._turn) as chunks:
-            first = await anext(chunks, None)
-            if first is None:
-                raise _ended_early(self._turn)
+        patience_s = self._parts.settings.restart_patience_s
+        async with (
+            WhileConnected(receive),
+            opened(self._parts.bus, self._turn, patience_s=patience_s) as (first, chunks),
+        ):
             answer = StreamedAnswer(
                 self._turn.turn_id,
                 int(self._parts.clock()),
@@ -87,16 +91,12 @@ class _Streamed(Response):
                 if piece:
                     await send(_body(piece))
             if not finished:
-                raise _ended_early(self._turn)
+                raise ended_early(self._turn)
         except ServiceError as error:
             log.warning("answer_broke_off", code=error.code, turn_id=self._turn.turn_id)
             return answer.broken(error)
         _charge(scope, self._parts, usage)
         return answer.end(usage)
-
-
-def _ended_early(turn: ChatRequest) -> BackendFailed:
-    return BackendFailed("The answer ended before it was complete.", reason="broke_off", turn_id=turn.turn_id)
 
 
 def _charge(scope: Scope, parts: Parts, usage: Usage | None) -> None:

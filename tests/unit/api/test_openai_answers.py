@@ -11,7 +11,7 @@ import pytest
 
 from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Recalled
 from libs.shared.contracts.common import MemoryMode, Usage
-from libs.shared.errors import ContextExceeded, ModelNotFound, NoNode
+from libs.shared.errors import ContextExceeded, ModelNotFound, NoNode, Unavailable
 from services.api import completions
 from tests.unit.api.house import AT, Api, chat_model, whole_turn
 
@@ -276,3 +276,19 @@ async def test_another_replica_is_asked_when_one_fails(api: Api) -> None:
 async def test_embeddings_refuse_what_they_cannot_do(api: Api, body: dict[str, Any], status: int, code: str) -> None:
     answer = await api.client.post("/v1/embeddings", json=body, headers=api.key())
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_waits_for_a_cognition_that_restarts(api: Api, stream: bool) -> None:
+    refusals = iter([Unavailable("restarting"), Unavailable("restarting")])
+    api.house.answer = lambda request: next(refusals, None) or whole_turn(request)
+    answer = await api.ask(api.key(), stream=stream)
+    assert answer.status_code == 200
+    assert next(refusals, None) is None
+
+
+async def test_without_patience_a_restart_would_be_seen(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.api.turns.PAUSE_S", 3600.0)
+    api.house.answer = lambda request: Unavailable("restarting")
+    answer = await api.ask(api.key())
+    assert answer.status_code == 503
