@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from libs.shared.cache import TtlCache
 from libs.shared.contracts.accounts import ApiKeys, CreateKey, FindKey
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.credentials import hash_secret
-from services.api.accounts import Believed
 from tests.unit.api.house import AT, Api
 
 MODELS = "/v1/models"
@@ -66,26 +66,10 @@ async def test_a_revoked_key_stops_at_the_event(api: Api) -> None:
 
 
 async def test_a_cache_that_never_drops_would_keep_a_revoked_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Believed, "drop", lambda *_: None)
+    monkeypatch.setattr(TtlCache, "discard_where", lambda *_: None)
+    monkeypatch.setattr(TtlCache, "discard", lambda *_: None)
     with pytest.raises(TimeoutError):
         await a_revoked_key_stops_at_the_event(api)
-
-
-async def test_a_key_read_before_a_change_and_arriving_after_it_is_not_kept() -> None:
-    reading, go_on = asyncio.Event(), asyncio.Event()
-    believed: Believed[str] = Believed("api_keys", fresh_s=60, grace_s=0, clock=lambda: 0.0)
-
-    async def slow() -> str:
-        reading.set()
-        await go_on.wait()
-        return "old"
-
-    read = asyncio.ensure_future(believed.read("k", slow))
-    await reading.wait()
-    believed.drop(lambda *_: True)
-    go_on.set()
-    assert await read == "old"
-    assert believed.fresh("k") is None
 
 
 async def test_a_key_is_believed_a_while_without_persistence_and_no_longer(api: Api) -> None:
