@@ -23,6 +23,7 @@ from libs.shared.contracts.base import Consumer
 from libs.shared.errors import Internal
 from tests.contract import test_bus_events as events
 from tests.contract import test_bus_requests as requests
+from tests.contract import test_bus_stream_silence as silence
 from tests.contract import test_bus_streams as streams
 from tests.contract.conftest import Connect
 from tests.support.broker import TestBroker
@@ -262,10 +263,10 @@ MUTATIONS = (
     Mutation(early_cancellation_lost, streams.test_what_left_while_it_waited_in_the_queue_is_never_begun),
     Mutation(order_unchecked, streams.test_a_lost_chunk_is_noticed),
     Mutation(chunks_held_back, streams.test_each_chunk_arrives_before_the_next_is_made),
-    Mutation(no_probes, streams.test_a_server_that_dies_is_noticed_long_before_the_idle_timeout),
-    Mutation(nobody_not_heard, streams.test_a_caller_that_dies_without_a_word_stops_the_work),
-    Mutation(no_sign_of_life, streams.test_a_caller_that_dies_while_the_server_thinks_stops_the_work),
-    Mutation(impatience_with_slow_readers, streams.test_a_slow_reader_is_not_taken_for_a_silent_server),
+    Mutation(no_probes, silence.test_a_server_that_dies_is_noticed_long_before_the_idle_timeout),
+    Mutation(nobody_not_heard, silence.test_a_caller_that_dies_without_a_word_stops_the_work),
+    Mutation(no_sign_of_life, silence.test_a_caller_that_dies_while_the_server_thinks_stops_the_work),
+    Mutation(impatience_with_slow_readers, silence.test_a_slow_reader_is_not_taken_for_a_silent_server),
     Mutation(drain_cuts_off, events.test_a_drain_finishes_the_delivery_in_flight),
     Mutation(duplicates_kept, events.test_an_event_published_twice_is_kept_and_delivered_once),
     Mutation(acknowledged_before_handled, events.test_what_failed_comes_again_and_order_is_kept),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
@@ -19,49 +18,16 @@ from libs.shared.errors import (
     Internal,
     InvalidRequest,
     Overloaded,
-    TimedOut,
     TooLarge,
     Unavailable,
 )
-from tests.contract.conftest import AnyBus, Connect
+from tests.contract.conftest import Connect
 from tests.support.conversations import REPLICA, altered, count_to_ten, prompt
-
-PATIENCE_S = 8
-NARROW = replace(GENERATE, window=4)
-
-
-async def _pair(connect: Connect) -> tuple[AnyBus, AnyBus]:
-    return await connect(Principal.INFERENCE), await connect(Principal.COGNITION)
-
-
-async def _settle(*buses: AnyBus) -> None:
-    """Returns once what the first has sent was heard by the last."""
-    for bus in buses:
-        await asyncio.sleep(0)
-        await bus.transport.flush(PATIENCE_S)
-
-
-class Endless:
-    """A generation that goes on until it is stopped, and tells how far it came."""
-
-    def __init__(self) -> None:
-        self.made = 0
-        self.begun = asyncio.Event()
-        self.stopped = asyncio.Event()
-
-    async def __call__(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        try:
-            while True:
-                self.made += 1
-                yield GenerateChunk(text=str(self.made))
-                self.begun.set()
-                await asyncio.sleep(0)
-        finally:
-            self.stopped.set()
+from tests.support.streaming import NARROW, PATIENCE_S, Endless, pair, settle
 
 
 async def test_chunks_come_in_order_to_the_end(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def count(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         for number in range(500):
@@ -73,7 +39,7 @@ async def test_chunks_come_in_order_to_the_end(connect: Connect) -> None:
 
 
 async def test_an_empty_stream_ends(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def silent(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         if request.model == "":
@@ -85,7 +51,7 @@ async def test_an_empty_stream_ends(connect: Connect) -> None:
 
 
 async def test_a_whole_answer_of_one_chunk_is_one_message(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def whole(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="all of it", finish_reason="stop")
@@ -105,7 +71,7 @@ async def test_a_whole_answer_of_one_chunk_is_one_message(connect: Connect, monk
 
 
 async def test_each_chunk_arrives_before_the_next_is_made(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     taken = asyncio.Semaphore(0)
 
     async def in_step(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
@@ -120,7 +86,7 @@ async def test_each_chunk_arrives_before_the_next_is_made(connect: Connect) -> N
 
 
 async def test_the_server_waits_for_credit(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     endless = Endless()
     await server.serve_stream(NARROW, endless, replica=REPLICA)
     async with asyncio.timeout(PATIENCE_S), caller.stream(NARROW, prompt(), replica=REPLICA) as chunks:
@@ -136,7 +102,7 @@ async def test_the_server_waits_for_credit(connect: Connect) -> None:
 
 
 async def test_leaving_stops_the_work_at_the_server(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     endless = Endless()
     await server.serve_stream(GENERATE, endless, replica=REPLICA)
     async with asyncio.timeout(PATIENCE_S):
@@ -147,7 +113,7 @@ async def test_leaving_stops_the_work_at_the_server(connect: Connect) -> None:
 
 
 async def test_leaving_before_the_first_chunk_stops_the_work(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     begun, stopped = asyncio.Event(), asyncio.Event()
 
     async def thinking(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
@@ -166,7 +132,7 @@ async def test_leaving_before_the_first_chunk_stops_the_work(connect: Connect) -
 
 
 async def test_what_left_while_it_waited_in_the_queue_is_never_begun(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     server._width = 1
     asked: list[str] = []
     go_on, first = asyncio.Event(), asyncio.Event()
@@ -187,18 +153,18 @@ async def test_what_left_while_it_waited_in_the_queue_is_never_begun(connect: Co
         one = asyncio.create_task(ask("one"))
         await first.wait()
         two, three = asyncio.create_task(ask("two")), asyncio.create_task(ask("three"))
-        await _settle(caller, server)
+        await settle(caller, server)
         two.cancel()
         with suppress(asyncio.CancelledError):
             await two
-        await _settle(caller, server)
+        await settle(caller, server)
         go_on.set()
         assert await one == await three == ["done"]
     assert asked == ["one", "three"]
 
 
 async def test_more_streams_than_the_queue_holds_are_refused(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     server._width, server._backlog = 1, 0
     endless = Endless()
     await server.serve_stream(GENERATE, endless, replica=REPLICA)
@@ -210,7 +176,7 @@ async def test_more_streams_than_the_queue_holds_are_refused(connect: Connect) -
 
 
 async def test_a_refusal_comes_after_the_chunks_before_it(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def breaks(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="some")
@@ -227,7 +193,7 @@ async def test_a_refusal_comes_after_the_chunks_before_it(connect: Connect) -> N
 
 
 async def test_a_fault_in_a_stream_is_told_as_internal_without_its_words(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def fails(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk()
@@ -242,7 +208,7 @@ async def test_a_fault_in_a_stream_is_told_as_internal_without_its_words(connect
 
 
 async def test_a_request_that_breaks_the_contract_is_refused(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     await server.serve_stream(GENERATE, count_to_ten, replica=REPLICA)
     other = altered(GENERATE, request=GenerateChunk)
     with pytest.raises(InvalidRequest):
@@ -258,155 +224,8 @@ async def test_nobody_there_is_said_at_once_for_a_stream(connect: Connect) -> No
                 await anext(chunks)
 
 
-async def test_a_first_chunk_that_is_late_is_not_waited_for(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-    stopped = asyncio.Event()
-
-    async def stuck(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        try:
-            await asyncio.Event().wait()
-            yield GenerateChunk()
-        finally:
-            stopped.set()
-
-    await server.serve_stream(GENERATE, stuck, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(TimedOut):
-            async with caller.stream(GENERATE, prompt(), first_timeout_s=0.1, replica=REPLICA) as chunks:
-                await anext(chunks)
-        await stopped.wait()
-
-
-async def test_silence_between_chunks_ends_the_stream(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-
-    async def stalls(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        yield GenerateChunk(text="one")
-        await asyncio.Event().wait()
-
-    impatient = replace(GENERATE, idle_timeout_s=0.1)
-    await server.serve_stream(GENERATE, stalls, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(TimedOut):  # noqa: PT012  (the refusal may come at any step)
-            async with caller.stream(impatient, prompt(), replica=REPLICA) as chunks:
-                async for chunk in chunks:
-                    assert chunk.text == "one"
-
-
-async def test_a_slow_reader_is_not_taken_for_a_silent_server(connect: Connect) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("libs.shared.bus.stream_call.PROBE_EVERY_S", 0.05)
-        await _read_slowly(connect)
-
-
-async def _read_slowly(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-    impatient = replace(NARROW, idle_timeout_s=0.3)
-    await server.serve_stream(NARROW, count_to_ten, replica=REPLICA)
-    heard = []
-    async with asyncio.timeout(PATIENCE_S), caller.stream(impatient, prompt(), replica=REPLICA) as chunks:
-        async for chunk in chunks:
-            heard.append(chunk.text)
-            if chunk.text in ("0", "5"):
-                await asyncio.sleep(0.5)
-    assert len(heard) == 10
-
-
-async def test_a_caller_that_takes_nothing_more_is_given_up(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-    endless = Endless()
-    await server.serve_stream(replace(NARROW, idle_timeout_s=0.1), endless, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S), caller.stream(NARROW, prompt(), replica=REPLICA) as chunks:
-        await anext(chunks)
-        await endless.stopped.wait()
-
-
-async def test_a_caller_that_dies_without_a_word_stops_the_work(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-    endless = Endless()
-    await server.serve_stream(GENERATE, endless, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        with suppress(Unavailable):
-            async with caller.stream(GENERATE, prompt(), replica=REPLICA) as chunks:
-                await anext(chunks)
-                await caller.transport.close()
-                await endless.stopped.wait()
-                async for _ in chunks:
-                    pass
-
-
-async def test_a_caller_that_dies_while_the_server_thinks_stops_the_work(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    async def thinking(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        try:
-            begun.set()
-            await asyncio.Event().wait()
-            yield GenerateChunk()
-        finally:
-            stopped.set()
-
-    await server.serve_stream(GENERATE, thinking, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        async with caller.stream(GENERATE, prompt(), replica=REPLICA):
-            await begun.wait()
-            await caller.transport.close()
-            await stopped.wait()
-
-
-async def test_a_server_that_dies_is_noticed_long_before_the_idle_timeout(connect: Connect) -> None:
-    server, caller = await _pair(connect)
-
-    async def stalls(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        yield GenerateChunk(text="one")
-        await asyncio.Event().wait()
-
-    await server.serve_stream(GENERATE, stalls, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(Unavailable):  # noqa: PT012  (the refusal may come at any step)
-            async with caller.stream(GENERATE, prompt(), replica=REPLICA) as chunks:
-                await anext(chunks)
-                await server.transport.close()
-                await anext(chunks)
-
-
-async def test_a_quiet_server_that_is_alive_is_waited_for(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libs.shared.bus.stream_call.PROBE_EVERY_S", 0.05)
-    server, caller = await _pair(connect)
-
-    async def thinks(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        await asyncio.sleep(0.6)
-        yield GenerateChunk(text="at last")
-
-    await server.serve_stream(GENERATE, thinks, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S), caller.stream(GENERATE, prompt(), replica=REPLICA) as chunks:
-        assert [chunk.text async for chunk in chunks] == ["at last"]
-
-
-async def test_a_restarted_server_that_knows_nothing_of_the_stream_ends_it(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("libs.shared.bus.stream_call.PROBE_EVERY_S", 0.05)
-    server, caller = await _pair(connect)
-
-    async def stalls(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        yield GenerateChunk(text="one")
-        await asyncio.Event().wait()
-
-    await server.serve_stream(GENERATE, stalls, replica=REPLICA)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(Unavailable):  # noqa: PT012  (the refusal may come at any step)
-            async with caller.stream(GENERATE, prompt(), replica=REPLICA) as chunks:
-                await anext(chunks)
-                again = await connect(Principal.INFERENCE)
-                await again.serve_stream(GENERATE, count_to_ten, replica=REPLICA)
-                await server.transport.close()
-                await anext(chunks)
-
-
 async def test_a_lost_chunk_is_noticed(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     await server.serve_stream(GENERATE, count_to_ten, replica=REPLICA)
     feed = StreamCall.feed
 
@@ -425,7 +244,7 @@ async def test_a_lost_chunk_is_noticed(connect: Connect, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("size", [600 * KIB, 5000 * KIB])
 async def test_large_requests_and_chunks_cross_in_a_stream(connect: Connect, size: int) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def repeat(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         for _ in range(3):
@@ -437,7 +256,7 @@ async def test_large_requests_and_chunks_cross_in_a_stream(connect: Connect, siz
 
 
 async def test_a_chunk_over_its_limit_is_refused(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
 
     async def huge(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="x" * GENERATE.max_bytes)
@@ -449,7 +268,7 @@ async def test_a_chunk_over_its_limit_is_refused(connect: Connect) -> None:
 
 
 async def test_a_drain_lets_a_stream_finish_and_cuts_off_what_never_would(connect: Connect) -> None:
-    server, caller = await _pair(connect)
+    server, caller = await pair(connect)
     endless = Endless()
     await server.serve_stream(GENERATE, endless, replica=REPLICA)
     async with asyncio.timeout(PATIENCE_S):
