@@ -15,8 +15,8 @@ from cli.supervision.programs import BROKER, DATABASE, Paths, Program
 from libs.shared.contracts.base import SERVICES, Principal
 from libs.shared.layout import StateFolder
 
-_SERVICE_STOP_S = 20
-"""Twice the time that a service takes to drain by default."""
+_SERVICE_STOP_S = 40
+"""Twice the time in which inference drains itself and then its replicas, by default."""
 _POSTGRES_STOP_S = 30
 
 

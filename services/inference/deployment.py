@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,7 @@ class ReplicaDeployment:
         self._lease: ReplicaLease | None = None
         self._telling: asyncio.Task[None] | None = None
         self._settings: InferenceSettings | None = None
+        self._flush: Callable[[], None] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Called by Serve with ``user_config`` before the replica counts as running. Raises what loading raises."""
@@ -45,7 +47,7 @@ class ReplicaDeployment:
             return
         settings = InferenceSettings.model_validate(config["settings"])
         spec = ModelSpec.model_validate(config["spec"])
-        setup(Principal.INFERENCE, settings)
+        self._flush = setup(Principal.INFERENCE, settings)
         self._settings = settings
         self._lease = ReplicaLease(settings.folder.run, settings.node_id)
         self._bus = await connect(settings)
@@ -89,6 +91,8 @@ class ReplicaDeployment:
             await self._replica.close()
         if self._lease is not None:
             self._lease.release()
+        if self._flush is not None:
+            await asyncio.to_thread(self._flush)
 
     async def _say_goodbye(self, bus: NatsBus) -> None:
         if self._replica is None:
