@@ -44,8 +44,13 @@ class _DirectClient(Client):
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         on_message = self.direct.get(sid)
-        if on_message is not None:
+        if on_message is None:
+            return
+        try:
             on_message(Incoming(subject.decode(), reply.decode(), data, headers))
+        except Exception as error:
+            # nats-py would stop reading, for every subscription, until its pings run out half a minute later
+            log.error("message_not_taken", reason=type(error).__name__, exc_info=error)
 
     def subscribe_direct(self, subject: str, queue: str, on_message: OnMessage) -> int:
         """As ``subscribe``, without a queue and a task of its own; replayed on reconnection like any other."""

@@ -1,0 +1,55 @@
+"""Messages that no well-meaning client sends: whoever may speak to a service must not be able to silence it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from libs.shared.bus.connection import NatsTransport, _DirectClient
+from libs.shared.bus.wire import Incoming
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.scheduling import PLACE, PlaceRequest
+from tests.support.broker import TestBroker
+from tests.support.conversations import echo
+
+_PLACE = PLACE.subject.encode()
+HOSTILE_FRAMES = {
+    "a reply subject that is no text": b"PUB %b _INBOX_api.\xff\xfe 2\r\n{}\r\n" % _PLACE,
+    "a status that is no number": b"HPUB %b _INBOX_api.a 18 20\r\nNATS/1.0 abc x\r\n\r\n{}\r\n" % _PLACE,
+    "a header without its end": b"HPUB %b _INBOX_api.a 24 24\r\nNATS/1.0\r\nMongars-Parts:\r\n" % _PLACE,
+}
+
+
+async def survives(broker: TestBroker, frame: bytes) -> bool:
+    """Whether a service still answers after ``frame`` was sent to it."""
+    server, caller = await broker.connect(Principal.SCHEDULER), await broker.connect(Principal.COGNITION)
+    await server.serve(PLACE, echo)
+    hostile = NatsTransport("_INBOX_cognition")
+    seed_file = broker.seed_file(Principal.COGNITION)
+    await hostile.open(broker.url, seed_file=seed_file, ca_file=None, name="hostile")
+    hostile._client.write(frame)
+    await hostile.flush(5)
+    await hostile.close()
+    try:
+        return (await caller.request(PLACE, PlaceRequest(model="m"), timeout_s=1.0)).policy == "m"
+    except Exception:
+        return False
+
+
+@pytest.mark.parametrize("frame", HOSTILE_FRAMES.values(), ids=HOSTILE_FRAMES)
+async def test_a_service_goes_on_after_a_message_that_cannot_be_read(tmp_path: Path, frame: bytes) -> None:
+    async with asyncio.timeout(20), TestBroker(tmp_path) as broker:
+        assert await survives(broker, frame)
+
+
+async def test_the_check_notices_a_service_that_was_silenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unguarded(
+        self: _DirectClient, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        self.direct[sid](Incoming(subject.decode(), reply.decode(), data, headers))
+
+    monkeypatch.setattr(_DirectClient, "_process_msg", unguarded)
+    async with asyncio.timeout(20), TestBroker(tmp_path) as broker:
+        assert not await survives(broker, HOSTILE_FRAMES["a reply subject that is no text"])
