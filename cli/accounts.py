@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from pydantic import ValidationError
+
 from cli.errors import CommandError, Exit
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.accounts import (
@@ -28,6 +30,10 @@ from libs.shared.contracts.common import MemoryMode, Page, Role
 from libs.shared.credentials import NewApiKey, new_api_key
 from libs.shared.errors import UserExists, UserNotFound
 
+_ROLE_OF_SCOPE = {**{role.value: role for role in Role}, "metrics": Role.OPERATOR}
+"""What the owner of a key has to be; a key without scopes serves its owner as a plain user."""
+_RANKED = (Role.USER, Role.OPERATOR, Role.ADMIN)
+_LONGEST_NAME = 64
 _PAGE = 200
 _PERIOD = re.compile(r"^(\d{1,5})([hdw])$")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -50,16 +56,22 @@ async def user_named(bus: Bus, name: str) -> User:
 
 
 async def create_user(bus: Bus, name: str, role: Role, password_hash: str | None) -> User:
-    """Raises CommandError when the name is taken. With a password, it must be changed at the first login."""
-    request = CreateUser(
-        user_id=uuid.uuid4().hex,
-        name=name,
-        role=role,
-        password_hash=password_hash,
-        must_change_password=password_hash is not None,
-    )
+    """Raises CommandError when the name is unfit or taken. A password must be changed at the first login."""
     try:
+        request = CreateUser(
+            user_id=uuid.uuid4().hex,
+            name=name,
+            role=role,
+            password_hash=password_hash,
+            must_change_password=password_hash is not None,
+        )
         return await bus.request(CREATE_USER, request)
+    except ValidationError:
+        raise CommandError(
+            f"{name!r} can't be a user's name",
+            "1 to 64 characters, without spaces, slashes and colons",
+            code=Exit.USAGE,
+        ) from None
     except UserExists:
         raise CommandError(f"there is a user {name} already", "choose another name", code=Exit.REFUSED) from None
 
@@ -93,10 +105,23 @@ async def all_keys(bus: Bus, user: User) -> list[ApiKey]:
         page = ListKeys(user_id=user.user_id, limit=_PAGE, cursor=reply.next_cursor)
 
 
+def require_name(name: str) -> None:
+    """Raises CommandError for a text by which nobody would recognise a key."""
+    if not 1 <= len(name.strip()) <= _LONGEST_NAME or not name.isprintable():
+        raise CommandError(
+            f"{name!r} can't be a key's name", f"1 to {_LONGEST_NAME} printable characters", code=Exit.USAGE
+        )
+
+
 async def create_key(
-    bus: Bus, user: User, name: str, memory: MemoryMode, expires_at: datetime | None
+    bus: Bus,
+    user: User,
+    name: str,
+    memory: MemoryMode,
+    expires_at: datetime | None,
+    scopes: tuple[str, ...] = (),
 ) -> tuple[NewApiKey, ApiKey]:
-    """The secret, which is known here alone, and the key as it is kept."""
+    """The secret, which is known here alone, and the key as it is kept. ``name`` is one that ``require_name`` took."""
     made = new_api_key()
     request = CreateKey(
         key_id=uuid.uuid4().hex,
@@ -105,6 +130,7 @@ async def create_key(
         prefix=made.prefix,
         hash=made.hash,
         memory=memory,
+        scopes=scopes,
         expires_at=expires_at,
     )
     return made, await bus.request(CREATE_KEY, request)
@@ -113,6 +139,21 @@ async def create_key(
 async def revoke_key(bus: Bus, user: User, key_id: str) -> None:
     """Raises what persistence refuses with."""
     await bus.request(REVOKE_KEY, KeyRef(user_id=user.user_id, key_id=key_id))
+
+
+def key_scopes(asked: Sequence[str], user: str, role: Role) -> tuple[str, ...]:
+    """``asked`` without repetitions. Raises CommandError for one that is unknown, or more than the owner's ``role``."""
+    for scope in asked:
+        needed = _ROLE_OF_SCOPE.get(scope)
+        if needed is None:
+            raise CommandError(f"--scope {scope} is unknown", f"one of: {', '.join(_ROLE_OF_SCOPE)}", code=Exit.USAGE)
+        if _RANKED.index(needed) > _RANKED.index(role):
+            raise CommandError(
+                f"a key of {user} can't have the scope {scope}: that takes the role {needed}, and {user} is {role}",
+                f"choose another owner, or make one: mongars users create NAME --role {needed} --no-password",
+                code=Exit.REFUSED,
+            )
+    return tuple(dict.fromkeys(asked))
 
 
 def expiry(text: str, now: datetime) -> datetime:

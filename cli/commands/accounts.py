@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.installation import Installation
+from cli.listing import day, show
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+
+if TYPE_CHECKING:
+    from libs.shared.contracts.accounts import User
 
 app = typer.Typer(help="Accounts: make, list.", no_args_is_help=True)
 
@@ -36,19 +40,26 @@ def create(
 @app.command("list")
 def list_users(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the accounts, by name."""
-    rows = asyncio.run(_list(chosen_installation(state)))
+    users = asyncio.run(_list(chosen_installation(state)))
     if as_json:
-        answer(rows)
+        answer([user.model_dump(mode="json") for user in users])
         return
-    for row in rows:
-        line(f"{row['name']:24}  {row['role']:8}  {'disabled' if row['disabled'] else ''}".rstrip())
+    show(
+        ("name", "role", "since", "note"),
+        [(user.name, user.role.value, day(user.created_at), _note(user)) for user in users],
+        nothing="there is no account",
+    )
+
+
+def _note(user: User) -> str:
+    if user.disabled:
+        return "disabled"
+    return "has to choose a password" if user.must_change_password else ""
 
 
 async def _create(
     installation: Installation, name: str, role: str, password: bool
 ) -> tuple[dict[str, object], str | None]:
-    from pydantic import ValidationError
-
     from cli import accounts
     from cli.bus import as_command
     from cli.errors import CommandError, Exit
@@ -60,18 +71,13 @@ async def _create(
     secret = new_password() if password else None
     hashed = await asyncio.to_thread(hash_password, secret) if secret else None
     async with as_command(installation) as bus:
-        try:
-            user = await accounts.create_user(bus, name, Role(role), hashed)
-        except ValidationError:
-            raise CommandError(
-                f"{name!r} can't be a name", "1 to 64 characters, without spaces, slashes and colons", code=Exit.USAGE
-            ) from None
+        user = await accounts.create_user(bus, name, Role(role), hashed)
     return user.model_dump(mode="json"), secret
 
 
-async def _list(installation: Installation) -> list[dict[str, object]]:
+async def _list(installation: Installation) -> list[User]:
     from cli import accounts
     from cli.bus import as_command
 
     async with as_command(installation) as bus:
-        return [user.model_dump(mode="json") for user in await accounts.all_users(bus)]
+        return await accounts.all_users(bus)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.installation import Installation
+from cli.listing import day, show
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+
+if TYPE_CHECKING:
+    from libs.shared.contracts.accounts import ApiKey
 
 app = typer.Typer(help="API keys for programs: make, list, revoke.", no_args_is_help=True)
 UserOption = Annotated[str, typer.Option("--user", "-u", help="The account that the key belongs to.")]
@@ -25,12 +29,20 @@ def create(
     expires: Annotated[
         str | None, typer.Option("--expires", help="36h, 90d, 4w or a date; without it the key does not expire.")
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            help="user, operator, admin or metrics (read /metrics alone); repeat it for several. Without it the key "
+            "acts as a plain user; with it, never as more than its owner.",
+        ),
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, alone, this once; the account is made when there is none of that name."""
     installation = chosen_installation(state)
-    secret, row = asyncio.run(_create(installation, user, name, memory, expires))
+    secret, row = asyncio.run(_create(installation, user, name, memory, expires, scope or []))
     if as_json:
         answer({"key": secret, **row})
     else:
@@ -40,12 +52,26 @@ def create(
 @app.command("list")
 def list_keys(user: UserOption, state: StateOption = None, as_json: JsonOption = False) -> None:
     """List an account's keys, newest first; secrets are not kept and can't be shown."""
-    rows = asyncio.run(_list(chosen_installation(state), user))
+    keys = asyncio.run(_list(chosen_installation(state), user))
     if as_json:
-        answer(rows)
+        answer([key.model_dump(mode="json") for key in keys])
         return
-    for row in rows:
-        line(f"{row['key_id']}  {row['prefix']}…  {row['memory']:10}  {row['expires_at'] or 'never':32}  {row['name']}")
+    show(
+        ("id", "key", "name", "memory", "scopes", "made", "expires"),
+        [
+            (
+                key.key_id,
+                f"{key.prefix}…",
+                key.name,
+                key.memory.value,
+                " ".join(key.scopes) or "-",
+                day(key.created_at),
+                day(key.expires_at) if key.expires_at else "never",
+            )
+            for key in keys
+        ],
+        nothing=f"{user} has no keys; make one with: mongars keys create --user {user} --name NAME",
+    )
 
 
 @app.command("revoke")
@@ -60,35 +86,38 @@ def revoke(
     if as_json:
         answer({"revoked": key_id})
     else:
-        line("Revoked.")
+        line(f"Revoked {key_id}.")
 
 
 async def _create(
-    installation: Installation, user: str, name: str, memory: str, expires: str | None
+    installation: Installation, user: str, name: str, memory: str, expires: str | None, scope: list[str]
 ) -> tuple[str, dict[str, object]]:
     from datetime import UTC, datetime
 
     from cli import accounts
     from cli.bus import as_command
     from cli.errors import CommandError, Exit
-    from libs.shared.contracts.common import MemoryMode
+    from libs.shared.contracts.common import MemoryMode, Role
 
     if memory not in set(MemoryMode):
         raise CommandError(f"--memory {memory} is unknown", f"one of: {', '.join(MemoryMode)}", code=Exit.USAGE)
+    accounts.require_name(name)
     expires_at = accounts.expiry(expires, datetime.now(UTC)) if expires else None
     async with as_command(installation) as bus:
-        owner = await accounts.ensure_user(bus, user)
-        made, key = await accounts.create_key(bus, owner, name, MemoryMode(memory), expires_at)
+        found = await accounts.find_user(bus, user)
+        scopes = accounts.key_scopes(scope, user, found.role if found else Role.USER)
+        owner = found or await accounts.create_user(bus, user, Role.USER, None)
+        made, key = await accounts.create_key(bus, owner, name, MemoryMode(memory), expires_at, scopes)
     return made.secret, key.model_dump(mode="json")
 
 
-async def _list(installation: Installation, user: str) -> list[dict[str, object]]:
+async def _list(installation: Installation, user: str) -> list[ApiKey]:
     from cli import accounts
     from cli.bus import as_command
 
     async with as_command(installation) as bus:
         owner = await accounts.user_named(bus, user)
-        return [key.model_dump(mode="json") for key in await accounts.all_keys(bus, owner)]
+        return await accounts.all_keys(bus, owner)
 
 
 async def _revoke(installation: Installation, user: str, key_id: str) -> None:

@@ -145,6 +145,47 @@ def test_keys_are_listed_without_their_secret_and_end_when_revoked(running: Inst
     assert json.loads(running.mongars("keys", "list", "--user", "grace", "--json")) == []
 
 
+def status_of(of: Installation, path: str, key: str) -> int:
+    request = urllib.request.Request(f"{of.url}{path}", headers={"authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_keys_scopes_decide_what_it_opens(running: Installation) -> None:
+    running.mongars("users", "create", "operative", "--role", "operator", "--no-password")
+
+    def opened(*scopes: str) -> tuple[int, int, int]:
+        options = [part for scope in scopes for part in ("--scope", scope)]
+        key = running.mongars("keys", "create", "--user", "operative", "--name", "x", *options).strip()
+        models, nodes, metrics = (status_of(running, path, key) for path in ("/v1/models", "/api/v1/nodes", "/metrics"))
+        return models, nodes, metrics
+
+    assert opened() == (200, 403, 403)
+    assert opened("metrics") == (403, 403, 200)
+    assert opened("operator") == (200, 200, 200)
+    assert opened("user", "metrics", "user") == (200, 403, 200)
+    listed = json.loads(running.mongars("keys", "list", "--user", "operative", "--json"))
+    assert [row["scopes"] for row in listed] == [["user", "metrics"], ["operator"], ["metrics"], []]
+
+
+def test_a_key_that_is_refused_makes_no_account(running: Installation) -> None:
+    refused(running.run("keys", "create", "--user", "nobody", "--name", "x", "--scope", "operator"))
+    assert "nobody" not in {user["name"] for user in json.loads(running.mongars("users", "list", "--json"))}
+
+
+def test_lists_for_people_line_up_and_cut_nothing_off(running: Installation) -> None:
+    running.mongars("keys", "create", "--user", "lister", "--name", "n" * 64, "--scope", "user")
+    (row,) = json.loads(running.mongars("keys", "list", "--user", "lister", "--json"))
+    titles, shown = running.mongars("keys", "list", "--user", "lister").splitlines()
+    assert shown.startswith(row["key_id"])
+    assert "n" * 64 in shown
+    assert shown[titles.index("scopes") :].startswith("user ")
+    assert running.mongars("keys", "list", "--user", "lister").count("\n") == 2
+
+
 def test_a_new_user_logs_in_with_the_password_that_was_printed(running: Installation) -> None:
     said = json.loads(running.mongars("users", "create", "edsger", "--json"))
     assert said["must_change_password"] is True
@@ -160,6 +201,11 @@ def test_a_new_user_logs_in_with_the_password_that_was_printed(running: Installa
         ("users", "create", "x", "--role", "king"),
         ("keys", "create", "--user", "ada", "--name", "x", "--memory", "some"),
         ("keys", "create", "--user", "ada", "--name", "x", "--expires", "yesterday"),
+        ("keys", "create", "--user", "ada", "--name", ""),
+        ("keys", "create", "--user", "two words", "--name", "x"),
+        ("keys", "create", "--user", "ada", "--name", "x", "--scope", "king"),
+        ("keys", "create", "--user", "nobody", "--name", "x", "--scope", "operator"),
+        ("users", "create", "x" * 65),
         ("keys", "list", "--user", "nobody"),
         ("logs", "nothing"),
         ("up", "--detach", "--port", "1"),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.accounts import expiry, only
+from cli.accounts import expiry, key_scopes, only, require_name
 from cli.errors import CommandError, Exit
 from libs.shared.contracts.accounts import User
 from libs.shared.contracts.common import Role
@@ -48,3 +48,38 @@ def test_several_accounts_have_to_be_chosen_from() -> None:
     with pytest.raises(CommandError, match="several accounts") as caught:
         only([user("ada"), user("bob")])
     assert "ada, bob" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("asked", "role", "given"),
+    [
+        ([], Role.USER, ()),
+        (["user", "user"], Role.USER, ("user",)),
+        (["metrics", "operator"], Role.OPERATOR, ("metrics", "operator")),
+        (["admin"], Role.ADMIN, ("admin",)),
+    ],
+)
+def test_scopes_are_given_up_to_the_owners_role(asked: list[str], role: Role, given: tuple[str, ...]) -> None:
+    assert key_scopes(asked, "ada", role) == given
+
+
+@pytest.mark.parametrize(
+    ("scope", "role", "code"),
+    [
+        ("king", Role.ADMIN, Exit.USAGE),
+        ("operator", Role.USER, Exit.REFUSED),
+        ("admin", Role.OPERATOR, Exit.REFUSED),
+        ("metrics", Role.USER, Exit.REFUSED),
+    ],
+)
+def test_scopes_that_would_be_without_effect_are_refused(scope: str, role: Role, code: Exit) -> None:
+    with pytest.raises(CommandError, match=scope) as caught:
+        key_scopes([scope], "ada", role)
+    assert caught.value.code is code
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb"])
+def test_a_keys_name_has_to_be_readable(name: str) -> None:
+    with pytest.raises(CommandError, match="can't be a key's name"):
+        require_name(name)
