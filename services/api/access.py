@@ -68,12 +68,13 @@ def key_caller(user: User, key: ApiKey) -> Caller:
     role = max(roles, key=_RANK.__getitem__, default=None)
     if role is not None and _RANK[role] > _RANK[user.role]:
         role = user.role
+    reads_metrics = METRICS_SCOPE in key.scopes and _RANK[user.role] >= _RANK[Role.OPERATOR]
     return Caller(
         user_id=user.user_id,
         name=user.name,
         role=role,
         memory=key.memory,
-        scopes=frozenset(key.scopes),
+        scopes=frozenset(key.scopes) if reads_metrics else frozenset(key.scopes) - {METRICS_SCOPE},
         key_id=key.key_id,
     )
 

@@ -13,7 +13,10 @@ from services.api.app import ENDPOINTS
 from services.api.routing import Endpoint
 from tests.unit.api.house import Api
 
-CALLERS = ("nobody", "a key", "a metrics key", "a one-time password", "user", "operator", "admin", "an admin's key")
+CALLERS = (
+    *("nobody", "a key", "a metrics key", "a user's metrics key", "a one-time password"),
+    *("user", "operator", "admin", "an admin's key"),
+)
 OPEN = frozenset(CALLERS)
 SESSIONS = frozenset({"user", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
@@ -68,6 +71,7 @@ async def credentials(api: Api) -> dict[str, dict[str, str]]:
         "nobody": {},
         "a key": api.key("ana"),
         "a metrics key": api.key("ops", Role.OPERATOR, scopes=("metrics",)),
+        "a user's metrics key": api.key("ana", scopes=("metrics",)),
         "a one-time password": await api.session("new", Role.ADMIN, must_change_password=True),
         "user": await api.session("ana"),
         "operator": await api.session("ops", Role.OPERATOR),
