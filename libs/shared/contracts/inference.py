@@ -43,6 +43,8 @@ class EmbedRequest(Message):
 
     model: str
     texts: tuple[str, ...] = Field(min_length=1, max_length=512)
+    background: bool = False
+    """Nobody waits for these: they give way to the texts of others."""
 
 
 class Embeddings(Message):

@@ -54,7 +54,8 @@ SEARCH_MEMORY = Rpc(
 
 
 class FindCandidates(Message):
-    """Evidence for a query within one user: the best by terms and the best by vector, each with both scores."""
+    """Evidence for a query within one user: the best by terms and the best by vector, each with both scores, and the
+    newest messages that aren't indexed yet (at most 32)."""
 
     user_id: Id
     terms: tuple[str, ...] = Field(default=(), max_length=256)
@@ -79,6 +80,8 @@ class Candidate(Message):
     bm25: float | None = None
     """Okapi BM25 (k1 1.2, b 0.75) over the user's messages; unbounded, ≥ 0."""
     cosine: float | None = None
+    indexed: bool = True
+    """False: said a moment ago and not searchable yet; it comes without evidence, whatever the question was."""
 
 
 class Candidates(Message):
@@ -104,10 +107,13 @@ class IndexRequested(Message):
     user_id: Id
     conversation_id: Id
     message_ids: tuple[Id, ...]
+    job_id: Id | None = None
+    """The job to report on; None: the event's message id. A job that failed is offered again in another event."""
 
 
 class ReadUnindexed(Message):
-    """The readable text of messages to index; forgotten ones are simply absent from the reply."""
+    """The readable text of messages to index; those that are forgotten, or have terms and a vector, are simply absent
+    from the reply."""
 
     user_id: Id
     message_ids: tuple[Id, ...] = Field(max_length=1000)
@@ -145,6 +151,8 @@ class IndexMessages(Message):
     embedder: str | None
     """``name@version`` of what made the vectors."""
     rows: tuple[IndexRow, ...] = Field(max_length=1000)
+    done_jobs: tuple[Id, ...] = Field(default=(), max_length=1000)
+    """The user's jobs that end with these rows: they are done in the same transaction."""
 
 
 class Indexed(Message):
