@@ -92,3 +92,11 @@ def permit(caller: Caller, access: Access) -> None:
     needed = Role.OPERATOR if access is Access.METRICS else Role(access.value)
     if caller.role is None or _RANK[caller.role] < _RANK[needed]:
         raise NotAllowed(f"This needs the role {needed.value}.")
+
+
+def permit_memory(caller: Caller, needed: MemoryMode) -> None:
+    """A key sees what was said only as far as it was made for that. Raises NotAllowed."""
+    if caller.memory is MemoryMode.OFF:
+        raise NotAllowed("This key was made without memory.")
+    if needed is MemoryMode.READ_WRITE and caller.memory is not MemoryMode.READ_WRITE:
+        raise NotAllowed("This key was made to read memory, not to change it.")

@@ -9,7 +9,7 @@ from fastapi import Path
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from libs.shared.contracts.common import Id
+from libs.shared.contracts.common import Id, MemoryMode
 from libs.shared.contracts.conversations import (
     DELETE_CONVERSATION,
     LIST_CONVERSATIONS,
@@ -25,7 +25,7 @@ from libs.shared.contracts.conversations import (
     RenameConversation,
 )
 from libs.shared.contracts.turns import TurnMessage
-from services.api.access import Access
+from services.api.access import Access, permit_memory
 from services.api.bodies import Body
 from services.api.pages import PageOf, last_kept
 from services.api.parts import Parts
@@ -43,6 +43,7 @@ class ConversationPatch(Body):
 
 async def list_conversations(parts: PartsOf, caller: CallerOf, page: PageOf) -> Conversations:
     """Most recently used first."""
+    permit_memory(caller, MemoryMode.READ)
     read_after = await last_kept(parts, caller.user_id)
     return await parts.bus.request(
         LIST_CONVERSATIONS,
@@ -54,6 +55,7 @@ async def read_conversation(
     parts: PartsOf, caller: CallerOf, page: PageOf, conversation_id: ConversationId
 ) -> ConversationRead:
     """Its heading and a page of its messages, oldest first, every branch."""
+    permit_memory(caller, MemoryMode.READ)
     read_after = await last_kept(parts, caller.user_id)
     return await parts.bus.request(
         READ_CONVERSATION,
@@ -71,6 +73,7 @@ async def rename_conversation(
     parts: PartsOf, caller: CallerOf, conversation_id: ConversationId, body: ConversationPatch
 ) -> Conversation:
     """Gives it a title."""
+    permit_memory(caller, MemoryMode.READ_WRITE)
     return await parts.bus.request(
         RENAME_CONVERSATION,
         RenameConversation(user_id=caller.user_id, conversation_id=conversation_id, title=body.title),
@@ -79,6 +82,7 @@ async def rename_conversation(
 
 async def delete_conversation(parts: PartsOf, caller: CallerOf, conversation_id: ConversationId) -> Forgotten:
     """Forgets it: its keys are overwritten and everything derived is removed."""
+    permit_memory(caller, MemoryMode.READ_WRITE)
     read_after = await last_kept(parts, caller.user_id)
     return await parts.bus.request(
         DELETE_CONVERSATION,
@@ -93,6 +97,7 @@ async def export_conversation(
     format: Literal["json", "markdown"] = "json",
 ) -> Response:
     """All of it, as JSON or Markdown."""
+    permit_memory(caller, MemoryMode.READ)
     read_after = await last_kept(parts, caller.user_id)
     wanted = ReadConversation(
         user_id=caller.user_id, conversation_id=conversation_id, limit=_EXPORT_PAGE, read_after=read_after

@@ -8,8 +8,7 @@ from fastapi import Query
 
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.memory import SEARCH_MEMORY, MemoryItems, SearchMemory
-from services.api.access import Access
-from services.api.errors import NotAllowed
+from services.api.access import Access, permit_memory
 from services.api.pages import last_kept
 from services.api.routing import CallerOf, Endpoint, PartsOf
 
@@ -22,8 +21,7 @@ async def search_memories(
     explain: Annotated[bool, Query(description="Tells the parts of every score")] = False,
 ) -> MemoryItems:
     """Best first, with scores."""
-    if caller.memory is MemoryMode.OFF:
-        raise NotAllowed("This key was made without memory.")
+    permit_memory(caller, MemoryMode.READ)
     read_after = await last_kept(parts, caller.user_id)
     return await parts.bus.request(
         SEARCH_MEMORY,

@@ -116,6 +116,26 @@ async def test_a_key_without_memory_searches_none(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
 
 
+_READS = (("GET", ""), ("GET", "/c1"), ("GET", "/c1/export"))
+_CHANGES = (("PATCH", "/c1"), ("DELETE", "/c1"))
+
+
+@pytest.mark.parametrize(
+    ("memory", "allowed"),
+    [(MemoryMode.OFF, ()), (MemoryMode.READ, _READS), (MemoryMode.READ_WRITE, (*_READS, *_CHANGES))],
+)
+async def test_a_key_reads_and_changes_conversations_as_far_as_it_was_made_for_memory(
+    api: Api, memory: MemoryMode, allowed: tuple[tuple[str, str], ...]
+) -> None:
+    headers = api.key(memory=memory)
+    for method, path in (*_READS, *_CHANGES):
+        body = {"title": "x"} if method == "PATCH" else None
+        answer = await api.client.request(method, f"/api/v1/conversations{path}", json=body, headers=headers)
+        assert (answer.status_code == 200) == ((method, path) in allowed), (method, path, answer.text)
+        if (method, path) not in allowed:
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+
+
 async def test_an_administrator_s_setting_is_applied_and_an_operator_s_proposed(api: Api) -> None:
     body = {"key": "recall_k", "value": 4, "reason": "shorter prompts"}
     for name, role in (("root", Role.ADMIN), ("ops", Role.OPERATOR)):
