@@ -53,11 +53,13 @@ def services() -> dict[str, type[ServiceSettings]]:
 
 
 def _default(info: FieldInfo) -> str:
+    if info.default_factory is dict:
+        return "—"
     if info.default_factory is not None:
         return "from the machine"
     if info.default is PydanticUndefined:
         return "required"
-    if info.default is None or info.default == ():
+    if info.default in (None, "", ()):
         return "—"
     return f"`{info.default}`"
 

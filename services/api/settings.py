@@ -22,6 +22,7 @@ class ApiSettings(ServiceSettings):
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
     body_limit_bytes: int = Field(default=8 * MIB, ge=1024)
+    """A larger request is refused while it is being read."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """Longest time a request's body may take to arrive."""
     request_timeout_s: float = Field(default=1800.0, gt=0)

@@ -19,19 +19,24 @@ EMBEDDER_FOLDER = "embedder"
 class ModelSpec(BaseModel):
     """One configured source of a model. ``backend`` is a known name, or a plug-in as ``package.module:Class``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = Field(default="", max_length=200)
     """Under which it is asked for. Empty with ``openai``: every model that the upstream lists."""
     backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|[\w.]+:\w+)$")
+    """`llama_cpp`, `transformers`, `openai`, `ollama`, or a plug-in as `package.module:Class`."""
     path: Path | None = None
     """A GGUF file or a Hugging Face folder; relative to the models folder."""
     hub: str | None = None
     """A Hugging Face hub id, for ``transformers``."""
     url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    """The upstream server's address, with its `/v1` where it has one."""
     context_tokens: int | None = Field(default=None, ge=64)
+    """Prompt and answer together; a longer one than the model was trained for is cut to that."""
     api_key_file: Path | None = None
+    """Holds the upstream's key, which never stands in the environment."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """`slots`: requests at the same time; everything else goes to the backend."""
 
     @model_validator(mode="after")
     def _needs(self) -> ModelSpec:
