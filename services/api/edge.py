@@ -9,11 +9,11 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.shared.errors import Internal, ServiceError, TimedOut, TooLarge
+from libs.shared.errors import Internal, ServiceError, TimedOut
 from libs.shared.telemetry import get_logger, metrics, tracer
 from services.api import problems
+from services.api.body_limits import BoundedBody
 from services.api.clients import ClientGone
-from services.api.errors import RequestTimeout
 from services.api.gate import ALLOWANCE
 from services.api.settings import ApiSettings
 from services.api.tracing import context_from
@@ -21,6 +21,7 @@ from services.api.tracing import context_from
 log = get_logger(__name__)
 
 _CLIENT_GONE = 499
+_TOO_LARGE = 413
 _CONTENT_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -68,8 +69,10 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         """Runs the application; what nobody below has answered is answered here."""
+        limit_bytes, timeout_s = self._settings.body_limit_bytes, self._settings.body_timeout_s
+        body = BoundedBody(scope, receive, limit_bytes=limit_bytes, timeout_s=timeout_s)
+        exchange.body = body
         try:
-            body = BoundedBody(scope, receive, self._settings)
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await self._app(scope, body, exchange.send)
         except ClientGone:
@@ -81,6 +84,8 @@ class Edge:
         except Exception:
             log.exception("request_failed", route=_route(scope))
             await self._refuse(scope, receive, exchange, Internal("A fault of ours: it has been logged."))
+        finally:
+            body.close()
 
     async def _refuse(self, scope: Scope, receive: Receive, exchange: _Exchange, error: ServiceError) -> None:
         """Answers, unless an answer has begun: then leaving it unfinished closes the connection."""
@@ -91,7 +96,9 @@ class Edge:
 class _Exchange:
     """One response on its way out, and its status."""
 
-    __slots__ = ("_scope", "_send", "started", "status")
+    __slots__ = ("_scope", "_send", "body", "started", "status")
+
+    body: BoundedBody
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -103,6 +110,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
+            if self.status == _TOO_LARGE:
+                await self.body.discard()
             message["headers"] = self._with_ours(message.get("headers", []))
         await self._send(message)
 
@@ -114,46 +123,6 @@ class _Exchange:
         if allowance is not None:
             found += allowance.headers()
         return found
-
-
-class BoundedBody:
-    """A ``receive`` that lets a body be neither larger nor slower than the settings say."""
-
-    __slots__ = ("_deadline", "_left", "_limit", "_receive", "_timeout_s", "_whole")
-
-    def __init__(self, scope: Scope, receive: Receive, settings: ApiSettings) -> None:
-        self._receive = receive
-        self._limit = self._left = settings.body_limit_bytes
-        self._timeout_s = settings.body_timeout_s
-        self._deadline: float | None = None
-        self._whole = False
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._limit:
-                raise self._too_large()
-
-    async def __call__(self) -> Message:
-        if self._whole:
-            return await self._receive()
-        message = await self._part()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                raise self._too_large()
-            self._whole = not message.get("more_body", False)
-        return message
-
-    async def _part(self) -> Message:
-        now = asyncio.get_running_loop().time()
-        if self._deadline is None:
-            self._deadline = now + self._timeout_s
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._receive()
-        except TimeoutError:
-            raise RequestTimeout("The request's body took too long to arrive.") from None
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"A request's body may have {self._limit} bytes.", limit_bytes=self._limit)
 
 
 def _route(scope: Scope) -> str | None:

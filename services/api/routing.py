@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api.access import Access, Caller
+from services.api.body_limits import OPEN_BODY_BYTES, BoundedBody
 from services.api.gate import CALLER, Gate
 from services.api.parts import Parts
 
@@ -41,9 +42,14 @@ class GuardedRoute(APIRoute):
     gate: Gate
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._refuse_method(scope)
-        await self.gate.admit(scope, self.access)
+        await self._admit(scope, receive)
         await super().handle(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> None:
+        self._refuse_method(scope)
+        if self.access is Access.OPEN and isinstance(receive, BoundedBody):
+            receive.narrow(OPEN_BODY_BYTES)
+        await self.gate.admit(scope, self.access)
 
     def _refuse_method(self, scope: Scope) -> None:
         if self.methods and scope["method"] not in self.methods:
@@ -54,8 +60,7 @@ class PlainRoute(GuardedRoute):
     """Calls its handler with the Request alone: no dependency is solved, so that the busiest paths stay short."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._refuse_method(scope)
-        await self.gate.admit(scope, self.access)
+        await self._admit(scope, receive)
         response: Response = await self.endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
 

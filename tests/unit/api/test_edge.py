@@ -13,8 +13,10 @@ from libs.shared.contracts.chat import ChatChunk, ChatRequest
 from libs.shared.errors import Unavailable
 from libs.shared.telemetry import metrics_text
 from libs.shared.telemetry.traces import export_to
+from services.api.body_limits import BoundedBody
 from services.api.clients import WhileConnected
-from services.api.edge import SECURITY_HEADERS, BoundedBody
+from services.api.edge import SECURITY_HEADERS
+from services.api.http_limits import BoundedHttp
 from services.api.service import listen
 from tests.unit.api.house import Api, House, open_api, raw_request, served
 
@@ -62,6 +64,99 @@ async def test_a_limit_that_only_believes_content_length_would_be_passed(
     monkeypatch.setattr(BoundedBody, "__call__", lambda self: self._receive())
     with pytest.raises(AssertionError):
         await a_large_body_is_refused(house)
+
+
+async def a_form_of(api: Api, size: int) -> int:
+    return (await api.client.post("/api/v1/auth/token", content=b"username=" + b"x" * size, headers=FORM)).status_code
+
+
+async def test_whoever_needs_no_credential_may_send_little(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await a_form_of(api, 70_000) == 413
+    monkeypatch.setattr(BoundedBody, "narrow", lambda *_: None)
+    assert await a_form_of(api, 70_000) != 413, "the check must notice a limit that isn't there"
+
+
+async def test_a_client_that_is_still_sending_learns_why_its_body_is_refused(house: House) -> None:
+    async with open_api(house, body_limit_bytes=64 * 1024) as api, served(api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 400000\r\n")
+        writer.write(b"".join(f"{name}: {value}\r\n".encode() for name, value in api.key().items()) + b"\r\n")
+        async with asyncio.timeout(5):
+            for _ in range(100):
+                writer.write(b"x" * 4000)
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert b" 413 " in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+
+async def large_bodies_at_once(api: Api, count: int) -> list[int]:
+    """The statuses of requests whose bodies wait for their last bytes until everybody has begun."""
+    arrived, everybody = 0, asyncio.Event()
+
+    async def slow_body() -> Any:
+        nonlocal arrived
+        arrived += 1
+        if arrived == count:
+            everybody.set()
+        yield b'{"messages": [{"role": "user", "content": "' + b"x" * 500_000
+        await everybody.wait()
+        yield b'"}]}'
+
+    async def one() -> int:
+        return (await api.client.post(CHAT, content=slow_body(), headers=headers)).status_code
+
+    headers = api.key()
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def test_only_so_many_large_bodies_are_held_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_api(house, body_limit_bytes=512 * 1024) as api:
+        statuses = await large_bodies_at_once(api, 12)
+        assert 429 in statuses
+        assert statuses.count(200) >= 8
+        assert BoundedBody.held_bytes == 0
+        monkeypatch.setattr("services.api.body_limits._BODIES_HELD", 100)
+        assert 429 not in await large_bodies_at_once(api, 12), "without the bound all of them are held"
+
+
+async def test_a_refused_body_without_end_does_not_hold_its_connection(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.http_limits.LINGER_S", 0.1)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nx"
+    async with served(api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        async with asyncio.timeout(5):
+            writer.write(head)
+            assert b" 401 " in await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"y")  # where uvicorn's own patience ends
+            await reader.read()
+        writer.close()
+
+
+async def a_newcomer_is_answered(api: Api) -> bool:
+    """Whether somebody is answered while others hold as many idle connections as there may be."""
+    async with served(api) as address, asyncio.timeout(10):
+        held = []
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            held.append(writer)
+        last = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
+        answered = b" 200 " in await answer_to(address, last)
+        for writer in held:
+            writer.close()
+        return answered
+
+
+async def test_idle_connections_make_room_for_new_ones(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_api(house, http_connections=16) as api:
+        assert await a_newcomer_is_answered(api)
+        monkeypatch.setattr(BoundedHttp, "_make_room", lambda self: None)
+        assert not await a_newcomer_is_answered(api)
 
 
 async def test_a_body_that_trickles_in_is_given_up(house: House) -> None:
