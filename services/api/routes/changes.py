@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from libs.shared.contracts.common import Id, Role
 from libs.shared.contracts.ledger import (
@@ -30,11 +31,19 @@ from services.api.routing import CallerOf, Endpoint, PartsOf
 ChangeId = Annotated[Id, Path()]
 
 
+def _as_text(value: JsonValue) -> JsonValue:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # JSON can write half a character
+        raise ValueError("Input should be valid Unicode") from None
+    return value
+
+
 class SettingsPatch(Body):
     """One setting: each change is a ledger entry of its own, which can be rolled back by itself."""
 
     key: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$")
-    value: JsonValue
+    value: Annotated[JsonValue, AfterValidator(_as_text)]
     reason: str = Field(default="", max_length=500, pattern=r"^[^\x00]*$")
 
 

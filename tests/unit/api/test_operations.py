@@ -136,6 +136,15 @@ async def test_a_key_reads_and_changes_conversations_as_far_as_it_was_made_for_m
             assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
 
 
+@pytest.mark.parametrize("value", [r'"\ud800"', r'{"\ud800": 1}', r'[["a\udfff"]]'])
+async def test_half_a_character_is_no_setting(api: Api, value: str) -> None:
+    headers = {**await api.session("root", Role.ADMIN), "Content-Type": "application/json"}
+    answer = await api.client.patch(
+        "/api/v1/settings", content=f'{{"key": "default_model", "value": {value}}}', headers=headers
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body.value")
+
+
 async def test_an_administrator_s_setting_is_applied_and_an_operator_s_proposed(api: Api) -> None:
     body = {"key": "recall_k", "value": 4, "reason": "shorter prompts"}
     for name, role in (("root", Role.ADMIN), ("ops", Role.OPERATOR)):
