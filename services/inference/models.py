@@ -36,7 +36,7 @@ class ModelSpec(BaseModel):
     api_key_file: Path | None = None
     """Holds the upstream's key, which never stands in the environment."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """`slots`: requests at the same time; `gpu_layers` and `mmproj` with `llama_cpp`; `model`: its name at the upstream."""
+    """`slots`: requests at the same time; `gpu_layers`, `mmproj` (`llama_cpp`); `model`: its name at the upstream."""
 
     @model_validator(mode="after")
     def _needs(self) -> ModelSpec:
