@@ -354,7 +354,9 @@ def _create_work() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(length=200), nullable=True),
+        sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("offered_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("user_id", sa.String(length=64), nullable=True),
         sa.Column("conversation_id", sa.String(length=64), nullable=True),
@@ -364,6 +366,9 @@ def _create_work() -> None:
     op.create_index(op.f("ix_jobs_queued_at_job_id"), "jobs", ["queued_at", "job_id"])
     op.create_index(op.f("ix_jobs_state_queued_at_job_id"), "jobs", ["state", "queued_at", "job_id"])
     op.create_index(op.f("ix_jobs_user_id"), "jobs", ["user_id"])
+    undone = sa.text("state <> 'done'")
+    op.create_index("ix_jobs_undone_of_user", "jobs", ["user_id", "queued_at"], postgresql_where=undone)
+    op.create_index("ix_jobs_undone", "jobs", ["offered_at"], postgresql_where=undone)
     op.create_table(
         "forgettings",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import count
 
-from sqlalchemy.exc import IntegrityError
+from asyncpg import IntegrityConstraintViolationError
 
 from libs.shared.bus.base import Delivery, Poison
 from libs.shared.contracts.common import Position
@@ -125,15 +125,15 @@ class TurnApplier:
     async def caught_up(self, position: Position) -> None:
         """Nothing is pending up to ``position``: messages that were deleted there count as applied."""
         if position.epoch != self.watermark.epoch or position.sequence > self.watermark.sequence:
-            async with self.database.connection() as connection:
-                await turns.advance(connection, position, erase_after=None)
+            async with self.database.writing() as driver:
+                await turns.advance(driver, position, erase_after=None)
             self.watermark.advance(position)
         self.watermark.caught_up = True
 
     async def _deal_with(self, delivery: Delivery[TurnCompleted]) -> None:
         try:
             verdict = await self._apply(delivery)
-        except (IntegrityError, InvalidRequest):
+        except (IntegrityConstraintViolationError, InvalidRequest):
             verdict = await self._set_aside(delivery, Verdict.REFUSED)
         except (Unavailable, StorageFull, Overloaded):
             raise
@@ -154,37 +154,35 @@ class TurnApplier:
 
     async def _apply(self, delivery: Delivery[TurnCompleted]) -> Verdict:
         turn, now = delivery.message, self.clock()
-        async with self.lock, self.database.connection() as connection:
-            known = await turns.load_known(connection, turn)
+        async with self.lock, self.database.writing() as driver:
+            known = await turns.load_known(driver, turn)
             verdict = judge(turn, known)
             if verdict is Verdict.KEEP and not self._opens(turn, known):
                 verdict = Verdict.UNREADABLE
             erase_after = self._erase_after(verdict, now)
             if verdict is Verdict.KEEP:
                 messages = attach(turn, known)
-                await turns.keep(connection, turn, messages, delivery.position, self.new_id(), now, erase_after)
+                await turns.keep(driver, turn, messages, delivery.position, self.new_id(), now, erase_after)
                 return verdict
             if verdict.quarantined:
-                await turns.quarantine(connection, turn, delivery.message_id, verdict.value, delivery.position, now)
+                await turns.quarantine(driver, turn, delivery.message_id, verdict.value, delivery.position, now)
             elif verdict is Verdict.FORGOTTEN:
                 await self._destroy_key(turn, known)
-            await turns.advance(connection, delivery.position, erase_after)
+            await turns.advance(driver, delivery.position, erase_after)
         return verdict
 
     async def _set_aside(self, delivery: Delivery[TurnCompleted], verdict: Verdict) -> Verdict:
         now = self.clock()
-        async with self.lock, self.database.connection() as connection:
-            await turns.quarantine(
-                connection, delivery.message, delivery.message_id, verdict.value, delivery.position, now
-            )
-            await turns.advance(connection, delivery.position, self._erase_after(verdict, now))
+        async with self.lock, self.database.writing() as driver:
+            await turns.quarantine(driver, delivery.message, delivery.message_id, verdict.value, delivery.position, now)
+            await turns.advance(driver, delivery.position, self._erase_after(verdict, now))
         return verdict
 
     async def _set_poison_aside(self, poison: Poison) -> None:
         now = self.clock()
-        async with self.lock, self.database.connection() as connection:
-            await turns.quarantine_poison(connection, poison, "not_understood", now)
-            await turns.advance(connection, poison.position, self._erase_after(Verdict.FAILED, now))
+        async with self.lock, self.database.writing() as driver:
+            await turns.quarantine_poison(driver, poison, "not_understood", now)
+            await turns.advance(driver, poison.position, self._erase_after(Verdict.FAILED, now))
         self.watermark.advance(poison.position)
 
     def _erase_after(self, verdict: Verdict, now: datetime) -> datetime:

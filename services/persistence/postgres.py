@@ -1,18 +1,24 @@
-"""PostgreSQL through SQLAlchemy and asyncpg: transactions, refusals in our own words, the schema's version."""
+"""PostgreSQL through SQLAlchemy and asyncpg: transactions, refusals in our own words, the schema's version.
+
+What every request or turn asks goes to asyncpg itself, out of the same pool: a statement costs a third of the
+processor time that it takes as text through SQLAlchemy, and a tenth of what it takes as an expression.
+"""
 
 from __future__ import annotations
 
 import array
 import errno
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from libs.shared.errors import InvalidRequest, Overloaded, ServiceError, StorageFull, Unavailable
 from services.persistence.tables import SCHEMA_REVISION
@@ -24,6 +30,7 @@ _SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "XX", "40", "25006")
 """SQLSTATE classes in which the statement is not to blame: connection, access, resources, shutdown, files, deadlock."""
 _CONNECT_TIMEOUT_S = 3.0
 _POOL_TIMEOUT_S = 3.0
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 
 class SchemaMismatch(Exception):
@@ -47,6 +54,22 @@ def _swapped(value: bytes) -> bytes:
     return numbers.tobytes()
 
 
+class Statement:
+    """SQL with ``:named`` parameters for asyncpg: translated once, prepared by each connection at its first use."""
+
+    def __init__(self, sql: str) -> None:
+        self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
+        numbers = {name: f"${number}" for number, name in enumerate(self._names, start=1)}
+        self.sql = _PARAMETER.sub(lambda found: numbers[found[1]], sql)
+
+    async def fetch(self, driver: Any, **values: object) -> list[Any]:
+        """Every row; a value for each parameter, and no other."""
+        if len(values) != len(self._names):
+            raise TypeError(f"parameters are {self._names}")
+        rows: list[Any] = await driver.fetch(self.sql, *[values[name] for name in self._names])
+        return rows
+
+
 def refusal(error: Exception) -> ServiceError | None:
     """What a caller is told where the database or a value is to blame; None where the statement is."""
     if isinstance(error, PoolTimeout):
@@ -54,20 +77,36 @@ def refusal(error: Exception) -> ServiceError | None:
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return StorageFull("the disk is full") if full else Unavailable("the database can't be reached")
+    if isinstance(error, asyncpg.InterfaceError):
+        return _refusal_of_driver(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return _refusal_of_state(str(error.sqlstate or ""))
     if not isinstance(error, DBAPIError):
         return None
+    if isinstance(cause := getattr(error.orig, "__cause__", None), ValueError):
+        return _refusal_of_driver(cause)
     state = str(getattr(error.orig, "sqlstate", None) or "")
-    # asyncpg refuses a value by itself (a ValueError) before the server does (class 22)
-    if state.startswith("22") or isinstance(getattr(error.orig, "__cause__", None), ValueError):
+    if error.connection_invalidated or (not state and isinstance(error, OperationalError | InterfaceError)):
+        return Unavailable("the database can't be reached")
+    return _refusal_of_state(state)
+
+
+def _refusal_of_driver(error: BaseException) -> ServiceError:
+    """asyncpg refuses a value by itself (a ValueError) before the server does (class 22)."""
+    if isinstance(error, ValueError):
+        return InvalidRequest("a value that the database can't hold")
+    return Unavailable("the database can't be reached")
+
+
+def _refusal_of_state(state: str) -> ServiceError | None:
+    if state.startswith("22"):
         return InvalidRequest("a value that the database can't hold")
     if state == _DISK_FULL:
         return StorageFull("the database's disk is full")
     if state in (_TOO_MANY_CONNECTIONS, _TIMED_OUT):
         return Overloaded("the database is busy", retry_after_s=1)
-    if error.connection_invalidated or state.startswith(_SERVER_TROUBLE):
+    if state.startswith(_SERVER_TROUBLE):
         return Unavailable("the database is away")
-    if not state and isinstance(error, OperationalError | InterfaceError):
-        return Unavailable("the database can't be reached")
     return None
 
 
@@ -76,7 +115,7 @@ def in_our_words() -> Iterator[None]:
     """Turns the database's troubles into refusals."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError) as error:
+    except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         told = refusal(error)
         if told is None:
             raise
@@ -113,11 +152,17 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """The same without the object-relational layer, for what happens with every turn."""
+    async def reading(self) -> AsyncIterator[Any]:
+        """An asyncpg connection for statements that each stand alone. Raises as ``transaction``."""
         with in_our_words():
-            async with self.engine.begin() as connection:
-                yield connection
+            async with self.engine.connect() as connection:
+                yield (await connection.get_raw_connection()).driver_connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Any]:
+        """An asyncpg connection in one transaction, committed at the end of the block. Raises as ``transaction``."""
+        async with self.reading() as driver, driver.transaction():
+            yield driver
 
     async def schema_revision(self) -> str | None:
         """The migration that the database stands at; None when it was never migrated."""

@@ -24,7 +24,7 @@ from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
-from services.persistence.handlers import accounts, conversations, jobs, ledger, memory, turns
+from services.persistence.handlers import accounts, conversations, finding, jobs, ledger, memory, turns
 from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
 from services.persistence.parts import Parts, new_id, utc_now
@@ -51,7 +51,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (conversation_contracts.READ_CONVERSATION, conversations.read_conversation),
     (conversation_contracts.RENAME_CONVERSATION, conversations.rename_conversation),
     (conversation_contracts.DELETE_CONVERSATION, conversations.delete_conversation),
-    (memory_contracts.FIND_CANDIDATES, memory.find_candidates),
+    (memory_contracts.FIND_CANDIDATES, finding.find_candidates),
     (memory_contracts.READ_UNINDEXED, memory.read_unindexed),
     (memory_contracts.INDEX_MESSAGES, memory.index_messages),
     (account_contracts.CREATE_USER, accounts.create_user),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
+from typing import Protocol
 
 from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.turns import OpenTurn, ReadTurns, TurnKey, TurnMessage, TurnMessages
@@ -13,13 +14,14 @@ from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, conversations
+from services.persistence.repositories.conversations import Said
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.slot_file import KeyGone
 from services.persistence.tables import MessageRow
 
 log = get_logger(__name__)
 
-_MANY = 32
+_MANY = 128
 """From so many texts on, opening them is worth a thread."""
 
 
@@ -58,34 +60,43 @@ async def _owns(request: OpenTurn, conversation_id: str, parts: Parts) -> bool:
 async def read_turns(request: ReadTurns, parts: Parts) -> TurnMessages:
     """The path to a message, readable, oldest first."""
     await parts.watermark.wait_for(request.read_after)
-    async with parts.database.transaction() as session:
-        conversation = await conversations.find(session, request.user_id, request.conversation_id)
-        user = await accounts.user_keys(session, parts.keys, request.user_id)
-        leaf = request.parent_id or conversation.newest_message_id
-        if leaf is None:
-            return TurnMessages(messages=())
-        rows = await conversations.path_to(session, conversation, leaf, request.max_messages)
+    async with parts.database.reading() as driver:
+        user = await accounts.keys_of(driver, parts.keys, request.user_id)
+        rows = await conversations.path_to(
+            driver, request.user_id, request.conversation_id, request.parent_id, request.max_messages
+        )
     return TurnMessages(messages=await readable(parts.keys, user, rows))
 
 
-async def readable(keys: KeyRing, user: UserKeys, rows: Sequence[MessageRow]) -> tuple[TurnMessage, ...]:
+async def readable(keys: KeyRing, user: UserKeys, rows: Sequence[MessageRow | Said]) -> tuple[TurnMessage, ...]:
     """The messages with their texts; those whose key is gone are left out."""
     texts = await open_texts(keys, user, rows)
     return tuple(_as_message(row, text) for row, text in zip(rows, texts, strict=True) if text is not None)
 
 
-async def open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[MessageRow]) -> list[str | None]:
+class SealedMessage(Protocol):
+    """A message whose text is still sealed."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def text(self) -> bytes: ...
+
+
+async def open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[SealedMessage]) -> list[str | None]:
     """The texts of the messages; None where the key is gone."""
     if len(rows) >= _MANY:
         return await asyncio.to_thread(_open_texts, keys, user, rows)
     return _open_texts(keys, user, rows)
 
 
-def _open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[MessageRow]) -> list[str | None]:
+def _open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[SealedMessage]) -> list[str | None]:
     return [_open_text(keys, user, row) for row in rows]
 
 
-def _open_text(keys: KeyRing, user: UserKeys, row: MessageRow) -> str | None:
+def _open_text(keys: KeyRing, user: UserKeys, row: SealedMessage) -> str | None:
     try:
         return keys.open_text(user, row.slot, row.text)
     except (KeyGone, Unreadable):
@@ -94,7 +105,7 @@ def _open_text(keys: KeyRing, user: UserKeys, row: MessageRow) -> str | None:
         return None
 
 
-def _as_message(row: MessageRow, text: str) -> TurnMessage:
+def _as_message(row: MessageRow | Said, text: str) -> TurnMessage:
     return TurnMessage(
         message_id=row.message_id,
         parent_id=row.parent_id,

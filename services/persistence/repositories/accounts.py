@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, insert, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.shared.contracts.accounts import ApiKey, CreateKey, CreateUser, User, UserRef
 from libs.shared.contracts.common import MemoryMode, Role
 from libs.shared.errors import InvalidRequest, KeyNotFound, LastAdmin, TooManyKeys, UserNotFound
+from services.persistence.postgres import Statement
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.tables import ApiKeyRow, TombstoneRow, UserRow
 
@@ -57,6 +59,19 @@ async def user_keys(session: AsyncSession, keys: KeyRing, user_id: str) -> UserK
     if slot is None:
         raise UserNotFound("there is no such account")
     return keys.open_user(user_id, slot)
+
+
+_KEY_SLOT = Statement("SELECT key_slot FROM users WHERE user_id = :user_id")
+
+
+async def keys_of(driver: Any, keys: KeyRing, user_id: str) -> UserKeys:
+    """The same, by asyncpg."""
+    if (found := keys.cached(user_id)) is not None:
+        return found
+    rows = await _KEY_SLOT.fetch(driver, user_id=user_id)
+    if not rows:
+        raise UserNotFound("there is no such account")
+    return keys.open_user(user_id, rows[0][0])
 
 
 async def find_user(session: AsyncSession, ref: UserRef, *, locked: bool = False) -> UserRow | None:

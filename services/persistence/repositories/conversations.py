@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.errors import ConversationNotFound, MessageNotFound
+from services.persistence.postgres import Statement
 from services.persistence.tables import ConversationRow, MessageRow
 
 
@@ -54,25 +57,48 @@ async def messages(
     return (await session.scalars(statement)).all()
 
 
-async def path_to(session: AsyncSession, conversation: ConversationRow, leaf: str, most: int) -> Sequence[MessageRow]:
-    """The newest ``most`` messages on the way from the root to ``leaf``, oldest first. Raises MessageNotFound."""
-    within = (
-        MessageRow.conversation_id == conversation.conversation_id,
-        MessageRow.user_id == conversation.user_id,
-    )
-    path = (
-        select(MessageRow.message_id, MessageRow.parent_id, literal(1).label("depth"))
-        .where(MessageRow.message_id == leaf, *within)
-        .cte("path", recursive=True)
-    )
-    path = path.union_all(
-        select(MessageRow.message_id, MessageRow.parent_id, path.c.depth + 1)
-        .join(path, MessageRow.message_id == path.c.parent_id)
-        .where(path.c.depth < most, *within)
-    )
-    statement = select(MessageRow).join(path, MessageRow.message_id == path.c.message_id).order_by(path.c.depth.desc())
-    found = (await session.scalars(statement)).all()
-    if not found:
+_PATH = Statement("""
+WITH RECURSIVE conversation AS (
+  SELECT conversation_id, newest_message_id FROM conversations
+  WHERE conversation_id = :conversation_id AND user_id = :user_id
+), path AS (
+  SELECT m.message_id, m.parent_id, 1 AS depth FROM conversation AS c JOIN messages AS m
+    ON m.message_id = coalesce(:leaf, c.newest_message_id) AND m.conversation_id = c.conversation_id
+    AND m.user_id = :user_id
+  UNION ALL
+  SELECT m.message_id, m.parent_id, path.depth + 1 FROM path JOIN messages AS m ON m.message_id = path.parent_id
+    AND m.conversation_id = :conversation_id AND m.user_id = :user_id
+  WHERE path.depth < :most
+)
+SELECT c.newest_message_id, m.message_id, m.parent_id, m.speaker, m.text, m.slot, m.at, m.partial
+FROM conversation AS c LEFT JOIN (path JOIN messages AS m USING (message_id)) ON true
+ORDER BY path.depth DESC
+""")
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message of a conversation, still sealed."""
+
+    message_id: str
+    parent_id: str | None
+    speaker: str
+    text: bytes
+    slot: int
+    at: datetime
+    partial: bool
+
+
+async def path_to(driver: Any, user_id: str, conversation_id: str, leaf: str | None, most: int) -> list[Said]:
+    """The newest ``most`` messages on the way from the root to ``leaf`` (None: the newest), oldest first.
+
+    Raises ConversationNotFound, for another user's too, and MessageNotFound.
+    """
+    rows = await _PATH.fetch(driver, user_id=user_id, conversation_id=conversation_id, leaf=leaf, most=most)
+    if not rows:
+        raise ConversationNotFound("there is no such conversation")
+    found = [Said(*message) for _, *message in rows if message[0] is not None]
+    if not found and (leaf is not None or rows[0][0] is not None):
         raise MessageNotFound("there is no such message in the conversation")
     return found
 

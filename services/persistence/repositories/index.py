@@ -3,25 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import delete, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.persistence.postgres import Statement
 from services.persistence.postings import Block, append
-from services.persistence.tables import (
-    DocumentRow,
-    EmbeddingRow,
-    MessageRow,
-    PostingBlockRow,
-    StatisticsRow,
-)
-from services.persistence.tables.base import VectorType, among
+from services.persistence.tables import DocumentRow, PostingBlockRow, StatisticsRow
 
 _BLOCKS_A_READ = 500
 _UNSYNCHRONISED = {"synchronize_session": False}
+
+_UNINDEXED = Statement("""
+SELECT m.message_id, m.speaker, m.text, m.slot, m.at, p.message_id, p.text, p.slot
+FROM messages AS m LEFT JOIN messages AS p ON p.message_id = m.parent_id AND p.user_id = :user_id
+WHERE m.message_id = ANY(CAST(:message_ids AS varchar[])) AND m.user_id = :user_id AND NOT (
+  EXISTS (SELECT FROM documents AS d WHERE d.message_id = m.message_id)
+  AND EXISTS (SELECT FROM embeddings AS e WHERE e.message_id = m.message_id)
+)
+""")
+
+_LOCK = Statement("""
+SELECT documents, tokens, next_number FROM index_statistics WHERE user_id = :user_id FOR UPDATE
+""")
+_BEGIN = Statement("""
+INSERT INTO index_statistics (user_id, documents, tokens, next_number) VALUES (:user_id, 0, 0, 0) ON CONFLICT DO NOTHING
+""")
+
+_OWNED = Statement("""
+SELECT m.message_id, m.conversation_id, EXISTS (SELECT FROM documents AS d WHERE d.message_id = m.message_id),
+  (SELECT dimensions FROM embeddings WHERE user_id = :user_id AND embedder = :embedder LIMIT 1)
+FROM messages AS m WHERE m.message_id = ANY(CAST(:message_ids AS varchar[])) AND m.user_id = :user_id
+""")
+
+_LAST_BLOCKS = Statement("""
+SELECT asked.term, last.block, last.postings FROM unnest(CAST(:terms AS bytea[])) AS asked (term)
+CROSS JOIN LATERAL (
+  SELECT block, postings FROM posting_blocks AS p WHERE p.user_id = :user_id AND p.term = asked.term
+  ORDER BY block DESC LIMIT 1
+) AS last
+""")
+
+_WRITE = Statement("""
+WITH document AS (
+  INSERT INTO documents (message_id, user_id, conversation_id, number, length)
+  SELECT d.message_id, CAST(:user_id AS varchar), d.conversation_id, d.number, d.length FROM unnest(
+    CAST(:ids AS varchar[]), CAST(:conversations AS varchar[]), CAST(:numbers AS bigint[]), CAST(:lengths AS int[])
+  ) AS d (message_id, conversation_id, number, length)
+), posting AS (
+  INSERT INTO posting_blocks (user_id, term, block, count, postings)
+  SELECT CAST(:user_id AS varchar), p.term, p.block, p.count, p.postings FROM unnest(
+    CAST(:terms AS bytea[]), CAST(:blocks AS int[]), CAST(:counts AS int[]), CAST(:postings AS bytea[])
+  ) AS p (term, block, count, postings)
+  ON CONFLICT (user_id, term, block) DO UPDATE SET count = excluded.count, postings = excluded.postings
+), embedding AS (
+  INSERT INTO embeddings (message_id, embedder, user_id, conversation_id, dimensions, vector)
+  SELECT e.message_id, :embedder, CAST(:user_id AS varchar), e.conversation_id, :dimensions, e.vector FROM unnest(
+    CAST(:embedded AS varchar[]), CAST(:embedded_in AS varchar[]), CAST(:vectors AS vector[])
+  ) AS e (message_id, conversation_id, vector)
+  ON CONFLICT DO NOTHING
+)
+UPDATE index_statistics SET documents = :documents, tokens = :tokens, next_number = :next_number
+WHERE user_id = :user_id
+""")
 
 
 @dataclass(frozen=True)
@@ -33,192 +81,124 @@ class Statistics:
     next_number: int = 0
 
 
-async def lock_statistics(session: AsyncSession, user_id: str) -> Statistics:
-    """Holds off other changes of the user's index until the commit."""
-    await session.execute(
-        upsert(StatisticsRow).values(user_id=user_id, documents=0, tokens=0, next_number=0).on_conflict_do_nothing()
-    )
-    columns = (StatisticsRow.documents, StatisticsRow.tokens, StatisticsRow.next_number)
-    row = (await session.execute(select(*columns).where(StatisticsRow.user_id == user_id).with_for_update())).one()
-    return Statistics(*row)
+@dataclass(frozen=True)
+class Sealed:
+    """A message to read, still sealed."""
+
+    message_id: str
+    text: bytes
+    slot: int
 
 
-async def read_statistics(session: AsyncSession, user_id: str) -> Statistics:
-    """Zeros for a user without an index."""
-    columns = (StatisticsRow.documents, StatisticsRow.tokens, StatisticsRow.next_number)
-    row = (await session.execute(select(*columns).where(StatisticsRow.user_id == user_id))).one_or_none()
-    return Statistics() if row is None else Statistics(*row)
+@dataclass(frozen=True)
+class Unindexed:
+    """A message that lacks terms or a vector, and the one before it."""
+
+    speaker: str
+    at: datetime
+    message: Sealed
+    previous: Sealed | None
 
 
-async def write_statistics(session: AsyncSession, user_id: str, statistics: Statistics) -> None:
-    """Replaces the locked row's figures."""
-    await session.execute(
-        update(StatisticsRow)
-        .where(StatisticsRow.user_id == user_id)
-        .values(documents=statistics.documents, tokens=statistics.tokens, next_number=statistics.next_number)
-        .execution_options(**_UNSYNCHRONISED)
-    )
+@dataclass(frozen=True)
+class Owned:
+    """The user's own among messages to index."""
 
-
-async def conversations_of(session: AsyncSession, user_id: str, message_ids: Collection[str]) -> dict[str, str]:
-    """Message → conversation, for those of the user's messages that still exist."""
-    statement = select(MessageRow.message_id, MessageRow.conversation_id)
-    found = await session.execute(
-        statement.where(among(MessageRow.message_id, message_ids), MessageRow.user_id == user_id)
-    )
-    return {row[0]: row[1] for row in found}
-
-
-async def indexed(session: AsyncSession, message_ids: Collection[str]) -> set[str]:
-    """Those whose terms are indexed."""
-    statement = select(DocumentRow.message_id).where(among(DocumentRow.message_id, message_ids))
-    return set((await session.scalars(statement)).all())
-
-
-async def add_documents(session: AsyncSession, rows: Sequence[Mapping[str, object]]) -> None:
-    """Documents under their numbers."""
-    if rows:
-        await session.execute(insert(DocumentRow), rows)
-
-
-async def add_postings(session: AsyncSession, user_id: str, added: Mapping[bytes, bytes]) -> None:
-    """Appends packed postings to each term's blocks."""
-    last = await _last_blocks(session, user_id, list(added))
-    rows = [
-        {"user_id": user_id, "term": term, "block": b.block, "count": b.count, "postings": b.postings}
-        for term in sorted(added)
-        for b in append(last.get(term), added[term])
-    ]
-    if rows:
-        statement = upsert(PostingBlockRow)
-        fresh = {"count": statement.excluded.count, "postings": statement.excluded.postings}
-        keys = [PostingBlockRow.user_id, PostingBlockRow.term, PostingBlockRow.block]
-        await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh), rows)
-
-
-async def _last_blocks(session: AsyncSession, user_id: str, terms: Sequence[bytes]) -> dict[bytes, Block]:
-    last = (
-        select(PostingBlockRow.term, func.max(PostingBlockRow.block).label("block"))
-        .where(PostingBlockRow.user_id == user_id, among(PostingBlockRow.term, terms))
-        .group_by(PostingBlockRow.term)
-        .subquery()
-    )
-    statement = (
-        select(PostingBlockRow.term, PostingBlockRow.block, PostingBlockRow.postings)
-        .join(last, (PostingBlockRow.term == last.c.term) & (PostingBlockRow.block == last.c.block))
-        .where(PostingBlockRow.user_id == user_id)
-    )
-    return {term: Block(block, postings) for term, block, postings in await session.execute(statement)}
-
-
-async def read_postings(session: AsyncSession, user_id: str, terms: Collection[bytes]) -> dict[bytes, list[bytes]]:
-    """The packed postings of each term that the user's index has."""
-    statement = select(PostingBlockRow.term, PostingBlockRow.postings).where(
-        PostingBlockRow.user_id == user_id, among(PostingBlockRow.term, terms)
-    )
-    found: dict[bytes, list[bytes]] = {}
-    for term, postings in await session.execute(statement):
-        found.setdefault(term, []).append(postings)
-    return found
-
-
-async def add_embeddings(session: AsyncSession, rows: Sequence[Mapping[str, object]]) -> int:
-    """Vectors that aren't there yet; how many were written."""
-    if not rows:
-        return 0
-    statement = upsert(EmbeddingRow).values(rows).on_conflict_do_nothing().returning(EmbeddingRow.message_id)
-    return len((await session.execute(statement)).all())
-
-
-async def dimensions_of(session: AsyncSession, user_id: str, embedder: str) -> int | None:
+    conversations: Mapping[str, str]
+    """Message → conversation."""
+    indexed: frozenset[str]
+    """Those whose terms are there already."""
+    dimensions: int | None
     """What the embedder's vectors have; None before the first."""
-    statement = select(EmbeddingRow.dimensions).where(
-        EmbeddingRow.user_id == user_id, EmbeddingRow.embedder == embedder
+
+
+@dataclass
+class Entries:
+    """What is to be written."""
+
+    documents: list[tuple[str, str, int, int]] = field(default_factory=list)
+    """Message, conversation, number, length."""
+    blocks: list[tuple[bytes, Block]] = field(default_factory=list)
+    vectors: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """Message, conversation, vector."""
+
+
+async def read_unindexed(driver: Any, user_id: str, message_ids: Sequence[str]) -> list[Unindexed]:
+    """The user's messages among these that aren't searchable by both terms and a vector."""
+    rows = await _UNINDEXED.fetch(driver, user_id=user_id, message_ids=list(message_ids))
+    return [
+        Unindexed(speaker, at, Sealed(message_id, text, slot), Sealed(*previous) if previous[0] else None)
+        for message_id, speaker, text, slot, at, *previous in rows
+    ]
+
+
+async def lock_statistics(driver: Any, user_id: str) -> Statistics:
+    """Holds off other changes of the user's index until the commit."""
+    rows = await _LOCK.fetch(driver, user_id=user_id)
+    if not rows:
+        await _BEGIN.fetch(driver, user_id=user_id)
+        rows = await _LOCK.fetch(driver, user_id=user_id)
+    return Statistics(*rows[0])
+
+
+async def owned(driver: Any, user_id: str, message_ids: Sequence[str], embedder: str | None) -> Owned:
+    """Those of the messages that are the user's and still exist."""
+    rows = await _OWNED.fetch(driver, user_id=user_id, message_ids=list(message_ids), embedder=embedder)
+    return Owned(
+        conversations={message_id: conversation_id for message_id, conversation_id, _, _ in rows},
+        indexed=frozenset(message_id for message_id, _, has_terms, _ in rows if has_terms),
+        dimensions=rows[0][3] if rows else None,
     )
-    found: int | None = await session.scalar(statement.limit(1))
-    return found
 
 
-async def nearest(
-    session: AsyncSession, user_id: str, embedder: str, vector: bytes, limit: int, not_in: str | None
-) -> dict[str, float]:
-    """Message → cosine of the user's nearest messages, by exact search."""
-    distance = EmbeddingRow.vector.op("<=>")(bindparam("query", vector, type_=VectorType()))
-    statement = (
-        select(EmbeddingRow.message_id, (1 - distance).label("cosine"))
-        .where(*_comparable(user_id, embedder, vector))
-        .order_by(distance)
-        .limit(limit)
+async def grown_blocks(driver: Any, user_id: str, added: Mapping[bytes, bytes]) -> list[tuple[bytes, Block]]:
+    """The blocks that change when packed postings are appended to their terms'."""
+    rows = await _LAST_BLOCKS.fetch(driver, user_id=user_id, terms=list(added)) if added else []
+    last = {term: Block(block, postings) for term, block, postings in rows}
+    return [(term, block) for term in sorted(added) for block in append(last.get(term), added[term])]
+
+
+async def write(
+    driver: Any, user_id: str, embedder: str | None, dimensions: int, entries: Entries, statistics: Statistics
+) -> None:
+    """Entries and the figures with them; vectors that are there already stay as they are."""
+    await _WRITE.fetch(
+        driver,
+        user_id=user_id,
+        ids=[message_id for message_id, _, _, _ in entries.documents],
+        conversations=[conversation_id for _, conversation_id, _, _ in entries.documents],
+        numbers=[number for _, _, number, _ in entries.documents],
+        lengths=[length for _, _, _, length in entries.documents],
+        terms=[term for term, _ in entries.blocks],
+        blocks=[block.block for _, block in entries.blocks],
+        counts=[block.count for _, block in entries.blocks],
+        postings=[block.postings for _, block in entries.blocks],
+        embedder=embedder,
+        dimensions=dimensions,
+        embedded=[message_id for message_id, _, _ in entries.vectors],
+        embedded_in=[conversation_id for _, conversation_id, _ in entries.vectors],
+        vectors=[vector for _, _, vector in entries.vectors],
+        documents=statistics.documents,
+        tokens=statistics.tokens,
+        next_number=statistics.next_number,
     )
-    if not_in is not None:
-        statement = statement.where(EmbeddingRow.conversation_id != not_in)
-    return {message_id: float(cosine) for message_id, cosine in await session.execute(statement)}
-
-
-async def cosines(
-    session: AsyncSession, user_id: str, embedder: str, vector: bytes, message_ids: Collection[str]
-) -> dict[str, float]:
-    """Message → cosine, for the asked messages that have a vector."""
-    distance = EmbeddingRow.vector.op("<=>")(bindparam("query", vector, type_=VectorType()))
-    statement = select(EmbeddingRow.message_id, (1 - distance).label("cosine"))
-    statement = statement.where(*_comparable(user_id, embedder, vector), among(EmbeddingRow.message_id, message_ids))
-    return {message_id: float(cosine) for message_id, cosine in await session.execute(statement)}
-
-
-def _comparable(user_id: str, embedder: str, vector: bytes) -> tuple[ColumnElement[bool], ...]:
-    return (
-        EmbeddingRow.user_id == user_id,
-        EmbeddingRow.embedder == embedder,
-        EmbeddingRow.dimensions == len(vector) // 4,
-    )
-
-
-async def numbers_in(session: AsyncSession, user_id: str, conversation_id: str) -> list[int]:
-    """The numbers of a conversation's documents."""
-    statement = select(DocumentRow.number).where(
-        DocumentRow.user_id == user_id, DocumentRow.conversation_id == conversation_id
-    )
-    return list((await session.scalars(statement)).all())
-
-
-async def by_number(session: AsyncSession, user_id: str, numbers: Collection[int]) -> dict[str, int]:
-    """Message → number, of documents with these numbers."""
-    statement = select(DocumentRow.message_id, DocumentRow.number).where(
-        DocumentRow.user_id == user_id, among(DocumentRow.number, numbers)
-    )
-    return {row[0]: row[1] for row in await session.execute(statement)}
-
-
-async def by_message(session: AsyncSession, user_id: str, message_ids: Collection[str]) -> dict[str, int]:
-    """Message → number, of these messages' documents."""
-    statement = select(DocumentRow.message_id, DocumentRow.number).where(
-        DocumentRow.user_id == user_id, among(DocumentRow.message_id, message_ids)
-    )
-    return {row[0]: row[1] for row in await session.execute(statement)}
-
-
-async def read_messages(session: AsyncSession, user_id: str, message_ids: Collection[str]) -> Sequence[MessageRow]:
-    """The user's messages with these ids."""
-    statement = select(MessageRow).where(among(MessageRow.message_id, message_ids), MessageRow.user_id == user_id)
-    return (await session.scalars(statement)).all()
 
 
 async def remove_conversation(session: AsyncSession, user_id: str, conversation_id: str) -> None:
     """Takes a conversation's documents out of postings and figures; rows that hang on messages go with those."""
-    statistics = await lock_statistics(session, user_id)
+    figures = (StatisticsRow.documents, StatisticsRow.tokens)
+    locked = select(*figures).where(StatisticsRow.user_id == user_id).with_for_update()
+    before = (await session.execute(locked)).one_or_none()
     columns = select(DocumentRow.number, DocumentRow.length).where(
         DocumentRow.user_id == user_id, DocumentRow.conversation_id == conversation_id
     )
     gone = (await session.execute(columns)).all()
-    if not gone:
+    if before is None or not gone:
         return
     await _rewrite_blocks(session, user_id, [number for number, _ in gone])
-    left = Statistics(
-        documents=statistics.documents - len(gone),
-        tokens=statistics.tokens - sum(length for _, length in gone),
-        next_number=statistics.next_number,
-    )
-    await write_statistics(session, user_id, left)
+    left = {"documents": before[0] - len(gone), "tokens": before[1] - sum(length for _, length in gone)}
+    changed = update(StatisticsRow).where(StatisticsRow.user_id == user_id).values(left)
+    await session.execute(changed.execution_options(**_UNSYNCHRONISED))
 
 
 async def _rewrite_blocks(session: AsyncSession, user_id: str, numbers: Sequence[int]) -> None:

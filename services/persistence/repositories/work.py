@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.jobs import FinishJob, Job, JobState
+from services.persistence.postgres import Statement
 from services.persistence.tables import (
     AppliedPositionRow,
     ConversationRow,
@@ -84,6 +85,17 @@ async def finish_job(session: AsyncSession, report: FinishJob, now: datetime) ->
         .execution_options(synchronize_session=False)
     )
     return (await session.execute(statement)).first() is not None
+
+
+_FINISH = Statement("""
+UPDATE jobs SET state = 'done', error = NULL, attempts = attempts + 1, finished_at = :now
+WHERE job_id = ANY(CAST(:job_ids AS varchar[])) AND user_id = :user_id AND state <> 'done'
+""")
+
+
+async def finish_jobs(driver: Any, user_id: str, job_ids: Sequence[str], now: datetime) -> None:
+    """They are done, those that had failed before too; of another user's none is."""
+    await _FINISH.fetch(driver, user_id=user_id, job_ids=list(job_ids), now=now)
 
 
 async def remove_finished_jobs(session: AsyncSession, before: datetime, most: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Identity, Index, String
+from sqlalchemy import Identity, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.persistence.tables.base import Base, Identifier, Json, Moment, Whole
@@ -21,18 +21,30 @@ class OutboxRow(Base):
     conversation_id: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
+_UNDONE = text("state <> 'done'")
+
+
 class JobRow(Base):
-    """A background job; its id is the message id of the event that carries it."""
+    """A background job. What isn't done is found fast, however many jobs are."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "queued_at", "job_id"), Index(None, "state", "queued_at", "job_id"))
+    __table_args__ = (
+        Index(None, "queued_at", "job_id"),
+        Index(None, "state", "queued_at", "job_id"),
+        Index("ix_jobs_undone_of_user", "user_id", "queued_at", postgresql_where=_UNDONE),
+        Index("ix_jobs_undone", "offered_at", postgresql_where=_UNDONE),
+    )
 
     job_id: Mapped[Identifier] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(String(200))
+    payload: Mapped[Json]
+    """What its event says: ids, never text."""
     queued_at: Mapped[Moment]
+    offered_at: Mapped[Moment]
+    """When its event was last put into the outbox."""
     finished_at: Mapped[Moment | None]
     user_id: Mapped[str | None] = mapped_column(String(64), index=True)
     conversation_id: Mapped[str | None] = mapped_column(String(64), index=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from libs.shared.contracts.memory import (
     ReadUnindexed,
 )
 from libs.shared.errors import InvalidRequest
-from services.persistence.tables import DocumentRow, EmbeddingRow, PostingBlockRow, StatisticsRow
+from services.persistence.repositories.search import MOST_FRESH
+from services.persistence.tables import DocumentRow, EmbeddingRow, JobRow, PostingBlockRow, StatisticsRow
 from tests.support.persistence import Client, RunningPersistence
 
 EMBEDDER = "test@1"
@@ -128,7 +130,7 @@ async def test_the_nearest_are_exact(client: Client, persistence: RunningPersist
 
 async def check_nobody_finds_anothers(client: Client, persistence: RunningPersistence) -> None:
     user_id, other = await client.user(), await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", "my secret cat")
+    await keep_and_index(client, persistence, user_id, "c1", "an aside", "my secret cat")
     await keep_and_index(client, persistence, other, "c2", "their own cat")
     found = await find(client, other, "secret cat", vector=direction("secret"), embedder=EMBEDDER, limit=1000)
     assert set(found) == {"their own cat"}
@@ -223,10 +225,65 @@ async def test_the_conversation_in_the_prompt_is_left_out(client: Client, persis
     assert set(await find(client, user_id, "cat", **more)) == {"cat four"}
 
 
-async def test_a_search_waits_for_the_turn_it_follows(client: Client) -> None:
+async def check_what_was_just_said_is_found(client: Client, persistence: RunningPersistence) -> None:
+    user_id, other = await client.user(), await client.user()
+    await keep_and_index(client, persistence, user_id, "c1", "ada is a cat")
+    await client.say(user_id, "c3", "bob is a dog")
+    # another's newer messages would take every place
+    _, position = await client.say(other, "c2", *[f"my secret {n}" for n in range(MOST_FRESH)])
+    found = await find(client, user_id, "bob", vector=direction("bob"), embedder=EMBEDDER, read_after=position)
+    assert {text: candidate.indexed for text, candidate in found.items()} == {
+        "ada is a cat": True,
+        "bob is a dog": False,
+    }
+    assert (found["bob is a dog"].bm25, found["bob is a dog"].cosine) == (None, None)
+
+
+async def test_what_was_just_said_is_found_by_its_owner_before_it_is_indexed(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    await check_what_was_just_said_is_found(client, persistence)
+
+
+async def test_what_is_not_indexed_yet_comes_once_with_its_terms_and_in_bounds(
+    client: Client, persistence: RunningPersistence
+) -> None:
     user_id = await client.user()
-    _, position = await client.say(user_id, "c1", "a")
-    assert await find(client, user_id, "a", read_after=position) == {}
+    for n in range(MOST_FRESH + 8):
+        turn, position = await client.say(user_id, "c1", f"cat {n}")
+    await persistence.parts.watermark.wait_for(position)
+    found = await find(client, user_id, "dog")
+    assert set(found) == {f"cat {n}" for n in range(8, MOST_FRESH + 8)}, "the newest"
+    last = turn.messages[0].message_id
+    await index(client, user_id, row(last, f"cat {n}", embedded=False), embedder=None)
+    found = await find(client, user_id, "cat")
+    assert found[f"cat {n}"].indexed
+    assert not found["cat 20"].indexed
+    assert await find(client, user_id, "cat", not_in_conversation="c1") == {}
+
+
+async def test_what_is_indexed_with_its_job_is_not_asked_for_again(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id, other = await client.user(), await client.user()
+    turn, position = await client.say(user_id, "c1", "ada is a cat")
+    foreign, position = await client.say(other, "c2", "bob is a dog")
+    await persistence.parts.watermark.wait_for(position)
+    jobs = {job.payload["message_ids"][0]: job.job_id for job in await all_jobs(persistence)}
+    message_id, others = turn.messages[0].message_id, foreign.messages[0].message_id
+    rows = (row(message_id, "ada is a cat"),)
+    done = (jobs[message_id], jobs[others])
+    request = IndexMessages(user_id=user_id, embedder=EMBEDDER, rows=rows, done_jobs=done)
+    await client.cognition.request(INDEX_MESSAGES, request)
+    states = {job.job_id: job.state for job in await all_jobs(persistence)}
+    assert states == {jobs[message_id]: "done", jobs[others]: "queued"}, "another user's job isn't ended"
+    read = await client.cognition.request(READ_UNINDEXED, ReadUnindexed(user_id=user_id, message_ids=(message_id,)))
+    assert read.messages == ()
+
+
+async def all_jobs(persistence: RunningPersistence) -> Sequence[JobRow]:
+    async with persistence.parts.database.transaction() as session:
+        return (await session.scalars(select(JobRow))).all()
 
 
 async def test_a_text_to_index_comes_with_the_one_before(client: Client, persistence: RunningPersistence) -> None:

@@ -6,20 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, select, true
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.errors import ServiceError
 from services.persistence import applying, forgetting
 from services.persistence.applying import TurnApplier, Verdict
 from services.persistence.handlers import accounts as account_handlers
-from services.persistence.repositories import accounts, index, work
+from services.persistence.repositories import accounts, index, search, work
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import turns as turn_rows
 from services.persistence.repositories.sessions import Use, judge_use
 from services.persistence.slot_file import SlotFile
-from services.persistence.tables import MessageRow
 from services.persistence.watermark import Watermark
 from tests.integration.persistence import test_finding_memories as finding
 from tests.integration.persistence import test_forgetting as forgetting_tests
@@ -81,18 +78,27 @@ def release_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SlotFile, "__init__", opened)
 
 
+def _rewrite(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
+    statement = getattr(search, name)
+    assert before in statement.sql, "the mutation no longer bites"
+    patch.setattr(statement, "sql", statement.sql.replace(before, after))
+
+
 def search_everybody(patch: pytest.MonkeyPatch) -> None:
-    real = index._comparable
+    _rewrite(patch, "_NEAREST", "WHERE user_id = $1 AND", "WHERE $1 <> '' AND")
+    _rewrite(patch, "_NEAREST", "WHERE d.user_id = $1", "")
+    _rewrite(patch, "_FOUND", "AND e.user_id = $1", "")
+    _rewrite(patch, "_FOUND", "WHERE d.user_id = $1 AND", "WHERE")
+    _rewrite(patch, "_FOUND", "AND m.user_id = $1", "")
 
-    def comparable(user_id: str, embedder: str, vector: bytes) -> tuple[ColumnElement[bool], ...]:
-        return (true(), *real(user_id, embedder, vector)[1:])
 
-    async def read_messages(session: AsyncSession, _: str, ids: set[str]) -> Any:
-        statement = select(MessageRow).where(MessageRow.message_id.in_(ids))
-        return (await session.scalars(statement)).all()
+def show_what_others_just_said(patch: pytest.MonkeyPatch) -> None:
+    _rewrite(patch, "_FOUND", "WHERE user_id = $1 AND state", "WHERE state")
+    _rewrite(patch, "_FOUND", "WHERE m.user_id = $1 AND", "WHERE")
 
-    patch.setattr(index, "_comparable", comparable)
-    patch.setattr(index, "read_messages", read_messages)
+
+def overlook_what_was_just_said(patch: pytest.MonkeyPatch) -> None:
+    _rewrite(patch, "_FOUND", "state <> 'done'", "false")
 
 
 def apply_again(patch: pytest.MonkeyPatch) -> None:
@@ -161,6 +167,8 @@ MUTATIONS: list[tuple[Mutation, Check]] = [
         ),
     ),
     (search_everybody, lambda c, p, _, __: finding.check_nobody_finds_anothers(c, p)),
+    (show_what_others_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
+    (overlook_what_was_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
     (apply_again, lambda c, p, _, __: turn_tests.test_a_redelivered_turn_is_kept_once(p, c)),
     (never_wait, lambda c, p, _, __: turn_tests.test_a_reader_sees_the_turn_that_is_still_being_applied(p, c)),
     (leave_the_watermark, lambda c, _, __, ___: turn_tests.test_a_kept_turn_is_readable_by_who_waits_for_it(c)),
