@@ -24,11 +24,9 @@ def one_time_password(installation: Installation) -> str | None:
     return password
 
 
-def announced(installation: Installation) -> Installation:
+def announced(installation: Installation) -> None:
     """Remembers that the password was shown: a start that was killed before this makes another."""
-    if installation.marker.admin_announced:
-        return installation
-    return write_marker(installation.folder, installation.marker.model_copy(update={"admin_announced": True}))
+    write_marker(installation.folder, installation.marker.model_copy(update={"admin_announced": True}))
 
 
 async def _give(installation: Installation, password_hash: str) -> None:

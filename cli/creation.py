@@ -14,6 +14,8 @@ from pathlib import Path
 from cli import ports
 from cli.database import creation as database
 from cli.database.binaries import Binaries, copied, from_wheel, traversable
+from cli.database.external import Address
+from cli.database.inspection import inspect
 from cli.database.owner import (
     SYSTEM_HOME,
     SYSTEM_USER,
@@ -57,14 +59,17 @@ def prepare_folder(folder: StateFolder) -> None:
         raise _told(error, root) from None
 
 
-def make(folder: StateFolder, progress: Progress, *, http_port: int | None) -> Installation:
+def make(
+    folder: StateFolder, progress: Progress, *, http_port: int | None, external: Address | None = None
+) -> Installation:
     """Makes an installation in a prepared folder; what an interrupted making left there is thrown away.
 
+    With ``external`` it gets no PostgreSQL of its own.
     Raises CommandError when something fails on the way; then nothing of the installation remains.
     """
     _claim(folder.root)
     try:
-        return _build(folder, progress, http_port)
+        return _build(folder, progress, http_port, external)
     except (OSError, CommandError, KeyboardInterrupt) as error:
         _discard(folder.root)
         if isinstance(error, OSError):
@@ -119,40 +124,51 @@ def _refuse_other_use(root: Path) -> None:
         )
 
 
-def _build(folder: StateFolder, progress: Progress, http_port: int | None) -> Installation:
+def _build(folder: StateFolder, progress: Progress, http_port: int | None, external: Address | None) -> Installation:
     if http_port is not None:
         ports.require_free(http_port, "the gateway", "name another with --port N")
     http = http_port or ports.choose(ports.HTTP_PREFERRED)
     nats = ports.choose(ports.NATS_PREFERRED, taken=frozenset({http}))
-    ensure_system_user(progress)
-    owner = current_owner()
-    # PostgreSQL's user passes through the folder to reach its own, and sees nothing else of it
-    folder.root.chmod(0o711 if owner.switch else 0o700)
-    with progress.step("Making keys"):
-        password = _make_keys(folder)
-    with progress.step("Making the database"):
-        database.create(folder, database_binaries(owner), owner, operator=owner_name(os.geteuid()), password=password)
+    if external is None:
+        _build_with_database(folder, progress)
+    else:
+        with progress.step("Looking at the database"):
+            inspect(external, new=True, patience_s=0)
+        with progress.step("Making keys"):
+            _make_keys(folder, external.password)
     marker = Marker(
         format=FORMAT_VERSION,
         installation_id=uuid.uuid4().hex,
         product_version=product_version(),
         created_at=datetime.now(UTC),
         ports=Ports(http=http, nats=nats),
+        database=external.url if external else None,
     )
     made = write_marker(folder, marker)
     (folder.root / _UNFINISHED).unlink()
     return made
 
 
-def _make_keys(folder: StateFolder) -> str:
+def _build_with_database(folder: StateFolder, progress: Progress) -> None:
+    ensure_system_user(progress)
+    owner = current_owner()
+    # PostgreSQL's user passes through the folder to reach its own, and sees nothing else of it
+    folder.root.chmod(0o711 if owner.switch else 0o700)
+    password = secrets.token_urlsafe(32)
+    with progress.step("Making keys"):
+        _make_keys(folder, password)
+    with progress.step("Making the database"):
+        database.create(folder, database_binaries(owner), owner, operator=owner_name(os.geteuid()), password=password)
+
+
+def _make_keys(folder: StateFolder, database_password: str | None) -> None:
     for path in (folder.keys, folder.keys / "nats", folder.broker, folder.slots.parent, folder.models, folder.logs):
         path.mkdir(mode=0o700)
     folder.run.mkdir(mode=0o700)
     write_private(folder.installation_key, secrets.token_bytes(32))
     write_private(folder.token_key, secrets.token_bytes(32))
-    password = secrets.token_urlsafe(32)
-    write_private(folder.database_password, password.encode())
-    return password
+    if database_password is not None:
+        write_private(folder.database_password, database_password.encode())
 
 
 def _discard(root: Path) -> None:

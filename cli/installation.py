@@ -39,6 +39,8 @@ class Marker(BaseModel):
     product_version: str
     created_at: datetime
     ports: Ports
+    database: str | None = None
+    """Another's PostgreSQL, without the password; None: the installation's own."""
     admin_announced: bool = False
     """Whether the administrator's one-time password was shown: until then each start makes another."""
 
@@ -66,6 +68,8 @@ class Installation:
     @property
     def database_url(self) -> str:
         """Without its password, which lies in the keys folder."""
+        if self.marker.database is not None:
+            return self.marker.database
         return f"postgresql://mongars@/mongars?host={quote(str(self.reachable.database_socket), safe='/')}"
 
 

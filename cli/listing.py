@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TITLE_WIDTH = 10
 _UNBOUNDED = 100_000
 """Columns: a row longer than the terminal is broken by the terminal, and nothing is cut off."""
 
@@ -24,6 +29,13 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) 
     for row in rows:
         table.add_row(*map(Text, row))
     Console(highlight=False, width=_UNBOUNDED).print(table)
+
+
+def show_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Prints what belongs to each title, one below the other, each whole on its line."""
+    for title, text in facts:
+        console.print(f"  {title:<{_TITLE_WIDTH}}", style="dim", end="", markup=False)
+        console.print(text, markup=False)
 
 
 def day(moment: datetime) -> str:

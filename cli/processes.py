@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli import broker
 from cli.database.binaries import Binaries
+from cli.database.external import service_url
 from cli.database.owner import setpriv
 from cli.installation import Installation
 from cli.supervision.client import Supervisor
@@ -20,8 +21,8 @@ _SERVICE_STOP_S = 40
 _POSTGRES_STOP_S = 30
 
 
-def programs(installation: Installation, binaries: Binaries, node: str) -> tuple[Program, ...]:
-    """Broker, database, then the services."""
+def programs(installation: Installation, binaries: Binaries | None, node: str) -> tuple[Program, ...]:
+    """Broker, database (where there are ``binaries`` of the installation's own), then the services."""
     mark = {MARK: installation.marker.installation_id}
     tied = (setpriv(), "--pdeathsig", "TERM")  # what nobody supervises any more stops in good order
     environment = {**mark, **service_environment(installation)}
@@ -36,7 +37,12 @@ def programs(installation: Installation, binaries: Binaries, node: str) -> tuple
         )
         for service in SERVICES
     )
-    database = Program(
+    database = (_database(installation, binaries, mark),) if binaries else ()
+    return (Program(BROKER, (*tied, *broker.command(installation.folder)), environment=mark), *database, *services)
+
+
+def _database(installation: Installation, binaries: Binaries, mark: dict[str, str]) -> Program:
+    return Program(
         DATABASE,
         (
             *(sys.executable, "-m", "cli.database.launcher"),
@@ -46,7 +52,6 @@ def programs(installation: Installation, binaries: Binaries, node: str) -> tuple
         stop_wait_s=_POSTGRES_STOP_S,
         environment=mark,
     )
-    return (Program(BROKER, (*tied, *broker.command(installation.folder)), environment=mark), database, *services)
 
 
 def service_environment(installation: Installation) -> dict[str, str]:
@@ -55,7 +60,7 @@ def service_environment(installation: Installation) -> dict[str, str]:
         "MONGARS_STATE": str(installation.reachable.root),
         "MONGARS_NATS_URL": installation.nats_url,
         "MONGARS_HTTP_PORT": str(installation.marker.ports.http),
-        "MONGARS_DATABASE_URL": installation.database_url.replace("postgresql:", "postgresql+asyncpg:", 1),
+        "MONGARS_DATABASE_URL": service_url(installation.database_url),
     }
 
 

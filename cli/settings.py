@@ -15,7 +15,9 @@ class CliSettings:
 
     state: Path
     environment: dict[str, str]
-    """Everything the shell exported: the services read their own ``MONGARS_…`` from it."""
+    """Everything else that the shell exported: the services read their own ``MONGARS_…`` from it."""
+    database_url: str | None = None
+    """``MONGARS_DATABASE_URL``: another's PostgreSQL. Its password is kept out of the processes' environment."""
     traceback: bool = False
     """``MONGARS_TRACEBACK=1``: show where a fault of the command itself arose."""
 
@@ -24,9 +26,11 @@ def get_settings() -> CliSettings:
     """Read once a command."""
     environment = dict(os.environ)
     chosen = environment.get("MONGARS_STATE")
+    database_url = environment.pop("MONGARS_DATABASE_URL", None)
     return CliSettings(
         state=Path(chosen) if chosen else default_state(environment),
         environment=environment,
+        database_url=database_url or None,
         traceback=environment.get("MONGARS_TRACEBACK") == "1",
     )
 

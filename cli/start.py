@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cli import broker, creation, ports
+from cli.database import choice
 from cli.database.owner import current_owner
 from cli.errors import CommandError
 from cli.installation import Installation, write_marker
@@ -26,6 +27,8 @@ from libs.shared.contracts.base import SERVICES
 _PART_TIMEOUT_S = 30.0
 _MIGRATION_TIMEOUT_S = 600.0
 _ORPHAN_PATIENCE_S = 10.0
+_EXTERNAL_PATIENCE_S = 10.0
+"""After a power cut, another machine's database may come up later than this one."""
 _CHECK_EVERY_S = 0.05
 _READY_EVERY_S = 0.15
 """Asking makes every service look after itself: not so often that it slows their start on a small board."""
@@ -81,7 +84,8 @@ def _prepare(
 ) -> Installation:
     orphans.end(installation.marker.installation_id, patience_s=_ORPHAN_PATIENCE_S)
     creation.require_space(installation.folder.root, _START_SPACE_MIB)
-    creation.ensure_system_user(progress)
+    if installation.marker.database is None:
+        creation.ensure_system_user(progress)
     installation = _settle_ports(installation, http_port)
     node = broker.node_id(environment.get("MONGARS_NODE_ID"), socket.gethostname())
     broker.write_configuration(installation, node)
@@ -108,7 +112,7 @@ def _start_supervisor(installation: Installation, environment: dict[str, str], n
     where = paths(reachable)
     where.socket.unlink(missing_ok=True)
     configuration = reachable.run / "supervisord.conf"
-    binaries = creation.database_binaries(current_owner())
+    binaries = None if installation.marker.database else creation.database_binaries(current_owner())
     configuration.write_text(render(programs(installation, binaries, node), where))
     ran = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
@@ -128,19 +132,23 @@ def _start_parts(
 ) -> None:
     with progress.step("Starting the broker"):
         _start_and_wait(installation, supervisor, BROKER, lambda: broker_answers(installation.marker.ports.nats))
-    with progress.step("Starting PostgreSQL"):
-        binaries = creation.database_binaries(current_owner())
-        _start_and_wait(
-            installation,
-            supervisor,
-            DATABASE,
-            lambda: database_answers(binaries, installation.reachable.database_socket),
-        )
+    if installation.marker.database is None:
+        _start_database(installation, supervisor, progress)
+    else:
+        with progress.step("Looking at the database"):
+            choice.look(installation, patience_s=_EXTERNAL_PATIENCE_S)
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
         _migrate(installation, environment)
     for service in SERVICES:
         supervisor.start(service.value)
+
+
+def _start_database(installation: Installation, supervisor: Supervisor, progress: Progress) -> None:
+    binaries = creation.database_binaries(current_owner())
+    socket_folder = installation.reachable.database_socket
+    with progress.step("Starting PostgreSQL"):
+        _start_and_wait(installation, supervisor, DATABASE, lambda: database_answers(binaries, socket_folder))
 
 
 def _start_and_wait(installation: Installation, supervisor: Supervisor, name: str, works: Callable[[], bool]) -> None:

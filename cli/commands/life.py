@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, find
+from cli.listing import show_facts
 from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, chosen_installation, line
+from cli.probes import Readiness
 from cli.progress import Progress
 from cli.settings import get_settings
 from cli.start import Started, start
@@ -43,8 +47,7 @@ def up(
     ready = False
     with _signals_interrupt():
         try:
-            started, password = _started(folder, progress, port, timeout)
-            _announce(started, password, as_json)
+            started = _start_and_announce(folder, progress, port, timeout, as_json)
             ready = True
             if ours and not detach:
                 line("Ctrl-C stops it.")
@@ -78,24 +81,29 @@ def down(
         line("Stopped." if stopped else "It was not running.")
 
 
-def _started(folder: StateFolder, progress: Progress, port: int | None, timeout_s: float) -> tuple[Started, str | None]:
+def _start_and_announce(
+    folder: StateFolder, progress: Progress, port: int | None, timeout_s: float, as_json: bool
+) -> Started:
     from cli.admin import announced, one_time_password
     from cli.creation import make, prepare_folder
+    from cli.database import choice
 
+    settings = get_settings()
+    external = choice.chosen(settings.database_url)
     if find(folder) is None:
         prepare_folder(folder)
     with exclusively(folder):
         installation = find(folder)
         if installation is None:
             progress.say(f"Making an installation in {folder.root}")
-            installation = make(folder, progress, http_port=port)
-        environment = get_settings().environment
-        started = start(installation, progress, environment=environment, http_port=port, timeout_s=timeout_s)
+            installation = make(folder, progress, http_port=port, external=external)
+        choice.keep(installation, external)
+        started = start(installation, progress, environment=settings.environment, http_port=port, timeout_s=timeout_s)
         password = one_time_password(started.installation)
-        if password is None:
-            return started, None
-        made = announced(started.installation)
-    return Started(made, started.readiness, started.already), password
+        _announce(started, password, as_json)
+        if password is not None:  # only now: what was never shown is replaced at the next start
+            announced(started.installation)
+    return started
 
 
 def _announce(started: Started, password: str | None, as_json: bool) -> None:
@@ -111,12 +119,25 @@ def _announce(started: Started, password: str | None, as_json: bool) -> None:
         }
         answer(said | ({"admin": {"name": ADMIN_NAME, "one_time_password": password}} if password else {}))
         return
-    line(f"monGARS {'was running already' if started.already else 'is ready'}: {installation.http_url}")
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    running = "was running already" if started.already else "is ready"
+    console.print(f"\n[green]●[/] monGARS {running}: [bold]{installation.http_url}[/]")
+    show_facts(console, _facts(installation, password, readiness))
+    sys.stdout.flush()
+
+
+def _facts(installation: Installation, password: str | None, said: Readiness) -> Iterator[tuple[str, str]]:
+    from cli.admin import ADMIN_NAME
+
     if password:
-        line(f"  administrator: {ADMIN_NAME}")
-        line(f"  one-time password (shown only now): {password}")
-    for reason in readiness.degraded:
-        line(f"  degraded: {reason}")
+        yield "user", ADMIN_NAME
+        yield "password", f"{password}   (for the first login, and shown only now)"
+    if installation.marker.database is not None:
+        yield "database", installation.marker.database
+    for reason in said.degraded:
+        yield "degraded", explained(reason)
 
 
 def _runs(folder: StateFolder) -> bool:

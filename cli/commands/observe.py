@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation
+from cli.listing import show_facts
 from cli.logs import follow, last_lines
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 from cli.probes import Readiness, readiness
 from cli.supervision.client import Process
 from cli.supervision.programs import log_file
 from cli.version import product_version
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
@@ -74,7 +80,7 @@ def described(
         "ready": bool(said and said.ready),
         "http": installation.http_url,
         "nats": {"url": installation.nats_url, "operator_nkey": str(installation.folder.nkey("operator"))},
-        "database": {"url": installation.database_url},
+        "database": {"url": installation.database_url, "external": installation.marker.database is not None},
         "services": {name: _row(process) for name, process in (processes or {}).items()},
         "dependencies": said.dependencies if said else {},
         "degraded": list(said.degraded) if said else [],
@@ -88,21 +94,43 @@ def _row(process: Process) -> dict[str, Any]:
 
 def _show(installation: Installation, processes: dict[str, Process] | None, said: Readiness | None) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
+    console.print(_headline(installation, processes, said))
+    if processes:
+        console.print()
+        console.print(_parts(processes))
+        console.print()
+    show_facts(console, _facts(installation, said))
+
+
+def _headline(installation: Installation, processes: dict[str, Process] | None, said: Readiness | None) -> str:
     if processes is None:
-        console.print(f"not running   {installation.folder.root}", markup=False)
-        return
-    ready = "ready" if said and said.ready else "not ready"
-    console.print(f"{ready}   {installation.http_url}   {installation.folder.root}", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("part", "state", "pid", "restarts"):
+        return "[yellow]○[/] monGARS is not running; start it with: mongars up"
+    if said is not None and said.ready:
+        return f"[green]●[/] monGARS is ready: {installation.http_url}"
+    return f"[red]●[/] monGARS runs, and is not ready: {installation.http_url}"
+
+
+def _parts(processes: dict[str, Process]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    for title in ("", "part", "state"):
         table.add_column(title)
+    for title in ("pid", "restarts"):
+        table.add_column(title, justify="right")
     for name, process in processes.items():
-        table.add_row(name, process.state, str(process.pid or "-"), str(process.restarts))
-    console.print(table)
+        mark = "[green]●[/]" if process.state == "running" else "[red]●[/]"
+        table.add_row(mark, name, process.state, str(process.pid or "-"), str(process.restarts))
+    return table
+
+
+def _facts(installation: Installation, said: Readiness | None) -> Iterator[tuple[str, str]]:
+    yield "folder", str(installation.folder.root)
+    if installation.marker.database is not None:
+        yield "database", installation.marker.database
     for reason in said.missing if said else ():
-        console.print(f"not well: {reason}", markup=False)
+        yield "not well", reason
     for reason in said.degraded if said else ():
-        console.print(f"degraded: {reason}", markup=False)
+        yield "degraded", explained(reason)

@@ -231,6 +231,17 @@ def test_a_fact_told_in_one_chat_is_quoted_in_the_next(running: Installation) ->
     )  # a chat's key ends with it
 
 
+def test_an_installation_with_its_own_database_is_not_moved_to_another(running: Installation) -> None:
+    elsewhere = Installation(
+        running.state, {**running.environment, "MONGARS_DATABASE_URL": "postgresql://ada:s3cret@db/mongars"}
+    )
+    said = refused(elsewhere.run("up", "--detach"))
+    assert "a PostgreSQL of its own" in said
+    assert "unset MONGARS_DATABASE_URL" in said
+    assert "s3cret" not in said
+    assert running.ready()
+
+
 def test_a_supervisor_that_was_killed_leaves_nothing_in_the_way_of_the_next_start(running: Installation) -> None:
     supervisor = int((running.state / "run" / "supervisor.pid").read_text())
     before = {row["pid"] for row in running.status()["services"].values()}

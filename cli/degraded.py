@@ -1,0 +1,35 @@
+"""What the words of a degraded installation mean, and what mends each."""
+
+from __future__ import annotations
+
+_WHOLE = {
+    "no-model": "no language model: answers are quoted from memory (start Ollama, or put a GGUF file into models/ and "
+    "restart)",
+    "ledger": "the ledger of changes does not agree with itself: settings can't be changed (see: mongars logs "
+    "persistence)",
+    "ray-not-installed": "Ray is not installed, so local models run inside inference (make install EXTRAS=ray)",
+    "ray-needs-memory": "this machine has less memory than Ray is worth, so local models run inside inference",
+    "ray: starting": "Ray is starting: its models will be served in a moment",
+}
+_REASONS = {
+    "loading": "is being loaded",
+    "model_broken": "its files are broken or incomplete: bring them again",
+    "model_does_not_fit": "does not fit into this machine's memory: choose a smaller one, or one with fewer bits",
+    "model_not_found": "is not where models.json or MONGARS_MODELS says",
+    "name-taken": "another model has its name: give each its own",
+    "unreadable-configuration": "can't be read: it is a JSON list of models (see docs/configuration.md)",
+    "internal": "can't be loaded (see: mongars logs inference)",
+    "unsupported": "needs what isn't installed here (see: mongars logs inference)",
+    "backend_failed": "could not be loaded (see: mongars logs inference)",
+}
+_UNREACHABLE = "-unreachable"
+
+
+def explained(word: str) -> str:
+    """The word itself, where nothing is known of it."""
+    if word in _WHOLE:
+        return _WHOLE[word]
+    if word.endswith(_UNREACHABLE):
+        return f"{word.removesuffix(_UNREACHABLE)} does not answer: its models are not served until it does"
+    label, separator, reason = word.rpartition(": ")
+    return f"{label}: {_REASONS[reason]}" if separator and reason in _REASONS else word
