@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ _UV_NAMES = {
     "trusted-host": "--allow-insecure-host",
 }
 _KINDS = (*_UV_NAMES, "no-index")
+_LAST_LINES = 40
+_CLEARED = "\r\x1b[K"
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -107,9 +110,16 @@ class Environment:
 
     def make(self) -> None:
         """Makes it with pip in it, unless it is there."""
-        if not self.python.exists():
+        if not self._has_pip():
             say(f"Making {self.folder}")
-            venv.create(self.folder, with_pip=True, symlinks=True)
+            venv.create(self.folder, with_pip=True, symlinks=True, clear=True)
+
+    def _has_pip(self) -> bool:
+        """A making that was interrupted leaves a Python without it."""
+        if not self.python.exists():
+            return False
+        asked = [str(self.python), "-c", "import pip"]
+        return subprocess.run(asked, check=False, capture_output=True, timeout=60).returncode == 0  # noqa: S603
 
     def sources(self) -> Sources:
         """What pip is configured with."""
@@ -123,16 +133,49 @@ class Environment:
         uv = shutil.which("uv") if with_uv else None
         if uv is not None:
             command = [uv, "pip", "install", "--python", str(self.python), *self.sources().for_uv(), *arguments]
-            if _ran(command, {"VIRTUAL_ENV": str(self.folder)}):
+            environment = {**os.environ, "VIRTUAL_ENV": str(self.folder)}
+            if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:  # noqa: S603 - uv
                 return
             say("uv could not; trying pip")
-        if not _ran([str(self.python), "-m", "pip", "install", "--progress-bar", "on", *arguments], {}):
-            raise subprocess.CalledProcessError(1, "pip install")
+        _run_pip([str(self.python), "-m", "pip", "install", "--progress-bar", "off", *arguments])
 
 
-def _ran(command: list[str], environment: dict[str, str]) -> bool:
-    ran = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)  # noqa: S603 - pip or uv
-    return ran.returncode == 0
+def _run_pip(command: list[str]) -> None:
+    """Shows what pip is at; all that it said, only when it failed. Raises CalledProcessError."""
+    said: deque[str] = deque(maxlen=_LAST_LINES)
+    moving = sys.stdout.isatty()
+    with subprocess.Popen(  # noqa: S603 - the environment's own pip
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as pip:
+        assert pip.stdout is not None
+        for row in pip.stdout:
+            said.append(row)
+            _show_step(pip_step(row), moving)
+    if moving:
+        print(_CLEARED, end="", flush=True)
+    if pip.returncode != 0:
+        sys.stderr.writelines(said)
+        raise subprocess.CalledProcessError(pip.returncode, "pip install")
+
+
+def _show_step(step: str | None, moving: bool) -> None:
+    if step is not None and moving:
+        print(f"{_CLEARED}  {step[: shutil.get_terminal_size().columns - 4]}", end="", flush=True)
+    elif step is not None and not step.startswith("finding"):
+        say(f"  {step}")
+
+
+def pip_step(row: str) -> str | None:
+    """What a line of pip's says that it does now, for a reader who waits; None for the rest."""
+    word, _, rest = row.strip().partition(" ")
+    name = rest.partition(" (from")[0].rpartition("/")[2]
+    if word == "Downloading":
+        return f"fetching {name}" if "MB)" in name else f"finding {name}"
+    if word in ("Collecting", "Processing"):
+        return f"finding {name}"
+    if row.startswith("Installing collected packages:"):
+        return f"installing them: {row.partition(': ')[2].strip()}"
+    return None
 
 
 def say(text: str) -> None:
@@ -167,6 +210,9 @@ def main() -> int:
     extras = [extra for extra in arguments.extras.replace(",", " ").split() if extra]
     try:
         changed = install(Environment(arguments.into.resolve()), extras)
+    except KeyboardInterrupt:
+        print("\nmongars: interrupted; the same again goes on with it", file=sys.stderr)
+        return 130
     except subprocess.CalledProcessError:
         print("mongars: installing failed, for the reason above", file=sys.stderr)
         print("  remedy: check the network (or pip's configuration), then run the same again", file=sys.stderr)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import venv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,6 +93,9 @@ class Recorded(Environment):
         self.python.touch()
         self.installs: list[tuple[list[str], bool]] = []
 
+    def make(self) -> None:
+        """It is there."""
+
     def install(self, arguments: Sequence[str], *, with_uv: bool = True) -> None:
         self.installs.append((list(arguments), with_uv))
 
@@ -141,3 +147,40 @@ def test_a_stamp_that_was_cut_off_is_no_stamp(environment: Recorded) -> None:
     assert json.loads(stamp.read_text())["extras"]
     stamp.write_text(stamp.read_text()[:10])
     assert install_packages.install(environment, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "step"),
+    [
+        ("Collecting anyio>=4 (from httpx)\n", "finding anyio>=4"),
+        ("Processing /wheels/nkeys-0.2.1-py3-none-any.whl (from mongars)\n", "finding nkeys-0.2.1-py3-none-any.whl"),
+        ("  Downloading big-1.0-py3-none-any.whl (83.5 MB)\n", "fetching big-1.0-py3-none-any.whl (83.5 MB)"),
+        ("  Downloading small-1.0-py3-none-any.whl (8 kB)\n", "finding small-1.0-py3-none-any.whl (8 kB)"),
+        ("Installing collected packages: a, b, c\n", "installing them: a, b, c"),
+        ("WARNING: something\n", None),
+        ("\n", None),
+    ],
+)
+def test_what_pip_does_is_told_in_a_few_words(row: str, step: str | None) -> None:
+    assert install_packages.pip_step(row) == step
+
+
+def test_a_pip_that_fails_says_everything_and_one_that_succeeds_says_little(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def pip(code: int) -> list[str]:
+        lines = "print('Collecting a'); print('ERROR: no such thing'); print('Installing collected packages: a')"
+        return [sys.executable, "-c", f"{lines}; raise SystemExit({code})"]
+
+    install_packages._run_pip(pip(0))
+    assert capfd.readouterr().out == "  installing them: a\n"
+    with pytest.raises(subprocess.CalledProcessError):
+        install_packages._run_pip(pip(1))
+    assert "ERROR: no such thing" in capfd.readouterr().err
+
+
+def test_an_environment_whose_making_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    environment = install_packages.Environment(tmp_path / "venv")
+    venv.create(environment.folder, with_pip=False, symlinks=True)
+    environment.make()
+    subprocess.run([environment.python, "-m", "pip", "--version"], check=True, capture_output=True)
