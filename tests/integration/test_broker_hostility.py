@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from libs.shared.bus.connection import NatsTransport, _DirectClient
-from libs.shared.bus.wire import Incoming
+from libs.shared.bus.parts import PartsSender
+from libs.shared.bus.wire import ERROR, GRANT, Incoming, block
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.scheduling import PLACE, PlaceRequest
 from tests.support.broker import TestBroker
@@ -42,6 +43,29 @@ async def survives(broker: TestBroker, frame: bytes) -> bool:
 async def test_a_service_goes_on_after_a_message_that_cannot_be_read(tmp_path: Path, frame: bytes) -> None:
     async with asyncio.timeout(20), TestBroker(tmp_path) as broker:
         assert await survives(broker, frame)
+
+
+async def test_an_upload_that_is_announced_twice_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("libs.shared.bus.parts.PART_TIMEOUT_S", 0.1)
+    async with asyncio.timeout(20), TestBroker(tmp_path) as broker:
+        server, caller = await broker.connect(Principal.SCHEDULER), await broker.connect(Principal.COGNITION)
+        await server.serve(PLACE, echo)
+        refusals: asyncio.Queue[str | None] = asyncio.Queue()
+        inbox = "_INBOX_cognition.twice"
+
+        def hear(incoming: Incoming) -> None:
+            if incoming.header(GRANT) is None:
+                refusals.put_nowait(incoming.header(ERROR))
+
+        await caller.transport.subscribe(inbox, hear)
+        announced = block(PartsSender(b"x" * 600_000).announcement("hostile"))
+        for _ in range(2):
+            caller.transport.publish(PLACE.subject, b"", reply=inbox, headers=announced)
+        assert [await refusals.get(), await refusals.get()] == ["invalid_request", "timed_out"]
+        assert (await caller.request(PLACE, PlaceRequest(model="m"))).policy == "m"
+    assert "handler_failed" not in caplog.text
 
 
 async def test_the_check_notices_a_service_that_was_silenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from libs.shared.bus.parts import PartsReceiver, PartsSender, granted, parts_sub
 from libs.shared.bus.transport import Transport
 from libs.shared.bus.wire import GRANT, PART, PARTS, Incoming, block, encode_error, error_block, too_large
 from libs.shared.contracts.base import MIB, Rpc, Stream
-from libs.shared.errors import Internal, Overloaded, ServiceError
+from libs.shared.errors import Internal, InvalidRequest, Overloaded, ServiceError
 from libs.shared.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -82,12 +82,14 @@ class Endpoint:
         self.refuse(reply, Overloaded("too many requests are waiting here", retry_after_s=1))
 
     async def body_of(self, incoming: Incoming) -> bytes:
-        """The whole request. Raises TooLarge, Overloaded, TimedOut, Unavailable."""
+        """The whole request. Raises TooLarge, Overloaded, InvalidRequest, TimedOut, Unavailable."""
         if incoming.raw is None or (announced := incoming.header(PARTS)) is None:
             if len(incoming.body) > self.contract.max_bytes:
                 raise too_large(self.contract.max_bytes)
             return incoming.body
         parts = PartsReceiver(announced, self.contract.max_bytes, lambda upto: self._grant(incoming.reply, upto))
+        if incoming.reply in self._uploads:
+            raise InvalidRequest("this request is on its way already")
         if Endpoint._uploading_bytes + parts.bytes > MOST_UPLOAD_BYTES:
             raise Overloaded("too many large requests are under way", retry_after_s=1)
         Endpoint._uploading_bytes += parts.bytes
