@@ -17,7 +17,7 @@ from libs.shared.text import query_terms
 from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
 from services.cognition.patience import ask
-from services.cognition.recall import Hit, fuse
+from services.cognition.recall import Hit, distinct, fuse
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 
@@ -71,7 +71,7 @@ class Memory:
     async def recall_for_turn(
         self, user_id: str, question: str, read_after: Position | None, *, kept: bool
     ) -> Recollection | None:
-        """What may stand in a prompt; None when the memory can't be reached.
+        """What may stand in a prompt, each text once; None when the memory can't be reached.
 
         A turn that is to be kept waits for persistence anyway; another does better without memories than late.
         """
@@ -80,10 +80,11 @@ class Memory:
         least_score = self._in_force().recall_min_score
         try:
             with tracer.start_as_current_span("recall"):
-                return await self.recall(user_id, question, read_after, patience_s=patience_s, least_score=least_score)
+                found = await self.recall(user_id, question, read_after, patience_s=patience_s, least_score=least_score)
         except (NotYetApplied, TimedOut, Unavailable) as error:
             log.info("recall_failed", code=error.code)
             return None
+        return Recollection(distinct(found.hits), found.degraded)
 
     async def recall(
         self, user_id: str, question: str, read_after: Position | None, *, patience_s: float, least_score: float
@@ -92,18 +93,19 @@ class Memory:
         question = question[:QUESTION_CHARACTERS].strip()
         if not question:
             return Recollection()
+        asked = query_terms(question, QUESTION_TERMS)
         with measured("search_memory"):
             vectors = await self._vector(question)
             query = FindCandidates(
                 user_id=user_id,
-                terms=query_terms(question, QUESTION_TERMS),
+                terms=asked,
                 vector=vectors.vectors[0] if vectors else None,
                 embedder=vectors.embedder if vectors else None,
                 limit=self._settings.recall_candidates,
                 read_after=read_after,
             )
             found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=patience_s)
-        hits = fuse(found.candidates, self._in_force(), least_score)
+        hits = fuse(found.candidates, self._in_force(), least_score, asked)
         return Recollection(hits, None if vectors else NO_EMBEDDER)
 
     async def _vector(self, question: str) -> Embeddings | None:

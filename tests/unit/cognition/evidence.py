@@ -21,6 +21,7 @@ def candidate(
     text: str = "something said",
     speaker: Speaker = Speaker.USER,
     age_days: int = 0,
+    indexed: bool = True,
 ) -> Candidate:
     return Candidate(
         message_id=message_id,
@@ -30,6 +31,7 @@ def candidate(
         at=DAY - timedelta(days=age_days),
         bm25=bm25,
         cosine=cosine,
+        indexed=indexed,
     )
 
 
@@ -39,11 +41,15 @@ def hit(message_id: str, text: str = "something said", *, score: float = 0.5, ag
 
 candidates = st.lists(
     st.builds(
-        lambda n, bm25, cosine, age: candidate(f"m{n}", bm25=bm25, cosine=cosine, age_days=age),
+        lambda n, bm25, cosine, age, text, indexed: candidate(
+            f"m{n}", bm25=bm25, cosine=cosine, age_days=age, text=text, indexed=indexed
+        ),
         st.integers(0, 1000),
         st.none() | st.floats(0, 50),
         st.none() | st.floats(-1, 1),
         st.integers(0, 5),
+        st.sampled_from(("something said", "my dog is Rex", "Rex barked at the dog of another")),
+        st.booleans(),
     ),
     unique_by=lambda c: c.message_id,
     max_size=20,

@@ -64,6 +64,7 @@ class Persistence:
     keys: dict[int, bytes] = field(default_factory=dict)
     turns: list[TurnCompleted] = field(default_factory=list)
     known: list[Candidate] = field(default_factory=list)
+    fresh: list[Candidate] = field(default_factory=list)
     history: dict[str, tuple[TurnMessage, ...]] = field(default_factory=dict)
     unindexed: list[UnindexedMessage] = field(default_factory=list)
     indexed: list[IndexMessages] = field(default_factory=list)
@@ -104,7 +105,7 @@ class Persistence:
         self._note(question, "find")
         wanted = set(question.terms)
         scored = [c.model_copy(update={"bm25": float(len(wanted & set(terms(c.text))))}) for c in self.known]
-        return Candidates(candidates=tuple(c for c in scored if c.bm25))
+        return Candidates(candidates=(*(c for c in scored if c.bm25), *self.fresh))
 
     async def read_unindexed(self, question: ReadUnindexed) -> UnindexedMessages:
         self._note(question, "read_unindexed")

@@ -13,10 +13,11 @@ from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import Candidate
 from services.cognition import recall
-from services.cognition.recall import Hit, fuse
-from tests.unit.cognition.evidence import candidate, candidates
+from services.cognition.recall import Hit, distinct, fuse
+from tests.unit.cognition.evidence import candidate, candidates, hit
 
 SETTINGS = RuntimeSettings()
+ASKED = ("dog", "rex", "nam")
 
 
 def ids(found: tuple[Hit, ...]) -> list[str]:
@@ -25,7 +26,7 @@ def ids(found: tuple[Hit, ...]) -> list[str]:
 
 def check_order_independence(found: list[Candidate], seed: int) -> None:
     shuffled = random.Random(seed).sample(found, len(found))
-    assert fuse(shuffled, SETTINGS, 0.0) == fuse(found, SETTINGS, 0.0)
+    assert fuse(shuffled, SETTINGS, 0.0, ASKED) == fuse(found, SETTINGS, 0.0, ASKED)
 
 
 @given(candidates, st.integers())
@@ -43,14 +44,14 @@ def test_an_order_left_to_chance_would_be_noticed(monkeypatch: pytest.MonkeyPatc
 
 @given(candidates)
 def test_scores_lie_between_nothing_and_one_and_are_the_sum_of_their_parts(found: list[Candidate]) -> None:
-    for hit in fuse(found, SETTINGS, 0.0):
+    for hit in fuse(found, SETTINGS, 0.0, ASKED):
         assert 0 < hit.score <= 1 + 1e-9
         assert hit.score == pytest.approx(sum(hit.parts.values()))
 
 
 @given(candidates)
 def test_the_best_comes_first_and_none_is_below_the_least(found: list[Candidate]) -> None:
-    scores = [hit.score for hit in fuse(found, SETTINGS, 0.3)]
+    scores = [hit.score for hit in fuse(found, SETTINGS, 0.3, ASKED)]
     assert scores == sorted(scores, reverse=True)
     assert all(score >= 0.3 for score in scores)
 
@@ -90,3 +91,33 @@ def test_unscaled_evidence_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(recall, "_scaled", lambda value, low, high: value or 0.0)
     with pytest.raises(AssertionError):
         test_without_an_embedder_terms_have_the_whole_weight()
+
+
+def check_fresh_words_count() -> None:
+    found = [
+        candidate("fresh", text="My dog is called Rex.", indexed=False),
+        candidate("beside", text="It rains.", indexed=False),
+        candidate("old", text="A dog barked.", bm25=1.0, cosine=0.3),
+    ]
+    (best, second) = fuse(found, SETTINGS, 0.0, ("dog", "rex", "nam"))
+    assert (best.candidate.message_id, best.score) == ("old", 1.0)
+    assert (second.candidate.message_id, second.parts) == ("fresh", {"fresh": pytest.approx(2 / 3)})
+
+
+def test_what_is_not_indexed_yet_is_scored_by_its_own_words() -> None:
+    check_fresh_words_count()
+
+
+def test_fresh_words_that_count_for_nothing_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "_fresh_hit", lambda found, _: Hit(found, 0.0, {}))
+    with pytest.raises((AssertionError, ValueError)):
+        check_fresh_words_count()
+
+
+def test_a_question_without_terms_makes_nothing_fresh_fit() -> None:
+    assert fuse([candidate("a", indexed=False)], SETTINGS, 0.0) == ()
+
+
+def test_what_was_said_twice_stands_once_and_the_best_stays() -> None:
+    hits = (hit("new", "It rains.", score=0.9), hit("old", "it  rains.", score=0.9), hit("other", "It pours."))
+    assert ids(distinct(hits)) == ["new", "other"]

@@ -13,7 +13,7 @@ from libs.shared.contracts.common import MemoryMode, Position
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.memory import FindCandidates
 from libs.shared.contracts.sessions import SESSIONS, Session
-from libs.shared.contracts.turns import OpenTurn
+from libs.shared.contracts.turns import OpenTurn, ReadTurns
 from libs.shared.errors import (
     StorageFull,
     TimedOut,
@@ -51,9 +51,15 @@ async def test_the_next_reader_waits_for_the_turn(household: Build) -> None:
     kept = await home.api.bucket(SESSIONS).get("u1")
     assert kept is not None
     assert Session.model_validate_json(kept).position == last.position
-    await home.ask(request(turn_id="t2"))
-    questions = [q for q in home.persistence.asked if isinstance(q, FindCandidates)]
-    assert questions[-1].read_after == last.position
+    conversation_id = last.conversation_id or "c1"
+    home.persistence.history[conversation_id] = ()
+    home.persistence.asked.clear()
+    await home.ask(request(turn_id="t2", conversation_id=conversation_id))
+    waiting = [q for q in home.persistence.asked if isinstance(q, FindCandidates | OpenTurn | ReadTurns)]
+    # OPEN_TURN too: the conversation's first turn may still be on its way
+    assert {type(q): q.read_after for q in waiting} == dict.fromkeys(
+        (FindCandidates, OpenTurn, ReadTurns), last.position
+    )
 
 
 async def test_the_client_s_own_position_goes_first(household: Build) -> None:

@@ -11,9 +11,10 @@ from libs.shared.errors import (
     ModelNotFound,
     Unsupported,
 )
-from services.cognition import presence
+from services.cognition import memory, presence
 from tests.unit.cognition.asking import LIMIT_S, text
-from tests.unit.cognition.conftest import Build, request
+from tests.unit.cognition.conftest import Build, Household, request
+from tests.unit.cognition.evidence import candidate
 from tests.unit.cognition.household import whole
 
 
@@ -28,6 +29,36 @@ async def test_without_a_model_the_memory_is_quoted_and_the_turn_kept(household:
     async with asyncio.timeout(LIMIT_S):
         await home.persistence.applied.wait()
     assert home.persistence.turns[0].model == "extractive"
+
+
+async def check_what_was_just_said_is_quoted(home: Household) -> None:
+    home.persistence.fresh = [candidate("m9", text="My dog is called Rex.", indexed=False)]
+    chunks = await home.ask(request())
+    assert "you said: “My dog is called Rex.”" in text(chunks)
+
+
+async def test_what_was_just_said_elsewhere_is_quoted_before_it_is_indexed(household: Build) -> None:
+    await check_what_was_just_said_is_quoted(await household())
+
+
+async def test_forgetting_to_weigh_what_was_just_said_would_be_noticed(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = memory.fuse
+    monkeypatch.setattr(memory, "fuse", lambda found, settings, least, _: real(found, settings, least))
+    with pytest.raises(AssertionError):
+        await check_what_was_just_said_is_quoted(await household())
+
+
+async def test_a_memory_told_many_times_is_quoted_once(household: Build) -> None:
+    home = await household()
+    for _ in range(4):
+        home.persistence.remember("My dog is called Rex.")
+    home.persistence.remember("A dog barked at night.")
+    chunks = await home.ask(request(explain=True))
+    assert text(chunks).count("Rex") == 1
+    assert "barked" in text(chunks)
+    assert len(chunks[0].recalled or ()) == 2
 
 
 async def test_without_a_scheduler_the_memory_is_quoted(household: Build) -> None:
