@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import venv
 from collections import deque
@@ -162,7 +163,7 @@ def _show_step(step: str | None, moving: bool) -> None:
     if step is not None and moving:
         print(f"{_CLEARED}  {step[: shutil.get_terminal_size().columns - 4]}", end="", flush=True)
     elif step is not None and not step.startswith("finding"):
-        say(f"  {step}")
+        say("  " + textwrap.shorten(step, 110, placeholder=" …"))
 
 
 def pip_step(row: str) -> str | None:
