@@ -11,7 +11,7 @@ from libs.shared.errors import (
     ModelNotFound,
     Unsupported,
 )
-from services.cognition import memory, presence
+from services.cognition import memory, presence, recall
 from tests.unit.cognition.asking import LIMIT_S, text
 from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.evidence import candidate
@@ -44,8 +44,7 @@ async def test_what_was_just_said_elsewhere_is_quoted_before_it_is_indexed(house
 async def test_forgetting_to_weigh_what_was_just_said_would_be_noticed(
     household: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = memory.fuse
-    monkeypatch.setattr(memory, "fuse", lambda found, settings, least, _: real(found, settings, least))
+    monkeypatch.setattr(memory, "fuse", lambda found, settings, least, _: recall.fuse(found, settings, least))
     with pytest.raises(AssertionError):
         await check_what_was_just_said_is_quoted(await household())
 
