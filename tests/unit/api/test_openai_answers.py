@@ -11,6 +11,7 @@ import pytest
 
 from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Recalled
 from libs.shared.contracts.common import MemoryMode, Usage
+from libs.shared.contracts.inference import EmbedRequest
 from libs.shared.errors import ContextExceeded, ModelNotFound, NoNode, Unavailable
 from services.api import completions
 from tests.unit.api.house import AT, Api, chat_model, whole_turn
@@ -242,6 +243,14 @@ async def test_models_begin_with_the_default_and_end_with_what_embeds(api: Api) 
     assert (await api.client.get("/v1/models/alpha", headers=api.key())).json()["id"] == "alpha"
     missing = await api.client.get("/v1/models/Qwen/none", headers=api.key())
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_many_texts_are_asked_for_in_small_batches_and_stay_in_order(api: Api) -> None:
+    texts = ["x" * (1 + number % 7) for number in range(100)]
+    told = (await api.client.post("/v1/embeddings", json={"input": texts}, headers=api.key())).json()
+    assert [item["embedding"][1] for item in told["data"]] == [float(len(text)) for text in texts]
+    # a small board embeds about two long texts a second, and a batch has half a minute
+    assert max(len(asked.texts) for asked in api.house.told(EmbedRequest)) <= 32
 
 
 async def test_embeddings_are_floats_or_base64_in_order(api: Api) -> None:
