@@ -23,7 +23,7 @@ from services.api.parts import Parts
 from services.api.routing import Endpoint, parts_of
 
 _BATCH = 32
-"""Texts that one replica is asked for at a time: few enough that a small board has them well within the time allowed."""
+"""Texts that one replica is asked for at a time: few enough that a small board has them well within its time."""
 _ATTEMPTS = 3
 _CHARACTERS_PER_TOKEN = 3
 _ANOTHER_MAY = (Unavailable, TimedOut, Overloaded, BackendFailed)
