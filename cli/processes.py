@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from cli import broker
 from cli.database.binaries import Binaries
 from cli.database.external import service_url
 from cli.database.owner import setpriv
 from cli.installation import Installation
-from cli.supervision.client import Supervisor
 from cli.supervision.orphans import MARK
-from cli.supervision.programs import BROKER, DATABASE, Paths, Program
+from cli.supervision.programs import BROKER, DATABASE, Program
 from libs.shared.contracts.base import SERVICES, Principal
-from libs.shared.layout import StateFolder
 
 _SERVICE_STOP_S = 40
 """Twice the time in which inference drains itself and then its replicas, by default."""
@@ -62,23 +59,3 @@ def service_environment(installation: Installation) -> dict[str, str]:
         "MONGARS_HTTP_PORT": str(installation.marker.ports.http),
         "MONGARS_DATABASE_URL": service_url(installation.database_url),
     }
-
-
-def paths(folder: StateFolder) -> Paths:
-    """Where supervisord works; ``folder`` has a path short enough for sockets."""
-    return Paths(
-        socket=folder.run / "supervisor.sock",
-        pid_file=folder.run / "supervisor.pid",
-        logs=folder.logs,
-        working_folder=code_root(),
-    )
-
-
-def supervisor_of(installation: Installation) -> Supervisor:
-    """The installation's supervisor, which may not be running."""
-    return Supervisor(paths(installation.reachable).socket)
-
-
-def code_root() -> Path:
-    """The folder that holds the product's packages."""
-    return Path(__file__).resolve().parents[1]

@@ -17,10 +17,11 @@ from cli.errors import CommandError
 from cli.installation import Installation, write_marker
 from cli.logs import last_lines
 from cli.probes import Readiness, broker_answers, database_answers, readiness
-from cli.processes import code_root, paths, programs, service_environment, supervisor_of
+from cli.processes import programs, service_environment
 from cli.progress import Progress
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
+from cli.supervision.place import code_root, paths, supervisor_of
 from cli.supervision.programs import BROKER, DATABASE, log_file, render
 from libs.shared.contracts.base import SERVICES
 

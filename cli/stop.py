@@ -6,11 +6,11 @@ import time
 
 from cli.errors import CommandError
 from cli.installation import Installation
-from cli.processes import supervisor_of
 from cli.progress import Progress
 from cli.short_path import forget_short_name
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
+from cli.supervision.place import supervisor_of
 
 _STOP_TIMEOUT_S = 180.0
 _ORPHAN_PATIENCE_S = 10.0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,9 +21,12 @@ from cli.options import JsonOption, StateOption, answer, chosen_folder, chosen_i
 from cli.probes import Readiness
 from cli.progress import Progress
 from cli.settings import get_settings
-from cli.start import Started, start
 from cli.stop import kill, stop
+from cli.supervision.place import supervisor_of
 from libs.shared.layout import StateFolder
+
+if TYPE_CHECKING:
+    from cli.start import Started
 
 _LOOK_EVERY_S = 2.0
 
@@ -87,6 +90,7 @@ def _start_and_announce(
     from cli.admin import announced, one_time_password
     from cli.creation import make, prepare_folder
     from cli.database import choice
+    from cli.start import start
 
     settings = get_settings()
     external = choice.chosen(settings.database_url)
@@ -141,16 +145,12 @@ def _facts(installation: Installation, password: str | None, said: Readiness) ->
 
 
 def _runs(folder: StateFolder) -> bool:
-    from cli.processes import supervisor_of
-
     installation = find(folder)
     return installation is not None and supervisor_of(installation).processes() is not None
 
 
 def _wait_until_stopped(installation: Installation) -> None:
     """Returns when somebody stops it from elsewhere."""
-    from cli.processes import supervisor_of
-
     supervisor = supervisor_of(installation)
     while supervisor.processes() is not None:
         time.sleep(_LOOK_EVERY_S)
@@ -161,7 +161,8 @@ def _stop_what_was_started(folder: StateFolder, progress: Progress) -> None:
     if installation is None:
         return
     try:
-        progress.say("Stopping; Ctrl-C ends it at once")
+        if _runs(folder):
+            progress.say("\rStopping; Ctrl-C ends it at once")  # over the ^C that the terminal shows
         with exclusively(folder):
             stop(installation, progress)
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from cli.logs import follow, last_lines
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 from cli.probes import Readiness, readiness
 from cli.supervision.client import Process
+from cli.supervision.place import supervisor_of
 from cli.supervision.programs import log_file
 from cli.version import product_version
 
@@ -27,8 +28,6 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
 
     Exit code 0: ready; 3: not running; 4: running, not ready.
     """
-    from cli.processes import supervisor_of
-
     installation = chosen_installation(state)
     processes = supervisor_of(installation).processes()
     said = readiness(installation.marker.ports.http) if processes is not None else None

@@ -20,8 +20,8 @@ from cli.database.launcher import end_leftovers, working_in
 from cli.database.owner import current_owner
 from cli.installation import Installation, state_folder
 from cli.probes import database_answers
-from cli.processes import code_root
 from cli.progress import Progress
+from cli.supervision.place import code_root
 
 _TIMEOUT_S = 15.0
 

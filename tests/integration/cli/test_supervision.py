@@ -16,9 +16,9 @@ import pytest
 
 from cli.database.owner import setpriv
 from cli.errors import CommandError
-from cli.processes import code_root
 from cli.supervision import orphans
 from cli.supervision.client import Process, Supervisor
+from cli.supervision.place import code_root
 from cli.supervision.programs import Paths, Program, log_file, render
 
 _TIMEOUT_S = 15.0

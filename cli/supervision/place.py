@@ -1,0 +1,30 @@
+"""Where the supervisor of an installation is found; imports little, since every command looks there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli.installation import Installation
+from cli.supervision.client import Supervisor
+from cli.supervision.programs import Paths
+from libs.shared.layout import StateFolder
+
+
+def paths(folder: StateFolder) -> Paths:
+    """Where supervisord works; ``folder`` has a path short enough for sockets."""
+    return Paths(
+        socket=folder.run / "supervisor.sock",
+        pid_file=folder.run / "supervisor.pid",
+        logs=folder.logs,
+        working_folder=code_root(),
+    )
+
+
+def supervisor_of(installation: Installation) -> Supervisor:
+    """The installation's supervisor, which may not be running."""
+    return Supervisor(paths(installation.reachable).socket)
+
+
+def code_root() -> Path:
+    """The folder that holds the product's packages."""
+    return Path(__file__).resolve().parents[2]
