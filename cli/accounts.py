@@ -28,7 +28,7 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.contracts.common import MemoryMode, Page, Role
 from libs.shared.credentials import NewApiKey, new_api_key
-from libs.shared.errors import UserExists, UserNotFound
+from libs.shared.errors import KeyNotFound, UserExists, UserNotFound
 
 _ROLE_OF_SCOPE = {**{role.value: role for role in Role}, "metrics": Role.OPERATOR}
 """What the owner of a key has to be; a key without scopes serves its owner as a plain user."""
@@ -137,8 +137,13 @@ async def create_key(
 
 
 async def revoke_key(bus: Bus, user: User, key_id: str) -> None:
-    """Raises what persistence refuses with."""
-    await bus.request(REVOKE_KEY, KeyRef(user_id=user.user_id, key_id=key_id))
+    """Raises CommandError when the user has no such key."""
+    try:
+        await bus.request(REVOKE_KEY, KeyRef(user_id=user.user_id, key_id=key_id))
+    except (KeyNotFound, ValidationError):
+        raise CommandError(
+            f"{user.name} has no key {key_id}", f"see: mongars keys list --user {user.name}", code=Exit.REFUSED
+        ) from None
 
 
 def key_scopes(asked: Sequence[str], user: str, role: Role) -> tuple[str, ...]:

@@ -19,11 +19,11 @@ StateOption = Annotated[
         "--state",
         metavar="DIR",
         help="The installation's folder; MONGARS_STATE says the same for every command. "
-        "[default: ~/.local/state/mongars, or /var/lib/mongars for root]",
+        "Without either: ~/.local/state/mongars, or /var/lib/mongars for root.",
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Answer in JSON, for scripts.")]
 
 
 def chosen_folder(state: Path | None) -> StateFolder:

@@ -19,10 +19,15 @@ app = typer.Typer(help="Accounts: make, list.", no_args_is_help=True)
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Up to 64 characters, without spaces, slashes and colons.")],
-    role: Annotated[str, typer.Option("--role", help="user, operator or admin.")] = "user",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Up to 64 characters, without spaces, slashes and colons.")
+    ],
+    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="user, operator or admin.")] = "user",
     password: Annotated[
-        bool, typer.Option("--password/--no-password", help="Without a password the account is used by API keys alone.")
+        bool,
+        typer.Option(
+            "--password/--no-password", metavar="", help="Without a password the account is used by API keys alone."
+        ),
     ] = True,
     state: StateOption = None,
     as_json: JsonOption = False,

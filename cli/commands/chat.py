@@ -23,13 +23,18 @@ _KEY_LIFE = "1d"
 
 
 def chat(
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Say this, print the answer, end.")] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", "-u", help="Whose memory; the account is made when there is none.")
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Say this, print the answer, end.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Answer with this model.")] = None,
-    conversation: Annotated[str | None, typer.Option("--conversation", help="Join this conversation.")] = None,
-    temporary: Annotated[bool, typer.Option("--temporary", help="Neither recall nor remember.")] = False,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", "-u", metavar="NAME", help="Whose memory; the account is made when there is none."),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Answer with this model.")] = None,
+    conversation: Annotated[
+        str | None, typer.Option("--conversation", metavar="ID", help="Join this conversation.")
+    ] = None,
+    temporary: Annotated[bool, typer.Option("--temporary", metavar="", help="Neither recall nor remember.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,6 +44,8 @@ def chat(
     installation = chosen_installation(state)
     if as_json and message is None:
         raise CommandError("--json answers one message", "say it with --message", code=Exit.USAGE)
+    if message is not None and not message.strip():
+        raise CommandError("--message is empty", "say something", code=Exit.USAGE)
     with _key(installation, user) as key:
         talk = Conversation(installation.marker.ports.http, key, model, conversation, keep=not temporary)
         if message is None:

@@ -15,24 +15,28 @@ if TYPE_CHECKING:
     from libs.shared.contracts.accounts import ApiKey
 
 app = typer.Typer(help="API keys for programs: make, list, revoke.", no_args_is_help=True)
-UserOption = Annotated[str, typer.Option("--user", "-u", help="The account that the key belongs to.")]
+UserOption = Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="The account that the key belongs to.")]
 
 
 @app.command("create")
 def create(
     user: UserOption,
-    name: Annotated[str, typer.Option("--name", help="What the key is for, to recognise it by.")],
+    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What the key is for, to recognise it by.")],
     memory: Annotated[
         str,
-        typer.Option("--memory", help="off, read (recall only) or read-write (recall, and be remembered)."),
+        typer.Option(
+            "--memory", metavar="MODE", help="off, read (recall only) or read-write (recall, and be remembered)."
+        ),
     ] = "off",
     expires: Annotated[
-        str | None, typer.Option("--expires", help="36h, 90d, 4w or a date; without it the key does not expire.")
+        str | None,
+        typer.Option("--expires", metavar="WHEN", help="36h, 90d, 4w or a date; without it the key does not expire."),
     ] = None,
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
+            metavar="SCOPE",
             help="user, operator, admin or metrics (read /metrics alone); repeat it for several. Without it the key "
             "acts as a plain user; with it, never as more than its owner.",
         ),
@@ -76,7 +80,7 @@ def list_keys(user: UserOption, state: StateOption = None, as_json: JsonOption =
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As mongars keys list shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As mongars keys list shows it.")],
     user: UserOption,
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -33,11 +33,16 @@ _LOOK_EVERY_S = 2.0
 
 def up(
     state: StateOption = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as everything is ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", metavar="", help="Return as soon as everything is ready.")
+    ] = False,
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Where the gateway listens; kept for later starts.")
+        int | None,
+        typer.Option("--port", metavar="N", min=1, max=65535, help="Where the gateway listens; kept for later starts."),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for readiness, in seconds.")] = 90.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest wait for readiness.")
+    ] = 90.0,
     as_json: JsonOption = False,
 ) -> None:
     """Start the installation, making it first when there is none.
@@ -68,7 +73,7 @@ def up(
 
 def down(
     state: StateOption = None,
-    at_once: Annotated[bool, typer.Option("--kill", help="Don't drain: end every process now.")] = False,
+    at_once: Annotated[bool, typer.Option("--kill", metavar="", help="Don't drain: end every process now.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Drain and stop everything, in reverse order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import log_lines
 from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation
@@ -42,22 +43,37 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 
 def logs(
-    service: Annotated[str, typer.Argument(help="A service, broker, database or supervisor.")],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service, broker, database or supervisor.")],
     state: StateOption = None,
-    follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed from now.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is printed from now.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many of the last lines.")] = 50,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print what a part of the installation logged."""
+    """Print what a part of the installation logged, for people; with --json one JSON object a line."""
     installation = chosen_installation(state)
     path = log_file(installation.folder.logs, service)
     known = sorted(found.stem for found in installation.folder.logs.glob("*.log"))
     if service not in known:
         raise CommandError(f"there is no log of {service}", f"one of: {', '.join(known)}" if known else "mongars up")
+    show = line_shower(as_json)
     for text in last_lines(path, lines):
-        line(text)
+        show(text)
     if follow_it:
         for text in follow(path):
-            line(text)
+            show(text)
+
+
+def line_shower(as_json: bool) -> Callable[[str], None]:
+    """What prints a line of a log, for programs or for people."""
+    from rich.console import Console
+    from rich.text import Text
+
+    if as_json:
+        return lambda text: line(log_lines.as_json(text))
+    console = Console(highlight=False, soft_wrap=True)
+    return lambda text: console.print(Text.assemble(*log_lines.readable(text)))
 
 
 def version(as_json: JsonOption = False) -> None:
