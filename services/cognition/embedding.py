@@ -20,8 +20,13 @@ class Embedder:
         self._bus = bus
         self._outcomes = outcomes
 
-    async def embed(self, texts: Sequence[str], *, timeout_s: float | None = None) -> Embeddings:
-        """One vector a text. Raises NoModel, NoNode, Unavailable, TimedOut, or the last replica's error."""
+    async def embed(
+        self, texts: Sequence[str], *, timeout_s: float | None = None, background: bool = False
+    ) -> Embeddings:
+        """One vector a text; in the ``background`` they give way to texts that somebody waits for.
+
+        Raises NoModel, NoNode, Unavailable, TimedOut, or the last replica's error.
+        """
         tried: list[str] = []
         failure: ServiceError | None = None
         while len(tried) < ATTEMPTS:
@@ -29,7 +34,7 @@ class Embedder:
                 placed = await self._bus.request(PLACE, PlaceRequest(kind="embed", exclude=tuple(tried)))
             except NoNode as none_left:
                 raise failure or none_left from None
-            request = EmbedRequest(model=placed.model.name, texts=tuple(texts))
+            request = EmbedRequest(model=placed.model.name, texts=tuple(texts), background=background)
             try:
                 found = await self._bus.request(EMBED, request, timeout_s=timeout_s, replica=placed.replica)
             except ServiceError as error:

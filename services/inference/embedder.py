@@ -1,20 +1,23 @@
-"""Embeds texts with all-MiniLM-L6-v2 on onnxruntime: verified, batched across requests, off the event loop."""
+"""Embeds texts with all-MiniLM-L6-v2 on onnxruntime: verified, batched across requests, off the event loop.
+
+Vectors of texts are not cached: only what is asked or said twice, word for word and with the same turn before it,
+would be found again, and a cache of what people say would have to be forgotten with it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 import sys
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
+from libs.shared.errors import BackendFailed, InvalidRequest
 from libs.shared.telemetry import get_logger
+from services.inference.embed_queue import MAX_TOKENS, Embedded, EmbedQueue, Portion
 from services.inference.embedder_graph import (
     DIMENSIONS,
     EMBEDDER_ID,
@@ -26,12 +29,8 @@ from services.inference.embedder_graph import (
     weights_folder,
 )
 
-MAX_TOKENS = 256
-BATCH_TEXTS = 32
-"""Texts of several requests that are tokenized together."""
 BATCH_TOKENS = 2048
 """Padding included: more at once is no faster on a processor, and takes memory."""
-QUEUE_TEXTS = 4096
 BUILD_TIMEOUT_S = 120.0
 MAX_CHARACTERS = 20_000
 """Far more than 256 tokens can come from; the rest is cut before the tokenizer sees it."""
@@ -40,25 +39,18 @@ MAX_CHARACTERS = 20_000
 log = get_logger(__name__)
 
 
-@dataclass(eq=False)
-class _Waiting:
-    texts: tuple[str, ...]
-    done: asyncio.Future[tuple[list[bytes], int]]
-
-
 class Embedder:
-    """Collects what is asked while a batch runs and embeds it together: no request waits for company."""
+    """Collects what is asked while a batch runs and embeds it next: no request waits for company."""
 
     def __init__(self, folder: Path, *, threads: int) -> None:
         self._folder = folder
         self._threads = threads
         self._session: Any = None
         self._tokenizer: Any = None
-        self._waiting: deque[_Waiting] = deque()
+        self._queue = EmbedQueue()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "embedder")
         self._task: asyncio.Task[None] | None = None
-        self.queued_texts = 0
 
     @property
     def ready(self) -> bool:
@@ -77,23 +69,21 @@ class Embedder:
             raise BackendFailed(f"the embedder needs {error.name} installed", reason="not_installed") from error
         self._task = loop.create_task(self._run(), name="embedder")
 
-    async def embed(self, texts: tuple[str, ...]) -> tuple[list[bytes], int]:
+    @property
+    def queued_texts(self) -> int:
+        return self._queue.texts
+
+    async def embed(self, texts: tuple[str, ...], *, background: bool = False) -> tuple[list[bytes], int]:
         """Unit vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded."""
         if not self.ready:
             raise BackendFailed("the embedder is not loaded", reason="not_loaded")
-        if self.queued_texts + len(texts) > QUEUE_TEXTS:
-            raise Overloaded("too many texts wait to be embedded", retry_after_s=1.0)
-        waiting = _Waiting(texts, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self.queued_texts += len(texts)
+        waiting = self._queue.offer(texts, background=background)
         self._wake.set()
         try:
-            return await waiting.done
-        except asyncio.CancelledError:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-                self.queued_texts -= len(texts)
-            raise
+            results = await waiting.done
+        finally:
+            self._queue.withdraw(waiting)
+        return [vector for vector, _ in results], sum(tokens for _, tokens in results)
 
     async def close(self) -> None:
         """Stops after the batch that runs; whoever still waits is cancelled."""
@@ -101,7 +91,7 @@ class Embedder:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        for waiting in self._waiting:
+        for waiting in self._queue.every():
             waiting.done.cancel()
         self._thread.shutdown(wait=False)
 
@@ -110,31 +100,19 @@ class Embedder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                requests = self._take()
-                texts = [text for request in requests for text in request.texts]
+            while portions := self._queue.take():
+                texts = [text for portion in portions for text in portion.texts]
                 try:
                     results = await loop.run_in_executor(self._thread, self._compute, texts)
                 except Exception as error:
                     log.error("embedding_failed", exc_info=error)
-                    _fail(requests, error)
+                    _fail(portions, error)
                 else:
-                    _hand_out(requests, results)
+                    _hand_out(portions, results)
 
-    def _take(self) -> list[_Waiting]:
-        """Requests in order, until a batch is full; one that alone is larger goes alone."""
-        taken: list[_Waiting] = []
-        size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0].texts) <= BATCH_TEXTS):
-            request = self._waiting.popleft()
-            self.queued_texts -= len(request.texts)
-            size += len(request.texts)
-            taken.append(request)
-        return taken
-
-    def _compute(self, texts: list[str]) -> list[tuple[bytes, int]]:
+    def _compute(self, texts: list[str]) -> list[Embedded]:
         encoded = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
-        results: dict[int, tuple[bytes, int]] = {}
+        results: dict[int, Embedded] = {}
         for chosen in batches([len(text.ids) for text in encoded]):
             vectors = self._infer([encoded[i].ids for i in chosen])
             results.update({i: (v.tobytes(), len(encoded[i].ids)) for i, v in zip(chosen, vectors, strict=True)})
@@ -199,21 +177,22 @@ def check_embeddable(texts: tuple[str, ...]) -> None:
         raise InvalidRequest("a text is not valid Unicode", errors=[]) from error
 
 
-def _hand_out(requests: list[_Waiting], results: list[tuple[bytes, int]]) -> None:
+def _hand_out(portions: list[Portion], results: list[Embedded]) -> None:
     start = 0
-    for request in requests:
-        mine = results[start : start + len(request.texts)]
-        start += len(request.texts)
-        if not request.done.done():
-            request.done.set_result(([vector for vector, _ in mine], sum(tokens for _, tokens in mine)))
+    for portion in portions:
+        waiting = portion.waiting
+        waiting.results += results[start : start + len(portion.texts)]
+        start += len(portion.texts)
+        if len(waiting.results) == len(waiting.texts) and not waiting.done.done():
+            waiting.done.set_result(waiting.results)
 
 
-def _fail(requests: list[_Waiting], error: Exception) -> None:
-    for request in requests:
-        if not request.done.done():
+def _fail(portions: list[Portion], error: Exception) -> None:
+    for portion in portions:
+        if not portion.waiting.done.done():
             failed = BackendFailed("the embedder failed", reason="inference")
             failed.__cause__ = error
-            request.done.set_exception(failed)
+            portion.waiting.done.set_exception(failed)
 
 
 def _give_back_memory() -> None:
@@ -240,4 +219,4 @@ async def _build_aside(folder: Path) -> None:
         raise BackendFailed(f"building the embedder failed: {' '.join(last)[:200]}", reason="build")
 
 
-__all__ = ["DIMENSIONS", "EMBEDDER_ID", "Embedder", "check_embeddable"]
+__all__ = ["DIMENSIONS", "EMBEDDER_ID", "MAX_TOKENS", "Embedder", "check_embeddable"]

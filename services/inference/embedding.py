@@ -45,7 +45,7 @@ class EmbeddingReplica:
         tokens = sum(min(MAX_TOKENS, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
         self._count(1, tokens)
         try:
-            vectors, prompt_tokens = await self._embedder.embed(request.texts)
+            vectors, prompt_tokens = await self._embedder.embed(request.texts, background=request.background)
         finally:
             self._count(-1, -tokens)
         return Embeddings(

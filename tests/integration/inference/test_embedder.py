@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
+from services.inference import embed_queue
 from services.inference import embedder as embedding
 from services.inference import embedder_graph as graph
 from services.inference.embedder import Embedder, check_embeddable
@@ -140,7 +141,7 @@ async def test_one_large_request_is_answered_in_order(embedder: Embedder) -> Non
 
 
 async def test_too_many_waiting_texts_are_refused(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "QUEUE_TEXTS", 64)
+    monkeypatch.setattr(embed_queue, "QUEUE_TEXTS", 64)
     asked = [asyncio.create_task(embedder.embed(("x",) * 8)) for _ in range(12)]
     done = await asyncio.gather(*asked, return_exceptions=True)
     refused = [result for result in done if isinstance(result, Overloaded)]
