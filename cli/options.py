@@ -18,6 +18,7 @@ StateOption = Annotated[
     typer.Option(
         "--state",
         metavar="DIR",
+        readable=False,  # whose folder it is, we say ourselves
         help="The installation's folder; MONGARS_STATE says the same for every command. "
         "Without either: ~/.local/state/mongars, or /var/lib/mongars for root.",
         show_default=False,

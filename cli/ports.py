@@ -8,6 +8,8 @@ from cli.errors import CommandError
 
 HTTP_PREFERRED = 8080
 NATS_PREFERRED = 4222
+_FOLLOWING = 20
+"""Tried before the kernel is asked, whose choice an outgoing connection may hold when we come back."""
 
 
 def is_free(port: int) -> bool:
@@ -22,9 +24,10 @@ def is_free(port: int) -> bool:
 
 
 def choose(preferred: int, *, taken: frozenset[int] = frozenset()) -> int:
-    """``preferred`` when it is free, else one that the kernel picks."""
-    if preferred not in taken and is_free(preferred):
-        return preferred
+    """``preferred`` or the first free one of those that follow it; far from there only when all are taken."""
+    for port in range(preferred, preferred + _FOLLOWING):
+        if port not in taken and is_free(port):
+            return port
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind(("127.0.0.1", 0))

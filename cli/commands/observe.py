@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_COLOURS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "dim"}
+
+
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show what runs, since how many restarts, and what is degraded.
 
@@ -136,7 +139,7 @@ def _parts(processes: dict[str, Process]) -> Table:
     for title in ("pid", "restarts"):
         table.add_column(title, justify="right")
     for name, process in processes.items():
-        mark = "[green]●[/]" if process.state == "running" else "[red]●[/]"
+        mark = f"[{_COLOURS.get(process.state, 'red')}]●[/]"
         table.add_row(mark, name, process.state, str(process.pid or "-"), str(process.restarts))
     return table
 

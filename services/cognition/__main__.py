@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from libs.shared.service import run
-
 from libs.shared.contracts.base import Principal
+from libs.shared.service import run
 from services.cognition.service import wire
 from services.cognition.settings import get_settings
 

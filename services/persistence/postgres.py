@@ -79,6 +79,9 @@ def refusal(error: Exception) -> ServiceError | None:
         return StorageFull("the disk is full") if full else Unavailable("the database can't be reached")
     if isinstance(error, asyncpg.InterfaceError):
         return _refusal_of_driver(error)
+    if isinstance(error, asyncpg.InternalClientError):
+        # the server said good-bye on a connection that was just going to be used
+        return Unavailable("the database can't be reached")
     if isinstance(error, asyncpg.PostgresError):
         return _refusal_of_state(str(error.sqlstate or ""))
     if not isinstance(error, DBAPIError):
@@ -110,12 +113,18 @@ def _refusal_of_state(state: str) -> ServiceError | None:
     return None
 
 
+_TROUBLES = (
+    *(DBAPIError, PoolTimeout, OSError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+)
+
+
 @contextmanager
 def in_our_words() -> Iterator[None]:
     """Turns the database's troubles into refusals."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except _TROUBLES as error:
         told = refusal(error)
         if told is None:
             raise

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from libs.shared.service import ServiceContext
-
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import DRAIN, LIST_MODELS, LIST_NODES, OUTCOME, PLACE, UNDRAIN
 from libs.shared.contracts.telemetry import NODE, DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
+from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules

@@ -44,9 +44,7 @@ async def one_by_one(service: RunningService, replica: str) -> list[GenerateChun
     return await service.generate(replica, ask("tiny", max_tokens=16, temperature=0.0))
 
 
-async def test_the_life_of_a_model_on_ray_serve(
-    tmp_path: Path, state_of_module: Path
-) -> None:
+async def test_the_life_of_a_model_on_ray_serve(tmp_path: Path, state_of_module: Path) -> None:
     """In one test, since Ray takes long to start: streaming, cancelling, metrics, a kill of a replica, a kill of the
     service, and an end that loses nothing and leaves nothing."""
     state = state_of_module
@@ -83,9 +81,7 @@ async def test_the_life_of_a_model_on_ray_serve(
         assert (await one_by_one(service, replica))[-1].usage is not None
         assert not before & {process.pid for process in processes_of(state)}
 
-        asked = asyncio.create_task(
-            service.generate(replica, ask("tiny", max_tokens=300, temperature=0.0))
-        )
+        asked = asyncio.create_task(service.generate(replica, ask("tiny", max_tokens=300, temperature=0.0)))
         await service.until(lambda t: t.in_flight == 1, timeout_s=5)
         service.process.terminate()
         async with asyncio.timeout(40):

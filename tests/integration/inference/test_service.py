@@ -75,9 +75,7 @@ async def test_draining_is_told_at_once_and_requests_still_answered(broker: Test
 async def check_that_what_is_in_flight_is_answered(service: RunningService, how: signal.Signals) -> None:
     """Four long answers are under way when the service is told to stop: each reaches its end."""
     replica = await service.replica_of("tiny")
-    asked = [
-        asyncio.create_task(service.generate(replica, ask("tiny", max_tokens=ANSWER_TOKENS))) for _ in range(4)
-    ]
+    asked = [asyncio.create_task(service.generate(replica, ask("tiny", max_tokens=ANSWER_TOKENS))) for _ in range(4)]
     await service.until(lambda t: t.in_flight + t.queued == 4, timeout_s=5)
     service.process.send_signal(how)
     async with asyncio.timeout(60):

@@ -92,9 +92,7 @@ def test_a_long_folder_gets_a_short_link_that_stays_the_same(tmp_path: Path) -> 
     link.unlink()
 
 
-def test_a_folder_of_links_that_others_may_write_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_links_that_others_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     own = tmp_path / f"mgr-{os.getuid()}"
     own.mkdir()

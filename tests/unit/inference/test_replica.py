@@ -23,9 +23,7 @@ IDENTITY = Identity("node-a", "node-a-1", "boot")
 class Place:
     """A replica that answers, and someone who asks."""
 
-    def __init__(
-        self, replica: Replica, backend: ScriptedBackend, caller: MemoryBus, changed: asyncio.Event
-    ) -> None:
+    def __init__(self, replica: Replica, backend: ScriptedBackend, caller: MemoryBus, changed: asyncio.Event) -> None:
         self.changed = changed
         self.replica = replica
         self.backend = backend
