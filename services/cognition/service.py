@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from uuid import uuid4
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.chat import CHAT
+from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import INDEX_REQUESTED, SEARCH_MEMORY
+from libs.shared.contracts.memory import INDEX_REQUESTED, SEARCH_MEMORY, MemoryItems, SearchMemory
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
@@ -22,6 +24,7 @@ from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
+from services.cognition.traffic import Traffic
 from services.cognition.turn import Turns
 
 
@@ -54,8 +57,21 @@ async def serve(
     gatherer = Gatherer(bus, memory, sessions, settings)
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
     turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model)
-    indexer = Indexer(bus, embedder, settings.embed_batch)
-    await bus.serve_stream(CHAT, turns.chat)
-    await bus.serve(SEARCH_MEMORY, memory.search)
+    traffic = Traffic()
+    indexer = Indexer(bus, embedder, settings.embed_batch, traffic)
+    await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
+    await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
     (consumer,) = (c for c in INDEX_REQUESTED.consumers if c.service is Principal.COGNITION)
     await bus.consume(INDEX_REQUESTED, consumer, indexer.index)
+
+
+async def _chat(turns: Turns, traffic: Traffic, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+    with traffic.passing():
+        async with aclosing(turns.chat(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def _search(memory: Memory, traffic: Traffic, request: SearchMemory) -> MemoryItems:
+    with traffic.passing():
+        return await memory.search(request)

@@ -18,7 +18,7 @@ from libs.shared.contracts.inference import (
     GenerateChunk,
     GenerateRequest,
 )
-from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobFinished
+from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobFinished, JobState
 from libs.shared.contracts.memory import (
     FIND_CANDIDATES,
     INDEX_MESSAGES,
@@ -114,6 +114,8 @@ class Persistence:
     async def index(self, question: IndexMessages) -> Indexed:
         self._note(question, "index")
         self.indexed.append(question)
+        for job_id in question.done_jobs:
+            await self.finish(FinishJob(job_id=job_id, state=JobState.DONE))
         return Indexed(count=len(question.rows))
 
     async def finish(self, report: FinishJob) -> JobFinished:
@@ -155,6 +157,7 @@ class Inference:
     bus: Bus
     requests: list[tuple[str, GenerateRequest]] = field(default_factory=list)
     embedded: list[tuple[str, ...]] = field(default_factory=list)
+    in_background: list[bool] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     embed_refusal: ServiceError | None = None
 
@@ -180,6 +183,7 @@ class Inference:
         if self.embed_refusal is not None:
             raise self.embed_refusal
         self.embedded.append(request.texts)
+        self.in_background.append(request.background)
         vectors = tuple(b"\x00" * 8 for _ in request.texts)
         return Embeddings(embedder="minilm@1", dimensions=2, vectors=vectors, prompt_tokens=1)
 

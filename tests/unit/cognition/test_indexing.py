@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -12,9 +13,12 @@ from libs.shared.contracts.common import Position, Speaker
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.memory import IndexRequested, UnindexedMessage
 from libs.shared.errors import BackendFailed, NoModel, ServiceError, Unavailable
+from services.cognition import indexing
 from services.cognition.embedding import Embedder
-from services.cognition.indexing import CONTEXT_CHARACTERS, Indexer, embedding_text, is_memorable
+from services.cognition.indexing import CONTEXT_CHARACTERS, Indexer, Pace, embedding_text, is_memorable
 from services.cognition.outcomes import Outcomes
+from services.cognition.traffic import Traffic
+from tests.unit.cognition.asking import LIMIT_S
 from tests.unit.cognition.conftest import Build, Household
 
 
@@ -28,13 +32,20 @@ def message(number: int, text: str = "My dog is Rex", *, previous: str | None = 
     )
 
 
-def delivery(*ids: str, attempt: int = 1, last: bool = False) -> Delivery[IndexRequested]:
-    asked = IndexRequested(user_id="u1", conversation_id="c1", message_ids=ids)
-    return Delivery(asked, "job-1", Position(epoch="e", sequence=1), attempt, last)
+def delivery(
+    *ids: str, attempt: int = 1, last: bool = False, job_id: str = "job-1", user_id: str = "u1"
+) -> Delivery[IndexRequested]:
+    asked = IndexRequested(user_id=user_id, conversation_id="c1", message_ids=ids, job_id=job_id)
+    return Delivery(asked, f"event-of-{job_id}", Position(epoch="e", sequence=1), attempt, last)
 
 
-def indexer(home: Household, batch: int = 2) -> Indexer:
-    return Indexer(home.cognition, Embedder(home.cognition, Outcomes(home.cognition)), batch)
+def indexer(home: Household, batch: int = 2, traffic: Traffic | None = None, pace: Pace | None = None) -> Indexer:
+    embedder = Embedder(home.cognition, Outcomes(home.cognition))
+    return Indexer(home.cognition, embedder, batch, traffic or Traffic(), pace)
+
+
+def ends(home: Household) -> list[tuple[str, JobState]]:
+    return [(job.job_id, job.state) for job in home.persistence.jobs]
 
 
 async def test_messages_get_terms_and_vectors_and_the_job_is_done(household: Build) -> None:
@@ -47,17 +58,26 @@ async def test_messages_get_terms_and_vectors_and_the_job_is_done(household: Bui
     assert all(row.vector for row in rows)
     assert {written.embedder for written in home.persistence.indexed} == {"minilm@1"}
     assert [len(texts) for texts in home.inference.embedded] == [2, 2, 1]
-    assert [(j.job_id, j.state) for j in home.persistence.jobs] == [("job-1", JobState.DONE)]
+    assert set(home.inference.in_background) == {True}
+    assert [written.done_jobs for written in home.persistence.indexed] == [(), (), ("job-1",)]
+
+
+async def test_an_event_that_names_no_job_is_one(household: Build) -> None:
+    home = await household(embedder=True)
+    asked = IndexRequested(user_id="u1", conversation_id="c1", message_ids=("m0",))
+    await indexer(home).index(Delivery(asked, "event-1", Position(epoch="e", sequence=1), 1, False))
+    assert ends(home) == [("event-1", JobState.DONE)]
 
 
 async def test_without_an_embedder_terms_are_written_and_another_delivery_is_asked_for(household: Build) -> None:
     home = await household()
-    home.persistence.unindexed = [message(0)]
+    home.persistence.unindexed = [message(n) for n in range(3)]
     with pytest.raises(NoModel):
-        await indexer(home).index(delivery("m0"))
-    (written,) = home.persistence.indexed
-    assert (written.embedder, written.rows[0].vector, written.rows[0].terms) == (None, None, {"dog": 1, "rex": 1})
-    assert home.persistence.jobs == []
+        await indexer(home).index(delivery("m0", "m1", "m2"))
+    rows = [row for written in home.persistence.indexed for row in written.rows]
+    assert [(row.vector, row.terms) for row in rows] == [(None, {"dog": 1, "rex": 1})] * 3, "those of every batch"
+    assert {written.embedder for written in home.persistence.indexed} == {None}
+    assert ends(home) == []
 
 
 async def test_the_last_delivery_reports_the_job_as_failed(household: Build) -> None:
@@ -65,14 +85,14 @@ async def test_the_last_delivery_reports_the_job_as_failed(household: Build) -> 
     home.persistence.unindexed = [message(0)]
     await indexer(home).index(delivery("m0", attempt=8, last=True))
     (report,) = home.persistence.jobs
-    assert (report.state, report.error) == (JobState.FAILED, "no_model")
+    assert (report.job_id, report.state, report.error) == ("job-1", JobState.FAILED, "no_model")
 
 
 async def test_forgotten_messages_finish_the_job_without_a_trace(household: Build) -> None:
     home = await household(embedder=True)
     await indexer(home).index(delivery("gone"))
-    assert home.persistence.indexed == []
-    assert home.persistence.jobs[0].state is JobState.DONE
+    assert [written.rows for written in home.persistence.indexed] == [()]
+    assert ends(home) == [("job-1", JobState.DONE)]
 
 
 async def test_persistence_away_asks_for_another_delivery(household: Build) -> None:
@@ -89,6 +109,104 @@ async def test_a_failing_embedder_is_told_to_the_scheduler(household: Build) -> 
         await indexer(home).index(delivery("m0"))
     await home.scheduler.told.wait()
     assert home.scheduler.outcomes[0].model == "minilm"
+
+
+async def index_in_one_round(home: Household, *deliveries: Delivery[IndexRequested]) -> list[BaseException | None]:
+    """All of them wait while a turn is under way."""
+    traffic = Traffic()
+    shared = indexer(home, batch=32, traffic=traffic)
+    with traffic.passing():
+        tasks = [asyncio.create_task(shared.index(one)) for one in deliveries]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(LIMIT_S):
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+async def check_jobs_that_wait_are_indexed_together(home: Household) -> None:
+    home.persistence.unindexed = [message(n) for n in range(6)]
+    jobs = [delivery(f"m{n}", job_id=f"j{n}", user_id="u1" if n < 4 else "u2") for n in range(6)]
+    assert await index_in_one_round(home, *jobs) == [None] * 6
+    assert [len(texts) for texts in home.inference.embedded] == [4, 2], "each user's apart"
+    assert [(w.user_id, w.done_jobs) for w in home.persistence.indexed] == [
+        ("u1", ("j0", "j1", "j2", "j3")),
+        ("u2", ("j4", "j5")),
+    ]
+
+
+async def test_jobs_that_wait_are_indexed_together(household: Build) -> None:
+    await check_jobs_that_wait_are_indexed_together(await household(embedder=True))
+
+
+async def test_indexing_each_job_alone_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "ROUND_JOBS", 1)
+    with pytest.raises(AssertionError):
+        await check_jobs_that_wait_are_indexed_together(await household(embedder=True))
+
+
+async def test_what_failed_before_is_tried_alone(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0), message(1)]
+    again = delivery("m0", job_id="again", attempt=2)
+    assert await index_in_one_round(home, again, delivery("m1", job_id="new")) == [None, None]
+    assert [written.done_jobs for written in home.persistence.indexed] == [("again",), ("new",)]
+
+
+async def test_a_round_that_is_cut_short_is_taken_up_by_the_next(household: Build) -> None:
+    home = await household(embedder=True)
+    traffic = Traffic()
+    shared = indexer(home, traffic=traffic)
+    with traffic.passing():
+        leader, follower = (asyncio.create_task(shared.index(delivery(job_id=j))) for j in ("j0", "j1"))
+        await asyncio.sleep(0)
+        leader.cancel()
+        await asyncio.wait([leader])
+    async with asyncio.timeout(LIMIT_S):
+        await follower
+    assert ends(home) == [("j1", JobState.DONE)]
+
+
+async def check_indexing_lets_a_turn_pass(home: Household) -> None:
+    traffic = Traffic()
+    slow = Pace()
+    slow.ended(10.0, full=False)
+    with traffic.passing():
+        task = asyncio.create_task(indexer(home, traffic=traffic, pace=slow).index(delivery("m0")))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert home.persistence.asked == []
+    async with asyncio.timeout(LIMIT_S):
+        await task
+    assert ends(home) == [("job-1", JobState.DONE)]
+
+
+async def test_indexing_lets_a_turn_pass(household: Build) -> None:
+    await check_indexing_lets_a_turn_pass(await household(embedder=True))
+
+
+async def test_indexing_beside_a_turn_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Traffic, "give_way", lambda *_: asyncio.sleep(0))
+    with pytest.raises(AssertionError):
+        await check_indexing_lets_a_turn_pass(await household(embedder=True))
+
+
+async def test_indexing_goes_on_although_turns_never_end(household: Build) -> None:
+    home = await household(embedder=True)
+    traffic = Traffic()
+    with traffic.passing():
+        async with asyncio.timeout(LIMIT_S):
+            await indexer(home, traffic=traffic).index(delivery("m0"))
+
+
+def test_who_is_far_behind_makes_no_pauses_until_it_has_caught_up() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    pace.ended(0.5, full=True)
+    assert pace.pause_s == 1.5
+    now = indexing.BEHIND_S + 1
+    pace.ended(9.0, full=True)
+    assert pace.pause_s == 0.0
+    pace.ended(9.0, full=False)
+    assert pace.pause_s == indexing.LONGEST_PAUSE_S
 
 
 def test_the_turn_before_is_the_context_and_never_crowds_out_the_text() -> None:
