@@ -31,9 +31,13 @@ def test_another_port_is_found_when_the_preferred_one_is_taken(taken: int) -> No
     assert ports.is_free(found)
 
 
+def test_the_other_port_is_near_the_preferred_one(taken: int) -> None:
+    assert taken < ports.choose(taken) < taken + 20
+
+
 def test_a_port_that_is_meant_for_another_part_is_not_chosen() -> None:
-    first = ports.choose(0, taken=frozenset({0}))
-    assert ports.choose(first, taken=frozenset({first, 0})) != first
+    first = ports.choose(20_000)
+    assert ports.choose(first, taken=frozenset({first})) != first
 
 
 def test_a_taken_port_is_refused_with_its_number_its_holder_and_the_remedy(taken: int) -> None:
