@@ -76,7 +76,8 @@ def invalid(errors: Iterable[Mapping[str, Any]]) -> InvalidRequest:
     """What a validator found, without the values that it found."""
     found = [{"field": _field(error["loc"]), "message": str(error["msg"])} for error in islice(errors, _MOST_ERRORS)]
     first = found[0]
-    return InvalidRequest(f"{first['field']}: {first['message']}", errors=found, param=_param(first["field"]))
+    said = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    return InvalidRequest(said, errors=found, param=_param(first["field"]))
 
 
 def _field(location: Iterable[str | int]) -> str:
