@@ -16,6 +16,9 @@ from libs.shared.contracts.base import SERVICES, Principal
 _SERVICE_STOP_S = 40
 """Twice the time in which inference drains itself and then its replicas, by default."""
 _POSTGRES_STOP_S = 30
+_BROKER_MIB = 64
+"""For each of the broker's threads. On as many threads as cores it wakes the others for nothing: of a request at a time
+it takes 20 to 40 % more processor time than on half of them."""
 
 
 def programs(installation: Installation, binaries: Binaries | None, node: str) -> tuple[Program, ...]:
@@ -35,7 +38,9 @@ def programs(installation: Installation, binaries: Binaries | None, node: str) -
         for service in SERVICES
     )
     database = (_database(installation, binaries, mark),) if binaries else ()
-    return (Program(BROKER, (*tied, *broker.command(installation.folder)), environment=mark), *database, *services)
+    threads = {"GOMAXPROCS": str(max(1, recommended_worker_count(_BROKER_MIB) // 2))}
+    messages = Program(BROKER, (*tied, *broker.command(installation.folder)), environment={**mark, **threads})
+    return (messages, *database, *services)
 
 
 def _database(installation: Installation, binaries: Binaries, mark: dict[str, str]) -> Program:
