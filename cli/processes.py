@@ -12,6 +12,7 @@ from cli.installation import Installation
 from cli.supervision.orphans import MARK
 from cli.supervision.programs import BROKER, DATABASE, Program
 from libs.shared.contracts.base import SERVICES, Principal
+from libs.shared.hardware import recommended_worker_count
 
 _SERVICE_STOP_S = 40
 """Twice the time in which inference drains itself and then its replicas, by default."""
