@@ -25,6 +25,7 @@ PUBLISH_TIMEOUT_S = 10.0
 """All attempts of one publication."""
 _ATTEMPT_S = 2.0
 _PAUSE_S = 0.1
+_LAST_WORD_S = 1.0
 _API_TIMEOUT_S = 5.0
 _REPLY_BYTES = 256 * KIB
 _FULL = frozenset({10023, 10047, 10077, 10076})
@@ -134,6 +135,16 @@ class Publisher:
                 return await self._epochs.at(event.stream.name, int(ack["seq"]), fresh=fresh)
             except Refused as error:
                 raise refusal(error) from None
+            except TimedOut:
+                raise await self._why_unconfirmed(event.stream.name) from None
+
+    async def _why_unconfirmed(self, stream: str) -> ServiceError:
+        """A broker that can't write says nothing: it answers about the stream, and confirms no message of it."""
+        try:
+            await self._api.ask(f"STREAM.INFO.{stream}", timeout_s=_LAST_WORD_S)
+        except (ServiceError, Refused):
+            return Unavailable("the stream did not confirm in time")
+        return StorageFull("the stream is there and stores nothing: its disk is full, or was")
 
     async def _until_stored(self, subject: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -143,8 +154,10 @@ class Publisher:
                 return await self._api.store(
                     subject, body, headers, timeout_s=min(_ATTEMPT_S, max(0.05, deadline - loop.time()))
                 )
-            except (TimedOut, Unavailable):
+            except (TimedOut, Unavailable) as error:
                 if loop.time() + _PAUSE_S >= deadline:
+                    if isinstance(error, TimedOut):
+                        raise
                     raise Unavailable("the stream did not confirm in time") from None
                 await asyncio.sleep(_PAUSE_S)
 
