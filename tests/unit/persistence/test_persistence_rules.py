@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -244,6 +245,7 @@ class _Failure(Exception):
         (PoolTimeout(), Overloaded),
         (OSError(28, "full"), StorageFull),
         (ConnectionRefusedError(), Unavailable),
+        (asyncpg.InternalClientError("cannot switch to state 12"), Unavailable),
         (ValueError(), None),
     ],
 )
