@@ -8,6 +8,9 @@ from typing import Any
 from supervisor import events
 from supervisor.states import ProcessStates, getProcessStateDescription
 
+from cli.supervision.full_disk import FullDiskWatch
+from cli.supervision.programs import BROKER
+
 MOST_BACKOFF_S = 15
 
 
@@ -46,4 +49,5 @@ class Interface:
 
 def make(supervisord: Any, **_options: str) -> Interface:
     """supervisord's factory for the section ``[rpcinterface:mongars]``."""
+    FullDiskWatch(supervisord, BROKER)
     return Interface(supervisord)
