@@ -1,4 +1,4 @@
-"""What is done every minute, in bounded portions: erase applied turns from the stream, take back unused keys, prune."""
+"""What is done every minute, in bounded portions: erase applied turns, take back unused keys, repeat jobs, prune."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from libs.shared.telemetry import get_logger
 from services.persistence import forgetting
 from services.persistence.parts import Parts
 from services.persistence.repositories import sessions, work
+from services.persistence.repositories.turns import INDEX_KIND
 from services.persistence.settings import PersistenceSettings
 
 log = get_logger(__name__)
@@ -57,11 +58,29 @@ async def take_back_unused(parts: Parts, grace_s: float) -> int:
     return destroyed
 
 
+async def repeat_index_jobs(parts: Parts, rest_s: float) -> int:
+    """Offers index jobs again that failed or that nobody reported on, until they are done; how many.
+
+    While nothing is known to embed, one at a time finds out; once it does, many follow.
+    """
+    if parts.outbox.trouble is not None:
+        return 0
+    now, rest = parts.clock(), timedelta(seconds=rest_s)
+    last = parts.indexing.last_vectors_at
+    most = _AT_ONCE if last is not None and now - last < rest else 1
+    async with parts.database.writing() as driver:
+        repeated = await work.repeat_jobs(driver, INDEX_KIND, now, rest, most)
+    if repeated:
+        parts.outbox.wake()
+    return repeated
+
+
 async def prune(parts: Parts, job_retention_s: float) -> None:
     """Removes what has served: old jobs, expired sessions, the oldest of a long quarantine."""
     now = parts.clock()
     async with parts.database.transaction() as session:
-        await work.remove_finished_jobs(session, now - timedelta(seconds=job_retention_s), _AT_ONCE * _PORTIONS)
+        before = now - timedelta(seconds=job_retention_s)
+        await work.remove_finished_jobs(session, before, _AT_ONCE * _PORTIONS, repeated=INDEX_KIND)
         await sessions.remove_expired(session, now, _AT_ONCE)
         await work.trim_quarantine(session, _MOST_QUARANTINED)
 
@@ -69,6 +88,7 @@ async def prune(parts: Parts, job_retention_s: float) -> None:
 async def run(parts: Parts, settings: PersistenceSettings) -> None:
     """Until it is cancelled."""
     while True:
+        await _attempt("repeat_index_jobs", lambda: repeat_index_jobs(parts, settings.index_job_rest_s))
         await asyncio.sleep(settings.housekeeping_interval_s)
         await _attempt("finish_promised", lambda: forgetting.finish_promised(parts))
         await _attempt("erase_applied", lambda: erase_applied(parts))

@@ -13,13 +13,13 @@ from libs.shared.telemetry import get_logger
 from services.persistence.postgres import Database
 from services.persistence.repositories import work
 from services.persistence.repositories.turns import INDEX_KIND
-from services.persistence.tables import OutboxRow
+from services.persistence.repositories.work import WaitingEvent
 
 log = get_logger(__name__)
 
 CHANGE_KIND = "change_recorded"
 _AT_ONCE = 64
-_GATHER_S = 0.02
+_GATHER_S = 0.05
 """Events that are committed within this time are published together."""
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -59,22 +59,22 @@ class Outbox:
 
     async def _publish_all(self) -> None:
         while True:
-            async with self.database.transaction() as session:
-                rows = await work.oldest_events(session, _AT_ONCE)
-            for row in rows:
-                await self._publish(row)
-            if rows:
-                async with self.database.transaction() as session:
-                    await work.remove_events(session, [row.id for row in rows])
-            if len(rows) < _AT_ONCE:
+            async with self.database.plainly() as driver:
+                events = await work.oldest_events(driver, _AT_ONCE)
+            for event in events:
+                await self._publish(event)
+            if events:
+                async with self.database.plainly() as driver:
+                    await work.remove_events(driver, [event.id for event in events])
+            if len(events) < _AT_ONCE:
                 return
 
-    async def _publish(self, row: OutboxRow) -> None:
-        if row.kind == INDEX_KIND:
-            request = IndexRequested.model_validate(row.payload, strict=False)
-            await self.bus.publish(INDEX_REQUESTED, request, message_id=row.message_id)
-        elif row.kind == CHANGE_KIND:
-            recorded = ChangeRecorded.model_validate(row.payload, strict=False)
-            await self.bus.publish(CHANGE_RECORDED, recorded, message_id=row.message_id)
+    async def _publish(self, event: WaitingEvent) -> None:
+        if event.kind == INDEX_KIND:
+            request = IndexRequested.model_validate_json(event.payload)
+            await self.bus.publish(INDEX_REQUESTED, request, message_id=event.message_id)
+        elif event.kind == CHANGE_KIND:
+            recorded = ChangeRecorded.model_validate_json(event.payload)
+            await self.bus.publish(CHANGE_RECORDED, recorded, message_id=event.message_id)
         else:
-            log.error("outbox_kind_unknown", kind=row.kind)
+            log.error("outbox_kind_unknown", kind=event.kind)

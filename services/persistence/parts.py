@@ -29,6 +29,14 @@ def new_id() -> str:
     return uuid4().hex
 
 
+@dataclass
+class Indexing:
+    """What is known of the other end of the index jobs."""
+
+    last_vectors_at: datetime | None = None
+    """When a job was last done with vectors: something embeds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """Connections and the little state that this process holds; all of it can be rebuilt from disk."""
@@ -42,6 +50,7 @@ class Parts:
     outbox: Outbox
     mirror: SettingsMirror
     applier: TurnApplier
+    indexing: Indexing = field(default_factory=Indexing)
     forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
     clock: Callable[[], datetime] = utc_now

@@ -161,7 +161,7 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Any]:
+    async def plainly(self) -> AsyncIterator[Any]:
         """An asyncpg connection for statements that each stand alone. Raises as ``transaction``."""
         with in_our_words():
             async with self.engine.connect() as connection:
@@ -170,7 +170,7 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Any]:
         """An asyncpg connection in one transaction, committed at the end of the block. Raises as ``transaction``."""
-        async with self.reading() as driver, driver.transaction():
+        async with self.plainly() as driver, driver.transaction():
             yield driver
 
     async def schema_revision(self) -> str | None:

@@ -27,7 +27,7 @@ async def find_candidates(request: FindCandidates, parts: Parts) -> Candidates:
         raise InvalidRequest("a vector needs the name of its embedder", errors=["embedder"])
     await parts.watermark.wait_for(request.read_after)
     query = Query(request.user_id, request.vector or None, request.embedder, request.not_in_conversation)
-    async with parts.database.reading() as driver:
+    async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
         scores = await _score_terms(driver, request, user)
         numbers = set(await search.nearest(driver, query, request.limit)) if query.vector else set()

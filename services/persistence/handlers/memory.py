@@ -25,7 +25,7 @@ from services.persistence.sealing import UserKeys
 
 async def read_unindexed(request: ReadUnindexed, parts: Parts) -> UnindexedMessages:
     """Texts to index, each with the one before it."""
-    async with parts.database.reading() as driver:
+    async with parts.database.plainly() as driver:
         rows = await index.read_unindexed(driver, request.user_id, request.message_ids)
         if not rows:
             return UnindexedMessages(messages=())
@@ -71,6 +71,8 @@ async def index_messages(request: IndexMessages, parts: Parts) -> Indexed:
             count = len(owned.conversations)
         if request.done_jobs:
             await work.finish_jobs(driver, request.user_id, request.done_jobs, parts.clock())
+    if request.done_jobs and vectors:
+        parts.indexing.last_vectors_at = parts.clock()
     return Indexed(count=count)
 
 

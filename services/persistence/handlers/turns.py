@@ -60,7 +60,7 @@ async def _owns(request: OpenTurn, conversation_id: str, parts: Parts) -> bool:
 async def read_turns(request: ReadTurns, parts: Parts) -> TurnMessages:
     """The path to a message, readable, oldest first."""
     await parts.watermark.wait_for(request.read_after)
-    async with parts.database.reading() as driver:
+    async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
         rows = await conversations.path_to(
             driver, request.user_id, request.conversation_id, request.parent_id, request.max_messages

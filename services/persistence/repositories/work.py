@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, any_, delete, func, insert, literal, select, tuple_, union_all, update
+from sqlalchemy import BigInteger, Select, any_, delete, func, insert, literal, or_, select, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,7 +23,6 @@ from services.persistence.tables import (
     TurnRow,
     UserRow,
 )
-from services.persistence.tables.base import among
 
 _ERROR_LENGTH = 200
 
@@ -32,16 +32,28 @@ async def add_event(session: AsyncSession, message_id: str, kind: str, payload: 
     await session.execute(insert(OutboxRow).values(message_id=message_id, kind=kind, payload=payload))
 
 
-async def oldest_events(session: AsyncSession, most: int) -> Sequence[OutboxRow]:
+_OLDEST = Statement("SELECT id, message_id, kind, CAST(payload AS text) FROM outbox ORDER BY id LIMIT :most")
+_REMOVE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))")
+
+
+@dataclass(frozen=True)
+class WaitingEvent:
+    """An event that the stream does not have yet; ``payload`` is JSON."""
+
+    id: int
+    message_id: str
+    kind: str
+    payload: str
+
+
+async def oldest_events(driver: Any, most: int) -> list[WaitingEvent]:
     """What is to be published, in order."""
-    return (await session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(most))).all()
+    return [WaitingEvent(*row) for row in await _OLDEST.fetch(driver, most=most)]
 
 
-async def remove_events(session: AsyncSession, ids: Sequence[int]) -> None:
+async def remove_events(driver: Any, ids: Sequence[int]) -> None:
     """The stream has them."""
-    await session.execute(
-        delete(OutboxRow).where(among(OutboxRow.id, ids)).execution_options(synchronize_session=False)
-    )
+    await _REMOVE.fetch(driver, ids=list(ids))
 
 
 def as_job(row: JobRow) -> Job:
@@ -98,9 +110,35 @@ async def finish_jobs(driver: Any, user_id: str, job_ids: Sequence[str], now: da
     await _FINISH.fetch(driver, user_id=user_id, job_ids=list(job_ids), now=now)
 
 
-async def remove_finished_jobs(session: AsyncSession, before: datetime, most: int) -> int:
-    """Removes jobs that ended before ``before``."""
-    old = select(JobRow.job_id).where(JobRow.finished_at < before).limit(most)
+_REPEAT = Statement("""
+WITH due AS (
+  SELECT job_id FROM jobs WHERE state <> 'done' AND kind = :kind AND offered_at <
+    CAST(:now AS timestamptz) - CAST(:rest AS interval) * power(2, least(greatest(attempts - 1, 0), :most_doublings))
+  ORDER BY offered_at LIMIT :most FOR UPDATE SKIP LOCKED
+), again AS (
+  UPDATE jobs SET state = 'queued', finished_at = NULL, offered_at = :now FROM due WHERE jobs.job_id = due.job_id
+  RETURNING jobs.kind, payload, user_id, conversation_id
+)
+INSERT INTO outbox (message_id, kind, payload, user_id, conversation_id)
+SELECT replace(CAST(gen_random_uuid() AS varchar), '-', ''), kind, payload, user_id, conversation_id FROM again
+RETURNING id
+""")
+_MOST_DOUBLINGS = 8
+
+
+async def repeat_jobs(driver: Any, kind: str, now: datetime, rest: timedelta, most: int) -> int:
+    """Puts the events of jobs that failed, or that nobody reported on, into the outbox again; how many.
+
+    Each rests for ``rest`` after it was offered, and for twice as long after each further failure.
+    """
+    rows = await _REPEAT.fetch(driver, kind=kind, now=now, rest=rest, most=most, most_doublings=_MOST_DOUBLINGS)
+    return len(rows)
+
+
+async def remove_finished_jobs(session: AsyncSession, before: datetime, most: int, *, repeated: str) -> int:
+    """Removes jobs that ended before ``before``; one of the ``repeated`` kind that failed has not ended."""
+    ended = or_(JobRow.state == JobState.DONE.value, JobRow.kind != repeated)
+    old = select(JobRow.job_id).where(JobRow.finished_at < before, ended).limit(most)
     removed = delete(JobRow).where(JobRow.job_id.in_(old)).returning(JobRow.job_id)
     return len((await session.scalars(removed.execution_options(synchronize_session=False))).all())
 
