@@ -34,7 +34,7 @@ TEXT_CHARACTERS = 4000
 READ_AT_ONCE = 1000
 ROUND_JOBS = 16
 """Jobs that one round takes: as many as the bus delivers at the same time."""
-SHORTEST_PAUSE_S = 0.1
+SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
 """While turns are under way a pause lasts so many times the round before it: indexing keeps a quarter of the time."""

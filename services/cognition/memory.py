@@ -40,6 +40,20 @@ class Recollection:
     degraded: str | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question to a memory, and what of the answer is of use."""
+
+    question: str
+    read_after: Position | None
+    least_score: float
+    most: int
+    """So many hits are wanted.
+
+    On LoCoMo (760 questions) more than twenty candidates by each kind of evidence change nothing in the best ten.
+    """
+
+
 class Memory:
     """Searches one user's memory at a time; holds nothing of any user."""
 
@@ -62,7 +76,8 @@ class Memory:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
         patience_s = self._settings.restart_patience_s
-        found = await self.recall(request.user_id, request.query, position, patience_s=patience_s, least_score=0.0)
+        asked = Asked(request.query, position, least_score=0.0, most=request.k)
+        found = await self.recall(request.user_id, asked, patience_s=patience_s)
         return MemoryItems(
             items=tuple(_item(hit, explain=request.explain) for hit in found.hits[: request.k]),
             degraded=found.degraded,
@@ -77,35 +92,34 @@ class Memory:
         """
         settings = self._settings
         patience_s = settings.restart_patience_s if kept else min(settings.restart_patience_s, BRIEFLY_S)
-        least_score = self._in_force().recall_min_score
+        in_force = self._in_force()
+        asked = Asked(question, read_after, least_score=in_force.recall_min_score, most=in_force.recall_k)
         try:
             with tracer.start_as_current_span("recall"):
-                found = await self.recall(user_id, question, read_after, patience_s=patience_s, least_score=least_score)
+                found = await self.recall(user_id, asked, patience_s=patience_s)
         except (NotYetApplied, TimedOut, Unavailable) as error:
             log.info("recall_failed", code=error.code)
             return None
         return Recollection(distinct(found.hits), found.degraded)
 
-    async def recall(
-        self, user_id: str, question: str, read_after: Position | None, *, patience_s: float, least_score: float
-    ) -> Recollection:
-        """Everything that fits the question. Raises what persistence raises; a missing embedder only degrades."""
-        question = question[:QUESTION_CHARACTERS].strip()
+    async def recall(self, user_id: str, asked: Asked, *, patience_s: float) -> Recollection:
+        """What fits the question. Raises what persistence raises; a missing embedder only degrades."""
+        question = asked.question[:QUESTION_CHARACTERS].strip()
         if not question:
             return Recollection()
-        asked = query_terms(question, QUESTION_TERMS)
+        terms = query_terms(question, QUESTION_TERMS)
         with measured("search_memory"):
             vectors = await self._vector(question)
             query = FindCandidates(
                 user_id=user_id,
-                terms=asked,
+                terms=terms,
                 vector=vectors.vectors[0] if vectors else None,
                 embedder=vectors.embedder if vectors else None,
-                limit=self._settings.recall_candidates,
-                read_after=read_after,
+                limit=max(self._settings.recall_candidates, asked.most),
+                read_after=asked.read_after,
             )
             found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=patience_s)
-        hits = fuse(found.candidates, self._in_force(), least_score, asked)
+        hits = fuse(found.candidates, self._in_force(), asked.least_score, terms)
         return Recollection(hits, None if vectors else NO_EMBEDDER)
 
     async def _vector(self, question: str) -> Embeddings | None:

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LULL_S = 0.1
+"""Between two requests of a busy hour less time passes."""
+
 
 class Traffic:
     """Counts the requests of this process that somebody waits for."""
 
     def __init__(self) -> None:
         self._under_way = 0
+        self._begun = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -19,6 +23,7 @@ class Traffic:
     def passing(self) -> Iterator[None]:
         """The block is one such request."""
         self._under_way += 1
+        self._begun += 1
         self._quiet.clear()
         try:
             yield
@@ -28,9 +33,14 @@ class Traffic:
                 self._quiet.set()
 
     async def give_way(self, longest_s: float) -> None:
-        """Returns once nothing is under way, or after so long."""
+        """Returns once nothing has been under way for a moment, or after so long."""
         try:
             async with asyncio.timeout(longest_s):
-                await self._quiet.wait()
+                while True:
+                    await self._quiet.wait()
+                    began = self._begun
+                    await asyncio.sleep(LULL_S)
+                    if not self._under_way and self._begun == began:
+                        return
         except TimeoutError:
             return
