@@ -154,7 +154,8 @@ class TurnApplier:
 
     async def _apply(self, delivery: Delivery[TurnCompleted]) -> Verdict:
         turn, now = delivery.message, self.clock()
-        async with self.lock, self.database.writing() as driver:
+        # without a transaction around them: keeping is one statement, and the lock keeps what it was decided on true
+        async with self.lock, self.database.plainly() as driver:
             known = await turns.load_known(driver, turn)
             verdict = judge(turn, known)
             if verdict is Verdict.KEEP and not self._opens(turn, known):
@@ -164,12 +165,12 @@ class TurnApplier:
                 messages = attach(turn, known)
                 await turns.keep(driver, turn, messages, delivery.position, self.new_id(), now, erase_after)
                 return verdict
-            if verdict.quarantined:
-                await turns.quarantine(driver, turn, delivery.message_id, verdict.value, delivery.position, now)
-            elif verdict is Verdict.FORGOTTEN:
-                await self._destroy_key(turn, known)
-            await turns.advance(driver, delivery.position, erase_after)
-        return verdict
+            if not verdict.quarantined:
+                if verdict is Verdict.FORGOTTEN:
+                    await self._destroy_key(turn, known)
+                await turns.advance(driver, delivery.position, erase_after)
+                return verdict
+        return await self._set_aside(delivery, verdict)
 
     async def _set_aside(self, delivery: Delivery[TurnCompleted], verdict: Verdict) -> Verdict:
         now = self.clock()
