@@ -36,9 +36,12 @@ BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Pause before each further delivery; the last repeats."""
 
 
-def backoff_s(attempt: int) -> float:
-    """How long a message rests after its ``attempt``-th delivery failed."""
-    return BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1]
+def backoff_s(attempt: int, consumer: Consumer) -> float:
+    """How long a message rests after its ``attempt``-th delivery failed: no longer than one whose handler died.
+
+    Where order is kept, everything behind it waits as well.
+    """
+    return min(BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1], consumer.ack_wait_s)
 
 
 class PulledMessage:
@@ -224,7 +227,7 @@ class PullConsumer(Generic[M]):
                 code=error.code if isinstance(error, ServiceError) else "internal",
                 exc_info=None if expected else error,
             )
-            self._answer(pulled, NAK + b' {"delay": %d}' % int(backoff_s(pulled.attempt) * 1e9))
+            self._answer(pulled, NAK + b' {"delay": %d}' % int(backoff_s(pulled.attempt, self._consumer) * 1e9))
         finally:
             keeping.cancel()
 

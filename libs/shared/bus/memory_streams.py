@@ -116,7 +116,9 @@ class MemoryConsumer(Generic[M]):
         except Exception as error:
             expected = isinstance(error, ServiceError)
             log.warning("event_not_handled", consumer=self._declared.name, exc_info=None if expected else error)
-            asyncio.get_running_loop().call_later(backoff_s(attempt), partial(self._land, stored, again=True))
+            asyncio.get_running_loop().call_later(
+                backoff_s(attempt, self._declared), partial(self._land, stored, again=True)
+            )
             return
         self._land(stored, again=False)
         await self._tell_caught_up()

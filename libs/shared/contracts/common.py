@@ -66,10 +66,14 @@ class Page(Message):
     cursor: str | None = None
 
 
+Slot = Annotated[int, Field(ge=0, lt=2**40)]
+"""Where a data key lies in the slot file: its place there is a file offset."""
+
+
 class SealedText(Message):
     """A text under a data key: ``sealed`` is nonce plus secretbox, ``slot`` says where the key lies."""
 
-    slot: int = Field(ge=0)
+    slot: Slot
     sealed: bytes
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from libs.shared.contracts.base import MIB, Consumer, Event, JetStream, Message, Principal, Rpc
-from libs.shared.contracts.common import Id, Position, SealedText, Speaker
+from libs.shared.contracts.common import Id, Position, SealedText, Slot, Speaker
 
 
 class OpenTurn(Message):
@@ -26,7 +26,7 @@ class TurnKey(Message):
     Raises at the caller: ``conversation_not_found`` when the conversation isn't the user's.
     """
 
-    slot: int = Field(ge=0)
+    slot: Slot
     key: bytes
     """32 bytes, for secretbox."""
 

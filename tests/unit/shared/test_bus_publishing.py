@@ -1,4 +1,4 @@
-"""What a publisher is told by a broker that doesn't confirm."""
+"""What a publisher is told by a broker that doesn't confirm, and how long what fails holds up what follows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from libs.shared.bus import jetstream
+from libs.shared.bus.consumer import backoff_s
 from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher
+from libs.shared.bus.wire import decode
+from libs.shared.contracts.common import SealedText
+from libs.shared.contracts.memory import INDEX_REQUESTED
 from libs.shared.contracts.turns import TURN_COMPLETED
-from libs.shared.errors import ServiceError, StorageFull, TimedOut, Unavailable
+from libs.shared.errors import InvalidRequest, ServiceError, StorageFull, TimedOut, Unavailable
 from tests.support.conversations import turn
 
 
@@ -46,3 +50,17 @@ async def test_a_stream_that_confirms_nothing_is_told_by_its_reason(
     api = SilentBroker(silence, informs=informs)
     with pytest.raises(told):
         await Publisher(api, Epochs(api)).publish(TURN_COMPLETED, turn("a"), "a")
+
+
+def test_a_turn_that_fails_to_the_last_holds_up_the_others_for_seconds() -> None:
+    (in_order,), (at_leisure,) = TURN_COMPLETED.consumers, INDEX_REQUESTED.consumers
+    waits_s = [backoff_s(attempt, in_order) for attempt in range(1, in_order.max_deliver)]
+    assert sum(waits_s) < 10
+    assert waits_s == sorted(waits_s)
+    assert backoff_s(7, at_leisure) == 30.0
+
+
+@pytest.mark.parametrize("slot", [-1, 2**40, 2**63, 2**200])
+def test_a_slot_that_no_file_has_is_not_understood(slot: int) -> None:
+    with pytest.raises(InvalidRequest):
+        decode(SealedText, b'{"slot": %d, "sealed": ""}' % slot)
