@@ -11,8 +11,7 @@ from libs.shared.errors import InvalidRequest
 from services.persistence.handlers.turns import open_texts
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, search
-from services.persistence.repositories.search import Found, Query, TermEvidence
-from services.persistence.sealing import UserKeys
+from services.persistence.repositories.search import Evidence, Found, Query
 
 if TYPE_CHECKING:
     from services.persistence.scoring import Scores
@@ -29,9 +28,9 @@ async def find_candidates(request: FindCandidates, parts: Parts) -> Candidates:
     query = Query(request.user_id, request.vector or None, request.embedder, request.not_in_conversation)
     async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
-        scores = await _score_terms(driver, request, user)
-        numbers = set(await search.nearest(driver, query, request.limit)) if query.vector else set()
-        numbers |= await _best(driver, request, scores)
+        evidence = await search.evidence(driver, query, user.hash_terms(request.terms), request.limit)
+        scores = await _score_terms(evidence) if request.terms else None
+        numbers = {*evidence.nearest, *await _best(driver, request, scores)}
         rows = await search.found(driver, query, numbers)
     texts = await open_texts(parts.keys, user, rows)
     return Candidates(
@@ -41,27 +40,24 @@ async def find_candidates(request: FindCandidates, parts: Parts) -> Candidates:
     )
 
 
-async def _score_terms(driver: Any, request: FindCandidates, user: UserKeys) -> Scores | None:
-    if not request.terms:
-        return None
-    evidence = await search.term_evidence(driver, request.user_id, user.hash_terms(request.terms))
+async def _score_terms(evidence: Evidence) -> Scores:
     size = sum(len(block) for blocks in evidence.postings.values() for block in blocks)
     return await asyncio.to_thread(_scores, evidence) if size > _MANY_BYTES else _scores(evidence)
 
 
-def _scores(evidence: TermEvidence) -> Scores:
+def _scores(evidence: Evidence) -> Scores:
     from services.persistence import scoring  # numpy is loaded with the first search
 
     return scoring.bm25(evidence.postings, documents=evidence.documents, tokens=evidence.tokens)
 
 
-async def _best(driver: Any, request: FindCandidates, scores: Scores | None) -> set[int]:
+async def _best(driver: Any, request: FindCandidates, scores: Scores | None) -> list[int]:
     if scores is None:
-        return set()
+        return []
     left_out: list[int] = []
     if request.not_in_conversation is not None:
         left_out = await search.numbers_in(driver, request.user_id, request.not_in_conversation)
-    return set(scores.best(request.limit, left_out))
+    return scores.best(request.limit, left_out)
 
 
 def _candidate(row: Found, text: str, scores: Scores | None) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,19 +13,17 @@ from services.persistence.repositories.turns import INDEX_KIND
 MOST_FRESH = 32
 """Messages, and the turns that they are looked for in: indexing is seldom so far behind."""
 
-_NEAREST = Statement("""
-SELECT d.number FROM (
+_EVIDENCE = Statement("""
+SELECT documents AS number, tokens, NULL AS term, NULL AS postings FROM index_statistics WHERE user_id = :user_id
+UNION ALL
+SELECT NULL, NULL, term, postings FROM posting_blocks WHERE user_id = :user_id AND term = ANY(CAST(:terms AS bytea[]))
+UNION ALL
+SELECT d.number, NULL, NULL, NULL FROM (
   SELECT message_id FROM embeddings
   WHERE user_id = :user_id AND embedder = :embedder AND dimensions = :dimensions
     AND (CAST(:without AS varchar) IS NULL OR conversation_id <> :without)
   ORDER BY vector <=> CAST(:vector AS vector) LIMIT :most
 ) AS nearest JOIN documents AS d USING (message_id) WHERE d.user_id = :user_id
-""")
-
-_POSTINGS = Statement("""
-SELECT s.documents, s.tokens, p.term, p.postings FROM index_statistics AS s
-LEFT JOIN posting_blocks AS p ON p.user_id = s.user_id AND p.term = ANY(CAST(:terms AS bytea[]))
-WHERE s.user_id = :user_id
 """)
 
 _NUMBERS = Statement("""
@@ -70,13 +68,15 @@ class Query:
         return len(self.vector) // 4 if self.vector else 0
 
 
-@dataclass(frozen=True)
-class TermEvidence:
-    """What BM25 is made of: the postings of each asked term, and figures of the whole index."""
+@dataclass
+class Evidence:
+    """What BM25 is made of (the postings of each asked term, and figures of the whole index), and what is nearest."""
 
     documents: int = 0
     tokens: int = 0
-    postings: Mapping[bytes, list[bytes]] = field(default_factory=dict)
+    postings: dict[bytes, list[bytes]] = field(default_factory=dict)
+    nearest: list[int] = field(default_factory=list)
+    """Numbers of documents, by exact search."""
 
 
 @dataclass(frozen=True)
@@ -93,28 +93,27 @@ class Found:
     cosine: float | None
 
 
-async def nearest(driver: Any, query: Query, most: int) -> list[int]:
-    """The numbers of the nearest documents, by exact search."""
-    rows = await _NEAREST.fetch(
+async def evidence(driver: Any, query: Query, terms: Collection[bytes], most: int) -> Evidence:
+    """Both kinds in one round trip; nothing for a user without an index."""
+    rows = await _EVIDENCE.fetch(
         driver,
         user_id=query.user_id,
+        terms=list(terms),
         embedder=query.embedder,
         dimensions=query.dimensions,
         without=query.without,
         vector=query.vector,
         most=most,
     )
-    return [number for (number,) in rows]
-
-
-async def term_evidence(driver: Any, user_id: str, terms: Collection[bytes]) -> TermEvidence:
-    """Nothing for a user without an index."""
-    postings: dict[bytes, list[bytes]] = {}
-    rows = await _POSTINGS.fetch(driver, user_id=user_id, terms=list(terms))
-    for _, _, term, block in rows:
+    found = Evidence()
+    for number, tokens, term, postings in rows:
         if term is not None:
-            postings.setdefault(term, []).append(block)
-    return TermEvidence(rows[0][0], rows[0][1], postings) if rows else TermEvidence()
+            found.postings.setdefault(term, []).append(postings)
+        elif tokens is not None:
+            found.documents, found.tokens = number, tokens
+        else:
+            found.nearest.append(number)
+    return found
 
 
 async def numbers_in(driver: Any, user_id: str, conversation_id: str) -> list[int]:

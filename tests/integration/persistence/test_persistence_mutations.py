@@ -85,8 +85,8 @@ def _rewrite(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> N
 
 
 def search_everybody(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, "_NEAREST", "WHERE user_id = $1 AND", "WHERE $1 <> '' AND")
-    _rewrite(patch, "_NEAREST", "WHERE d.user_id = $1", "")
+    _rewrite(patch, "_EVIDENCE", "WHERE user_id = $1 AND embedder", "WHERE embedder")
+    _rewrite(patch, "_EVIDENCE", "WHERE d.user_id = $1", "")
     _rewrite(patch, "_FOUND", "AND e.user_id = $1", "")
     _rewrite(patch, "_FOUND", "WHERE d.user_id = $1 AND", "WHERE")
     _rewrite(patch, "_FOUND", "AND m.user_id = $1", "")
