@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from libs.shared.sealing import KEY_BYTES, new_key, seal, unseal
-from services.persistence.slot_file import SlotFile
+from libs.shared.sealing import KEY_BYTES, Unreadable, new_key, seal, unseal
+from services.persistence.slot_file import KeyGone, SlotFile
 
 _TERM_BYTES = 16
 
 
 class InstallationKeyMissing(Exception):
     """The installation key is not there or has the wrong length: nothing could be read or kept."""
+
+
+class KeysDontFit(Exception):
+    """The slot file or the installation key isn't the one that the database was written with: nothing may be added."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +60,25 @@ class KeyRing:
         self._installation_key = installation_key
         self._capacity = capacity
         self._users: OrderedDict[str, UserKeys] = OrderedDict()
+
+    def judge(self, user_slots: Collection[int], last_slot: int) -> None:
+        """Raises KeysDontFit unless keys of the database's users open and the file reaches to ``last_slot``.
+
+        Without this a lost slot file would be begun anew, and its new keys stand where old rows look for theirs.
+        """
+        if max((last_slot, *user_slots)) >= self.slots.size:
+            raise KeysDontFit("the slot file ends before keys that the database needs: restore it from a backup")
+        if user_slots and not any(self._opens(slot) for slot in user_slots):
+            raise KeysDontFit(
+                "no user's key opens: the installation key or the slot file is another one; restore it from a backup"
+            )
+
+    def _opens(self, user_slot: int) -> bool:
+        try:
+            unseal(self._installation_key, self.slots.read(user_slot))
+        except (KeyGone, Unreadable):
+            return False
+        return True
 
     async def new_user_key(self) -> int:
         """The slot of a fresh user's key."""

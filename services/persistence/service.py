@@ -42,6 +42,8 @@ from services.persistence.watermark import Watermark
 log = get_logger(__name__)
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0)
+_USERS_JUDGED = 16
+"""One whose key opens is enough; a forgotten one's may be gone already."""
 _SLOT_FILE_WAIT_S = 20.0
 
 HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
@@ -80,7 +82,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
 async def wire(context: ServiceContext) -> None:
     """Serves everything, at once or as soon as the database answers: until then health says that it is away.
 
-    Raises SchemaMismatch, SlotFileDamaged, SlotFileBusy, InstallationKeyMissing.
+    Raises SchemaMismatch, SlotFileDamaged, SlotFileBusy, InstallationKeyMissing, KeysDontFit.
     """
     settings = context.settings
     assert isinstance(settings, PersistenceSettings)
@@ -138,6 +140,8 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
     async with database.transaction() as session:
         position = await turn_rows.read_watermark(session)
         referenced = await work.referenced_slots(session)
+        user_slots, last_slot = await work.slots_of_keys(session, _USERS_JUDGED)
+    keys.judge(user_slots, last_slot)
     watermark = Watermark(epoch=position.epoch, sequence=position.sequence)
     outbox = Outbox(database, bus)
     unused = UnusedKeys(slots.used - referenced, now=monotonic())

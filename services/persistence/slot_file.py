@@ -106,6 +106,11 @@ class SlotFile:
         """Every slot that holds a key."""
         return frozenset(self._used)
 
+    @property
+    def size(self) -> int:
+        """How many slots the file has."""
+        return self._size
+
     def read(self, slot: int) -> bytes:
         """The sealed key in ``slot``. Raises KeyGone."""
         sealed_key = decode_slot(slot, os.pread(self._file, SLOT_BYTES, _offset(slot)))

@@ -168,6 +168,13 @@ async def referenced_slots(session: AsyncSession) -> set[int]:
     return set((await session.scalars(union_all(*_slot_columns()))).all())
 
 
+async def slots_of_keys(session: AsyncSession, most_users: int) -> tuple[tuple[int, ...], int]:
+    """Slots of the oldest users' keys, and the last slot of a kept turn (-1: there is none)."""
+    users = await session.scalars(select(UserRow.key_slot).order_by(UserRow.created_at).limit(most_users))
+    last = await session.scalar(select(func.max(TurnRow.slot)))
+    return tuple(users.all()), -1 if last is None else last
+
+
 async def slots_needed(session: AsyncSession, slots: Collection[int]) -> set[int]:
     """Those of ``slots`` that a row needs."""
     needed = union_all(*_slot_columns()).subquery()

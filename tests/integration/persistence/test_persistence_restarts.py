@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -200,3 +200,36 @@ async def test_a_process_without_its_installation_key_says_so_and_ends(process: 
     process.start()
     assert await asyncio.to_thread(process.wait) == 1
     assert "installation key" in process.logged()
+
+
+def lose_the_slot_file(state: Path) -> None:
+    (state / "slots" / "data-keys.slots").unlink()
+
+
+def cut_the_slot_file(state: Path) -> None:
+    os.truncate(state / "slots" / "data-keys.slots", 100)
+
+
+def swap_the_installation_key(state: Path) -> None:
+    (state / "keys" / "installation.key").write_bytes(new_key())
+
+
+@pytest.mark.parametrize("damage", [lose_the_slot_file, cut_the_slot_file, swap_the_installation_key])
+async def test_keys_that_do_not_fit_the_database_are_refused_until_they_are_restored(
+    process: Process, outside: Client, damage: Callable[[Path], None]
+) -> None:
+    process.start()
+    await until_ready(outside.bus)
+    user_id = await outside.user()
+    position = await outside.publish(await outside.turn(user_id, "c1", WORDS, "answer"))
+    await texts(outside, user_id, "c1", position)
+    assert process.end(signal.SIGTERM) == 0
+    kept = {path: path.read_bytes() for path in (*process.state.glob("slots/*"), *process.state.glob("keys/*"))}
+    damage(process.state)
+    process.start()
+    assert await asyncio.to_thread(process.wait) == 1
+    assert "restore it from a backup" in process.logged()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    process.start()
+    assert await texts(outside, user_id, "c1", position) == [WORDS, "answer"]
