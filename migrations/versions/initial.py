@@ -47,6 +47,13 @@ class Vector(UserDefinedType[bytes]):
         return "vector"
 
 
+def _of_conversation(table: str) -> sa.ForeignKeyConstraint:
+    name = op.f(f"fk_{table}_conversation_id")
+    return sa.ForeignKeyConstraint(
+        ["conversation_id"], ["conversations.conversation_id"], name=name, ondelete="CASCADE"
+    )
+
+
 def _create_accounts() -> None:
     op.create_table(
         "users",
@@ -141,12 +148,7 @@ def _create_conversations() -> None:
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["conversation_id"],
-            ["conversations.conversation_id"],
-            name=op.f("fk_turns_conversation_id"),
-            ondelete="CASCADE",
-        ),
+        _of_conversation("turns"),
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_turns_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("turn_id", name=op.f("pk_turns")),
         sa.UniqueConstraint("slot", name=op.f("uq_turns_slot")),
@@ -169,12 +171,7 @@ def _create_messages() -> None:
         sa.Column("slot", sa.BigInteger(), nullable=False),
         sa.Column("partial", sa.Boolean(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["conversation_id"],
-            ["conversations.conversation_id"],
-            name=op.f("fk_messages_conversation_id"),
-            ondelete="CASCADE",
-        ),
+        _of_conversation("messages"),
         sa.ForeignKeyConstraint(["turn_id"], ["turns.turn_id"], name=op.f("fk_messages_turn_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_messages_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_messages")),
@@ -239,12 +236,7 @@ def _create_index() -> None:
         sa.Column("conversation_id", sa.String(length=64), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("length", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["conversation_id"],
-            ["conversations.conversation_id"],
-            name=op.f("fk_documents_conversation_id"),
-            ondelete="CASCADE",
-        ),
+        _of_conversation("documents"),
         sa.ForeignKeyConstraint(
             ["message_id"], ["messages.message_id"], name=op.f("fk_documents_message_id"), ondelete="CASCADE"
         ),
@@ -277,12 +269,7 @@ def _create_postings_and_embeddings() -> None:
         sa.Column("conversation_id", sa.String(length=64), nullable=False),
         sa.Column("dimensions", sa.Integer(), nullable=False),
         sa.Column("vector", Vector(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["conversation_id"],
-            ["conversations.conversation_id"],
-            name=op.f("fk_embeddings_conversation_id"),
-            ondelete="CASCADE",
-        ),
+        _of_conversation("embeddings"),
         sa.ForeignKeyConstraint(
             ["message_id"], ["messages.message_id"], name=op.f("fk_embeddings_message_id"), ondelete="CASCADE"
         ),
