@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.scheduling import PLACE, PlaceRequest
-from libs.shared.errors import NoNode, ServiceError
+from libs.shared.errors import NoNode, ServiceError, TimedOut
 from services.cognition.outcomes import Outcomes, is_of_the_replica
 
 ATTEMPTS = 3
@@ -38,7 +38,8 @@ class Embedder:
             try:
                 found = await self._bus.request(EMBED, request, timeout_s=timeout_s, replica=placed.replica)
             except ServiceError as error:
-                await self._outcomes.failed(placed, error)
+                if not (background and isinstance(error, TimedOut)):  # that it had to wait is no fault of the replica
+                    await self._outcomes.failed(placed, error)
                 if not is_of_the_replica(error):
                     raise
                 failure = error

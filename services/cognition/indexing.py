@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from time import monotonic
 
 from libs.shared.bus.base import Bus, Delivery
 from libs.shared.contracts.common import Speaker
-from libs.shared.contracts.inference import Embeddings
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.contracts.memory import (
     INDEX_MESSAGES,
@@ -20,7 +20,7 @@ from libs.shared.contracts.memory import (
     ReadUnindexed,
     UnindexedMessage,
 )
-from libs.shared.errors import ServiceError
+from libs.shared.errors import ServiceError, Unavailable
 from libs.shared.extractive import is_extractive
 from libs.shared.telemetry import get_logger
 from libs.shared.text import term_counts
@@ -32,6 +32,7 @@ CONTEXT_CHARACTERS = 300
 """Of the turn before, its end: an embedder reads about a thousand characters, and most are the message's own."""
 TEXT_CHARACTERS = 4000
 READ_AT_ONCE = 1000
+WRITE_AT_ONCE = 64
 ROUND_JOBS = 16
 """Jobs that one round takes: as many as the bus delivers at the same time."""
 SHORTEST_PAUSE_S = 0.5
@@ -75,6 +76,14 @@ class Job:
     attempt: int
     done: bool = False
     error: Exception | None = None
+
+
+@dataclass
+class _Made:
+    """Vectors of the first messages of several, as far as they are made."""
+
+    embedder: str | None = None
+    vectors: list[bytes] = field(default_factory=list)
 
 
 class Pace:
@@ -154,15 +163,16 @@ class Indexer:
         user_id = jobs[0].request.user_id
         messages = await self._read(user_id, [i for job in jobs for i in job.request.message_ids])
         failure: ServiceError | None = None
-        for start in range(0, max(len(messages), 1), self._batch):
-            batch = messages[start : start + self._batch]
-            made: Embeddings | None = None
+        for start in range(0, max(len(messages), 1), WRITE_AT_ONCE):
+            chosen = messages[start : start + WRITE_AT_ONCE]
+            made = _Made()
             try:
-                made = await self._embed(batch) if batch and failure is None else None
+                if failure is None:
+                    await self._embed(chosen, made)
             except ServiceError as error:
                 failure = error
-            ends = failure is None and start + self._batch >= len(messages)
-            await self._write(user_id, batch, made, jobs if ends else ())
+            ends = failure is None and start + WRITE_AT_ONCE >= len(messages)
+            await self._write(user_id, chosen, made, jobs if ends else ())
         if failure is not None:
             raise failure
 
@@ -173,26 +183,24 @@ class Indexer:
             found += (await self._bus.request(READ_UNINDEXED, question)).messages
         return [message for message in found if is_memorable(message)]
 
-    async def _embed(self, messages: Sequence[UnindexedMessage]) -> Embeddings:
-        with measured("embeddings"):
-            return await self._embedder.embed([embedding_text(m) for m in messages], background=True)
+    async def _embed(self, messages: Sequence[UnindexedMessage], made: _Made) -> None:
+        """Fills ``made``; what it holds when this raises is good."""
+        for start in range(0, len(messages), self._batch):
+            texts = [embedding_text(m) for m in messages[start : start + self._batch]]
+            with measured("embeddings"):
+                found = await self._embedder.embed(texts, background=True)
+            if made.embedder not in (None, found.embedder):
+                raise Unavailable("nodes embed differently")
+            made.embedder = found.embedder
+            made.vectors += found.vectors
 
     async def _write(
-        self, user_id: str, messages: Sequence[UnindexedMessage], made: Embeddings | None, done: Sequence[Job]
+        self, user_id: str, messages: Sequence[UnindexedMessage], made: _Made, done: Sequence[Job]
     ) -> None:
-        rows = IndexMessages(
-            user_id=user_id,
-            embedder=made.embedder if made else None,
-            rows=_rows(messages, made),
-            done_jobs=tuple(job.job_id for job in done),
+        rows = tuple(
+            IndexRow(message_id=message.message_id, terms=term_counts(message.text), vector=vector)
+            for message, vector in zip_longest(messages, made.vectors)
         )
-        await self._bus.request(INDEX_MESSAGES, rows)
-
-
-def _rows(messages: Sequence[UnindexedMessage], made: Embeddings | None) -> tuple[IndexRow, ...]:
-    """Terms, and vectors where there are any."""
-    vectors = made.vectors if made else (None,) * len(messages)
-    return tuple(
-        IndexRow(message_id=message.message_id, terms=term_counts(message.text), vector=vector)
-        for message, vector in zip(messages, vectors, strict=True)
-    )
+        jobs = tuple(job.job_id for job in done)
+        written = IndexMessages(user_id=user_id, embedder=made.embedder, rows=rows, done_jobs=jobs)
+        await self._bus.request(INDEX_MESSAGES, written)

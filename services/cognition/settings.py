@@ -24,8 +24,8 @@ class CognitionSettings(ServiceSettings):
     """Most kept messages that are read of a conversation."""
     recall_candidates: int = Field(default=24, ge=1, le=1000)
     """Candidates that persistence is asked for, by each kind of evidence; as many as are wanted if that is more."""
-    embed_batch: int = Field(default=32, ge=1, le=512)
-    """Texts embedded at a time while indexing."""
+    embed_batch: int = Field(default=8, ge=1, le=512)
+    """Texts that are sent to the embedder at a time while indexing: so many are done in time, however slow it is."""
 
 
 @cache

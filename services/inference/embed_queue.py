@@ -12,8 +12,8 @@ QUEUE_TEXTS = 4096
 """Most texts that wait; what nobody waits for may take half of that."""
 QUESTION_TOKENS = 256
 """A request of so many is embedded whole, with others like it."""
-BATCH_TOKENS = 512
-"""Of several such requests that are embedded together."""
+BATCH_TOKENS = 128
+"""Of several such requests that are embedded together: more at once is no faster, and all would wait for it."""
 PORTION_TOKENS = 80
 """Of longer requests, so much at a time: about 30 ms on a slow processor, for which a question may have to wait."""
 TURNS = 8
@@ -92,7 +92,7 @@ class EmbedQueue:
     def _whole(self, lane: deque[Waiting]) -> list[Portion]:
         batch: list[Portion] = []
         free = BATCH_TOKENS
-        while lane and (size := _tokens_of(lane[0].texts)) <= free:
+        while lane and ((size := _tokens_of(lane[0].texts)) <= free or not batch):
             free -= size
             batch.append(self._portion(lane, len(lane[0].texts)))
         return batch

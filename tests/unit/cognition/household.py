@@ -45,7 +45,7 @@ from libs.shared.contracts.turns import (
     TurnMessage,
     TurnMessages,
 )
-from libs.shared.errors import ConversationNotFound, ModelNotFound, NoModel, NoNode, ServiceError
+from libs.shared.errors import BackendFailed, ConversationNotFound, ModelNotFound, NoModel, NoNode, ServiceError
 from libs.shared.sealing import new_key, unseal
 from libs.shared.text import terms
 
@@ -160,6 +160,8 @@ class Inference:
     in_background: list[bool] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     embed_refusal: ServiceError | None = None
+    embed_refusal_after: int | None = None
+    """Requests that are answered before all further ones fail."""
 
     async def start(self, *answers: Answers) -> None:
         for number, answer in enumerate(answers):
@@ -182,6 +184,8 @@ class Inference:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         if self.embed_refusal is not None:
             raise self.embed_refusal
+        if self.embed_refusal_after is not None and len(self.embedded) >= self.embed_refusal_after:
+            raise BackendFailed("broken")
         self.embedded.append(request.texts)
         self.in_background.append(request.background)
         vectors = tuple(b"\x00" * 8 for _ in request.texts)

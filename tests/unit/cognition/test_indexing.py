@@ -12,7 +12,7 @@ from libs.shared.bus.base import Delivery
 from libs.shared.contracts.common import Position, Speaker
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.memory import IndexRequested, UnindexedMessage
-from libs.shared.errors import BackendFailed, NoModel, ServiceError, Unavailable
+from libs.shared.errors import BackendFailed, NoModel, ServiceError, TimedOut, Unavailable
 from services.cognition import indexing
 from services.cognition.embedding import Embedder
 from services.cognition.indexing import CONTEXT_CHARACTERS, Indexer, Pace, embedding_text, is_memorable
@@ -59,7 +59,43 @@ async def test_messages_get_terms_and_vectors_and_the_job_is_done(household: Bui
     assert {written.embedder for written in home.persistence.indexed} == {"minilm@1"}
     assert [len(texts) for texts in home.inference.embedded] == [2, 2, 1]
     assert set(home.inference.in_background) == {True}
-    assert [written.done_jobs for written in home.persistence.indexed] == [(), (), ("job-1",)]
+    assert [written.done_jobs for written in home.persistence.indexed] == [("job-1",)]
+
+
+async def test_a_job_of_many_messages_is_done_with_the_last_of_them(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "WRITE_AT_ONCE", 2)
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(n) for n in range(5)]
+    await indexer(home).index(delivery(*(f"m{n}" for n in range(5))))
+    assert [(len(w.rows), w.done_jobs) for w in home.persistence.indexed] == [(2, ()), (2, ()), (1, ("job-1",))]
+
+
+async def test_vectors_that_were_made_before_the_embedder_failed_are_kept(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(n) for n in range(4)]
+    home.inference.embed_refusal_after = 1
+    with pytest.raises(BackendFailed):
+        await indexer(home).index(delivery(*(f"m{n}" for n in range(4))))
+    (written,) = home.persistence.indexed
+    assert [row.vector is not None for row in written.rows] == [True, True, False, False]
+    assert all(row.terms for row in written.rows)
+    assert written.done_jobs == ()
+
+
+async def test_a_background_text_that_waits_too_long_is_no_failure_of_the_replica(household: Build) -> None:
+    home = await household(embedder=True)
+    home.inference.embed_refusal = TimedOut("too busy")
+    home.persistence.unindexed = [message(0)]
+    with pytest.raises(TimedOut):
+        await indexer(home).index(delivery("m0"))
+    home.inference.embed_refusal = BackendFailed("broken")
+    with pytest.raises(BackendFailed):
+        await indexer(home).index(delivery("m0"))
+    async with asyncio.timeout(LIMIT_S):
+        await home.scheduler.told.wait()
+    assert [outcome.reason for outcome in home.scheduler.outcomes] == ["error"]
 
 
 async def test_an_event_that_names_no_job_is_one(household: Build) -> None:
@@ -75,7 +111,7 @@ async def test_without_an_embedder_terms_are_written_and_another_delivery_is_ask
     with pytest.raises(NoModel):
         await indexer(home).index(delivery("m0", "m1", "m2"))
     rows = [row for written in home.persistence.indexed for row in written.rows]
-    assert [(row.vector, row.terms) for row in rows] == [(None, {"dog": 1, "rex": 1})] * 3, "those of every batch"
+    assert [(row.vector, row.terms) for row in rows] == [(None, {"dog": 1, "rex": 1})] * 3, "those of every message"
     assert {written.embedder for written in home.persistence.indexed} == {None}
     assert ends(home) == []
 

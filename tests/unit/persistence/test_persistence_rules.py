@@ -29,7 +29,7 @@ from libs.shared.errors import (
 from services.persistence.applying import Verdict, attach, judge
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cursors import decode_cursor, encode_cursor
-from services.persistence.postgres import SchemaMismatch, decode_vector, encode_vector, judge_schema, refusal
+from services.persistence.postgres import SchemaMismatch, Statement, decode_vector, encode_vector, judge_schema, refusal
 from services.persistence.postings import BLOCK_POSTINGS, POSTING_BYTES, Block, append, pack
 from services.persistence.repositories.sessions import Use, judge_use
 from services.persistence.repositories.turns import Known
@@ -247,6 +247,13 @@ class _Failure(Exception):
         (ConnectionRefusedError(), Unavailable),
         (asyncpg.InternalClientError("cannot switch to state 12"), Unavailable),
         (ValueError(), None),
+        (asyncpg.DiskFullError(""), StorageFull),
+        (asyncpg.AdminShutdownError(""), Unavailable),
+        (asyncpg.QueryCanceledError(""), Overloaded),
+        (asyncpg.UniqueViolationError(""), None),
+        (asyncpg.CharacterNotInRepertoireError(""), InvalidRequest),
+        (asyncpg.InterfaceError("the connection is closed"), Unavailable),
+        (asyncpg.exceptions._base.DataError("not an integer"), InvalidRequest),
     ],
 )
 def test_the_databases_troubles_are_told_in_our_words(error: Exception, told: type[ServiceError] | None) -> None:
@@ -294,3 +301,13 @@ def test_conversation_owners_stay_few() -> None:
     assert (owners.get("a"), owners.get("b"), owners.get("c")) == ("u", None, "v")
     owners.drop_user("u")
     assert (owners.get("a"), owners.get("c")) == (None, "v")
+
+
+def test_a_statement_names_its_parameters_and_casts_stay_casts() -> None:
+    statement = Statement("SELECT :one::int, CAST(:two AS bigint), :one")
+    assert statement.sql == "SELECT $1::int, CAST($2 AS bigint), $1"
+
+
+async def test_a_statement_takes_its_own_parameters_alone() -> None:
+    with pytest.raises(TypeError):
+        await Statement("SELECT :one").fetch(None, one=1, two=2)
