@@ -148,6 +148,44 @@ class MessageNotFound(ServiceError):
     status = 404
 
 
+class MemoryNotFound(ServiceError):
+    code = "memory_not_found"
+    status = 404
+
+
+class DocumentNotFound(ServiceError):
+    code = "document_not_found"
+    status = 404
+
+
+class UnsupportedDocument(ServiceError):
+    """A kind of file that isn't read; the detail names those that are."""
+
+    code = "unsupported_document"
+    status = 415
+
+
+class ScannedDocument(ServiceError):
+    """Pages without text: pictures of it."""
+
+    code = "scanned_document"
+    status = 422
+
+
+class DocumentDamaged(ServiceError):
+    """The file can't be read to its end."""
+
+    code = "document_damaged"
+    status = 422
+
+
+class ArchiveUnreadable(ServiceError):
+    """Not an archive of conversations, or one that can't be read whole."""
+
+    code = "archive_unreadable"
+    status = 422
+
+
 class ChangeNotFound(ServiceError):
     code = "change_not_found"
     status = 404

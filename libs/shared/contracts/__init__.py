@@ -6,10 +6,15 @@ from libs.shared.contracts import (
     accounts,
     chat,
     conversations,
+    documents,
+    forgetting,
+    indexing,
     inference,
     jobs,
+    keeping,
     ledger,
     memory,
+    recall,
     scheduling,
     sessions,
     telemetry,
@@ -17,7 +22,23 @@ from libs.shared.contracts import (
 )
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, JetStream, Rpc, Stream
 
-_MODULES = (accounts, chat, conversations, inference, jobs, ledger, memory, scheduling, telemetry, turns)
+_MODULES = (
+    accounts,
+    chat,
+    conversations,
+    documents,
+    forgetting,
+    indexing,
+    inference,
+    jobs,
+    keeping,
+    ledger,
+    memory,
+    recall,
+    scheduling,
+    telemetry,
+    turns,
+)
 
 
 def _declared() -> tuple[AnyContract, ...]:

@@ -82,6 +82,8 @@ class ChatRequest(Message):
     parent_id: Id | None = None
     """The message that this turn answers to: an older one makes a branch. None: the newest."""
     memory: MemoryMode = MemoryMode.READ_WRITE
+    remember: bool = True
+    """False begins a conversation that is kept but never recalled elsewhere."""
     sampling: Sampling = Sampling()
     tools: Tools = Tools()
     explain: bool = False

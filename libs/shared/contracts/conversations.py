@@ -8,6 +8,7 @@ from pydantic import Field
 
 from libs.shared.contracts.base import MIB, Message, Principal, Rpc
 from libs.shared.contracts.common import Id, Page, Position
+from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.turns import TurnMessage
 
 _API = frozenset({Principal.API})
@@ -19,6 +20,8 @@ class Conversation(Message):
     conversation_id: Id
     title: str | None
     messages: int
+    remembered: bool = True
+    """False: its turns are kept, and neither recalled elsewhere nor drawn on."""
     created_at: datetime
     updated_at: datetime
 
@@ -61,19 +64,13 @@ class ConversationRead(Message):
     next_cursor: str | None = None
 
 
-class RenameConversation(Message):
-    """Sets the title, kept sealed."""
+class ChangeConversation(Message):
+    """Sets what is given: the title (kept sealed), and whether it is remembered."""
 
     user_id: Id
     conversation_id: Id
-    title: str = Field(min_length=1, max_length=200)
-
-
-class Forgotten(Message):
-    """What went: its data keys are overwritten, and everything derived is removed."""
-
-    messages: int
-    data_keys: int
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    remembered: bool | None = None
 
 
 LIST_CONVERSATIONS = Rpc(
@@ -91,9 +88,9 @@ READ_CONVERSATION = Rpc(
     callers=_API,
     max_bytes=64 * MIB,
 )
-RENAME_CONVERSATION = Rpc(
-    "mongars.v1.persistence.rename_conversation",
-    RenameConversation,
+CHANGE_CONVERSATION = Rpc(
+    "mongars.v1.persistence.change_conversation",
+    ChangeConversation,
     Conversation,
     owner=Principal.PERSISTENCE,
     callers=_API,
@@ -101,8 +98,8 @@ RENAME_CONVERSATION = Rpc(
 DELETE_CONVERSATION = Rpc(
     "mongars.v1.persistence.delete_conversation",
     ConversationRef,
-    Forgotten,
+    Receipt,
     owner=Principal.PERSISTENCE,
     callers=_API,
-    timeout_s=30.0,
+    timeout_s=60.0,
 )

@@ -1,14 +1,79 @@
-"""Searching and indexing what was said: the api asks cognition, cognition asks persistence."""
+"""A user's memory as the user sees it: searching, adding, importing and editing. Cognition answers the api; what needs
+no judgement of content (listing, pinning, forgetting) persistence answers itself."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import Field
 
-from libs.shared.contracts.base import MIB, Consumer, Event, Message, Principal, Rpc
-from libs.shared.contracts.common import Id, Position, Speaker, Vector
-from libs.shared.contracts.jobs import JOBS
+from libs.shared.contracts.base import MIB, Broadcast, Message, Principal, Rpc
+from libs.shared.contracts.common import Id, Page, Position
+from libs.shared.contracts.forgetting import Receipt
+
+_API = frozenset({Principal.API})
+MOST_IMPORTED = 1000
+"""Turns of one import."""
+LONGEST_MEMORY = 64 * 1024
+"""Characters of one turn or note."""
+
+
+class MemoryKind(StrEnum):
+    """What a memory is: something said (or imported), a note that the user wrote, a passage of a document, or a fact
+    that was drawn from one of these."""
+
+    MESSAGE = "message"
+    NOTE = "note"
+    PASSAGE = "passage"
+    FACT = "fact"
+
+
+class Fact(Message):
+    """What was drawn from memories; true from ``valid_from`` until ``valid_to`` (None: still)."""
+
+    id: Id
+    subject: str
+    """Who or what it is about: ``user``, or a name."""
+    attribute: str
+    """Such as ``residence`` or ``sister.name``; two facts of one subject and attribute speak of the same thing."""
+    value: str
+    text: str
+    """The fact as a short sentence."""
+    sources: tuple[Id, ...]
+    """The memories that it was drawn from."""
+    valid_from: datetime
+    valid_to: datetime | None = None
+    superseded_by: Id | None = None
+    extractor: str
+    """What drew it, with its version, such as ``rules@1``."""
+
+
+class MemoryItem(Message):
+    """A memory. ``score`` and ``parts`` are of a search; ``parts`` are filled when explained."""
+
+    id: Id
+    kind: MemoryKind = MemoryKind.MESSAGE
+    text: str
+    score: float = 0.0
+    source_id: str
+    """The id that it was imported under; else its own."""
+    conversation_id: Id
+    speaker: str
+    """``user``, ``assistant``, or the name that it was imported with."""
+    at: datetime
+    pinned: bool = False
+    importance: float = 0.0
+    """0..1."""
+    title: str | None = None
+    """Of the document that a passage is from."""
+    page: int | None = None
+    """Of that document, from 1."""
+    facts: tuple[Fact, ...] = ()
+    """Those that were drawn from it."""
+    superseded_by: Id | None = None
+    """A newer memory that tells otherwise."""
+    parts: dict[str, float] = Field(default_factory=dict)
 
 
 class SearchMemory(Message):
@@ -17,21 +82,12 @@ class SearchMemory(Message):
     user_id: Id
     query: str = Field(min_length=1, max_length=8192)
     k: int = Field(default=10, ge=1, le=100)
+    budget_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    """Of the items' texts, estimated: as many of the best as fit, instead of a number (``k`` still bounds them)."""
     explain: bool = False
     read_after: Position | None = None
-
-
-class MemoryItem(Message):
-    """A found memory; ``parts`` are the score's components, filled when explained."""
-
-    id: Id
-    text: str
-    score: float
-    source_id: str
-    conversation_id: Id
-    speaker: str
-    at: datetime
-    parts: dict[str, float] = Field(default_factory=dict)
+    now: datetime | None = None
+    """The asker's clock with its offset, against which times are resolved; None: the server's, in UTC."""
 
 
 class MemoryItems(Message):
@@ -40,6 +96,94 @@ class MemoryItems(Message):
     items: tuple[MemoryItem, ...]
     degraded: str | None = None
     """Why part of the search did not run, such as ``no-embedder``."""
+    understood: dict[str, object] = Field(default_factory=dict)
+    """When explained: what was read out of the question (times, names, kind of answer)."""
+
+
+class ImportedTurn(Message):
+    """Something that was said elsewhere. ``id`` is the importer's; the same id is imported once."""
+
+    id: str = Field(min_length=1, max_length=256)
+    conversation_id: str = Field(min_length=1, max_length=256)
+    speaker: str = Field(min_length=1, max_length=128)
+    text: str = Field(min_length=1, max_length=LONGEST_MEMORY)
+    at: datetime
+
+
+class ImportTurns(Message):
+    """All of them or none are kept. Turns that are there already are passed over."""
+
+    user_id: Id
+    turns: tuple[ImportedTurn, ...] = Field(min_length=1, max_length=MOST_IMPORTED)
+
+
+class Imported(Message):
+    """Every turn is searchable now (by its words alone when ``degraded`` says so)."""
+
+    imported: int
+    present: int
+    """Those that had been imported before."""
+    degraded: str | None = None
+
+
+class AddMemory(Message):
+    """A note in the user's own words."""
+
+    user_id: Id
+    text: str = Field(min_length=1, max_length=LONGEST_MEMORY)
+    at: datetime | None = None
+    pinned: bool = False
+    importance: float | None = Field(default=None, ge=0, le=1)
+
+
+class EditMemory(Message):
+    """Changes what is given. A new text is sealed anew and the old one's key destroyed. Raises ``memory_not_found``."""
+
+    user_id: Id
+    id: Id
+    text: str | None = Field(default=None, min_length=1, max_length=LONGEST_MEMORY)
+    pinned: bool | None = None
+    importance: float | None = Field(default=None, ge=0, le=1)
+
+
+class MemoryRef(Message):
+    """A memory or a fact of a user. Raises ``memory_not_found``, for another user's too."""
+
+    user_id: Id
+    id: Id
+    read_after: Position | None = None
+
+
+class ListMemories(Page):
+    """Newest first (by when they were said)."""
+
+    user_id: Id
+    kind: MemoryKind | None = None
+    """None: all but facts."""
+    pinned: bool | None = None
+    current: bool | None = None
+    """Of facts: those that still hold (True) or no longer do (False)."""
+    read_after: Position | None = None
+
+
+class Memories(Message):
+    """A page."""
+
+    items: tuple[MemoryItem, ...]
+    next_cursor: str | None = None
+
+
+class UserMemory(Message):
+    """All that is remembered of a user: conversations, notes, documents, facts. The account stays."""
+
+    user_id: Id
+    read_after: Position | None = None
+
+
+class MemoryChanged(Message):
+    """Something of a user's memory was forgotten, edited or re-indexed: caches of it are dropped."""
+
+    user_id: Id
 
 
 SEARCH_MEMORY = Rpc(
@@ -47,142 +191,69 @@ SEARCH_MEMORY = Rpc(
     SearchMemory,
     MemoryItems,
     owner=Principal.COGNITION,
-    callers=frozenset({Principal.API}),
+    callers=_API,
     max_bytes=8 * MIB,
     timeout_s=15.0,
 )
-
-
-class FindCandidates(Message):
-    """Evidence for a query within one user: the best by terms and the best by vector, each with both scores, and the
-    newest messages that aren't indexed yet (at most 32)."""
-
-    user_id: Id
-    terms: tuple[str, ...] = Field(default=(), max_length=256)
-    """Normalised terms; persistence hashes them with the user's term key."""
-    vector: Vector | None = None
-    embedder: str | None = None
-    limit: int = Field(default=100, ge=1, le=1000)
-    """Most candidates by each kind of evidence."""
-    not_in_conversation: Id | None = None
-    """Leaves out a conversation whose turns stand in the prompt anyway."""
-    read_after: Position | None = None
-
-
-class Candidate(Message):
-    """A message with its raw evidence; None where that evidence does not exist."""
-
-    message_id: Id
-    conversation_id: Id
-    speaker: Speaker
-    text: str
-    at: datetime
-    bm25: float | None = None
-    """Okapi BM25 (k1 1.2, b 0.75) over the user's messages; unbounded, ≥ 0."""
-    cosine: float | None = None
-    indexed: bool = True
-    """False: said a moment ago and not searchable yet; it comes without evidence, whatever the question was."""
-
-
-class Candidates(Message):
-    """In no particular order."""
-
-    candidates: tuple[Candidate, ...]
-
-
-FIND_CANDIDATES = Rpc(
-    "mongars.v1.persistence.find_candidates",
-    FindCandidates,
-    Candidates,
-    owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.COGNITION}),
-    max_bytes=16 * MIB,
-    timeout_s=10.0,
+IMPORT_TURNS = Rpc(
+    "mongars.v1.cognition.import_turns",
+    ImportTurns,
+    Imported,
+    owner=Principal.COGNITION,
+    callers=_API,
+    max_bytes=96 * MIB,
+    timeout_s=280.0,
 )
-
-
-class IndexRequested(Message):
-    """Messages were kept and should become searchable."""
-
-    user_id: Id
-    conversation_id: Id
-    message_ids: tuple[Id, ...]
-    job_id: Id | None = None
-    """The job to report on; None: the event's message id. A job that failed is offered again in another event."""
-
-
-class ReadUnindexed(Message):
-    """The readable text of messages to index; those that are forgotten, or have terms and a vector, are simply absent
-    from the reply."""
-
-    user_id: Id
-    message_ids: tuple[Id, ...] = Field(max_length=1000)
-
-
-class UnindexedMessage(Message):
-    """A text to index, with the turn before it as context."""
-
-    message_id: Id
-    speaker: Speaker
-    text: str
-    previous_text: str | None
-    at: datetime
-
-
-class UnindexedMessages(Message):
-    """What is left of the asked ones."""
-
-    messages: tuple[UnindexedMessage, ...]
-
-
-class IndexRow(Message):
-    """What makes one message searchable."""
-
-    message_id: Id
-    terms: dict[str, int]
-    """Normalised term → how often it occurs."""
-    vector: Vector | None = None
-
-
-class IndexMessages(Message):
-    """Idempotent by message id and embedder."""
-
-    user_id: Id
-    embedder: str | None
-    """``name@version`` of what made the vectors."""
-    rows: tuple[IndexRow, ...] = Field(max_length=1000)
-    done_jobs: tuple[Id, ...] = Field(default=(), max_length=1000)
-    """The user's jobs that end with these rows: they are done in the same transaction."""
-
-
-class Indexed(Message):
-    """How many rows were written; forgotten messages are passed over."""
-
-    count: int
-
-
-INDEX_REQUESTED = Event(
-    "mongars.v1.persistence.index_requested",
-    IndexRequested,
-    owner=Principal.PERSISTENCE,
-    stream=JOBS,
-    consumers=(Consumer(name="index_messages", service=Principal.COGNITION, max_ack_pending=32, ack_wait_s=60.0),),
-)
-READ_UNINDEXED = Rpc(
-    "mongars.v1.persistence.read_unindexed",
-    ReadUnindexed,
-    UnindexedMessages,
-    owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.COGNITION}),
-    max_bytes=64 * MIB,
-    timeout_s=15.0,
-)
-INDEX_MESSAGES = Rpc(
-    "mongars.v1.persistence.index_messages",
-    IndexMessages,
-    Indexed,
-    owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.COGNITION}),
-    max_bytes=64 * MIB,
+ADD_MEMORY = Rpc(
+    "mongars.v1.cognition.add_memory",
+    AddMemory,
+    MemoryItem,
+    owner=Principal.COGNITION,
+    callers=_API,
     timeout_s=30.0,
+)
+EDIT_MEMORY = Rpc(
+    "mongars.v1.cognition.edit_memory",
+    EditMemory,
+    MemoryItem,
+    owner=Principal.COGNITION,
+    callers=_API,
+    timeout_s=30.0,
+)
+LIST_MEMORIES = Rpc(
+    "mongars.v1.persistence.list_memories",
+    ListMemories,
+    Memories,
+    owner=Principal.PERSISTENCE,
+    callers=_API,
+    max_bytes=64 * MIB,
+)
+READ_MEMORY = Rpc(
+    "mongars.v1.persistence.read_memory",
+    MemoryRef,
+    MemoryItem,
+    owner=Principal.PERSISTENCE,
+    callers=_API,
+)
+FORGET_MEMORY = Rpc(
+    "mongars.v1.persistence.forget_memory",
+    MemoryRef,
+    Receipt,
+    owner=Principal.PERSISTENCE,
+    callers=_API,
+    timeout_s=60.0,
+)
+FORGET_EVERYTHING = Rpc(
+    "mongars.v1.persistence.forget_everything",
+    UserMemory,
+    Receipt,
+    owner=Principal.PERSISTENCE,
+    callers=_API,
+    timeout_s=120.0,
+)
+MEMORY_CHANGED = Broadcast(
+    "mongars.v1.persistence.memory_changed",
+    MemoryChanged,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.COGNITION}),
 )

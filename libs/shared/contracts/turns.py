@@ -54,6 +54,10 @@ class TurnCompleted(Message):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     at: datetime
+    remembered: bool = True
+    """Of a new conversation: whether it is recalled elsewhere. A known conversation's own setting counts."""
+    recalled: tuple[Id, ...] = Field(default=(), max_length=100)
+    """The memories that stood in the prompt, or that the answer quotes: each counts as used once more."""
 
 
 class ReadTurns(Message):
@@ -71,7 +75,8 @@ class TurnMessage(Message):
 
     message_id: Id
     parent_id: Id | None
-    speaker: Speaker
+    speaker: str
+    """``user``, ``assistant``, or the name that it was imported with."""
     text: str
     at: datetime
     partial: bool = False

@@ -12,11 +12,12 @@ from services.persistence.tables.conversations import (
     TurnRow,
     WatermarkRow,
 )
-from services.persistence.tables.index import DocumentRow, EmbeddingRow, PostingBlockRow, StatisticsRow
+from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
+from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [
@@ -26,19 +27,21 @@ __all__ = [
     "Base",
     "ChangeRow",
     "ConversationRow",
-    "DocumentRow",
-    "EmbeddingRow",
+    "FactRow",
+    "FactSourceRow",
     "ForgettingRow",
     "JobRow",
     "LedgerHeadRow",
+    "MemberRow",
+    "MemoryStateRow",
     "MessageRow",
     "OutboxRow",
-    "PostingBlockRow",
     "QuarantinedMessageRow",
+    "ReceiptRow",
     "RefreshFamilyRow",
     "RefreshTokenRow",
+    "SegmentRow",
     "SettingRow",
-    "StatisticsRow",
     "TombstoneRow",
     "TurnRow",
     "UserRow",

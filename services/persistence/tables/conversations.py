@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String, text
 from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -10,14 +10,20 @@ from services.persistence.tables.base import Base, Identifier, Moment, Sealed, S
 
 
 class ConversationRow(Base):
-    """A conversation's heading."""
+    """A conversation's heading. Imports, notes and documents are conversations too, each of its ``kind``."""
 
     __tablename__ = "conversations"
     __table_args__ = (Index(None, "user_id", "updated_at", "conversation_id"),)
 
     conversation_id: Mapped[Identifier] = mapped_column(primary_key=True)
     user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16), default="chat")
+    """``chat``, ``import``, ``notes`` or ``document``."""
+    remembered: Mapped[bool] = mapped_column(default=True)
     title: Mapped[Sealed | None]
+    """Of an import at first the id that it was imported under, of a document its name."""
+    about: Mapped[Sealed | None]
+    """Of a document: media type, size, pages, digest, as JSON under the title's key."""
     title_slot: Mapped[Slot | None] = mapped_column(unique=True)
     newest_message_id: Mapped[Identifier | None]
     """The leaf that the next turn continues."""
@@ -27,7 +33,7 @@ class ConversationRow(Base):
 
 
 class TurnRow(Base):
-    """A kept turn: its data key's slot, and where it lay in the stream."""
+    """What one data key seals: a turn that came by the stream, or a single imported turn, note or passage."""
 
     __tablename__ = "turns"
 
@@ -37,8 +43,11 @@ class TurnRow(Base):
         ForeignKey("conversations.conversation_id", ondelete="CASCADE"), index=True
     )
     slot: Mapped[Slot] = mapped_column(unique=True)
-    epoch: Mapped[str] = mapped_column(String(64))
-    sequence: Mapped[Whole]
+    epoch: Mapped[str | None] = mapped_column(String(64))
+    sequence: Mapped[Whole | None]
+    """Where it lay in the stream; None for what did not come by it."""
+    recalled: Mapped[list[str]] = mapped_column(ARRAY(String(64)), default=list)
+    """The memories that stood in its prompt."""
     model: Mapped[str | None]
     partial: Mapped[bool]
     prompt_tokens: Mapped[int]
@@ -47,20 +56,37 @@ class TurnRow(Base):
 
 
 class MessageRow(Base):
-    """One message, sealed with its turn's key; ``ordinal`` is the order of applying."""
+    """One message, sealed with its turn's key; ``ordinal`` is the order of applying, and its number in the index."""
 
     __tablename__ = "messages"
-    __table_args__ = (Index(None, "conversation_id", "ordinal"),)
+    __table_args__ = (
+        Index(None, "conversation_id", "ordinal"),
+        Index(None, "user_id", "at", "ordinal"),
+        Index(
+            "uq_messages_source",
+            "user_id",
+            "source_hash",
+            unique=True,
+            postgresql_where=text("source_hash IS NOT NULL"),
+        ),
+    )
 
     message_id: Mapped[Identifier] = mapped_column(primary_key=True)
     ordinal: Mapped[Whole] = mapped_column(Identity(always=True), unique=True)
-    user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"))
     conversation_id: Mapped[Identifier] = mapped_column(ForeignKey("conversations.conversation_id", ondelete="CASCADE"))
     turn_id: Mapped[Identifier] = mapped_column(ForeignKey("turns.turn_id", ondelete="CASCADE"), index=True)
     parent_id: Mapped[Identifier | None]
     """Within the conversation; applying sees to that."""
+    kind: Mapped[str] = mapped_column(String(16), default="message")
+    """``message``, ``note`` or ``passage``."""
     speaker: Mapped[str] = mapped_column(String(16))
+    """``user``, ``assistant``, or ``other``, whose name stands in ``about``."""
     text: Mapped[Sealed]
+    about: Mapped[Sealed | None]
+    """JSON under the same key: ``name`` of the speaker, ``source_id``, ``page``."""
+    source_hash: Mapped[bytes | None]
+    """Keyed hash of the id that it was imported under: the same id is imported once."""
     slot: Mapped[Slot]
     partial: Mapped[bool]
     at: Mapped[Moment]

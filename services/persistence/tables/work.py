@@ -51,13 +51,15 @@ class JobRow(Base):
 
 
 class ForgettingRow(Base):
-    """A forgetting that was promised; finished at start if it was cut short. ``conversation_id`` None: the user."""
+    """A forgetting that was promised; finished at start if it was cut short."""
 
     __tablename__ = "forgettings"
 
     id: Mapped[Whole] = mapped_column(Identity(always=True), primary_key=True)
     user_id: Mapped[Identifier]
-    conversation_id: Mapped[Identifier | None]
+    scope: Mapped[str] = mapped_column(String(16))
+    """As in a receipt: ``memory``, ``fact``, ``conversation``, ``document``, ``everything`` or ``account``."""
+    subject_id: Mapped[Identifier]
 
 
 class TombstoneRow(Base):
@@ -66,6 +68,6 @@ class TombstoneRow(Base):
     __tablename__ = "tombstones"
 
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """``user`` or ``conversation``."""
+    """``user``, ``conversation`` or ``turn``."""
     id: Mapped[Identifier] = mapped_column(primary_key=True)
     at: Mapped[Moment]
