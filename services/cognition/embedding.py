@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.scheduling import PLACE, PlaceRequest
-from libs.shared.errors import NoNode, ServiceError, TimedOut
+from libs.shared.errors import NoNode, ServiceError, TimedOut, Unavailable
 from services.cognition.outcomes import Outcomes, is_of_the_replica
 
 ATTEMPTS = 3
@@ -21,20 +22,28 @@ class Embedder:
         self._outcomes = outcomes
 
     async def embed(
-        self, texts: Sequence[str], *, timeout_s: float | None = None, background: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        embedder: str | None = None,
+        purpose: Literal["query", "passage"] = "passage",
+        timeout_s: float | None = None,
+        background: bool = False,
     ) -> Embeddings:
-        """One vector a text; in the ``background`` they give way to texts that somebody waits for.
+        """One vector a text, by ``embedder`` (``name@version``; None: whichever is served); in the ``background`` they
+        give way to texts that somebody waits for.
 
-        Raises NoModel, NoNode, Unavailable, TimedOut, or the last replica's error.
+        Raises NoModel, ModelNotFound, NoNode, Unavailable, TimedOut, or the last replica's error.
         """
         tried: list[str] = []
         failure: ServiceError | None = None
+        model = name_of(embedder) if embedder else None
         while len(tried) < ATTEMPTS:
             try:
-                placed = await self._bus.request(PLACE, PlaceRequest(kind="embed", exclude=tuple(tried)))
+                placed = await self._bus.request(PLACE, PlaceRequest(kind="embed", model=model, exclude=tuple(tried)))
             except NoNode as none_left:
                 raise failure or none_left from None
-            request = EmbedRequest(model=placed.model.name, texts=tuple(texts), background=background)
+            request = EmbedRequest(model=placed.model.name, texts=tuple(texts), background=background, purpose=purpose)
             try:
                 found = await self._bus.request(EMBED, request, timeout_s=timeout_s, replica=placed.replica)
             except ServiceError as error:
@@ -43,9 +52,16 @@ class Embedder:
                 if not is_of_the_replica(error):
                     raise
                 failure = error
-                tried.append(placed.replica)
             else:
                 await self._outcomes.succeeded(placed)
-                return found
+                if embedder in (None, found.embedder):
+                    return found
+                failure = Unavailable("this node has another version of the embedder")
+            tried.append(placed.replica)
         assert failure is not None
         raise failure
+
+
+def name_of(embedder: str) -> str:
+    """Under which name ``name@version`` is served."""
+    return embedder.partition("@")[0]

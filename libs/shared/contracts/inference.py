@@ -45,6 +45,8 @@ class EmbedRequest(Message):
     texts: tuple[str, ...] = Field(min_length=1, max_length=512)
     background: bool = False
     """Nobody waits for these: they give way to the texts of others."""
+    purpose: Literal["query", "passage"] = "passage"
+    """Some embedders were trained to be told which; the others embed both alike."""
 
 
 class Embeddings(Message):

@@ -55,6 +55,8 @@ class ServedModel(Message):
     bytes_per_token: float = 3.0
     """Measured; a prompt's tokens are estimated with it before the model counts them."""
     dimensions: int | None = None
+    embedder: str | None = None
+    """``name@version`` of what embeds: its vectors are compared with no others."""
     tools: bool = False
     images: bool = False
     json_schema: bool = False
