@@ -12,6 +12,39 @@ from libs.shared.contracts.base import MIB, Bucket, Event, JetStream, Message, P
 from libs.shared.contracts.common import Id, Page, Stamp
 
 
+class RecallWeights(Message):
+    """What each part of a memory's score weighs; relative to each other (measured: ``docs/memory.md``).
+
+    Parts lie between 0 and 1 before they are weighed.
+    """
+
+    terms: float = Field(default=1.0, ge=0, le=10)
+    """BM25 within the turns around, of the best."""
+    meaning: float = Field(default=0.8, ge=0, le=10)
+    """Cosine, of the best."""
+    episode_terms: float = Field(default=0.5, ge=0, le=10)
+    """The best ``terms`` of what was said at the same time."""
+    episode_meaning: float = Field(default=0.65, ge=0, le=10)
+    speaker: float = Field(default=0.85, ge=0, le=10)
+    """Said by the one whom the question names."""
+    subject: float = Field(default=0.55, ge=0, le=10)
+    """Said by the first of several whom it names."""
+    length: float = Field(default=0.6, ge=0, le=10)
+    asks: float = Field(default=-0.25, ge=-10, le=10)
+    """It is a question itself."""
+    time_told: float = Field(default=0.65, ge=0, le=10)
+    """It tells a time, and the question asks for one."""
+    time: float = Field(default=1.3, ge=0, le=10)
+    """Said near the time that the question names."""
+    number: float = Field(default=0.4, ge=0, le=10)
+    name: float = Field(default=0.7, ge=0, le=10)
+    strength: float = Field(default=0.15, ge=0, le=10)
+    """What is left of it by age, use and importance."""
+    importance: float = Field(default=0.1, ge=0, le=10)
+    repetition: float = Field(default=0.5, ge=0, le=1)
+    """Share of its score that a memory loses for telling word for word what a better one tells."""
+
+
 class RuntimeSettings(Message):
     """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
 
@@ -19,9 +52,11 @@ class RuntimeSettings(Message):
     """The model for requests that name none; None takes the first that is served."""
     recall_k: int = Field(default=8, ge=0, le=50)
     """Most memories in a prompt."""
-    recall_lexical_weight: float = Field(default=0.5, ge=0, le=1)
-    """α in α · BM25 + (1 - α) · cosine, each scaled to 0..1 within the query."""
-    recall_min_score: float = Field(default=0.15, ge=0, le=1)
+    recall_weights: RecallWeights = RecallWeights()
+    """Set as a whole, so that one roll-back restores them all; a weight that is left out has its default."""
+    recall_min_score: float = Field(default=0.3, ge=0, le=1)
+    """Least evidence, by terms or by meaning, that a memory needs to stand in a prompt; the scale does not depend on
+    the question."""
     prompt_memory_share: float = Field(default=0.35, ge=0, le=0.9)
     """Share of the model's context that memories may take."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "least_in_flight"

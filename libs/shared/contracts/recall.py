@@ -79,6 +79,9 @@ class Candidates(Message):
     """The place of the memory that tells otherwise since then (it is always among the candidates), or −1."""
     names: tuple[str, ...] = ()
     """Speakers: ``user``, ``assistant``, or imported names."""
+    whole_bm25: float = 0.0
+    """BM25 of a turn of mean length that holds every term of the question once, unknown terms included: by it the
+    evidence of different questions compares. 0.0: the question has no terms."""
     fresh: tuple[MemoryItem, ...] = ()
     """Said a moment ago and not searchable yet; they come without evidence, whatever the question was."""
 
