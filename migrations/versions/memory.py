@@ -72,6 +72,8 @@ def _create_index() -> None:
         sa.Column("embedder", sa.String(length=128), nullable=False),
         sa.Column("tier", sa.Integer(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first", sa.BigInteger(), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
         sa.Column("slot", sa.BigInteger(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         _references("index_segments", "user_id", "users"),

@@ -17,9 +17,11 @@ from services.persistence.postgres import Statement
 from services.persistence.tables import (
     AppliedPositionRow,
     ConversationRow,
+    FactRow,
     JobRow,
     OutboxRow,
     QuarantinedMessageRow,
+    SegmentRow,
     TurnRow,
     UserRow,
 )
@@ -187,7 +189,11 @@ def _slot_columns() -> tuple[Select[Any], ...]:
     return (
         select(UserRow.key_slot.label("slot")),
         select(TurnRow.slot),
+        select(SegmentRow.slot),
+        select(FactRow.slot),
         select(ConversationRow.title_slot).where(ConversationRow.title_slot.is_not(None)),
+        select(FactRow.slot),
+        select(SegmentRow.slot),
         select(func.unnest(QuarantinedMessageRow.slots)),
     )
 

@@ -28,6 +28,10 @@ class SegmentRow(Base):
     """Segments of one tier are merged into one of the next (see ``segments.py``)."""
     count: Mapped[int]
     """Memories in it."""
+    first: Mapped[Whole]
+    """The lowest of their ordinals: what is forgotten is looked for in few segments."""
+    last: Mapped[Whole]
+    """The highest."""
     slot: Mapped[Slot] = mapped_column(unique=True)
     content: Mapped[Sealed]
 
