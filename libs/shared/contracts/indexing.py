@@ -34,6 +34,8 @@ class ReadUnindexed(Message):
     message_ids: tuple[Id, ...] = Field(max_length=1000)
     embedder: str | None = None
     """As in IndexRequested."""
+    indexed_too: bool = False
+    """Also those that have what is wanted: a job that ended half way is drawn on again."""
 
 
 class UnindexedMessage(Message):

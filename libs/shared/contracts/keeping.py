@@ -101,11 +101,15 @@ class Facts(Message):
 
 
 class FactChange(Message):
-    """A fact whose end is known now (or is open again)."""
+    """A fact whose end is known now (or is open again), or that was told once more."""
 
     id: Id
     valid_to: datetime | None
     superseded_by: Id | None
+    valid_from: datetime | None = None
+    """An earlier beginning; None: as it is."""
+    sources: tuple[Id, ...] = ()
+    """Further memories that tell it, added to those it has."""
 
 
 class KeepFacts(Message):

@@ -47,6 +47,8 @@ class Fact(Message):
     superseded_by: Id | None = None
     extractor: str
     """What drew it, with its version, such as ``rules@1``."""
+    said_at: tuple[datetime, ...] = ()
+    """When each of ``sources`` was said, in their order. Of FIND_FACTS alone."""
 
 
 class MemoryItem(Message):
