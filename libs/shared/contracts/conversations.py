@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,6 +13,8 @@ from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.turns import TurnMessage
 
 _API = frozenset({Principal.API})
+ConversationName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A conversation's id, or the one that its importer gave it."""
 
 
 class Conversation(Message):
@@ -44,7 +47,7 @@ class ConversationRef(Message):
     """A conversation of a user. Raises ``conversation_not_found``, for another user's too."""
 
     user_id: Id
-    conversation_id: Id
+    conversation_id: ConversationName
     read_after: Position | None = None
 
 
@@ -52,7 +55,7 @@ class ReadConversation(Page):
     """A page of a conversation's messages, oldest first, every branch (``parent_id`` tells the tree)."""
 
     user_id: Id
-    conversation_id: Id
+    conversation_id: ConversationName
     read_after: Position | None = None
 
 
@@ -68,7 +71,7 @@ class ChangeConversation(Message):
     """Sets what is given: the title (kept sealed), and whether it is remembered."""
 
     user_id: Id
-    conversation_id: Id
+    conversation_id: ConversationName
     title: str | None = Field(default=None, min_length=1, max_length=200)
     remembered: bool | None = None
 

@@ -80,6 +80,8 @@ class TurnMessage(Message):
     text: str
     at: datetime
     partial: bool = False
+    source_id: str | None = None
+    """Of an imported one: the importer's id."""
 
 
 class TurnMessages(Message):
