@@ -95,12 +95,6 @@ class KeyRing:
         slots = await self.slots.allocate_many([seal(user.key, key) for key in keys])
         return list(zip(slots, keys, strict=True))
 
-    async def new_data_keys(self, user: UserKeys, count: int) -> list[tuple[int, bytes]]:
-        """Fresh data keys and their slots, on disk by one synchronisation."""
-        keys = [new_key() for _ in range(count)]
-        slots = await self.slots.allocate_all([seal(user.key, key) for key in keys]) if keys else ()
-        return list(zip(slots, keys, strict=True))
-
     def data_key(self, user: UserKeys, slot: int) -> bytes:
         """The data key in ``slot``. Raises KeyGone, Unreadable (another user's)."""
         return unseal(user.key, self.slots.read(slot))
