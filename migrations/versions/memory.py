@@ -145,6 +145,8 @@ def _extend_forgettings() -> None:
         "forgettings",
         sa.Column("scope", sa.String(length=16), nullable=True),
         sa.Column("subject_id", _ID, nullable=True),
+        sa.Column("slots", postgresql.ARRAY(sa.BigInteger()), nullable=False, server_default="{}"),
+        sa.Column("done", postgresql.JSONB(), nullable=True),
     )
     op.execute(
         "UPDATE forgettings SET scope = CASE WHEN conversation_id IS NULL THEN 'account' ELSE 'conversation' END, "
@@ -272,6 +274,6 @@ def downgrade() -> None:
     op.add_column("forgettings", sa.Column("conversation_id", _ID, nullable=True))
     op.execute("DELETE FROM forgettings WHERE scope NOT IN ('conversation', 'account')")
     op.execute("UPDATE forgettings SET conversation_id = subject_id WHERE scope = 'conversation'")
-    op.drop_column("forgettings", "scope")
-    op.drop_column("forgettings", "subject_id")
+    for column in ("scope", "subject_id", "slots", "done"):
+        op.drop_column("forgettings", column)
     _ask_to_index_again()

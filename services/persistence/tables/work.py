@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import Identity, Index, String, text
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.persistence.tables.base import Base, Identifier, Json, Moment, Whole
@@ -58,8 +59,13 @@ class ForgettingRow(Base):
     id: Mapped[Whole] = mapped_column(Identity(always=True), primary_key=True)
     user_id: Mapped[Identifier]
     scope: Mapped[str] = mapped_column(String(16))
-    """As in a receipt: ``memory``, ``fact``, ``conversation``, ``document``, ``everything`` or ``account``."""
+    """As in a receipt: ``memory``, ``fact``, ``conversation``, ``document``, ``everything`` or ``account``; ``keys``
+    alone for slots that rows needed until something was sealed anew."""
     subject_id: Mapped[Identifier]
+    slots: Mapped[list[int]] = mapped_column(ARRAY(BIGINT), default=list)
+    """The keys to destroy, once no row needs them any more. Not given out before the promise is kept."""
+    done: Mapped[Json | None]
+    """What the rows' removal took (see ``repositories/forgetting.py``); None: it hasn't happened yet."""
 
 
 class TombstoneRow(Base):
@@ -68,6 +74,6 @@ class TombstoneRow(Base):
     __tablename__ = "tombstones"
 
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """``user``, ``conversation`` or ``turn``."""
+    """``user``, ``conversation``, ``turn``, or ``everything``: of the user ``id``, whatever was said until ``at``."""
     id: Mapped[Identifier] = mapped_column(primary_key=True)
     at: Mapped[Moment]

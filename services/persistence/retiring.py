@@ -1,0 +1,37 @@
+"""Destroying keys that rows needed until something was sealed anew, without a moment at which a crash costs a row its
+key or leaves a key behind.
+
+The transaction that seals anew notes the old slots (``retire``); after its commit they are overwritten on disk and
+the note goes (``destroy_retired``). What a crash leaves between the two is destroyed at start, before anything is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from services.persistence.postgres import Database, Statement
+from services.persistence.slot_file import SlotFile
+
+KEYS = "keys"
+"""The scope of such a note among the forgettings; it has no receipt."""
+
+_RETIRE = Statement("""
+INSERT INTO forgettings (user_id, scope, subject_id, slots) VALUES (:user_id, :scope, :user_id, :slots) RETURNING id
+""")
+_KEPT = Statement("DELETE FROM forgettings WHERE id = :id")
+
+
+async def retire(driver: Any, user_id: str, slots: Collection[int]) -> int:
+    """Notes, in the caller's transaction, slots that no row needs after it; what ``destroy_retired`` takes."""
+    ((note,),) = await _RETIRE.fetch(driver, user_id=user_id, scope=KEYS, slots=sorted(slots))
+    return int(note)
+
+
+async def destroy_retired(database: Database, slot_file: SlotFile, note: int, slots: Collection[int]) -> int:
+    """Overwrites the slots after the commit; how many held a key. If it fails, housekeeping repeats it."""
+    destroyed = await slot_file.destroy(slots)
+    async with database.plainly() as driver:
+        await _KEPT.fetch(driver, id=note)
+    slot_file.release(slots)
+    return destroyed
