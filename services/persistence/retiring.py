@@ -19,7 +19,7 @@ KEYS = "keys"
 _RETIRE = Statement("""
 INSERT INTO forgettings (user_id, scope, subject_id, slots) VALUES (:user_id, :scope, :user_id, :slots) RETURNING id
 """)
-_KEPT = Statement("DELETE FROM forgettings WHERE id = :id")
+_TAKE = Statement("DELETE FROM forgettings WHERE id = :id AND scope = :scope RETURNING slots")
 
 
 async def retire(driver: Any, user_id: str, slots: Collection[int]) -> int:
@@ -28,10 +28,14 @@ async def retire(driver: Any, user_id: str, slots: Collection[int]) -> int:
     return int(note)
 
 
-async def destroy_retired(database: Database, slot_file: SlotFile, note: int, slots: Collection[int]) -> int:
-    """Overwrites the slots after the commit; how many held a key. If it fails, housekeeping repeats it."""
-    destroyed = await slot_file.destroy(slots)
-    async with database.plainly() as driver:
-        await _KEPT.fetch(driver, id=note)
+async def destroy_retired(database: Database, slot_file: SlotFile, note: int) -> int:
+    """Overwrites the noted slots after the commit; how many held a key. If it fails, housekeeping repeats it.
+
+    The note's row is locked meanwhile, so that who comes second finds it gone, and destroys nothing that was given out
+    again.
+    """
+    async with database.writing() as driver:
+        slots = {slot for row in await _TAKE.fetch(driver, id=note, scope=KEYS) for slot in row[0]}
+        destroyed = await slot_file.destroy(slots)
     slot_file.release(slots)
     return destroyed

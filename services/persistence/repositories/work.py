@@ -18,6 +18,7 @@ from services.persistence.tables import (
     AppliedPositionRow,
     ConversationRow,
     FactRow,
+    ForgettingRow,
     JobRow,
     OutboxRow,
     QuarantinedMessageRow,
@@ -195,6 +196,7 @@ def _slot_columns() -> tuple[Select[Any], ...]:
         select(FactRow.slot),
         select(SegmentRow.slot),
         select(func.unnest(QuarantinedMessageRow.slots)),
+        select(func.unnest(ForgettingRow.slots)),
     )
 
 
