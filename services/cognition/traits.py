@@ -49,16 +49,16 @@ _LIFE = re.compile(
     r"\b(?:birthday|born|married|marriage|wedding|engaged|divorced?|pregnant|died|death|passed away|funeral|diagnosed"
     r"|allerg\w+|surgery|hospital|moved to|new job|hired|fired|retired|graduat\w+|adopt\w+|password|appointment"
     r"|anniversaire|nee? le|mariee?s?|mariage|fiancee?s?|divorcee?s?|enceinte|decedee?s?|mort|deces|enterrement"
-    r"|diagnosti\w+|operation|hopital|demenage\w*|nouvel emploi|nouveau travail|embauchee?|licenciee?|retraite|diplom\w+"
-    r"|mot de passe|rendez-vous)\b"
+    r"|diagnosti\w+|operation|hopital|demenage\w*|nouvel emploi|nouveau travail|embauchee?|licenciee?|retraite"
+    r"|diplom\w+|mot de passe|rendez-vous)\b"
 )
 _FEELING = re.compile(
     r"\b(?:love[ds]?|hate[ds]?|afraid|scared|proud|sad|happy|excited|worried|favou?rite|prefer|dream|adore|deteste"
     r"|j'aime|peur|fiere?|triste|heureu(?:x|se)|inquiete?|prefere\w*|reve)\b"
 )
 _FACT = re.compile(
-    r"\b(?:i am|i'm|i have|i live|i work|my \w+ (?:is|are|was|has)|je suis|j'ai|j'habite|je travaille|je vis"
-    r"|(?:mon|ma|mes) \w+ (?:est|sont|etait|a|s'appelle))\b"
+    r"\b(?:i am|i'm|i have|i live|i work|my (?:\w+ ){1,2}(?:is|are|was|has|lives)|je suis|j'ai|j'habite"
+    r"|je travaille|je vis|(?:mon|ma|mes) (?:\w+ ){1,2}(?:est|sont|etait|a|habite|s'appelle))\b"
 )
 ASKED_FOR, LIFE, FEELING, FACT, SAID = 0.9, 0.6, 0.4, 0.3, 0.1
 
