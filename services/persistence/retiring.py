@@ -2,7 +2,7 @@
 key or leaves a key behind.
 
 The transaction that seals anew notes the old slots (``retire``); after its commit they are overwritten on disk and
-the note goes (``destroy_retired``). What a crash leaves between the two is destroyed at start, before anything is served.
+the note goes (``destroy_retired``). What a crash leaves between the two is destroyed at start, before anything else.
 """
 
 from __future__ import annotations

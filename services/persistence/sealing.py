@@ -61,6 +61,10 @@ class KeyRing:
         self._capacity = capacity
         self._users: OrderedDict[str, UserKeys] = OrderedDict()
 
+    def derived_key(self, person: bytes) -> bytes:
+        """32 bytes for another purpose of the installation, which ``person`` (at most 16 bytes) names."""
+        return blake2b(key=self._installation_key, person=person, digest_size=32).digest()
+
     def judge(self, user_slots: Collection[int], last_slot: int) -> None:
         """Raises KeysDontFit unless keys of the database's users open and the file reaches to ``last_slot``.
 
