@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from libs.shared.contracts.accounts import ApiKey, User
+from libs.shared.contracts.accounts import User
 from libs.shared.contracts.common import MemoryMode, Role
+from services.api.accounts import KeyHolder
 from services.api.errors import NotAllowed, PasswordChangeRequired, SessionRequired
 from services.api.tokens import AccessToken
 
@@ -36,9 +37,10 @@ class Caller:
     """Whoever makes this request. ``role`` None: a key that was made for its scopes alone."""
 
     user_id: str
-    name: str
     role: Role | None
     memory: MemoryMode
+    name: str = ""
+    """Of a session's account; keys are known by their ids alone."""
     scopes: frozenset[str] = frozenset()
     key_id: str | None = None
     token: AccessToken | None = None
@@ -62,20 +64,20 @@ def session_caller(user: User, token: AccessToken) -> Caller:
     )
 
 
-def key_caller(user: User, key: ApiKey) -> Caller:
+def key_caller(holder: KeyHolder) -> Caller:
     """A program with a key: a plain user unless its scopes say more, and never more than its owner is."""
-    roles = [role for role in Role if role in key.scopes] if key.scopes else [Role.USER]
+    scopes = frozenset(holder.scopes)
+    roles = [role for role in Role if role in scopes] if scopes else [Role.USER]
     role = max(roles, key=_RANK.__getitem__, default=None)
-    if role is not None and _RANK[role] > _RANK[user.role]:
-        role = user.role
-    reads_metrics = METRICS_SCOPE in key.scopes and _RANK[user.role] >= _RANK[Role.OPERATOR]
+    if role is not None and _RANK[role] > _RANK[holder.role]:
+        role = holder.role
+    reads_metrics = METRICS_SCOPE in scopes and _RANK[holder.role] >= _RANK[Role.OPERATOR]
     return Caller(
-        user_id=user.user_id,
-        name=user.name,
+        user_id=holder.user_id,
         role=role,
-        memory=key.memory,
-        scopes=frozenset(key.scopes) if reads_metrics else frozenset(key.scopes) - {METRICS_SCOPE},
-        key_id=key.key_id,
+        memory=holder.memory,
+        scopes=scopes if reads_metrics else scopes - {METRICS_SCOPE},
+        key_id=holder.key_id,
     )
 
 

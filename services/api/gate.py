@@ -60,13 +60,12 @@ class Gate:
         raise InvalidApiKey("This is neither an API key nor an access token of this installation.")
 
     async def _by_key(self, secret: str) -> Caller:
-        found = await self._accounts.key(secret)
-        key, user = found.key, found.user
-        if key is None or user is None or user.disabled:
+        holder = await self._accounts.key(secret)
+        if holder is None or holder.disabled:
             raise InvalidApiKey("There is no such API key: it may have been revoked.")
-        if key.expires_at is not None and key.expires_at.timestamp() <= self._clock():
+        if holder.expires_at is not None and holder.expires_at.timestamp() <= self._clock():
             raise InvalidApiKey("The API key has expired.")
-        return key_caller(user, key)
+        return key_caller(holder)
 
     async def _by_token(self, encoded: str) -> Caller:
         token = self._tokens.verify(encoded)

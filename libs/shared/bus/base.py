@@ -37,10 +37,28 @@ class Poison:
     position: Position
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What a bucket holds under a key."""
+
+    value: bytes | None
+    """None: nothing, or it was deleted."""
+    revision: int
+    """Grows with each writing and deletion; 0: none that is known."""
+
+
 class KeyValue(Protocol):
     """A bucket. Keys are dots-and-word characters; values are bytes."""
 
     async def get(self, key: str) -> bytes | None: ...
+    async def read(self, key: str) -> Entry:
+        """The value with its revision, for ``update``."""
+        ...
+
+    async def update(self, key: str, value: bytes, revision: int) -> bool:
+        """Writes unless the key was written or deleted since ``revision``; False then."""
+        ...
+
     async def put(self, key: str, value: bytes) -> None: ...
     async def create(self, key: str, value: bytes) -> bool:
         """False when the key exists: the way to use a ticket once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
+from libs.shared.bus.base import Entry
 from libs.shared.bus.calls import Calls
 from libs.shared.bus.endpoints import log
 from libs.shared.bus.jetstream import API, JetStreamApi, Refused, refusal
@@ -45,23 +46,35 @@ class NatsKeyValue:
         found = await self._read(key)
         return None if found is None or found.header(OPERATION) is not None else found.body
 
+    async def read(self, key: str) -> Entry:
+        found = await self._read(key)
+        if found is None:
+            return Entry(None, 0)
+        value = None if found.header(OPERATION) is not None else found.body
+        return Entry(value, int(found.header(_SEQUENCE) or "0"))
+
     async def put(self, key: str, value: bytes) -> None:
         await self._write(key, value, {})
 
+    async def update(self, key: str, value: bytes, revision: int) -> bool:
+        try:
+            await self._api.store(self._subject(key), value, {_EXPECTED: str(revision)}, timeout_s=_TIMEOUT_S)
+        except Refused as error:
+            if error.code != _WRONG_LAST_SEQUENCE:
+                raise refusal(error) from None
+            return False
+        return True
+
     async def create(self, key: str, value: bytes) -> bool:
-        expected = "0"
+        revision = 0
         for _ in range(2):
-            try:
-                await self._api.store(self._subject(key), value, {_EXPECTED: expected}, timeout_s=_TIMEOUT_S)
+            if await self.update(key, value, revision):
                 return True
-            except Refused as error:
-                if error.code != _WRONG_LAST_SEQUENCE:
-                    raise refusal(error) from None
-            last = await self._read(key)
-            if last is None or last.header(OPERATION) is None:
+            last = await self.read(key)
+            if last.value is not None or last.revision == 0:
                 return False
             # the last entry is a deletion, which a new entry may follow
-            expected = last.header(_SEQUENCE) or "0"
+            revision = last.revision
         return False
 
     async def delete(self, key: str) -> None:

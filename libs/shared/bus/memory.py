@@ -46,7 +46,7 @@ class MemoryBroker:
         return self._consumers[key]
 
     def bucket(self, bucket: Bucket) -> MemoryBucket:
-        return self._buckets.setdefault(bucket.name, MemoryBucket())
+        return self._buckets.setdefault(bucket.name, MemoryBucket(bucket))
 
 
 class MemoryBus(TypedConversations):

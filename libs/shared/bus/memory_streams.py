@@ -9,13 +9,14 @@ from functools import partial
 from secrets import token_hex
 from typing import Generic, TypeVar
 
+from libs.shared.bus.base import Entry
 from libs.shared.bus.consumer import WIDTH, About, Handlers, backoff_s
 from libs.shared.bus.endpoints import log
 from libs.shared.bus.keyvalue import checked
 from libs.shared.bus.lanes import Lane, Tasks
 from libs.shared.bus.tracing import server_span
 from libs.shared.bus.wire import Incoming
-from libs.shared.contracts.base import Consumer, Event, JetStream, Message
+from libs.shared.contracts.base import Bucket, Consumer, Event, JetStream, Message
 from libs.shared.contracts.common import Position
 from libs.shared.errors import ServiceError, StorageFull
 
@@ -153,19 +154,34 @@ class MemoryConsumer(Generic[M]):
 
 
 class MemoryBucket:
-    """The entries of one bucket, and who watches them."""
+    """The entries of one bucket, and who watches them. As in a broker, a deletion is an entry too."""
 
-    def __init__(self) -> None:
-        self.entries: dict[str, bytes] = {}
+    def __init__(self, declared: Bucket) -> None:
+        self._declared = declared
+        self._entries: dict[str, Entry] = {}
+        self._last = 0
         self.changed: list[Callable[[str, bytes | None], None]] = []
 
+    @property
+    def entries(self) -> dict[str, bytes]:
+        """The values that are there."""
+        return {key: entry.value for key, entry in self._entries.items() if entry.value is not None}
+
+    def entry(self, key: str) -> Entry:
+        return self._entries.get(key, Entry(None, 0))
+
     def set(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.entries.pop(key, None)
-        else:
-            self.entries[key] = value
+        self._last += 1
+        self._entries.pop(key, None)
+        self._entries[key] = Entry(value, self._last)
+        if self._declared.evicts:
+            self._evict()
         for tell in self.changed:
             tell(key, value)
+
+    def _evict(self) -> None:
+        while len(self._entries) > (self._declared.max_entries or len(self._entries)):
+            del self._entries[next(iter(self._entries))]
 
 
 class MemoryKeyValue:
@@ -176,13 +192,22 @@ class MemoryKeyValue:
         self._tasks = tasks
 
     async def get(self, key: str) -> bytes | None:
-        return self._bucket.entries.get(checked(key))
+        return self._bucket.entry(checked(key)).value
+
+    async def read(self, key: str) -> Entry:
+        return self._bucket.entry(checked(key))
+
+    async def update(self, key: str, value: bytes, revision: int) -> bool:
+        if self._bucket.entry(checked(key)).revision != revision:
+            return False
+        self._bucket.set(key, bytes(value))
+        return True
 
     async def put(self, key: str, value: bytes) -> None:
         self._bucket.set(checked(key), bytes(value))
 
     async def create(self, key: str, value: bytes) -> bool:
-        if checked(key) in self._bucket.entries:
+        if self._bucket.entry(checked(key)).value is not None:
             return False
         self._bucket.set(key, bytes(value))
         return True

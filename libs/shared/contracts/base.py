@@ -181,6 +181,10 @@ class Bucket:
     ttl_s: float = 0.0
     in_memory: bool = False
     max_bytes: int = 16 * MIB
+    max_entries: int = 0
+    """0: as many as fit."""
+    evicts: bool = False
+    """Of a cache: when it is full the oldest entry leaves, where otherwise a new one is refused."""
 
     def watch_subject(self, key: str) -> str:
         """Where a change of ``key`` is republished; ``>`` takes all keys."""

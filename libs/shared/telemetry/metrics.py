@@ -103,6 +103,7 @@ LLM_LATENCY = Histogram(
 )
 CACHE_HITS = Counter(REGISTRY, "cache.hits", "Answers from a cache", CACHE, LAYER)
 CACHE_MISSES = Counter(REGISTRY, "cache.misses", "Questions that a cache had no answer to", CACHE, LAYER)
+CACHE_SKIPPED = Counter(REGISTRY, "cache.skipped", "Questions that a cache was not asked: it was away", CACHE, LAYER)
 CACHE_EVICTIONS = Counter(REGISTRY, "cache.evictions", "Entries that left a cache, by reason", CACHE, LAYER, CAUSE)
 SCHEDULER_DECISIONS = Counter(REGISTRY, "scheduler.decisions", "Placements, and refusals to place, by reason", REASON)
 HTTP_DURATION = Histogram(

@@ -29,7 +29,8 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.common import Page, Role
-from libs.shared.errors import InvalidRequest, RefreshInvalid, ServiceError, UserExists
+from libs.shared.contracts.sessions import CREDENTIALS, credential_entry
+from libs.shared.errors import InvalidRequest, RefreshInvalid, ServiceError, TimedOut, Unavailable, UserExists
 from libs.shared.telemetry import get_logger
 from services.persistence import forgetting
 from services.persistence.cursors import decode_cursor, encode_cursor
@@ -38,6 +39,24 @@ from services.persistence.repositories import accounts, sessions
 from services.persistence.repositories.sessions import Use, judge_use
 
 log = get_logger(__name__)
+
+
+async def _drop_shared(parts: Parts, key_hashes: tuple[str, ...]) -> None:
+    """After the commit and before the acknowledgement: nobody believes these keys from here on. Raises Unavailable."""
+    bucket = parts.bus.bucket(CREDENTIALS)
+    for key_hash in key_hashes:
+        try:
+            await bucket.delete(credential_entry(key_hash))
+        except (Unavailable, TimedOut):
+            await bucket.delete(credential_entry(key_hash))
+
+
+async def _tell(parts: Parts, user_id: str, key_hashes: tuple[str, ...]) -> None:
+    """Ends what is believed of the user's keys everywhere."""
+    try:
+        await _drop_shared(parts, key_hashes)
+    finally:
+        await _announce(parts, user_id, key_hashes[0] if len(key_hashes) == 1 else None)
 
 
 async def _announce(parts: Parts, user_id: str, key_hash: str | None = None) -> None:
@@ -91,14 +110,17 @@ async def change_user(request: ChangeUser, parts: Parts) -> User:
         for name, value in request.model_dump(exclude={"user_id"}, exclude_none=True).items():
             setattr(row, name, value.value if isinstance(value, Role) else value)
         await sessions.end(session, EndSession(user_id=request.user_id), parts.clock())
-        changed = accounts.as_user(row)
-    await _announce(parts, request.user_id)
+        changed, key_hashes = accounts.as_user(row), await accounts.key_hashes(session, row.user_id)
+    await _tell(parts, request.user_id, key_hashes)
     return changed
 
 
 async def delete_user(request: UserRef, parts: Parts) -> Empty:
     """Forgets the account and everything it said."""
-    await _announce(parts, await forgetting.forget_user(request, parts))
+    async with parts.database.transaction() as session:
+        user = await accounts.read_user(session, request)
+        key_hashes = await accounts.key_hashes(session, user.user_id)
+    await _tell(parts, await forgetting.forget_user(request, parts), key_hashes)
     return Empty()
 
 
@@ -134,7 +156,7 @@ async def revoke_key(request: KeyRef, parts: Parts) -> Empty:
     """Removes a key at once."""
     async with parts.database.transaction() as session:
         key_hash = await accounts.remove_key(session, request.user_id, request.key_id)
-    await _announce(parts, request.user_id, key_hash)
+    await _tell(parts, request.user_id, (key_hash,))
     return Empty()
 
 

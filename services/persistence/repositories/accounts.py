@@ -160,6 +160,11 @@ async def remove_key(session: AsyncSession, user_id: str, key_id: str) -> str:
     return removed
 
 
+async def key_hashes(session: AsyncSession, user_id: str) -> tuple[str, ...]:
+    """Of all the user's keys."""
+    return tuple(await session.scalars(select(ApiKeyRow.hash).where(ApiKeyRow.user_id == user_id)))
+
+
 async def find_key(session: AsyncSession, key_hash: str) -> tuple[ApiKeyRow, UserRow] | None:
     """The key with its user."""
     statement = select(ApiKeyRow, UserRow).join(UserRow, UserRow.user_id == ApiKeyRow.user_id)

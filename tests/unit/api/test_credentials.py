@@ -66,7 +66,7 @@ async def test_a_revoked_key_stops_at_the_event(api: Api) -> None:
 
 
 async def test_a_cache_that_never_drops_would_keep_a_revoked_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TtlCache, "discard_where", lambda *_: None)
+    monkeypatch.setattr(TtlCache, "discard_where", lambda *_: [])
     monkeypatch.setattr(TtlCache, "discard", lambda *_: None)
     with pytest.raises(TimeoutError):
         await a_revoked_key_stops_at_the_event(api)
