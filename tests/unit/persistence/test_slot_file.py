@@ -297,7 +297,7 @@ def test_a_killed_process_loses_no_key_and_keeps_no_destroyed_one(path: Path, li
 
 _MUTATIONS: dict[str, Callable[[str], str]] = {
     "hand out before writing": lambda source: source.replace(
-        "await self._write(((slot, encode_slot", "(((slot, encode_slot"
+        "await self._write([(slot, encode_slot", "([(slot, encode_slot"
     ),
     "forget to overwrite": lambda source: source.replace(
         "os.urandom(SLOT_BYTES)", "encode_slot(slot, self.read(slot))"
