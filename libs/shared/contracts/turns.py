@@ -82,6 +82,8 @@ class TurnMessage(Message):
     partial: bool = False
     source_id: str | None = None
     """Of an imported one: the importer's id."""
+    page: int | None = None
+    """Of a document's passage."""
 
 
 class TurnMessages(Message):
