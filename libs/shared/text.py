@@ -46,6 +46,11 @@ _STOP = ENGLISH | FRENCH
 _TELLING = {"en": ENGLISH - FRENCH, "fr": FRENCH - ENGLISH}
 
 
+def is_stop(word: str) -> bool:
+    """Whether a folded word is one of the small ones that say nothing of what a text is about."""
+    return word in _STOP
+
+
 def fold(text: str) -> str:
     """Lower case without accents, ligatures spelled out, one kind of apostrophe."""
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold().translate(_LIGATURES)

@@ -1,84 +1,264 @@
-"""Ranking what persistence found: the convex sum of scaled BM25 and cosine. Pure.
+"""Ranking what persistence found: a weighted sum of evidence, each part between 0 and 1. Pure.
 
-Bruch, Gai & Ingber 2023 (arXiv:2210.11934) find the convex combination of scaled scores better than reciprocal rank
-fusion, and little sensitive to how they are scaled; the baselines on LoCoMo agree (0.751 against 0.667). What was said
-a moment ago and isn't indexed yet has its own words for evidence.
+A convex combination of scaled scores beats rank fusion and is little sensitive to how they are scaled (Bruch, Gai &
+Ingber 2023, arXiv:2210.11934). The parts, and what each is worth, are measured in ``docs/memory.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import Candidate
+from libs.shared.contracts.ledger import RecallWeights
+from libs.shared.contracts.memory import MemoryItem
+from libs.shared.contracts.recall import Candidates
 from libs.shared.extractive import is_extractive
 from libs.shared.text import terms
+from services.cognition.question import Question
+from services.cognition.strength import strength
+from services.cognition.traits import ASKS, HAS_NUMBER, NAMES_MOST, TELLS_TIME, importance_of, names_in, traits_of
 
 LEAST_COSINE = 0.1
 """At or below it two sentences have nothing to do with each other, so it is where the scale of cosines begins."""
+EPISODE_S = 6 * 3600.0
+"""A longer silence within a conversation begins another episode."""
 FRESH_CHARACTERS = 4000
-"""Of a message that isn't indexed yet, the beginning is searched for the question's terms."""
+"""Of a memory that isn't indexed yet, the beginning is searched for the question's terms."""
+NO_PLACE = -1
+ABOVE = 1e-6
+"""By so much a memory is lifted above the one that it supersedes."""
+_LONG_WORDS = 60
+_LENGTHS = tuple(math.log1p(n) / math.log1p(_LONG_WORDS) for n in range(_LONG_WORDS + 1))
+
+Parts = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A candidate with its score in 0..1 and the parts that it is the sum of."""
+class Found:
+    """A candidate as it is ranked: the evidence for it, and what is known of it without its text."""
 
-    candidate: Candidate
+    ordinal: int
+    """NO_PLACE for what isn't indexed yet."""
+    conversation: int
+    speaker: str
+    at: float
+    words: int
+    traits: int
+    importance: float
+    bm25: float
+    cosine: float | None
+    uses: int = 0
+    used_at: float = 0.0
+    pinned: bool = False
+    newer: int = NO_PLACE
+    """The place of what tells otherwise since then."""
+    fresh: MemoryItem | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate with its score in 0..1, the weighted parts that it is the sum of, and how much speaks for it."""
+
+    found: Found
     score: float
-    parts: dict[str, float]
+    parts: Parts
+    evidence: float
+    """0..1, by terms or by meaning, comparable between questions."""
+    until: float | None = None
+    """Seconds since 1970 at which another memory told otherwise."""
 
 
-def fuse(
-    candidates: Iterable[Candidate], settings: RuntimeSettings, least_score: float, asked: Collection[str] = ()
-) -> tuple[Hit, ...]:
-    """The hits at or above the least score, best first; the order of the candidates does not matter.
+def found_in(candidates: Candidates, asked: Collection[str]) -> list[Found]:
+    """The rows of the columns, and after them what isn't indexed yet: that has its own words for evidence.
 
-    Without any vector evidence the terms have the whole weight, and the other way round. ``asked`` are the question's
-    terms.
+    ``asked`` are the question's terms. Quotations of memories are left out: they are none.
     """
-    every = [c for c in candidates if not is_extractive(c.text)]
-    found = [c for c in every if c.indexed]
-    best_bm25 = max((c.bm25 or 0.0 for c in found), default=0.0)
-    best_cosine = max((c.cosine or 0.0 for c in found), default=0.0)
-    alpha = settings.recall_lexical_weight
-    if all(c.cosine is None for c in found):
-        alpha = 1.0
-    elif all(c.bm25 is None for c in found):
-        alpha = 0.0
-    hits = [_hit(c, alpha, best_bm25, best_cosine) for c in found]
-    hits += [_fresh_hit(c, frozenset(asked)) for c in every if not c.indexed]
-    kept = [hit for hit in hits if hit.score > 0 and hit.score >= least_score]
-    return tuple(sorted(kept, key=_best_first))
+    names = candidates.names
+    found = [
+        Found(
+            ordinal,
+            conversation,
+            names[speaker],
+            at,
+            words,
+            traits,
+            importance,
+            bm25,
+            cosine,
+            uses,
+            used,
+            pinned,
+            newer,
+        )
+        for ordinal, conversation, speaker, at, words, traits, importance, bm25, cosine, uses, used, pinned, newer in zip(
+            candidates.ordinals,
+            candidates.conversations,
+            candidates.speakers,
+            candidates.at,
+            candidates.words,
+            candidates.traits,
+            candidates.importance,
+            candidates.bm25,
+            candidates.cosine,
+            candidates.uses,
+            candidates.used_at,
+            candidates.pinned,
+            candidates.newer,
+            strict=True,
+        )
+    ]
+    whole = candidates.whole_bm25 or max(candidates.bm25, default=0.0) or 1.0
+    wanted = frozenset(asked)
+    found += [_fresh(item, wanted, whole) for item in candidates.fresh if not is_extractive(item.text)]
+    return found
 
 
-def _hit(candidate: Candidate, alpha: float, best_bm25: float, best_cosine: float) -> Hit:
-    lexical = alpha * _scaled(candidate.bm25, 0.0, best_bm25)
-    dense = (1 - alpha) * _scaled(candidate.cosine, LEAST_COSINE, best_cosine)
-    return Hit(candidate, lexical + dense, {"lexical": lexical, "dense": dense})
+def _fresh(item: MemoryItem, asked: frozenset[str], whole: float) -> Found:
+    said = item.text[:FRESH_CHARACTERS]
+    share = len(asked.intersection(terms(said))) / len(asked) if asked else 0.0
+    importance = item.importance or importance_of(said, item.speaker)
+    at = item.at.timestamp()
+    words = said.count(" ") + 1
+    fresh = Found(NO_PLACE, NO_PLACE, item.speaker, at, words, traits_of(said), importance, share * whole, None)
+    return replace(fresh, pinned=item.pinned, fresh=item)
 
 
-def _fresh_hit(candidate: Candidate, asked: frozenset[str]) -> Hit:
-    """The share of the question's terms that the message contains: how rare each is, only the index knows."""
-    share = len(asked.intersection(terms(candidate.text[:FRESH_CHARACTERS]))) / len(asked) if asked else 0.0
-    return Hit(candidate, share, {"fresh": share})
+def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now: float, whole: float) -> list[Ranked]:
+    """Best first, of equals the newer; the order of what was found does not matter.
+
+    ``whole`` is what a turn with every term of the question would score by BM25. Unless the question is about the past,
+    what is superseded never stands above what supersedes it.
+    """
+    parts = _parts(found, question, now)
+    factors = _factors(found, question, weights)
+    weighted = [{name: factors[name] * value for name, value in one.items()} for one in parts]
+    scores = [max(0.0, sum(one.values())) for one in weighted]
+    if not question.past:
+        for place, score in enumerate(lifted(scores, [f.newer for f in found])):
+            if score > scores[place]:
+                weighted[place]["superseding"] = score - scores[place]
+                scores[place] = score
+    ranked = [
+        Ranked(f, score, one, _evidence(f, whole), found[f.newer].at if f.newer != NO_PLACE else None)
+        for f, score, one in zip(found, scores, weighted, strict=True)
+    ]
+    return sorted(ranked, key=best_first)
 
 
-def distinct(hits: Iterable[Hit]) -> tuple[Hit, ...]:
-    """The best hit of each text, in the same order: repeating what was said twice tells a reader nothing."""
-    best: dict[str, Hit] = {}
-    for hit in hits:
-        best.setdefault(" ".join(hit.candidate.text.split()).casefold(), hit)
-    return tuple(best.values())
+def best_first(one: Ranked) -> tuple[float, float, int, str]:
+    """Of equals the newer first; ordinal or id settles the rest."""
+    found = one.found
+    return (-one.score, -found.at, -found.ordinal, found.fresh.id if found.fresh else "")
 
 
-def _scaled(value: float | None, low: float, high: float) -> float:
-    if value is None or value <= low or high <= low:
-        return 0.0
-    return min(1.0, (value - low) / (high - low))
+def lifted(scores: Sequence[float], newer: Sequence[int]) -> list[float]:
+    """The scores with each superseding memory just above all that it supersedes, however long the chain."""
+    result = list(scores)
+    for start, after in enumerate(newer):
+        place, seen = start, {start}
+        while after != NO_PLACE and after not in seen:
+            if result[after] <= result[place]:
+                result[after] = result[place] + ABOVE
+            seen.add(after)
+            place, after = after, newer[after]
+    return result
 
 
-def _best_first(hit: Hit) -> tuple[float, float, str]:
-    """Of equals the newer first; the id settles the rest."""
-    return (-hit.score, -hit.candidate.at.timestamp(), hit.candidate.message_id)
+def _factors(found: Sequence[Found], question: Question, weights: RecallWeights) -> Parts:
+    """The weights of the parts, so that a memory with all that this question can ask for scores 1."""
+    applying = {
+        "meaning": any(f.cosine is not None for f in found),
+        "episode_meaning": any(f.cosine is not None for f in found),
+        "terms": bool(question.terms),
+        "episode_terms": bool(question.terms),
+        "speaker": len(question.named) == 1,
+        "subject": question.subject is not None,
+        "time": bool(question.times),
+        "time_told": question.wants_time,
+        "number": question.wants_number,
+        "name": question.wants_name,
+        "repetition": False,
+    }
+    whole = {name: float(value) for name, value in weights if applying.get(name, True)}
+    most = sum(value for value in whole.values() if value > 0) or 1.0
+    return {name: value / most for name, value in whole.items()} | {
+        name: 0.0 for name, applies in applying.items() if not applies
+    }
+
+
+def _parts(found: Sequence[Found], question: Question, now: float) -> list[Parts]:
+    lexical = _scaled([f.bm25 for f in found], 0.0)
+    cosines = [f.cosine for f in found]
+    known = _scaled([c or 0.0 for c in cosines], LEAST_COSINE)
+    # what has no vector yet is taken to mean as much as its words say
+    dense = [own if c is not None else words for own, c, words in zip(known, cosines, lexical, strict=True)]
+    episodes = _episodes(found)
+    best_terms, best_meaning = _best(episodes, lexical), _best(episodes, dense)
+    return [
+        {
+            "terms": lexical[place],
+            "meaning": dense[place],
+            "episode_terms": best_terms[episodes[place]],
+            "episode_meaning": best_meaning[episodes[place]],
+            **_of_itself(f, question, now),
+        }
+        for place, f in enumerate(found)
+    ]
+
+
+def _of_itself(f: Found, question: Question, now: float) -> Parts:
+    traits = f.traits
+    return {
+        "speaker": 1.0 if len(question.named) == 1 and f.speaker in question.named else 0.0,
+        "subject": 1.0 if f.speaker == question.subject else 0.0,
+        "length": _LENGTHS[min(f.words, _LONG_WORDS)],
+        "asks": 1.0 if traits & ASKS else 0.0,
+        "time_told": 1.0 if traits & TELLS_TIME else 0.0,
+        "time": max((time.nearness(f.at) for time in question.times), default=0.0),
+        "number": 1.0 if traits & HAS_NUMBER else 0.0,
+        "name": names_in(traits) / NAMES_MOST,
+        "strength": strength(
+            at=f.at, used_at=f.used_at, uses=f.uses, importance=f.importance, pinned=f.pinned, now=now
+        ),
+        "importance": f.importance,
+    }
+
+
+def _evidence(f: Found, whole: float) -> float:
+    by_terms = min(1.0, f.bm25 / whole) if whole > 0 else 0.0
+    by_meaning = min(1.0, max(0.0, ((f.cosine or 0.0) - LEAST_COSINE) / (1 - LEAST_COSINE)))
+    return max(by_terms, by_meaning)
+
+
+def _episodes(found: Sequence[Found]) -> list[int]:
+    """Which candidates were said together: in one conversation, with no long silence between them."""
+    order = sorted(range(len(found)), key=lambda place: (found[place].conversation, found[place].at))
+    result = [0] * len(found)
+    episode = 0
+    for before, place in zip(order, order[1:], strict=False):
+        one, other = found[before], found[place]
+        apart = one.conversation != other.conversation or other.at - one.at > EPISODE_S
+        episode += apart or other.conversation == NO_PLACE
+        result[place] = episode
+    return result
+
+
+def _best(episodes: Iterable[int], values: Iterable[float]) -> dict[int, float]:
+    best: dict[int, float] = {}
+    for episode, value in zip(episodes, values, strict=True):
+        best[episode] = max(best.get(episode, 0.0), value)
+    return best
+
+
+def _scaled(values: Sequence[float], low: float) -> list[float]:
+    high = max(values, default=0.0)
+    if high <= low:
+        return [0.0] * len(values)
+    return [min(1.0, (value - low) / (high - low)) if value > low else 0.0 for value in values]
+
+
+def moment(at: float) -> datetime:
+    """Seconds since 1970 as UTC."""
+    return datetime.fromtimestamp(at, UTC)
