@@ -26,6 +26,10 @@ class CognitionSettings(ServiceSettings):
     """Candidates that persistence is asked for, by each kind of evidence; as many as are wanted if that is more."""
     embed_batch: int = Field(default=8, ge=1, le=512)
     """Texts that are sent to the embedder at a time while indexing: so many are done in time, however slow it is."""
+    document_read_s: float = Field(default=120.0, gt=0, le=200)
+    """Reading one document may take so long, in a process of its own."""
+    document_memory_mib: int = Field(default=1024, ge=256)
+    """Address space of that process, its libraries (about 200) included."""
 
 
 @cache
