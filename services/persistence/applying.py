@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -65,6 +65,11 @@ def judge(turn: TurnCompleted, known: Known) -> Verdict:
     return Verdict.KEEP
 
 
+def is_remembered(turn: TurnCompleted, known: Known) -> bool:
+    """Whether what was said is recalled elsewhere: a conversation that exists has its own setting."""
+    return turn.remembered if known.remembered is None else known.remembered
+
+
 def attach(turn: TurnCompleted, known: Known) -> tuple[KeptMessage, ...]:
     """The messages with parents that exist.
 
@@ -99,6 +104,8 @@ class TurnApplier:
     """Told after a commit that put an event into the outbox."""
     on_settled: Callable[[int], None]
     """Told the slot of a turn that was kept, or whose key was destroyed."""
+    on_used: Callable[[str, Sequence[str], datetime], None] = lambda _user_id, _message_ids, _at: None
+    """Told whose memories stood in the prompt of a turn that was kept, and when."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held around each transaction; whoever writes a tombstone holds it too, so that none is overlooked."""
 
@@ -149,6 +156,8 @@ class TurnApplier:
         if verdict is Verdict.KEEP:
             self.on_settled(turn.messages[0].text.slot)
             self.on_job()
+            if turn.recalled:
+                self.on_used(turn.user_id, turn.recalled, turn.at)
         elif verdict.quarantined:
             log.error("turn_quarantined", turn_id=turn.turn_id, reason=verdict.value)
 
@@ -162,8 +171,10 @@ class TurnApplier:
                 verdict = Verdict.UNREADABLE
             erase_after = self._erase_after(verdict, now)
             if verdict is Verdict.KEEP:
-                messages = attach(turn, known)
-                await turns.keep(driver, turn, messages, delivery.position, self.new_id(), now, erase_after)
+                await turns.keep(
+                    *(driver, turn, attach(turn, known), delivery.position, self.new_id(), now, erase_after),
+                    remembered=is_remembered(turn, known),
+                )
                 return verdict
             if not verdict.quarantined:
                 if verdict is Verdict.FORGOTTEN:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from libs.shared.bus import Bus
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.fact_keys import FactKeys
 from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
 from services.persistence.postgres import Database
@@ -50,6 +51,7 @@ class Parts:
     outbox: Outbox
     mirror: SettingsMirror
     applier: TurnApplier
+    fact_keys: FactKeys = field(default_factory=FactKeys)
     indexing: Indexing = field(default_factory=Indexing)
     forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from time import monotonic
-from typing import Protocol
 
-from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.turns import OpenTurn, ReadTurns, TurnKey, TurnMessage, TurnMessages
 from libs.shared.errors import ConversationNotFound
-from libs.shared.sealing import Unreadable
-from libs.shared.telemetry import get_logger
+from services.persistence.opening import Opened, open_many, open_message
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, conversations
 from services.persistence.repositories.conversations import Said
 from services.persistence.sealing import KeyRing, UserKeys
-from services.persistence.slot_file import KeyGone
 from services.persistence.tables import MessageRow
-
-log = get_logger(__name__)
-
-_MANY = 128
-"""From so many texts on, opening them is worth a thread."""
 
 
 async def open_turn(request: OpenTurn, parts: Parts) -> TurnKey:
@@ -69,48 +59,18 @@ async def read_turns(request: ReadTurns, parts: Parts) -> TurnMessages:
 
 
 async def readable(keys: KeyRing, user: UserKeys, rows: Sequence[MessageRow | Said]) -> tuple[TurnMessage, ...]:
-    """The messages with their texts; those whose key is gone are left out."""
-    texts = await open_texts(keys, user, rows)
-    return tuple(_as_message(row, text) for row, text in zip(rows, texts, strict=True) if text is not None)
+    """The messages with their texts and speakers; those whose key is gone are left out."""
+    opened = await open_many(rows, lambda row: open_message(keys, user, row))
+    return tuple(_as_message(row, said) for row, said in zip(rows, opened, strict=True) if said is not None)
 
 
-class SealedMessage(Protocol):
-    """A message whose text is still sealed."""
-
-    @property
-    def message_id(self) -> str: ...
-    @property
-    def slot(self) -> int: ...
-    @property
-    def text(self) -> bytes: ...
-
-
-async def open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[SealedMessage]) -> list[str | None]:
-    """The texts of the messages; None where the key is gone."""
-    if len(rows) >= _MANY:
-        return await asyncio.to_thread(_open_texts, keys, user, rows)
-    return _open_texts(keys, user, rows)
-
-
-def _open_texts(keys: KeyRing, user: UserKeys, rows: Sequence[SealedMessage]) -> list[str | None]:
-    return [_open_text(keys, user, row) for row in rows]
-
-
-def _open_text(keys: KeyRing, user: UserKeys, row: SealedMessage) -> str | None:
-    try:
-        return keys.open_text(user, row.slot, row.text)
-    except (KeyGone, Unreadable):
-        # Forgotten while we read, or its key was lost: either way there is nothing to show.
-        log.warning("message_unreadable", message_id=row.message_id)
-        return None
-
-
-def _as_message(row: MessageRow | Said, text: str) -> TurnMessage:
+def _as_message(row: MessageRow | Said, opened: Opened) -> TurnMessage:
     return TurnMessage(
         message_id=row.message_id,
         parent_id=row.parent_id,
-        speaker=Speaker(row.speaker),
-        text=text,
+        speaker=opened.speaker,
+        text=opened.text,
         at=row.at,
+        source_id=opened.about.get("source_id"),
         partial=row.partial,
     )

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import literal, select, tuple_, update
+from sqlalchemy import ColumnElement, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.errors import ConversationNotFound, MessageNotFound
 from services.persistence.postgres import Statement
 from services.persistence.tables import ConversationRow, MessageRow
 
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+TALKS = ("chat", "import")
+"""The kinds that are listed, read and continued as conversations; notes and documents only look like them."""
+
 
 async def owner_of(session: AsyncSession, conversation_id: str) -> str | None:
-    """Whose conversation it is; None when there is no such."""
-    statement = select(ConversationRow.user_id).where(ConversationRow.conversation_id == conversation_id)
+    """Whose conversation it is; None when there is none that could be continued."""
+    statement = select(ConversationRow.user_id).where(
+        ConversationRow.conversation_id == conversation_id, ConversationRow.kind.in_(TALKS)
+    )
     owner: str | None = await session.scalar(statement)
     return owner
 
 
-async def find(session: AsyncSession, user_id: str, conversation_id: str) -> ConversationRow:
-    """The user's conversation. Raises ConversationNotFound, for another user's too."""
+async def find(session: AsyncSession, user_id: str, *names: str) -> ConversationRow:
+    """The user's conversation under the first of ``names`` that there is. Raises ConversationNotFound, for another
+    user's too."""
     statement = select(ConversationRow).where(
-        ConversationRow.conversation_id == conversation_id, ConversationRow.user_id == user_id
+        ConversationRow.conversation_id.in_(names), ConversationRow.user_id == user_id, ConversationRow.kind.in_(TALKS)
     )
-    if (row := await session.scalar(statement)) is None:
-        raise ConversationNotFound("there is no such conversation")
-    return row
+    rows = {row.conversation_id: row for row in await session.scalars(statement)}
+    for name in names:
+        if name in rows:
+            return rows[name]
+    raise ConversationNotFound("there is no such conversation")
 
 
 async def newest(
@@ -37,7 +46,7 @@ async def newest(
 ) -> Sequence[ConversationRow]:
     """Most recently used first, one more than ``limit`` where there are more."""
     key = tuple_(ConversationRow.updated_at, ConversationRow.conversation_id)
-    statement = select(ConversationRow).where(ConversationRow.user_id == user_id)
+    statement = select(ConversationRow).where(ConversationRow.user_id == user_id, ConversationRow.kind.in_(TALKS))
     if before is not None:
         statement = statement.where(key < tuple_(*map(literal, before)))
     statement = statement.order_by(ConversationRow.updated_at.desc(), ConversationRow.conversation_id.desc())
@@ -45,16 +54,19 @@ async def newest(
 
 
 async def messages(
-    session: AsyncSession, user_id: str, conversation_id: str, limit: int, after: int
+    session: AsyncSession, user_id: str, conversation: ConversationRow, limit: int, after: tuple[datetime, int] | None
 ) -> Sequence[MessageRow]:
-    """In the order of applying, one more than ``limit`` where there are more."""
-    statement = (
-        select(MessageRow)
-        .where(MessageRow.conversation_id == conversation_id, MessageRow.user_id == user_id, MessageRow.ordinal > after)
-        .order_by(MessageRow.ordinal)
-        .limit(limit + 1)
-    )
-    return (await session.scalars(statement)).all()
+    """In the order of applying (imported ones, which may come in any order, as they were said), one more than
+    ``limit`` where there are more."""
+    of_conversation = (MessageRow.conversation_id == conversation.conversation_id, MessageRow.user_id == user_id)
+    statement = select(MessageRow).where(*of_conversation).limit(limit + 1)
+    if conversation.kind == "chat":
+        statement = statement.order_by(MessageRow.ordinal)
+        beyond: ColumnElement[bool] = MessageRow.ordinal > (after[1] if after else 0)
+    else:
+        statement = statement.order_by(MessageRow.at, MessageRow.ordinal)
+        beyond = tuple_(MessageRow.at, MessageRow.ordinal) > tuple_(*map(literal, after or (_EARLIEST, 0)))
+    return (await session.scalars(statement.where(beyond))).all()
 
 
 _PATH = Statement("""
@@ -70,7 +82,7 @@ WITH RECURSIVE conversation AS (
     AND m.conversation_id = :conversation_id AND m.user_id = :user_id
   WHERE path.depth < :most
 )
-SELECT c.newest_message_id, m.message_id, m.parent_id, m.speaker, m.text, m.slot, m.at, m.partial
+SELECT c.newest_message_id, m.message_id, m.parent_id, m.speaker, m.text, m.about, m.slot, m.at, m.partial
 FROM conversation AS c LEFT JOIN (path JOIN messages AS m USING (message_id)) ON true
 ORDER BY path.depth DESC
 """)
@@ -84,6 +96,7 @@ class Said:
     parent_id: str | None
     speaker: str
     text: bytes
+    about: bytes | None
     slot: int
     at: datetime
     partial: bool
@@ -103,14 +116,37 @@ async def path_to(driver: Any, user_id: str, conversation_id: str, leaf: str | N
     return found
 
 
-async def set_title(
-    session: AsyncSession, user_id: str, conversation_id: str, title: bytes, slot: int
-) -> tuple[ConversationRow, int | None]:
-    """The renamed conversation, and the slot of the title before. Raises ConversationNotFound."""
-    found = (ConversationRow.conversation_id == conversation_id, ConversationRow.user_id == user_id)
-    before = await session.execute(select(ConversationRow.title_slot).where(*found).with_for_update())
-    if (old := before.one_or_none()) is None:
+_CHANGE = Statement("""
+WITH before AS (
+  SELECT conversation_id, title_slot, remembered FROM conversations
+  WHERE conversation_id = :conversation_id AND user_id = :user_id FOR UPDATE
+)
+UPDATE conversations AS c SET
+  title = coalesce(:title, c.title), title_slot = coalesce(:slot, c.title_slot),
+  remembered = coalesce(CAST(:remembered AS boolean), c.remembered)
+FROM before WHERE c.conversation_id = before.conversation_id
+RETURNING c.conversation_id, before.title_slot, before.remembered, c.remembered
+""")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a conversation was before a change, and is since."""
+
+    conversation_id: str
+    old_title_slot: int | None
+    was_remembered: bool
+    remembered: bool
+
+
+async def change(
+    driver: Any, user_id: str, conversation_id: str, title: tuple[int, bytes] | None, remembered: bool | None
+) -> Changed:
+    """Sets what is given (``title`` is its slot and its sealed text). Raises ConversationNotFound."""
+    slot, sealed = title or (None, None)
+    rows = await _CHANGE.fetch(
+        driver, user_id=user_id, conversation_id=conversation_id, title=sealed, slot=slot, remembered=remembered
+    )
+    if not rows:
         raise ConversationNotFound("there is no such conversation")
-    statement = update(ConversationRow).where(*found).values(title=title, title_slot=slot).returning(ConversationRow)
-    renamed = (await session.scalars(statement.execution_options(synchronize_session=False))).one()
-    return renamed, old[0]
+    return Changed(*rows[0])

@@ -57,3 +57,15 @@ async def by_ordinal(driver: Any, user_id: str, ordinals: Sequence[int]) -> list
 async def by_id(driver: Any, user_id: str, ids: Sequence[str]) -> list[SealedMemory]:
     """The user's own among them, in no order."""
     return [SealedMemory(*row) for row in await _BY_ID.fetch(driver, user_id=user_id, ids=list(ids))]
+
+
+_OF_CONVERSATION = Statement("""
+SELECT message_id, ordinal FROM messages
+WHERE user_id = :user_id AND conversation_id = :conversation_id ORDER BY ordinal
+""")
+
+
+async def of_conversation(driver: Any, user_id: str, conversation_id: str) -> dict[str, int]:
+    """Id → ordinal of everything in a conversation."""
+    rows = await _OF_CONVERSATION.fetch(driver, user_id=user_id, conversation_id=conversation_id)
+    return {row[0]: row[1] for row in rows}

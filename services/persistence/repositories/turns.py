@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.bus.base import Poison
 from libs.shared.contracts.common import Position
-from libs.shared.contracts.memory import IndexRequested
+from libs.shared.contracts.indexing import IndexRequested
 from libs.shared.contracts.turns import KeptMessage, TurnCompleted
 from services.persistence.postgres import Statement
 from services.persistence.tables import WatermarkRow
@@ -27,10 +27,12 @@ class Known:
     key_slot: int | None
     """Of the user; None when there is no such user."""
     forgotten: bool
-    """The user or the conversation has a tombstone."""
+    """The user, the conversation or the turn has a tombstone."""
     applied: bool
     """The turn is there already."""
     conversation_owner: str | None
+    remembered: bool | None
+    """The conversation's own setting; None when there is no such conversation yet."""
     newest_message_id: str | None
     parents: frozenset[str]
     """Those parents outside the turn that are in the conversation."""
@@ -40,9 +42,11 @@ _LOAD = Statement("""
 SELECT
   (SELECT key_slot FROM users WHERE user_id = :user_id),
   EXISTS (SELECT FROM tombstones WHERE kind = 'user' AND id = :user_id)
-    OR EXISTS (SELECT FROM tombstones WHERE kind = 'conversation' AND id = :conversation_id),
+    OR EXISTS (SELECT FROM tombstones WHERE kind = 'conversation' AND id = :conversation_id)
+    OR EXISTS (SELECT FROM tombstones WHERE kind = 'turn' AND id = :turn_id),
   EXISTS (SELECT FROM turns WHERE turn_id = :turn_id),
   (SELECT user_id FROM conversations WHERE conversation_id = :conversation_id),
+  (SELECT remembered FROM conversations WHERE conversation_id = :conversation_id),
   (SELECT newest_message_id FROM conversations WHERE conversation_id = :conversation_id),
   ARRAY(
     SELECT message_id FROM messages
@@ -67,17 +71,26 @@ _ADVANCE = Statement(" ".join(("WITH", _MOVE)))
 _ROWS = """
 WITH conversation AS (
   INSERT INTO conversations AS kept
-    (conversation_id, user_id, newest_message_id, message_count, created_at, updated_at)
-  VALUES (:conversation_id, :user_id, :newest, :count, :at, :at)
+    (conversation_id, user_id, kind, remembered, newest_message_id, message_count, created_at, updated_at)
+  VALUES (:conversation_id, :user_id, 'chat', :remembered, :newest, :count, :at, :at)
   ON CONFLICT (conversation_id) DO UPDATE SET
     newest_message_id = excluded.newest_message_id,
     message_count = kept.message_count + excluded.message_count,
     updated_at = greatest(kept.updated_at, excluded.updated_at)
+), recalled AS (
+  -- locked, so that one that is being forgotten is passed over instead of refused
+  SELECT message_id FROM messages
+  WHERE user_id = :user_id AND message_id = ANY(CAST(:recalled AS varchar[])) FOR KEY SHARE
+), used AS (
+  INSERT INTO memory_states AS state (message_id, user_id, uses, used_at, pinned)
+  SELECT message_id, CAST(:user_id AS varchar), 1, CAST(:at AS timestamptz), false FROM recalled
+  ON CONFLICT (message_id) DO UPDATE SET
+    uses = state.uses + 1, used_at = greatest(state.used_at, excluded.used_at)
 ), turn AS (
-  INSERT INTO turns (turn_id, user_id, conversation_id, slot, epoch, sequence, model, partial,
+  INSERT INTO turns (turn_id, user_id, conversation_id, slot, epoch, sequence, recalled, model, partial,
     prompt_tokens, completion_tokens, at)
-  VALUES (:turn_id, :user_id, :conversation_id, :slot, :epoch, :sequence, :model, :partial,
-    :prompt_tokens, :completion_tokens, :at)
+  VALUES (:turn_id, :user_id, :conversation_id, :slot, :epoch, :sequence, ARRAY(SELECT message_id FROM recalled),
+    :model, :partial, :prompt_tokens, :completion_tokens, :at)
 ), message AS (
   INSERT INTO messages (message_id, user_id, conversation_id, turn_id, parent_id, speaker, text, slot, partial, at)
   SELECT m.id, CAST(:user_id AS varchar), CAST(:conversation_id AS varchar), CAST(:turn_id AS varchar), m.parent,
@@ -89,10 +102,14 @@ WITH conversation AS (
   ORDER BY m.place
 ), job AS (
   INSERT INTO jobs (job_id, kind, state, attempts, payload, queued_at, offered_at, user_id, conversation_id)
-  VALUES (:job_id, :kind, 'queued', 0, :payload, :now, :now, :user_id, :conversation_id)
+  SELECT CAST(:job_id AS varchar), CAST(:kind AS varchar), 'queued', 0, CAST(:payload AS jsonb),
+    CAST(:now AS timestamptz), CAST(:now AS timestamptz), CAST(:user_id AS varchar), CAST(:conversation_id AS varchar)
+  WHERE CAST(:remembered AS boolean)
 ), event AS (
   INSERT INTO outbox (message_id, kind, payload, user_id, conversation_id)
-  VALUES (:job_id, :kind, :payload, :user_id, :conversation_id)
+  SELECT CAST(:job_id AS varchar), CAST(:kind AS varchar), CAST(:payload AS jsonb), CAST(:user_id AS varchar),
+    CAST(:conversation_id AS varchar)
+  WHERE CAST(:remembered AS boolean)
 )
 """
 _KEEP = Statement(", ".join((_ROWS, _MOVE)))
@@ -104,14 +121,14 @@ VALUES (:message_id, :reason, :epoch, :sequence, :user_id, :conversation_id, :sl
 
 async def load_known(driver: Any, turn: TurnCompleted) -> Known:
     """One query for everything that the decision needs."""
-    ((key_slot, forgotten, applied, owner, newest, parents),) = await _LOAD.fetch(
+    ((key_slot, forgotten, applied, owner, remembered, newest, parents),) = await _LOAD.fetch(
         driver,
         user_id=turn.user_id,
         conversation_id=turn.conversation_id,
         turn_id=turn.turn_id,
         parents=[message.parent_id for message in turn.messages if message.parent_id],
     )
-    return Known(key_slot, forgotten, applied, owner, newest, frozenset(parents))
+    return Known(key_slot, forgotten, applied, owner, remembered, newest, frozenset(parents))
 
 
 async def keep(
@@ -122,9 +139,11 @@ async def keep(
     job_id: str,
     now: datetime,
     erase_after: datetime,
+    *,
+    remembered: bool,
 ) -> None:
-    """Writes the conversation, the turn, its messages (whose parents were decided), the job that indexes them, and
-    the watermark."""
+    """Writes the conversation, the turn, its messages (whose parents were decided), that it used what it recalled, the
+    job that indexes it (where it is remembered), and the watermark."""
     request = IndexRequested(
         user_id=turn.user_id,
         conversation_id=turn.conversation_id,
@@ -156,6 +175,8 @@ async def keep(
         payload=request.model_dump_json(),
         now=now,
         erase_after=erase_after,
+        remembered=remembered,
+        recalled=list(turn.recalled),
     )
 
 

@@ -190,8 +190,6 @@ def _slot_columns() -> tuple[Select[Any], ...]:
     return (
         select(UserRow.key_slot.label("slot")),
         select(TurnRow.slot),
-        select(SegmentRow.slot),
-        select(FactRow.slot),
         select(ConversationRow.title_slot).where(ConversationRow.title_slot.is_not(None)),
         select(FactRow.slot),
         select(SegmentRow.slot),
