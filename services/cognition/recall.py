@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple
 
 from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.memory import MemoryItem
@@ -35,8 +37,7 @@ _LENGTHS = tuple(math.log1p(n) / math.log1p(_LONG_WORDS) for n in range(_LONG_WO
 Parts = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A candidate as it is ranked: the evidence for it, and what is known of it without its text."""
 
     ordinal: int
@@ -76,39 +77,23 @@ def found_in(candidates: Candidates, asked: Collection[str]) -> list[Found]:
     ``asked`` are the question's terms. Quotations of memories are left out: they are none.
     """
     names = candidates.names
-    found = [
-        Found(
-            ordinal,
-            conversation,
-            names[speaker],
-            at,
-            words,
-            traits,
-            importance,
-            bm25,
-            cosine,
-            uses,
-            used,
-            pinned,
-            newer,
-        )
-        for ordinal, conversation, speaker, at, words, traits, importance, bm25, cosine, uses, used, pinned, newer in zip(
-            candidates.ordinals,
-            candidates.conversations,
-            candidates.speakers,
-            candidates.at,
-            candidates.words,
-            candidates.traits,
-            candidates.importance,
-            candidates.bm25,
-            candidates.cosine,
-            candidates.uses,
-            candidates.used_at,
-            candidates.pinned,
-            candidates.newer,
-            strict=True,
-        )
-    ]
+    rows = zip(
+        candidates.ordinals,
+        candidates.conversations,
+        (names[speaker] for speaker in candidates.speakers),
+        candidates.at,
+        candidates.words,
+        candidates.traits,
+        candidates.importance,
+        candidates.bm25,
+        candidates.cosine,
+        candidates.uses,
+        candidates.used_at,
+        candidates.pinned,
+        candidates.newer,
+        strict=True,
+    )
+    found = [Found(*row) for row in rows]
     whole = candidates.whole_bm25 or max(candidates.bm25, default=0.0) or 1.0
     wanted = frozenset(asked)
     found += [_fresh(item, wanted, whole) for item in candidates.fresh if not is_extractive(item.text)]
@@ -122,7 +107,7 @@ def _fresh(item: MemoryItem, asked: frozenset[str], whole: float) -> Found:
     at = item.at.timestamp()
     words = said.count(" ") + 1
     fresh = Found(NO_PLACE, NO_PLACE, item.speaker, at, words, traits_of(said), importance, share * whole, None)
-    return replace(fresh, pinned=item.pinned, fresh=item)
+    return fresh._replace(pinned=item.pinned, fresh=item)
 
 
 def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now: float, whole: float) -> list[Ranked]:
@@ -133,7 +118,7 @@ def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now
     """
     parts = _parts(found, question, now)
     factors = _factors(found, question, weights)
-    weighted = [{name: factors[name] * value for name, value in one.items()} for one in parts]
+    weighted = [{name: factor * one[name] for name, factor in factors.items()} for one in parts]
     scores = [max(0.0, sum(one.values())) for one in weighted]
     if not question.past:
         for place, score in enumerate(lifted(scores, [f.newer for f in found])):
@@ -156,8 +141,8 @@ def best_first(one: Ranked) -> tuple[float, float, int, str]:
 def lifted(scores: Sequence[float], newer: Sequence[int]) -> list[float]:
     """The scores with each superseding memory just above all that it supersedes, however long the chain."""
     result = list(scores)
-    for start, after in enumerate(newer):
-        place, seen = start, {start}
+    for start in sorted(range(len(newer)), key=lambda place: -scores[place]):
+        place, after, seen = start, newer[start], {start}
         while after != NO_PLACE and after not in seen:
             if result[after] <= result[place]:
                 result[after] = result[place] + ABOVE
@@ -167,7 +152,7 @@ def lifted(scores: Sequence[float], newer: Sequence[int]) -> list[float]:
 
 
 def _factors(found: Sequence[Found], question: Question, weights: RecallWeights) -> Parts:
-    """The weights of the parts, so that a memory with all that this question can ask for scores 1."""
+    """The weights of the parts that this question has, such that a memory with all of them scores 1."""
     applying = {
         "meaning": any(f.cosine is not None for f in found),
         "episode_meaning": any(f.cosine is not None for f in found),
@@ -181,11 +166,9 @@ def _factors(found: Sequence[Found], question: Question, weights: RecallWeights)
         "name": question.wants_name,
         "repetition": False,
     }
-    whole = {name: float(value) for name, value in weights if applying.get(name, True)}
-    most = sum(value for value in whole.values() if value > 0) or 1.0
-    return {name: value / most for name, value in whole.items()} | {
-        name: 0.0 for name, applies in applying.items() if not applies
-    }
+    wanted = {name: float(value) for name, value in weights if value and applying.get(name, True)}
+    most = sum(value for value in wanted.values() if value > 0) or 1.0
+    return {name: value / most for name, value in wanted.items()}
 
 
 def _parts(found: Sequence[Found], question: Question, now: float) -> list[Parts]:
@@ -196,34 +179,27 @@ def _parts(found: Sequence[Found], question: Question, now: float) -> list[Parts
     dense = [own if c is not None else words for own, c, words in zip(known, cosines, lexical, strict=True)]
     episodes = _episodes(found)
     best_terms, best_meaning = _best(episodes, lexical), _best(episodes, dense)
+    times = question.times
+    alone = question.named if len(question.named) == 1 else frozenset[str]()
     return [
         {
             "terms": lexical[place],
             "meaning": dense[place],
             "episode_terms": best_terms[episodes[place]],
             "episode_meaning": best_meaning[episodes[place]],
-            **_of_itself(f, question, now),
+            "speaker": 1.0 if f.speaker in alone else 0.0,
+            "subject": 1.0 if f.speaker == question.subject else 0.0,
+            "length": _LENGTHS[min(f.words, _LONG_WORDS)],
+            "asks": 1.0 if f.traits & ASKS else 0.0,
+            "time_told": 1.0 if f.traits & TELLS_TIME else 0.0,
+            "time": max(time.nearness(f.at) for time in times) if times else 0.0,
+            "number": 1.0 if f.traits & HAS_NUMBER else 0.0,
+            "name": names_in(f.traits) / NAMES_MOST,
+            "strength": strength(f.at, f.used_at, f.uses, f.importance, pinned=f.pinned, now=now),
+            "importance": f.importance,
         }
         for place, f in enumerate(found)
     ]
-
-
-def _of_itself(f: Found, question: Question, now: float) -> Parts:
-    traits = f.traits
-    return {
-        "speaker": 1.0 if len(question.named) == 1 and f.speaker in question.named else 0.0,
-        "subject": 1.0 if f.speaker == question.subject else 0.0,
-        "length": _LENGTHS[min(f.words, _LONG_WORDS)],
-        "asks": 1.0 if traits & ASKS else 0.0,
-        "time_told": 1.0 if traits & TELLS_TIME else 0.0,
-        "time": max((time.nearness(f.at) for time in question.times), default=0.0),
-        "number": 1.0 if traits & HAS_NUMBER else 0.0,
-        "name": names_in(traits) / NAMES_MOST,
-        "strength": strength(
-            at=f.at, used_at=f.used_at, uses=f.uses, importance=f.importance, pinned=f.pinned, now=now
-        ),
-        "importance": f.importance,
-    }
 
 
 def _evidence(f: Found, whole: float) -> float:
@@ -237,7 +213,7 @@ def _episodes(found: Sequence[Found]) -> list[int]:
     order = sorted(range(len(found)), key=lambda place: (found[place].conversation, found[place].at))
     result = [0] * len(found)
     episode = 0
-    for before, place in zip(order, order[1:], strict=False):
+    for before, place in pairwise(order):
         one, other = found[before], found[place]
         apart = one.conversation != other.conversation or other.at - one.at > EPISODE_S
         episode += apart or other.conversation == NO_PLACE

@@ -1,7 +1,7 @@
 """How much of a memory is left by its age, its use and its importance. Pure.
 
-The forgetting curve of FSRS (Ye, Su & Cao, KDD 2022; the power form of FSRS 4.5): R(t, S) = (1 + 19/81 · t/S)^-0.5 with t
-days since the memory was last told or used, and S the days in which it sinks to 0.9. Use and importance lengthen S as
+The forgetting curve of FSRS (Ye, Su & Cao, KDD 2022; the power form of FSRS 4.5): R(t, S) = (1 + 19/81 · t/S)^-0.5 with
+t days since the memory was last told or used, and S the days in which it sinks to 0.9. Use and importance lengthen S as
 repetition does there, by a plain rule in place of its fitted parameters: S = S₀ · (1 + uses) · (1 + 4 · importance).
 A strength moves a score, it never deletes: after ten years of silence an unimportant memory still has 0.25.
 """
@@ -20,7 +20,7 @@ def stability_days(uses: int, importance: float) -> float:
     return FIRST_STABILITY_DAYS * (1 + min(uses, MOST_USES)) * (1 + IMPORTANCE_LENGTHENS * importance)
 
 
-def strength(*, at: float, used_at: float, uses: int, importance: float, pinned: bool, now: float) -> float:
+def strength(at: float, used_at: float, uses: int, importance: float, *, pinned: bool, now: float) -> float:
     """0..1, times in seconds since 1970. What is pinned does not decay, and what lies in the future is whole."""
     if pinned:
         return 1.0
