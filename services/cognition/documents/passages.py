@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from libs.shared.contracts.keeping import Passage
+from libs.shared.text import ENGLISH, FRENCH, words
 from services.cognition.documents.blocks import Block
 
 BODY_TOKENS = 180
@@ -20,31 +21,49 @@ PATH = " › "
 _CUTS = tuple(map(re.compile, (r"\n[^\S\n]*\n\s*", r"\n\s*", r"(?<=[.!?…。！？])(?:[\"'»”)\]]*)\s+", r"\s+")))
 """Where a text may be cut, the best places first: paragraphs, lines, sentences, words."""
 _TOKEN = re.compile(r"([^\W\d_]+)|(\d+)|(\S)")
-_LETTERS_PER_TOKEN = 4
+_ENGLISH_SHARE = 0.25
+"""English prose has a third of small words and more; below it, or with another language beside it, is less."""
+_SAMPLE_CHARACTERS = 20_000
 _WIDE = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 """Scripts that embedders read letter by letter."""
 _DIGITS_PER_TOKEN = 2
 
 
-def tokens(text: str) -> int:
-    """An estimate that rather errs high: a passage that is too long would not be read to its end."""
-    return sum(map(_word_tokens, _TOKEN.finditer(text)))
+class Measure:
+    """How many tokens a text of this document has: an estimate that rather errs high, since a passage that is too long
+    would not be read to its end. Small embedders know English words whole and spell the others."""
+
+    def __init__(self, english: bool) -> None:
+        self._letters_per_token = 7 if english else 3
+
+    def __call__(self, text: str) -> int:
+        return sum(map(self._of_word, _TOKEN.finditer(text)))
+
+    def _of_word(self, found: re.Match[str]) -> int:
+        word, digits, _ = found.groups()
+        if digits:
+            return 1 + (len(digits) - 1) // _DIGITS_PER_TOKEN
+        if word is None:
+            return 1
+        return len(word) if _WIDE.search(word) else 1 + (len(word) - 1) // self._letters_per_token
 
 
-def _word_tokens(found: re.Match[str]) -> int:
-    word, digits, _ = found.groups()
-    if digits:
-        return 1 + (len(digits) - 1) // _DIGITS_PER_TOKEN
-    if word is None:
-        return 1
-    if _WIDE.search(word):
-        return len(word)
-    return 1 + (len(word) - 1) // _LETTERS_PER_TOKEN
+def measure_of(blocks: Sequence[Block]) -> Measure:
+    """By the beginning of the document."""
+    sample: list[str] = []
+    for block in blocks:
+        sample.append(block.text)
+        if sum(map(len, sample)) > _SAMPLE_CHARACTERS:
+            break
+    found = words(" ".join(sample)[:_SAMPLE_CHARACTERS])
+    english = sum(word in ENGLISH and word not in FRENCH for word in found)
+    return Measure(english=bool(found) and english >= _ENGLISH_SHARE * len(found))
 
 
 def cut(blocks: Sequence[Block]) -> tuple[Passage, ...]:
     """Every word of the blocks, in order, headings included."""
-    return tuple(drafted.passage() for drafted in _drafts(blocks))
+    measure = measure_of(blocks)
+    return tuple(draft.passage(measure) for draft in _drafts(blocks, measure))
 
 
 @dataclass
@@ -59,21 +78,21 @@ class Draft:
     has_body: bool = False
     """Whether anything but headings is in it."""
 
-    def passage(self) -> Passage:
-        told = _bounded(self.above)
+    def passage(self, measure: Measure) -> Passage:
+        told = _bounded(self.above, measure)
         body = self.text.strip()
         return Passage(text=f"{told}\n\n{body}" if told else body, page=self.page)
 
 
-def _drafts(blocks: Iterable[Block]) -> Iterator[Draft]:
+def _drafts(blocks: Iterable[Block], measure: Measure) -> Iterator[Draft]:
     path: list[tuple[int, str]] = []
     draft: Draft | None = None
     for block in blocks:
         if block.level:
             path = [(level, text) for level, text in path if level < block.level]
         above = tuple(text for _, text in path)
-        for number, piece in enumerate(_pieces(block.text)):
-            size = tokens(piece)
+        for number, piece in enumerate(_pieces(block.text, measure)):
+            size = measure(piece)
             if draft is not None and _ends(draft, block, size, begins=number == 0):
                 yield draft
                 draft = None
@@ -97,9 +116,9 @@ def _ends(draft: Draft, block: Block, size: int, *, begins: bool) -> bool:
     return bool(block.level and begins and draft.has_body)
 
 
-def _pieces(text: str, place: int = 0) -> Iterator[str]:
+def _pieces(text: str, measure: Measure, place: int = 0) -> Iterator[str]:
     """Parts of ``text`` that fit, together exactly ``text``; one that can't be cut anywhere is cut by length."""
-    if tokens(text) <= BODY_TOKENS:
+    if measure(text) <= BODY_TOKENS:
         if text.strip():
             yield text
         return
@@ -108,17 +127,17 @@ def _pieces(text: str, place: int = 0) -> Iterator[str]:
         return
     begin = 0
     for found in _CUTS[place].finditer(text):
-        yield from _pieces(text[begin : found.end()], place + 1)
+        yield from _pieces(text[begin : found.end()], measure, place + 1)
         begin = found.end()
-    yield from _pieces(text[begin:], place + 1)
+    yield from _pieces(text[begin:], measure, place + 1)
 
 
-def _bounded(headings: Sequence[str]) -> str:
+def _bounded(headings: Sequence[str], measure: Measure) -> str:
     """The innermost headings as far as they fit."""
     left = HEADING_TOKENS
     chosen: list[str] = []
     for heading in reversed(headings):
-        left -= tokens(heading) + 1
+        left -= measure(heading) + 1
         if left < 0:
             break
         chosen.append(heading)

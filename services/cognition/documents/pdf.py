@@ -41,8 +41,8 @@ def read_pdf(content: bytes) -> Contents:
         raise DocumentDamaged(_DAMAGED)
     reader = _opened(content)
     pages = _page_lines(reader)
-    lines = pdf_lines.without_furniture(pages)
-    if not any(line.strip() for page in lines for line in page):
+    lines, only_furniture = pdf_lines.without_furniture(pages)
+    if only_furniture:
         raise ScannedDocument("its pages are pictures without text: run it through text recognition (OCR) first")
     return Contents(tuple(_blocks(lines, _titles(reader))), len(pages))
 
@@ -62,7 +62,7 @@ def _page_lines(reader: PdfReader) -> list[list[str]]:
     pages: list[list[str]] = []
     try:
         for page in reader.pages:
-            pages.append(tidy(page.extract_text()).split("\n"))
+            pages.append(pdf_lines.without_leaders(tidy(page.extract_text())).split("\n"))
     except _FAULTS as error:
         raise DocumentDamaged(f"{_DAMAGED} (page {len(pages) + 1} can't be read)") from error
     return pages

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 EDGE_LINES = 2
 """At the head and at the foot of each page, so many lines may be repeated on others."""
@@ -17,6 +18,7 @@ _NUMBER = re.compile(r"\d{1,5}")
 _BROKEN = re.compile(r"([^\W\d_]+)[-\u00ad\u2010]$")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 _WORDS = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
+_LEADERS = re.compile(r"(?:[^\S\n]?[.·_…]){5,}")
 _BULLET = re.compile(r"(?:[•◦▪‣·*–—-]|\(?\w{1,3}[.)])\s")
 _ENDS = tuple('.!?:;…»”")')
 _CLITICS = "je tu il elle on nous vous ils elles ce ci là même mêmes moi toi lui leur le la les en y"
@@ -24,19 +26,35 @@ _KEPT_HYPHENS = frozenset(_CLITICS.split(" "))
 """French words that a hyphen ties to the verb before them."""
 
 
-def without_furniture(pages: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The pages without their running heads and page numbers: lines at a page's edge that many pages share, with
-    their numbers equal or rising with the page."""
+class Split(NamedTuple):
+    """Pages as they read, and whether nothing but furniture was on them."""
+
+    pages: list[list[str]]
+    only_furniture: bool
+
+
+def without_furniture(pages: Sequence[Sequence[str]]) -> Split:
+    """Running heads and page numbers apart: lines at a page's edge that many pages share, with their numbers equal or
+    rising with the page. Where such a line stands first it is kept: it may be the title."""
     edges = [_edges(lines) for lines in pages]
     seen: Counter[str] = Counter()
     for number, places in enumerate(edges):
         seen.update({key for place in places for key in _keys(pages[number][place], number)})
     least = max(REPEATED_PAGES, REPEATED_SHARE * len(pages))
-    kept = []
+    repeated = {key for key, count in seen.items() if count >= least}
+    told: set[str] = set()
+    kept: list[list[str]] = []
+    only_furniture = True
     for number, lines in enumerate(pages):
-        gone = {p for p in edges[number] if any(seen[key] >= least for key in _keys(lines[p], number))}
-        kept.append([line for place, line in enumerate(lines) if place not in gone])
-    return kept
+        page = []
+        for place, line in enumerate(lines):
+            keys = _keys(line, number) & repeated if place in edges[number] else set()
+            if not keys & told:
+                page.append(line)
+            told |= keys
+            only_furniture &= bool(keys) or not line.strip()
+        kept.append(page)
+    return Split(kept, only_furniture)
 
 
 def _edges(lines: Sequence[str]) -> set[int]:
@@ -53,6 +71,11 @@ def _keys(line: str, page: int) -> set[str]:
     frame = _NUMBER.sub("{}", squeezed.replace("{", "(").replace("}", ")"))
     ways = product(*((number, f"<{int(number) - page:+d}>") for number in numbers))
     return {frame.format(*way) for way in ways}
+
+
+def without_leaders(line: str) -> str:
+    """The dots of a table of contents, which mean nothing, as one mark."""
+    return _LEADERS.sub(" … ", line)
 
 
 def vocabulary(pages: Sequence[Sequence[str]]) -> frozenset[str]:
