@@ -1,86 +1,174 @@
-"""Forgetting a conversation or an account: promised first, then carried out, and finished at start if it was cut short.
+"""Forgetting: promised first, then carried out, then told by a signed receipt; finished at start if it was cut short.
 
-The promise and a tombstone are one transaction. A second one removes every row; the data keys are overwritten on
-disk before it commits, so that there is no moment at which rows are gone and keys are left.
+1. The promise, with tombstones that keep out what is late, is one transaction.
+2. A second one removes every row, seals anew what is left of what a doomed key sealed (siblings in a turn, pieces of
+   the index), and notes the old slots with the promise. From its commit on no row needs these keys.
+3. What lies in the stream is erased.
+4. A third takes the promise, overwrites the keys on disk before it commits, and leaves the receipt.
+
+A crash between any two steps loses no key that a row needs, and leaves the promise, so that the rest is done at start.
 """
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from contextlib import AsyncExitStack
 
 from libs.shared.contracts.accounts import UserRef
 from libs.shared.contracts.common import Position
-from libs.shared.contracts.conversations import Forgotten
+from libs.shared.contracts.forgetting import Receipt, Scope
 from libs.shared.contracts.turns import TURN_COMPLETED
-from libs.shared.errors import ServiceError
+from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError
 from libs.shared.telemetry import get_logger
+from services.persistence.announcing import announce_memory_changed
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, conversations, forgetting, work
-from services.persistence.repositories.forgetting import Removed
+from services.persistence.receipts import write_receipt
+from services.persistence.repositories import accounts, forgetting, removal, work
+from services.persistence.repositories.forgetting import Done, Promise
+from services.persistence.retiring import KEYS, destroy_retired
+from services.persistence.taking import Taken, take
 
 log = get_logger(__name__)
 
 _POSITIONS_AT_ONCE = 200
+_RECEIPT_KEY = b"mongars receipt"
+_STREAM = "stream_messages"
 
 
-async def forget_conversation(user_id: str, conversation_id: str, parts: Parts) -> Forgotten:
+async def forget_memory(user_id: str, memory_id: str, parts: Parts) -> Receipt:
+    """Forgets a message, note, passage or fact. Raises MemoryNotFound."""
+    async with parts.forgetting:
+        async with parts.database.writing() as driver:
+            scope = await removal.scope_of(driver, user_id, memory_id)
+            if scope is None:
+                raise MemoryNotFound("there is no such memory")
+            promise = await forgetting.promise(driver, user_id, scope, memory_id, parts.clock())
+        return await _carry_out(promise, parts)
+
+
+async def forget_conversation(user_id: str, conversation_id: str, parts: Parts) -> Receipt:
     """Raises ConversationNotFound."""
-    async with parts.applier.lock, parts.database.transaction() as session:
-        await conversations.find(session, user_id, conversation_id)
-        promise = await forgetting.promise(session, user_id, conversation_id, parts.clock())
-    return await _carry_out(promise, user_id, conversation_id, parts)
+    return await _forget_conversation("conversation", user_id, conversation_id, parts)
 
 
-async def forget_user(ref: UserRef, parts: Parts) -> str:
-    """The forgotten account's id. Raises UserNotFound, LastAdmin."""
-    async with parts.applier.lock, parts.database.transaction() as session:
-        user = await accounts.read_user(session, ref)
-        await accounts.keep_an_admin(session, user)
-        promise = await forgetting.promise(session, user.user_id, None, parts.clock())
-    await _carry_out(promise, user.user_id, None, parts)
-    return user.user_id
+async def forget_document(user_id: str, document_id: str, parts: Parts) -> Receipt:
+    """Raises DocumentNotFound."""
+    return await _forget_conversation("document", user_id, document_id, parts)
+
+
+async def _forget_conversation(scope: Scope, user_id: str, conversation_id: str, parts: Parts) -> Receipt:
+    async with parts.forgetting:
+        async with parts.applier.lock, parts.database.writing() as driver:
+            kind = await removal.conversation_kind(driver, user_id, conversation_id)
+            if scope == "document" and kind != "document":
+                raise DocumentNotFound("there is no such document")
+            if kind is None:
+                raise ConversationNotFound("there is no such conversation")
+            promise = await forgetting.promise(driver, user_id, scope, conversation_id, parts.clock())
+        return await _carry_out(promise, parts)
+
+
+async def forget_everything(user_id: str, parts: Parts) -> Receipt:
+    """All that is remembered of a user; the account stays. Raises UserNotFound, NotYetApplied."""
+    await parts.watermark.wait_until_caught_up()
+    async with parts.forgetting:
+        async with parts.applier.lock, parts.database.writing() as driver:
+            await accounts.keys_of(driver, parts.keys, user_id)
+            promise = await forgetting.promise(driver, user_id, "everything", user_id, parts.clock())
+        return await _carry_out(promise, parts)
+
+
+async def forget_user(ref: UserRef, parts: Parts) -> Receipt:
+    """An account with all that it said; the receipt names it. Raises UserNotFound, LastAdmin."""
+    async with parts.forgetting:
+        async with parts.applier.lock, parts.database.transaction() as session:
+            user = await accounts.read_user(session, ref)
+            await accounts.keep_an_admin(session, user)
+            driver = (await (await session.connection()).get_raw_connection()).driver_connection
+            promise = await forgetting.promise(driver, user.user_id, "account", user.user_id, parts.clock())
+        return await _carry_out(promise, parts)
 
 
 async def finish_promised(parts: Parts) -> int:
     """Carries out what was promised and cut short; how many."""
-    async with parts.database.transaction() as session:
-        rows = await forgetting.promised(session)
-    for row in rows:
-        await _carry_out(row.id, row.user_id, row.conversation_id, parts)
-    return len(rows)
-
-
-async def _carry_out(promise: int, user_id: str, conversation_id: str | None, parts: Parts) -> Forgotten:
     async with parts.forgetting:
-        async with parts.database.transaction() as session:
-            removed = await _remove(session, user_id, conversation_id, parts)
-            keys = await parts.keys.slots.destroy(removed.slots)
-            await forgetting.keep_promise(session, promise)
-        parts.keys.slots.release(removed.slots)
-    if conversation_id is None:
-        parts.keys.drop_user(user_id)
-        parts.owners.drop_user(user_id)
+        async with parts.database.plainly() as driver:
+            waiting = await forgetting.promised(driver)
+        for promise, scope in waiting:
+            if scope == KEYS:
+                await destroy_retired(parts.database, parts.keys.slots, promise)
+            else:
+                await _carry_out(promise, parts)
+    return len(waiting)
+
+
+async def _carry_out(promise_id: int, parts: Parts) -> Receipt:
+    promise, done = await _remove_rows(promise_id, parts)
+    await announce_memory_changed(parts.bus, promise.user_id)
+    pending = () if await _erase(done.positions, parts) else (_STREAM,)
+    receipt = await _destroy_and_tell(promise, done, pending, parts)
+    log.info("forgotten", scope=promise.scope, data_keys=done.removed.data_keys, messages=done.removed.messages)
+    return receipt
+
+
+async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
+    """The promise as it was taken up, and what its rows' removal took, now or before a crash."""
+    taken: Taken | None = None
+    async with AsyncExitStack() as stack:
+        driver = await stack.enter_async_context(parts.database.writing())
+        promise = await forgetting.take_up(driver, promise_id)
+        done = promise.done
+        if done is None:
+            if promise.in_place:
+                await stack.enter_async_context(parts.applier.lock)
+            taken = await take(driver, promise, parts)
+            done = Done(taken.removed(parts.keys.slots.used), taken.positions)
+            await forgetting.note(driver, promise_id, taken.slots, done)
+    _drop_from_memory(promise, taken, parts)
+    return promise, done
+
+
+def _drop_from_memory(promise: Promise, taken: Taken | None, parts: Parts) -> None:
+    """What this process holds; ``taken`` is None where a process before did the removal, or its commit's answer was
+    lost."""
+    if promise.in_place and taken is not None and not taken.facts:
+        parts.indexes.forgotten(promise.user_id, taken.ordinals)
     else:
-        parts.owners.drop(conversation_id)
-    await _erase(removed.positions, parts)
-    log.info("forgotten", messages=removed.messages, data_keys=keys)
-    return Forgotten(messages=removed.messages, data_keys=keys)
+        parts.indexes.drop(promise.user_id)
+    if promise.scope == "account":
+        parts.keys.drop_user(promise.user_id)
+    if promise.scope in ("account", "everything"):
+        parts.owners.drop_user(promise.user_id)
+    elif promise.scope in ("conversation", "document"):
+        parts.owners.drop(promise.subject_id)
 
 
-async def _remove(session: AsyncSession, user_id: str, conversation_id: str | None, parts: Parts) -> Removed:
-    if conversation_id is None:
-        return await forgetting.remove_user(session, user_id, parts.clock())
-    return await forgetting.remove_conversation(session, user_id, conversation_id, parts.clock())
-
-
-async def _erase(positions: tuple[Position, ...], parts: Parts) -> None:
-    """Best effort: what the stream does not let go of now, housekeeping erases; its key is gone already."""
+async def _erase(positions: tuple[Position, ...], parts: Parts) -> bool:
+    """Whether the stream let go of all; if not, housekeeping repeats it, and their keys go all the same."""
     for start in range(0, len(positions), _POSITIONS_AT_ONCE):
         chosen = positions[start : start + _POSITIONS_AT_ONCE]
         try:
             await parts.bus.delete_messages(TURN_COMPLETED, chosen)
-            async with parts.database.transaction() as session:
-                await work.remove_positions(session, chosen)
         except ServiceError as error:
             log.warning("stream_erasure_postponed", reason=error.code)
-            return
+            return False
+        async with parts.database.transaction() as session:
+            await work.remove_positions(session, chosen)
+    return True
+
+
+async def _destroy_and_tell(promise: Promise, done: Done, pending: tuple[str, ...], parts: Parts) -> Receipt:
+    receipt = write_receipt(
+        parts.keys.derived_key(_RECEIPT_KEY),
+        receipt_id=parts.new_id(),
+        scope=promise.scope,
+        subject_id=promise.subject_id,
+        at=parts.clock(),
+        removed=done.removed,
+        pending=pending,
+    )
+    async with parts.database.writing() as driver:
+        slots = await forgetting.keep_promise(driver, promise.id)
+        await forgetting.add_receipt(driver, promise.user_id, receipt)
+        await parts.keys.slots.destroy(slots)
+    parts.keys.slots.release(slots)
+    return receipt

@@ -17,9 +17,28 @@ class Watermark:
 
     epoch: str
     sequence: int
-    caught_up: bool = False
-    """Nothing lay ahead in the stream when it was last looked at."""
     _waiters: set[tuple[Position, asyncio.Future[None]]] = field(default_factory=set)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def caught_up(self) -> bool:
+        """Nothing lay ahead in the stream when it was last looked at."""
+        return self._idle.is_set()
+
+    @caught_up.setter
+    def caught_up(self, value: bool) -> None:
+        if value:
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+    async def wait_until_caught_up(self, timeout_s: float = 3.0) -> None:
+        """Returns once every turn that lies in the stream is dealt with. Raises NotYetApplied."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            raise NotYetApplied("turns are on disk and not yet readable", retry_after_s=1) from None
 
     def has_reached(self, position: Position | None) -> bool:
         """A position of another life of the stream can't be waited for."""

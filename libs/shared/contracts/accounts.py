@@ -11,6 +11,7 @@ from pydantic import Field
 
 from libs.shared.contracts.base import Broadcast, Empty, Message, Principal, Rpc
 from libs.shared.contracts.common import Id, MemoryMode, Page, Role
+from libs.shared.contracts.forgetting import Receipt
 
 _CALLERS = frozenset({Principal.API, Principal.CLI})
 
@@ -173,7 +174,12 @@ READ_USER = Rpc("mongars.v1.persistence.read_user", UserRef, User, owner=Princip
 LIST_USERS = Rpc("mongars.v1.persistence.list_users", Page, Users, owner=Principal.PERSISTENCE, callers=_CALLERS)
 CHANGE_USER = Rpc("mongars.v1.persistence.change_user", ChangeUser, User, owner=Principal.PERSISTENCE, callers=_CALLERS)
 DELETE_USER = Rpc(
-    "mongars.v1.persistence.delete_user", UserRef, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS, timeout_s=30.0
+    "mongars.v1.persistence.delete_user",
+    UserRef,
+    Receipt,
+    owner=Principal.PERSISTENCE,
+    callers=_CALLERS,
+    timeout_s=120.0,
 )
 """Forgets the account and everything it said. Raises ``user_not_found``, ``last_admin``."""
 FIND_LOGIN = Rpc(

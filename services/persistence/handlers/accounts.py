@@ -29,6 +29,7 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.common import Page, Role
+from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.sessions import CREDENTIALS, credential_entry
 from libs.shared.errors import InvalidRequest, RefreshInvalid, ServiceError, TimedOut, Unavailable, UserExists
 from libs.shared.telemetry import get_logger

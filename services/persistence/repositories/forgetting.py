@@ -1,120 +1,145 @@
-"""What of a user or a conversation lies where, and its removal."""
+"""Promises to forget, tombstones, and receipts: what outlives the rows that a forgetting removes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-
-from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncSession
+from typing import Any
 
 from libs.shared.contracts.common import Position
-from services.persistence.repositories import index
-from services.persistence.tables import (
-    AppliedPositionRow,
-    ConversationRow,
-    ForgettingRow,
-    JobRow,
-    MessageRow,
-    OutboxRow,
-    QuarantinedMessageRow,
-    TombstoneRow,
-    TurnRow,
-    UserRow,
-)
-
-_UNSYNCHRONISED = {"synchronize_session": False}
-_KEYS_A_STATEMENT = 1000
-"""PostgreSQL takes at most 32,767 parameters."""
+from libs.shared.contracts.forgetting import Receipt, Removed, Scope
+from services.persistence.postgres import Statement
 
 
 @dataclass(frozen=True)
-class Removed:
-    """What a transaction removed; the slots are to be destroyed before it commits."""
+class Promise:
+    """A forgetting that isn't finished."""
 
-    slots: frozenset[int]
-    messages: int
+    id: int
+    user_id: str
+    scope: Scope
+    subject_id: str
+    done: Done | None
+    """None: the rows are still there."""
+
+    @property
+    def in_place(self) -> bool:
+        """It leaves the conversation standing: no turn may be attached to a message while that goes."""
+        return self.scope in ("memory", "fact")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the removal of the rows took: kept with the promise, so that a receipt tells it after a crash too."""
+
+    removed: Removed
     positions: tuple[Position, ...]
+    """Of messages that lay in the stream."""
+
+    def as_json(self) -> str:
+        positions = [[position.epoch, position.sequence] for position in self.positions]
+        return json.dumps({"removed": self.removed.model_dump(), "positions": positions})
+
+    @classmethod
+    def from_json(cls, told: str) -> Done:
+        plain = json.loads(told)
+        positions = tuple(Position(epoch=epoch, sequence=sequence) for epoch, sequence in plain["positions"])
+        return cls(Removed.model_validate(plain["removed"]), positions)
 
 
-async def promise(session: AsyncSession, user_id: str, conversation_id: str | None, now: datetime) -> int:
-    """Writes the tombstone and the promise to forget; its id."""
-    kind, buried = ("user", user_id) if conversation_id is None else ("conversation", conversation_id)
-    await session.execute(upsert(TombstoneRow).values(kind=kind, id=buried, at=now).on_conflict_do_nothing())
-    statement = insert(ForgettingRow).values(user_id=user_id, conversation_id=conversation_id)
-    return (await session.scalars(statement.returning(ForgettingRow.id))).one()
+# ---------------------------------------------------------------- promises
+
+_LOCK_USER = Statement("SELECT 1 FROM users WHERE user_id = :user_id FOR UPDATE")
+_BURY = Statement("""
+INSERT INTO tombstones (kind, id, at) VALUES (:kind, :id, :now) ON CONFLICT DO NOTHING
+""")
+_BURY_CONVERSATIONS = Statement("""
+INSERT INTO tombstones (kind, id, at)
+SELECT 'conversation', conversation_id, CAST(:now AS timestamptz) FROM conversations WHERE user_id = :user_id
+ON CONFLICT DO NOTHING
+""")
+_PROMISE = Statement("""
+INSERT INTO forgettings (user_id, scope, subject_id, slots) VALUES (:user_id, :scope, :subject_id, '{}') RETURNING id
+""")
+_PROMISED = Statement("SELECT id, scope FROM forgettings ORDER BY id")
+_TAKE_UP = Statement("""
+SELECT id, user_id, scope, subject_id, CAST(done AS text) FROM forgettings WHERE id = :id FOR UPDATE
+""")
+_NOTE = Statement("UPDATE forgettings SET slots = :slots, done = :done WHERE id = :id")
+_KEEP = Statement("DELETE FROM forgettings WHERE id = :id RETURNING slots")
 
 
-async def promised(session: AsyncSession) -> Sequence[ForgettingRow]:
-    """Forgettings that are not finished."""
-    return (await session.scalars(select(ForgettingRow).order_by(ForgettingRow.id))).all()
+async def lock_user(driver: Any, user_id: str) -> None:
+    """Holds off whatever else is written for the user until the end of the transaction."""
+    await _LOCK_USER.fetch(driver, user_id=user_id)
 
 
-async def keep_promise(session: AsyncSession, forgetting_id: int) -> None:
-    """It is done."""
-    await session.execute(
-        delete(ForgettingRow).where(ForgettingRow.id == forgetting_id).execution_options(**_UNSYNCHRONISED)
+async def promise(driver: Any, user_id: str, scope: Scope, subject_id: str, now: datetime) -> int:
+    """Writes the promise to forget, and the tombstones that keep out what is late; the promise's id."""
+    if scope in ("conversation", "document"):
+        await _BURY.fetch(driver, kind="conversation", id=subject_id, now=now)
+    elif scope == "account":
+        await _BURY.fetch(driver, kind="user", id=user_id, now=now)
+    elif scope == "everything":
+        await bury_conversations(driver, user_id, now)
+    ((found,),) = await _PROMISE.fetch(driver, user_id=user_id, scope=scope, subject_id=subject_id)
+    return int(found)
+
+
+async def bury_conversations(driver: Any, user_id: str, now: datetime) -> None:
+    """Tombstones for every conversation that the user has."""
+    await _BURY_CONVERSATIONS.fetch(driver, user_id=user_id, now=now)
+
+
+async def bury_turn(driver: Any, turn_id: str, now: datetime) -> None:
+    """A tombstone for a turn, so that its redelivery brings nothing back."""
+    await _BURY.fetch(driver, kind="turn", id=turn_id, now=now)
+
+
+async def promised(driver: Any) -> list[tuple[int, str]]:
+    """Forgettings that are not finished, with their scopes, oldest first."""
+    return [(row[0], row[1]) for row in await _PROMISED.fetch(driver)]
+
+
+async def take_up(driver: Any, promise_id: int) -> Promise:
+    """The promise, locked until the end of the transaction."""
+    ((found, user_id, scope, subject_id, done),) = await _TAKE_UP.fetch(driver, id=promise_id)
+    return Promise(found, user_id, scope, subject_id, Done.from_json(done) if done else None)
+
+
+async def note(driver: Any, promise_id: int, slots: Collection[int], done: Done) -> None:
+    """The rows are gone; the keys in ``slots`` are next."""
+    await _NOTE.fetch(driver, id=promise_id, slots=sorted(slots), done=done.as_json())
+
+
+async def keep_promise(driver: Any, promise_id: int) -> frozenset[int]:
+    """It is done, once these slots are overwritten."""
+    return frozenset(slot for row in await _KEEP.fetch(driver, id=promise_id) for slot in row[0])
+
+
+# ---------------------------------------------------------------- receipts
+
+_ADD_RECEIPT = Statement("""
+INSERT INTO receipts (receipt_id, user_id, at, receipt) VALUES (:receipt_id, :user_id, :at, :receipt)
+""")
+_RECEIPTS = Statement("""
+SELECT CAST(receipt AS text) FROM receipts WHERE user_id = :user_id
+  AND (CAST(:at AS timestamptz) IS NULL OR (at, receipt_id) < (CAST(:at AS timestamptz), CAST(:receipt_id AS varchar)))
+ORDER BY at DESC, receipt_id DESC LIMIT :most
+""")
+
+
+async def add_receipt(driver: Any, user_id: str, receipt: Receipt) -> None:
+    """Keeps a receipt as it was handed out."""
+    await _ADD_RECEIPT.fetch(
+        driver, receipt_id=receipt.receipt_id, user_id=user_id, at=receipt.at, receipt=receipt.model_dump_json()
     )
 
 
-async def remove_conversation(session: AsyncSession, user_id: str, conversation_id: str, now: datetime) -> Removed:
-    """Removes a conversation with everything derived from it."""
-    await index.remove_conversation(session, user_id, conversation_id)
-    slots, positions = await _turns(session, TurnRow.conversation_id == conversation_id)
-    messages = await _count(session, MessageRow.conversation_id == conversation_id)
-    slots |= await _side_rows(session, "conversation_id", conversation_id)
-    removed = delete(ConversationRow).where(ConversationRow.conversation_id == conversation_id)
-    titles = await session.scalars(removed.returning(ConversationRow.title_slot).execution_options(**_UNSYNCHRONISED))
-    slots |= {slot for slot in titles if slot is not None}
-    await _erase_soon(session, positions, now)
-    return Removed(frozenset(slots), messages, positions)
-
-
-async def remove_user(session: AsyncSession, user_id: str, now: datetime) -> Removed:
-    """Removes an account with everything it said."""
-    slots, positions = await _turns(session, TurnRow.user_id == user_id)
-    messages = await _count(session, MessageRow.user_id == user_id)
-    slots |= await _side_rows(session, "user_id", user_id)
-    titled = select(ConversationRow.title_slot).where(
-        ConversationRow.user_id == user_id, ConversationRow.title_slot.is_not(None)
-    )
-    slots |= {slot for slot in await session.scalars(titled) if slot is not None}
-    removed = delete(UserRow).where(UserRow.user_id == user_id).returning(UserRow.key_slot)
-    slots |= set(await session.scalars(removed.execution_options(**_UNSYNCHRONISED)))
-    await _erase_soon(session, positions, now)
-    return Removed(frozenset(slots), messages, positions)
-
-
-async def _turns(session: AsyncSession, chosen: ColumnElement[bool]) -> tuple[set[int], tuple[Position, ...]]:
-    found = (await session.execute(select(TurnRow.slot, TurnRow.epoch, TurnRow.sequence).where(chosen))).all()
-    positions = tuple(Position(epoch=epoch, sequence=sequence) for _, epoch, sequence in found)
-    return {slot for slot, _, _ in found}, positions
-
-
-async def _count(session: AsyncSession, chosen: ColumnElement[bool]) -> int:
-    return await session.scalar(select(func.count()).select_from(MessageRow).where(chosen)) or 0
-
-
-async def _side_rows(session: AsyncSession, column: str, value: str) -> set[int]:
-    """Removes jobs, events and quarantined turns; the slots of the latter."""
-    for table in (JobRow, OutboxRow):
-        await session.execute(delete(table).where(getattr(table, column) == value).execution_options(**_UNSYNCHRONISED))
-    quarantined = delete(QuarantinedMessageRow).where(getattr(QuarantinedMessageRow, column) == value)
-    found = await session.scalars(
-        quarantined.returning(QuarantinedMessageRow.slots).execution_options(**_UNSYNCHRONISED)
-    )
-    return {slot for slots in found for slot in slots}
-
-
-async def _erase_soon(session: AsyncSession, positions: Sequence[Position], now: datetime) -> None:
-    key = tuple_(AppliedPositionRow.epoch, AppliedPositionRow.sequence)
-    for start in range(0, len(positions), _KEYS_A_STATEMENT):
-        chosen = [(p.epoch, p.sequence) for p in positions[start : start + _KEYS_A_STATEMENT]]
-        await session.execute(
-            update(AppliedPositionRow)
-            .where(key.in_(chosen))
-            .values(erase_after=now)
-            .execution_options(**_UNSYNCHRONISED)
-        )
+async def receipts(driver: Any, user_id: str, limit: int, before: tuple[datetime, str] | None) -> list[Receipt]:
+    """Newest first, one more than ``limit`` where there are more."""
+    at, receipt_id = before or (None, None)
+    rows = await _RECEIPTS.fetch(driver, user_id=user_id, at=at, receipt_id=receipt_id, most=limit + 1)
+    return [Receipt.model_validate_json(row[0]) for row in rows]

@@ -74,6 +74,6 @@ class TombstoneRow(Base):
     __tablename__ = "tombstones"
 
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """``user``, ``conversation``, ``turn``, or ``everything``: of the user ``id``, whatever was said until ``at``."""
+    """``user``, ``conversation`` or ``turn``."""
     id: Mapped[Identifier] = mapped_column(primary_key=True)
     at: Mapped[Moment]

@@ -1,0 +1,47 @@
+"""Forgetting, and the receipts of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from libs.shared.contracts.conversations import ConversationRef
+from libs.shared.contracts.documents import DocumentRef
+from libs.shared.contracts.forgetting import ListReceipts, Receipt, Receipts
+from libs.shared.contracts.memory import MemoryRef, UserMemory
+from services.persistence import forgetting
+from services.persistence.cursors import decode_cursor, encode_cursor
+from services.persistence.parts import Parts
+from services.persistence.repositories import forgetting as forgetting_rows
+
+
+async def forget_memory(request: MemoryRef, parts: Parts) -> Receipt:
+    """A message, note, passage or fact, with everything derived from it."""
+    await parts.watermark.wait_for(request.read_after)
+    return await forgetting.forget_memory(request.user_id, request.id, parts)
+
+
+async def forget_document(request: DocumentRef, parts: Parts) -> Receipt:
+    """A document with its passages."""
+    return await forgetting.forget_document(request.user_id, request.document_id, parts)
+
+
+async def forget_everything(request: UserMemory, parts: Parts) -> Receipt:
+    """All that is remembered of a user."""
+    await parts.watermark.wait_for(request.read_after)
+    return await forgetting.forget_everything(request.user_id, parts)
+
+
+async def delete_conversation(request: ConversationRef, parts: Parts) -> Receipt:
+    """A conversation with everything derived from it."""
+    await parts.watermark.wait_for(request.read_after)
+    return await forgetting.forget_conversation(request.user_id, request.conversation_id, parts)
+
+
+async def list_receipts(request: ListReceipts, parts: Parts) -> Receipts:
+    """A page of the user's receipts."""
+    before = decode_cursor(request.cursor, datetime, str) if request.cursor else None
+    async with parts.database.plainly() as driver:
+        found = await forgetting_rows.receipts(driver, request.user_id, request.limit, before)
+    shown = found[: request.limit]
+    cursor = encode_cursor(shown[-1].at, shown[-1].receipt_id) if len(found) > len(shown) else None
+    return Receipts(receipts=tuple(shown), next_cursor=cursor)
