@@ -123,17 +123,18 @@ async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
             taken = await take(driver, promise, parts)
             done = Done(taken.removed(parts.keys.slots.used), taken.positions)
             await forgetting.note(driver, promise_id, taken.slots, done)
-    _drop_from_memory(promise, taken, parts)
+    await _drop_from_memory(promise, taken, parts)
     return promise, done
 
 
-def _drop_from_memory(promise: Promise, taken: Taken | None, parts: Parts) -> None:
-    """What this process holds; ``taken`` is None where a process before did the removal, or its commit's answer was
-    lost."""
-    if promise.in_place and taken is not None and not taken.facts:
-        parts.indexes.forgotten(promise.user_id, taken.ordinals)
-    else:
+async def _drop_from_memory(promise: Promise, taken: Taken | None, parts: Parts) -> None:
+    """What this process holds; ``taken`` is None where a commit before this one removed the rows."""
+    if taken is None or promise.scope in ("account", "everything"):
         parts.indexes.drop(promise.user_id)
+    else:
+        parts.indexes.forgotten(promise.user_id, taken.ordinals)
+        if taken.facts:
+            await parts.indexes.superseded(promise.user_id)
     if promise.scope == "account":
         parts.keys.drop_user(promise.user_id)
     if promise.scope in ("account", "everything"):

@@ -15,7 +15,7 @@ from libs.shared.contracts.common import Position
 from libs.shared.contracts.forgetting import Removed
 from libs.shared.sealing import Unreadable, seal, unseal
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, forgetting, removal
+from services.persistence.repositories import accounts, forgetting, removal, segments
 from services.persistence.repositories.forgetting import Promise
 from services.persistence.repositories.removal import Doomed, SealedSibling
 from services.persistence.sealing import UserKeys
@@ -57,6 +57,8 @@ class Taken:
 
 async def take(driver: Any, promise: Promise, parts: Parts) -> Taken:
     """Removes what was promised; what is gone already takes nothing."""
+    # in the order in which others take them: who adds to the index has its lock first
+    await segments.lock(driver, promise.user_id)
     await forgetting.lock_user(driver, promise.user_id)
     taken = Taken()
     if promise.scope == "memory":

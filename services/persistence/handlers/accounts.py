@@ -116,13 +116,14 @@ async def change_user(request: ChangeUser, parts: Parts) -> User:
     return changed
 
 
-async def delete_user(request: UserRef, parts: Parts) -> Empty:
+async def delete_user(request: UserRef, parts: Parts) -> Receipt:
     """Forgets the account and everything it said."""
     async with parts.database.transaction() as session:
         user = await accounts.read_user(session, request)
         key_hashes = await accounts.key_hashes(session, user.user_id)
-    await _tell(parts, await forgetting.forget_user(request, parts), key_hashes)
-    return Empty()
+    receipt = await forgetting.forget_user(request, parts)
+    await _tell(parts, receipt.subject_id, key_hashes)
+    return receipt
 
 
 async def find_login(request: UserRef, parts: Parts) -> Login:
