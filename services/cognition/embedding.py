@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from libs.shared.bus.base import Bus
@@ -15,11 +15,12 @@ ATTEMPTS = 3
 
 
 class Embedder:
-    """Embeds through PLACE and EMBED."""
+    """Embeds through PLACE and EMBED; ``preferred`` is the embedder for texts that may be embedded by any."""
 
-    def __init__(self, bus: Bus, outcomes: Outcomes) -> None:
+    def __init__(self, bus: Bus, outcomes: Outcomes, preferred: Callable[[], str | None] = lambda: None) -> None:
         self._bus = bus
         self._outcomes = outcomes
+        self._preferred = preferred
 
     async def embed(
         self,
@@ -30,13 +31,14 @@ class Embedder:
         timeout_s: float | None = None,
         background: bool = False,
     ) -> Embeddings:
-        """One vector a text, by ``embedder`` (``name@version``; None: whichever is served); in the ``background`` they
-        give way to texts that somebody waits for.
+        """One vector a text, by ``embedder`` (``name@version``; None: the preferred, else whichever is served); in
+        the ``background`` they give way to texts that somebody waits for.
 
         Raises NoModel, ModelNotFound, NoNode, Unavailable, TimedOut, or the last replica's error.
         """
         tried: list[str] = []
         failure: ServiceError | None = None
+        embedder = embedder or self._preferred()
         model = name_of(embedder) if embedder else None
         while len(tried) < ATTEMPTS:
             try:

@@ -50,6 +50,9 @@ class RuntimeSettings(Message):
 
     default_model: str | None = None
     """The model for requests that name none; None takes the first that is served."""
+    embedder: str | None = Field(default=None, max_length=128, pattern=r"^[\w.-]+@[\w.-]+$")
+    """``name@version`` of the embedder that every memory should have vectors of; None: each keeps the one that it has,
+    and a new one takes the first that is served."""
     recall_k: int = Field(default=8, ge=0, le=50)
     """Most memories in a prompt."""
     recall_weights: RecallWeights = RecallWeights()
