@@ -12,6 +12,8 @@ from typing import Any
 from libs.shared.bus import Bus
 from libs.shared.contracts import accounts as account_contracts
 from libs.shared.contracts import conversations as conversation_contracts
+from libs.shared.contracts import documents as document_contracts
+from libs.shared.contracts import forgetting as forgetting_contracts
 from libs.shared.contracts import jobs as job_contracts
 from libs.shared.contracts import ledger as ledger_contracts
 from libs.shared.contracts import memory as memory_contracts
@@ -25,6 +27,8 @@ from services.persistence import forgetting, housekeeping
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.handlers import accounts, conversations, finding, jobs, ledger, memory, turns
+from services.persistence.handlers import forgetting as forgetting_handlers
+from services.persistence.indexes import Indexes
 from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
 from services.persistence.parts import Parts, new_id, utc_now
@@ -42,6 +46,7 @@ from services.persistence.watermark import Watermark
 log = get_logger(__name__)
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0)
+_MIB = 1024 * 1024
 _USERS_JUDGED = 16
 """One whose key opens is enough; a forgotten one's may be gone already."""
 _SLOT_FILE_WAIT_S = 20.0
@@ -52,7 +57,11 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (conversation_contracts.LIST_CONVERSATIONS, conversations.list_conversations),
     (conversation_contracts.READ_CONVERSATION, conversations.read_conversation),
     (conversation_contracts.RENAME_CONVERSATION, conversations.rename_conversation),
-    (conversation_contracts.DELETE_CONVERSATION, conversations.delete_conversation),
+    (conversation_contracts.DELETE_CONVERSATION, forgetting_handlers.delete_conversation),
+    (memory_contracts.FORGET_MEMORY, forgetting_handlers.forget_memory),
+    (memory_contracts.FORGET_EVERYTHING, forgetting_handlers.forget_everything),
+    (document_contracts.FORGET_DOCUMENT, forgetting_handlers.forget_document),
+    (forgetting_contracts.LIST_RECEIPTS, forgetting_handlers.list_receipts),
     (memory_contracts.FIND_CANDIDATES, finding.find_candidates),
     (memory_contracts.READ_UNINDEXED, memory.read_unindexed),
     (memory_contracts.INDEX_MESSAGES, memory.index_messages),
@@ -145,6 +154,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
     watermark = Watermark(epoch=position.epoch, sequence=position.sequence)
     outbox = Outbox(database, bus)
     unused = UnusedKeys(slots.used - referenced, now=monotonic())
+    indexes = Indexes(database, keys, unused, settings.index_memory_mib * _MIB)
     applier = TurnApplier(
         database=database,
         keys=keys,
@@ -154,6 +164,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         retention_s=settings.applied_turn_retention_s,
         on_job=outbox.wake,
         on_settled=unused.used,
+        on_used=indexes.used,
     )
     return Parts(
         bus=bus,
@@ -165,6 +176,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         outbox=outbox,
         mirror=SettingsMirror(database, bus),
         applier=applier,
+        indexes=indexes,
     )
 
 
