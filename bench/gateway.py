@@ -16,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.installing import installed
 from bench.load import LoadResult
 from bench.peers import litellm_config
 from bench.processes import cpu_seconds, server
@@ -90,32 +90,9 @@ def measure(target: Target, connections: int, seconds: float) -> Row:
 @contextmanager
 def installation(folder: Path) -> Iterator[tuple[str, dict[str, str], dict[str, int]]]:
     """A running installation with the instant backend: its address, API keys by memory mode, and its processes."""
-    mongars = str(Path(sysconfig.get_path("scripts")) / "mongars")
-    env = os.environ | {
-        "MONGARS_STATE": str(folder / "state"),
-        "MONGARS_INFERENCE_RUNTIME": "inline",
-        "MONGARS_MODELS": json.dumps([{"name": "instant", "backend": "bench.instant:InstantBackend"}]),
-        "MONGARS_TRACE_SAMPLE_RATIO": "0.01",
-        "MONGARS_RATE_LIMIT_PER_MINUTE": "100000000",
-        "PYTHONPATH": str(Path.cwd()),
-    }
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run([mongars, *arguments], env=env, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            raise RuntimeError(f"mongars {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    call("up", "--detach")
-    try:
-        status = json.loads(call("status", "--json"))
-        keys = {
-            memory: call("keys", "create", "--user", "bench", "--name", f"bench-{memory}", "--memory", memory).strip()
-            for memory in ("read", "read-write")
-        }
-        yield status["http"], keys, {name: service["pid"] for name, service in status["services"].items()}
-    finally:
-        call("down")
+    with installed(folder) as running:
+        keys = {memory: running.key("bench", memory) for memory in ("read", "read-write")}
+        yield running.url, keys, running.pids
 
 
 def chat_body(model: str = "instant", **more: Any) -> dict[str, Any]:
