@@ -17,11 +17,13 @@ from services.api.access import Access
 from services.api.edge import Edge
 from services.api.parts import Parts
 from services.api.routes import (
+    archives,
     auth,
     changes,
     chat,
     console,
     conversations,
+    documents,
     embeddings,
     health,
     jobs,
@@ -29,6 +31,7 @@ from services.api.routes import (
     memories,
     models,
     nodes,
+    receipts,
     users,
 )
 from services.api.routing import Endpoint, route_for
@@ -42,6 +45,9 @@ _MODULES = (
     keys,
     conversations,
     memories,
+    archives,
+    documents,
+    receipts,
     nodes,
     jobs,
     changes,
@@ -57,6 +63,7 @@ async def _openapi(request: Request) -> Response:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chain.from_iterable(module.ENDPOINTS for module in _MODULES),
+    *memories.ONE_ENDPOINTS,
     Endpoint(
         method="GET",
         path="/openapi.json",
@@ -92,7 +99,7 @@ def create_app(parts: Parts, *, version: str) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
     )
     app.state.parts = parts
-    app.router.routes.extend(route_for(endpoint, parts.gate) for endpoint in ENDPOINTS)
+    app.router.routes.extend(route_for(endpoint, parts) for endpoint in ENDPOINTS)
     for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _refused)
     app.add_middleware(Edge, settings=parts.settings)

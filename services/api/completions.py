@@ -53,7 +53,8 @@ class ChatCompletionRequest(OpenAIBody):
     """false: neither recalled nor kept."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     """``conversation_id`` joins a conversation, ``parent_id`` answers to an older message of it, ``explain`` ("true")
-    tells what was recalled and what the model was given."""
+    tells what was recalled and what the model was given, ``remember`` ("false") begins a conversation that is kept and
+    never recalled elsewhere."""
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -97,6 +98,7 @@ def turn_for(wanted: ChatCompletionRequest, caller: Caller, *, turn_id: str, mos
             memory=MemoryMode.OFF if wanted.store is False else caller.memory,
             sampling=_sampling(wanted, most_output_tokens),
             tools=_tools(wanted),
+            remember=metadata.get("remember") != "false",
             explain=metadata.get("explain") == "true",
         )
     except ValidationError as error:

@@ -15,6 +15,7 @@ from services.api import problems
 from services.api.body_limits import BoundedBody
 from services.api.clients import ClientGone
 from services.api.gate import ALLOWANCE
+from services.api.routing import DEADLINE
 from services.api.settings import ApiSettings
 from services.api.tracing import context_from
 
@@ -73,7 +74,7 @@ class Edge:
         body = BoundedBody(scope, receive, limit_bytes=limit_bytes, timeout_s=timeout_s)
         exchange.body = body
         try:
-            async with asyncio.timeout(self._settings.request_timeout_s):
+            async with asyncio.timeout(self._settings.request_timeout_s) as scope[DEADLINE]:
                 await self._app(scope, body, exchange.send)
         except ClientGone:
             exchange.status = _CLIENT_GONE

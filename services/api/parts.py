@@ -41,6 +41,8 @@ class Parts:
     logins: Logins
     gate: Gate
     readiness: Readiness
+    archives: asyncio.Semaphore
+    """How many archives may be imported at the same time."""
 
     @classmethod
     def build(cls, settings: ApiSettings, bus: Bus, signing_key: bytes, clock: Callable[[], float] = time) -> Self:
@@ -82,6 +84,7 @@ class Parts:
             logins=logins,
             gate=gate,
             readiness=Readiness(bus),
+            archives=asyncio.Semaphore(settings.archives_at_once),
         )
 
     async def start(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -14,9 +15,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api.access import Access, Caller
-from services.api.body_limits import OPEN_BODY_BYTES, BoundedBody
+from services.api.body_limits import OPEN_BODY_BYTES, BoundedBody, Room
 from services.api.gate import CALLER, Gate
 from services.api.parts import Parts
+from services.api.settings import ApiSettings
+
+DEADLINE = "mongars.deadline"
+"""Key of the request's ``asyncio.Timeout`` in an ASGI scope."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,8 @@ class Endpoint:
     plain: bool = False
     body: type[BaseModel] | None = None
     """What a plain handler reads, for the OpenAPI document."""
+    room: Callable[[ApiSettings], Room] | None = None
+    """What it allows of a body and of time, where that isn't the ordinary."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of APIRoute, for the OpenAPI document."""
 
@@ -40,6 +47,7 @@ class GuardedRoute(APIRoute):
 
     access: Access
     gate: Gate
+    room: Room | None = None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._admit(scope, receive)
@@ -50,6 +58,9 @@ class GuardedRoute(APIRoute):
         if self.access is Access.OPEN and isinstance(receive, BoundedBody):
             receive.narrow(OPEN_BODY_BYTES)
         await self.gate.admit(scope, self.access)
+        if self.room is not None and isinstance(receive, BoundedBody):
+            receive.widen(self.room)
+            scope[DEADLINE].reschedule(asyncio.get_running_loop().time() + self.room.request_s)
 
     def _refuse_method(self, scope: Scope) -> None:
         if self.methods and scope["method"] not in self.methods:
@@ -65,7 +76,7 @@ class PlainRoute(GuardedRoute):
         await response(scope, receive, send)
 
 
-def route_for(endpoint: Endpoint, gate: Gate) -> GuardedRoute:
+def route_for(endpoint: Endpoint, parts: Parts) -> GuardedRoute:
     """The route that serves ``endpoint``."""
     kind = PlainRoute if endpoint.plain else GuardedRoute
     route = kind(
@@ -75,7 +86,9 @@ def route_for(endpoint: Endpoint, gate: Gate) -> GuardedRoute:
         status_code=endpoint.status,
         **({"response_model": None} if endpoint.plain else {}) | endpoint.options,
     )
-    route.access, route.gate = endpoint.access, gate
+    route.access, route.gate = endpoint.access, parts.gate
+    if endpoint.room is not None:
+        route.room = endpoint.room(parts.settings)
     return route
 
 

@@ -25,6 +25,18 @@ class ApiSettings(ServiceSettings):
     """A larger request is refused while it is being read."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """Longest time a request's body may take to arrive."""
+    import_limit_bytes: int = Field(default=32 * MIB, ge=1024)
+    """Likewise of one import of turns."""
+    archive_limit_bytes: int = Field(default=256 * MIB, ge=1024)
+    """Likewise of an archive; it waits on disk, sealed, while it is read."""
+    archive_inflated_bytes: int = Field(default=2048 * MIB, ge=1024)
+    """Most that is read out of an archive: a compressed one may claim anything."""
+    archive_timeout_s: float = Field(default=21_600.0, gt=0)
+    """Longest time that importing one archive may take."""
+    archives_at_once: int = Field(default=2, ge=1)
+    """Archives that are imported at the same time; further ones are told to come again."""
+    upload_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest time that an archive, a document or an import may take to arrive."""
     request_timeout_s: float = Field(default=1800.0, gt=0)
     """Longest time a request may take in all, streams included."""
     restart_patience_s: float = Field(default=6.0, ge=0)

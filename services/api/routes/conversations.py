@@ -6,24 +6,25 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import Field
+from pydantic import Field, model_validator
 from starlette.responses import Response, StreamingResponse
 
-from libs.shared.contracts.common import Id, MemoryMode
+from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.conversations import (
+    CHANGE_CONVERSATION,
     DELETE_CONVERSATION,
     LIST_CONVERSATIONS,
     READ_CONVERSATION,
-    RENAME_CONVERSATION,
+    ChangeConversation,
     Conversation,
+    ConversationName,
     ConversationRead,
     ConversationRef,
     Conversations,
-    Forgotten,
     ListConversations,
     ReadConversation,
-    RenameConversation,
 )
+from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.turns import TurnMessage
 from services.api.access import Access, permit_memory
 from services.api.bodies import Body
@@ -31,14 +32,21 @@ from services.api.pages import PageOf, last_kept
 from services.api.parts import Parts
 from services.api.routing import CallerOf, Endpoint, PartsOf
 
-ConversationId = Annotated[Id, Path()]
+ConversationId = Annotated[ConversationName, Path(description="Its id, or the one that its importer gave it")]
 _EXPORT_PAGE = 200
 
 
 class ConversationPatch(Body):
-    """The title, kept sealed."""
+    """What is absent stays. The title is kept sealed; what isn't remembered is kept, and not recalled elsewhere."""
 
-    title: str = Field(min_length=1, max_length=200)
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    remembered: bool | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> ConversationPatch:
+        if self.title is None and self.remembered is None:
+            raise ValueError("Give a title or remembered")
+        return self
 
 
 async def list_conversations(parts: PartsOf, caller: CallerOf, page: PageOf) -> Conversations:
@@ -69,19 +77,19 @@ async def read_conversation(
     )
 
 
-async def rename_conversation(
+async def change_conversation(
     parts: PartsOf, caller: CallerOf, conversation_id: ConversationId, body: ConversationPatch
 ) -> Conversation:
-    """Gives it a title."""
+    """Gives it a title, and says whether it is remembered."""
     permit_memory(caller, MemoryMode.READ_WRITE)
-    return await parts.bus.request(
-        RENAME_CONVERSATION,
-        RenameConversation(user_id=caller.user_id, conversation_id=conversation_id, title=body.title),
+    change = ChangeConversation(
+        user_id=caller.user_id, conversation_id=conversation_id, title=body.title, remembered=body.remembered
     )
+    return await parts.bus.request(CHANGE_CONVERSATION, change)
 
 
-async def delete_conversation(parts: PartsOf, caller: CallerOf, conversation_id: ConversationId) -> Forgotten:
-    """Forgets it: its keys are overwritten and everything derived is removed."""
+async def delete_conversation(parts: PartsOf, caller: CallerOf, conversation_id: ConversationId) -> Receipt:
+    """Forgets it: its keys are overwritten and everything derived is removed; the receipt says what went."""
     permit_memory(caller, MemoryMode.READ_WRITE)
     read_after = await last_kept(parts, caller.user_id)
     return await parts.bus.request(
@@ -109,7 +117,9 @@ async def export_conversation(
     return StreamingResponse(
         render(first.conversation, _messages(parts, wanted, first)),
         media_type=kind,
-        headers={"Content-Disposition": f'attachment; filename="conversation-{conversation_id}.{suffix}"'},
+        headers={
+            "Content-Disposition": f'attachment; filename="conversation-{first.conversation.conversation_id}.{suffix}"'
+        },
     )
 
 
@@ -135,7 +145,7 @@ async def _as_markdown(heading: Conversation, messages: AsyncIterator[TurnMessag
     yield f"# {heading.title or 'Conversation'}\n"
     async for message in messages:
         partial = " (broke off)" if message.partial else ""
-        yield f"\n**{message.speaker.value}**, {message.at:%Y-%m-%d %H:%M} UTC{partial}\n\n{message.text}\n"
+        yield f"\n**{message.speaker}**, {message.at:%Y-%m-%d %H:%M} UTC{partial}\n\n{message.text}\n"
 
 
 _OPTIONS: dict[str, Any] = {"tags": ["conversations"]}
@@ -154,7 +164,7 @@ ENDPOINTS = (
         options=_OPTIONS,
     ),
     Endpoint(method="GET", path=_ONE, handler=read_conversation, access=Access.USER, options=_OPTIONS),
-    Endpoint(method="PATCH", path=_ONE, handler=rename_conversation, access=Access.USER, options=_OPTIONS),
+    Endpoint(method="PATCH", path=_ONE, handler=change_conversation, access=Access.USER, options=_OPTIONS),
     Endpoint(method="DELETE", path=_ONE, handler=delete_conversation, access=Access.USER, options=_OPTIONS),
     Endpoint(method="GET", path=_ONE + "/export", handler=export_conversation, access=Access.USER, options=_EXPORT),
 )

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, Field
-from starlette.responses import Response
 
 from libs.shared.contracts.accounts import (
     CHANGE_USER,
@@ -22,6 +21,7 @@ from libs.shared.contracts.accounts import (
     Users,
 )
 from libs.shared.contracts.common import Id, Role
+from libs.shared.contracts.forgetting import Receipt
 from libs.shared.credentials import new_password
 from services.api.access import Access
 from services.api.bodies import Body
@@ -104,11 +104,11 @@ async def change_user(parts: PartsOf, user_id: Annotated[Id, Path()], body: User
     return CreatedUser(user=user, one_time_password=one_time)
 
 
-async def delete_user(parts: PartsOf, user_id: Annotated[Id, Path()]) -> Response:
-    """Forgets the account and everything it said."""
-    await parts.bus.request(DELETE_USER, UserRef(user_id=user_id))
+async def delete_user(parts: PartsOf, user_id: Annotated[Id, Path()]) -> Receipt:
+    """Forgets the account and everything it said; the receipt says what went."""
+    receipt = await parts.bus.request(DELETE_USER, UserRef(user_id=user_id))
     await parts.logins.end_sessions(user_id)
-    return Response(status_code=204)
+    return receipt
 
 
 _OPTIONS: dict[str, Any] = {"tags": ["users"]}
@@ -127,7 +127,6 @@ ENDPOINTS = (
         path="/api/v1/users/{user_id}",
         handler=delete_user,
         access=Access.ADMIN,
-        status=204,
         options=_OPTIONS,
     ),
 )

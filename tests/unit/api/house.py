@@ -14,16 +14,14 @@ from typing import Any
 import httpx
 
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
-from libs.shared.contracts import accounts, conversations, inference, ledger, memory, scheduling
+from libs.shared.contracts import accounts, inference, ledger, scheduling
 from libs.shared.contracts.base import Empty, Message, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
-from libs.shared.contracts.common import MemoryMode, Role, Speaker, Usage
+from libs.shared.contracts.common import MemoryMode, Role, Usage
 from libs.shared.contracts.jobs import LIST_JOBS, Jobs
 from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText, ServedModel
-from libs.shared.contracts.turns import TurnMessage
 from libs.shared.credentials import NewApiKey, hash_password, new_api_key
 from libs.shared.errors import (
-    ConversationNotFound,
     KeyNotFound,
     ModelNotFound,
     RefreshInvalid,
@@ -34,6 +32,7 @@ from services.api.app import create_app
 from services.api.parts import Parts
 from services.api.service import http_server, listen, serve_until_cancelled
 from services.api.settings import ApiSettings
+from tests.unit.api.remembered import RememberedThings, receipt
 
 NOW = 1_800_000_000.0
 AT = datetime.fromtimestamp(NOW, UTC)
@@ -91,6 +90,7 @@ class House:
             default_embed="minilm",
         )
         self.lost_replicas: set[str] = set()
+        self.memory = RememberedThings()
         self.broker = MemoryBroker()
         self.buses: dict[Principal, MemoryBus] = {}
 
@@ -126,7 +126,7 @@ class House:
             await bus.serve(HEALTH[principal], self._health(principal))
             await bus.serve(METRICS[principal], self._metrics(principal))
         await self.buses[Principal.COGNITION].serve_stream(CHAT, self._chat)
-        await self.buses[Principal.COGNITION].serve(memory.SEARCH_MEMORY, self._heard(memory.MemoryItems(items=())))
+        await self.memory.serve(self.buses[Principal.PERSISTENCE], self.buses[Principal.COGNITION], self._heard)
 
     async def account_changed(self, user_id: str) -> None:
         bus = self.buses[Principal.PERSISTENCE]
@@ -152,19 +152,13 @@ class House:
         await bus.serve(accounts.END_SESSION, self._heard(self._end_session))
         await bus.serve(accounts.CHANGE_USER, self._heard(self._change_user))
         await bus.serve(accounts.CREATE_USER, self._heard(self._create_user))
-        await bus.serve(accounts.DELETE_USER, self._heard(Empty()))
+        await bus.serve(accounts.DELETE_USER, self._heard(lambda wanted: receipt("account", wanted.user_id)))
         await bus.serve(accounts.LIST_USERS, self._heard(lambda _: accounts.Users(users=tuple(self.users.values()))))
         await bus.serve(accounts.CREATE_KEY, self._heard(self._create_key))
         await bus.serve(accounts.LIST_KEYS, self._heard(self._list_keys))
         await bus.serve(accounts.REVOKE_KEY, self._heard(self._revoke_key))
 
     async def _serve_data(self, bus: MemoryBus) -> None:
-        await bus.serve(conversations.LIST_CONVERSATIONS, self._heard(conversations.Conversations(conversations=())))
-        await bus.serve(conversations.READ_CONVERSATION, self._heard(self._read_conversation))
-        await bus.serve(conversations.RENAME_CONVERSATION, self._heard(self._conversation))
-        await bus.serve(
-            conversations.DELETE_CONVERSATION, self._heard(conversations.Forgotten(messages=2, data_keys=1))
-        )
         await bus.serve(LIST_JOBS, self._heard(Jobs(jobs=())))
         await bus.serve(ledger.READ_SETTINGS, self._heard(ledger.SettingsRead(settings=ledger.RuntimeSettings())))
         await bus.serve(ledger.LIST_CHANGES, self._heard(ledger.Changes(changes=())))
@@ -247,22 +241,6 @@ class House:
                 del self.keys[hashed]
                 return Empty()
         raise KeyNotFound("no such key")
-
-    def _conversation(self, wanted: Any) -> conversations.Conversation:
-        if wanted.conversation_id != "c1":
-            raise ConversationNotFound("no such conversation")
-        title = getattr(wanted, "title", "Boards")
-        return conversations.Conversation(conversation_id="c1", title=title, messages=2, created_at=AT, updated_at=AT)
-
-    def _read_conversation(self, wanted: conversations.ReadConversation) -> conversations.ConversationRead:
-        """Two messages, a page each."""
-        speaker, text = (Speaker.ASSISTANT, "A Pi 5.") if wanted.cursor else (Speaker.USER, "Which board?")
-        message = TurnMessage(message_id="m", parent_id=None, speaker=speaker, text=text, at=AT)
-        return conversations.ConversationRead(
-            conversation=self._conversation(wanted),
-            messages=(message,),
-            next_cursor=None if wanted.cursor else "2",
-        )
 
     def _change(self, wanted: Any) -> ledger.Change:
         return ledger.Change(

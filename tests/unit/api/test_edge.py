@@ -13,7 +13,7 @@ from libs.shared.contracts.chat import ChatChunk, ChatRequest
 from libs.shared.errors import Unavailable
 from libs.shared.telemetry import metrics_text
 from libs.shared.telemetry.traces import export_to
-from services.api.body_limits import BoundedBody
+from services.api.body_limits import ORDINARY, BoundedBody
 from services.api.clients import WhileConnected
 from services.api.edge import SECURITY_HEADERS
 from services.api.http_limits import BoundedHttp
@@ -116,8 +116,8 @@ async def test_only_so_many_large_bodies_are_held_at_once(house: House, monkeypa
         statuses = await large_bodies_at_once(api, 12)
         assert 429 in statuses
         assert statuses.count(200) >= 8
-        assert BoundedBody.held_bytes == 0
-        monkeypatch.setattr("services.api.body_limits._BODIES_HELD", 100)
+        assert ORDINARY.bytes == 0
+        monkeypatch.setattr(ORDINARY, "most_bodies", 100)
         assert 429 not in await large_bodies_at_once(api, 12), "without the bound all of them are held"
 
 

@@ -1,0 +1,1 @@
+"""Archives of conversations that other assistants, or another monGARS, exported: read whole, then imported."""

@@ -1,0 +1,110 @@
+"""Reading an archive whole, before anything of it is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any
+
+from pydantic import ValidationError
+
+from libs.shared.contracts.memory import ImportedTurn
+from libs.shared.errors import ArchiveUnreadable
+from services.api.archives import chatgpt, claude, own
+from services.api.archives.files import documents
+from services.api.archives.json_stream import elements
+from services.api.archives.records import Heading, Note, Passage, Record, line_of
+from services.api.archives.turns import text_of
+from services.api.spool import SealedSpool
+
+_OTHERS = {"chatgpt": chatgpt, "claude": claude}
+_OWN = "mongars"
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_MOST_AHEAD = timedelta(days=1)
+_MOST_HEADINGS = 200_000
+
+
+class Stopped(Exception):
+    """Nobody waits for the archive any more."""
+
+
+@dataclass
+class Contents:
+    """What an archive holds; its records lie in a spool, in the order in which they were read."""
+
+    kind: str = ""
+    """``chatgpt``, ``claude`` or ``mongars``."""
+    turns: int = 0
+    notes: int = 0
+    documents: int = 0
+    left_out: int = 0
+    """Turns and notes whose date can't be: before 1900, or still to come."""
+    headings: dict[str, Heading] = field(default_factory=dict)
+    """By the importer's conversation id."""
+    _document: str | None = None
+
+    def count(self, record: Record, now: datetime) -> bool:
+        """Whether the record is to be imported."""
+        if isinstance(record, Heading):
+            if len(self.headings) >= _MOST_HEADINGS:
+                raise ArchiveUnreadable("This archive has too many conversations.")
+            self.headings[record.conversation_id] = record
+            return False
+        if isinstance(record, Passage):
+            self.documents += record.name != self._document
+            self._document = record.name
+            return True
+        if not _EARLIEST <= record.at <= now + _MOST_AHEAD:
+            self.left_out += 1
+            return False
+        self.turns += isinstance(record, ImportedTurn)
+        self.notes += isinstance(record, Note)
+        return True
+
+
+def read_archive(source: SealedSpool, into: SealedSpool, *, most_bytes: int, now: datetime, stop: Event) -> Contents:
+    """Writes a line into ``into`` for each record that is to be imported.
+
+    Raises ArchiveUnreadable for what isn't an archive or can't be read to its end, StorageFull, and Stopped once
+    ``stop`` is set.
+    """
+    contents = Contents()
+    try:
+        for document in documents(source, most_bytes):
+            for record in _records(document, contents):
+                if stop.is_set():
+                    raise Stopped
+                if contents.count(record, now):
+                    into.write(line_of(record))
+    except (ValidationError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        raise ArchiveUnreadable("Something in this archive isn't as such archives are: nothing was imported.") from None
+    if not contents.kind:
+        raise ArchiveUnreadable("There are no conversations in this archive.")
+    return contents
+
+
+def _records(document: Iterable[bytes], contents: Contents) -> Iterator[Record]:
+    for section, found in elements(document):
+        kind = _kind(section, found)
+        if contents.kind and kind != contents.kind:
+            raise ArchiveUnreadable("This archive mixes what different programs exported.")
+        contents.kind = kind
+        yield from own.records(section, found) if kind == _OWN else _conversation(kind, found)
+
+
+def _kind(section: str, found: Any) -> str:
+    if section:
+        return _OWN
+    for name, reader in _OTHERS.items():
+        if reader.is_conversation(found):
+            return name
+    raise ArchiveUnreadable("This isn't an export of ChatGPT, of Claude, or of monGARS.")
+
+
+def _conversation(kind: str, found: dict[str, Any]) -> Iterator[Record]:
+    reader = _OTHERS[kind]
+    title = text_of(found.get("title") or found.get("name")).strip()
+    yield Heading(reader.conversation_id(found), title or None, remembered=True)
+    yield from reader.conversation_turns(found)
