@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from libs.shared import text
+from libs.shared.contracts.common import Speaker
 
 Why = Literal["no-model", "asked"]
 """Because no language model answers, or because the asker named ``extractive``."""
@@ -22,7 +23,11 @@ class Quote:
 
     text: str
     at: datetime
-    by_user: bool
+    speaker: str = Speaker.USER
+    """``user``, ``assistant``, or the name of whoever said it."""
+    source: str | None = None
+    """The document that it stands in."""
+    page: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class _Phrases:
     remedy: str
     you: str
     me: str
+    other: str
+    document: str
+    page: str
     months: tuple[str, ...]
 
 
@@ -54,6 +62,9 @@ _PHRASES: dict[str, _Phrases] = {
         remedy="For written answers, an administrator can add a language model.",
         you="On {date} you said: “{text}”",
         me="On {date} I answered: “{text}”",
+        other="On {date} {name} said: “{text}”",
+        document="In “{name}”{page}: “{text}”",
+        page=", p. {page}",
         months=tuple(_ENGLISH_MONTHS.split()),
     ),
     "fr": _Phrases(
@@ -67,6 +78,9 @@ _PHRASES: dict[str, _Phrases] = {
         remedy="Pour des réponses rédigées, un administrateur peut ajouter un modèle de langue.",
         you="Le {date}, vous avez dit : « {text} »",
         me="Le {date}, j'ai répondu : « {text} »",
+        other="Le {date}, {name} a dit : « {text} »",
+        document="Dans « {name} »{page} : « {text} »",
+        page=", p. {page}",
         months=tuple(_FRENCH_MONTHS.split()),
     ),
 }
@@ -85,7 +99,7 @@ def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory, 
     """
     phrases = _PHRASES[text.language(question)]
     pieces = [phrases.no_model if why == "no-model" else phrases.asked]
-    told = _worth_telling(question, quotes) if memory == "searched" else []
+    told = worth_telling(question, quotes) if memory == "searched" else ()
     if told:
         pieces.append(" " + phrases.found)
         pieces += ["\n- " + _line(phrases, quote, question) for quote in told]
@@ -98,16 +112,29 @@ def answer(question: str, quotes: Sequence[Quote], *, why: Why, memory: Memory, 
     return tuple(pieces)
 
 
-def _worth_telling(question: str, quotes: Sequence[Quote]) -> list[Quote]:
-    """Statements before questions, since a question asked before seldom answers one; never the question itself."""
+def worth_telling(question: str, quotes: Sequence[Quote]) -> tuple[Quote, ...]:
+    """Those that tell something: a question asked before answers none, and is quoted only where nothing else is there.
+
+    Never the question itself, nor an earlier quotation.
+    """
     asked = text.words(question)
     others = [q for q in quotes if not is_extractive(q.text) and text.words(q.text) != asked]
-    return sorted(others, key=lambda quote: quote.text.rstrip().endswith("?"))[:QUOTES]
+    telling = [q for q in others if any(not _asks(part) for part in text.sentences(q.text))]
+    return tuple((telling or others)[:QUOTES])
+
+
+def _asks(sentence: str) -> bool:
+    return sentence.rstrip(" \"'”»)").endswith("?")
 
 
 def _line(phrases: _Phrases, quote: Quote, question: str) -> str:
-    form = phrases.you if quote.by_user else phrases.me
-    return form.format(date=_date(quote.at.date(), phrases), text=excerpt(quote.text, question))
+    said = excerpt(quote.text, question)
+    if quote.source is not None:
+        page = phrases.page.format(page=quote.page) if quote.page is not None else ""
+        return phrases.document.format(name=quote.source, page=page, text=said)
+    forms: dict[str, str] = {Speaker.USER: phrases.you, Speaker.ASSISTANT: phrases.me}
+    form = forms.get(quote.speaker, phrases.other)
+    return form.format(date=_date(quote.at.date(), phrases), text=said, name=quote.speaker)
 
 
 def _date(day: date, phrases: _Phrases) -> str:
@@ -122,7 +149,7 @@ def excerpt(said: str, question: str, limit: int = QUOTE_CHARACTERS) -> str:
     if len(whole) <= limit:
         return whole
     wanted = set(text.terms(question))
-    best = max(range(len(parts)), key=lambda i: (len(wanted & set(text.terms(parts[i]))), -i))
+    best = max(range(len(parts)), key=lambda i: (len(wanted & set(text.terms(parts[i]))), not _asks(parts[i]), -i))
     kept = " ".join(" ".join(parts[best:]).split())
     if len(kept) > limit:
         kept = kept[:limit].rsplit(" ", 1)[0] + " …"

@@ -10,8 +10,6 @@ from libs.shared.contracts.chat import ChatMessage
 from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.turns import TurnMessage
 
-_ROLES: dict[Speaker, Literal["user", "assistant"]] = {Speaker.USER: "user", Speaker.ASSISTANT: "assistant"}
-
 
 @dataclass(frozen=True)
 class Dialogue:
@@ -51,4 +49,9 @@ def read(messages: Sequence[ChatMessage]) -> Dialogue:
 
 def as_history(turns: Sequence[TurnMessage]) -> tuple[ChatMessage, ...]:
     """Kept messages as a model reads them."""
-    return tuple(ChatMessage(role=_ROLES[t.speaker], content=t.text) for t in turns)
+    return tuple(ChatMessage(role=_role(t.speaker), content=t.text) for t in turns)
+
+
+def _role(speaker: str) -> Literal["user", "assistant"]:
+    """Who was imported under a name spoke as the assistant never does."""
+    return "assistant" if speaker == Speaker.ASSISTANT else "user"

@@ -14,7 +14,7 @@ from libs.shared.extractive import Memory as MemoryState
 from services.cognition.dialogue import Dialogue
 from services.cognition.memory import Memory
 from services.cognition.patience import ask
-from services.cognition.recall import Hit
+from services.cognition.selection import Hit
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 

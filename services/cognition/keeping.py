@@ -33,6 +33,10 @@ class FinishedTurn:
     partial: bool
     prompt_tokens: int
     completion_tokens: int
+    remembered: bool = True
+    """Of a new conversation: whether it is recalled elsewhere."""
+    recalled: tuple[str, ...] = ()
+    """The memories that stood in the prompt, or that the answer quotes."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def sealed_turn(turn: FinishedTurn, key: TurnKey, new_id: Callable[[], str]) -> 
         prompt_tokens=turn.prompt_tokens,
         completion_tokens=turn.completion_tokens,
         at=turn.answered_at,
+        remembered=turn.remembered,
+        recalled=turn.recalled,
     )
 
 

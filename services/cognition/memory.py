@@ -1,33 +1,40 @@
-"""Recalling: a question's terms and vector go to persistence, and what it finds comes back ranked."""
+"""Recalling: a question is read, persistence finds evidence for it, and the texts of the best are brought."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Position
-from libs.shared.contracts.inference import Embeddings
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import FIND_CANDIDATES, FindCandidates, MemoryItem, MemoryItems, SearchMemory
-from libs.shared.errors import NotYetApplied, ServiceError, TimedOut, Unavailable
+from libs.shared.contracts.memory import MemoryChanged, MemoryItems, SearchMemory
+from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, Interval, ReadMemories
+from libs.shared.errors import NotYetApplied, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, tracer
-from libs.shared.text import query_terms
+from libs.shared.text import fold
+from services.cognition import dates
 from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
 from services.cognition.patience import ask
-from services.cognition.recall import Hit, distinct, fuse
+from services.cognition.profiles import KnownProfile, Profiles
+from services.cognition.question import Question, read, understood
+from services.cognition.question_vectors import QuestionVectors
+from services.cognition.recall import Ranked, found_in, moment, rank
+from services.cognition.selection import Hit, distinct, spread_out, within
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 
 QUESTION_CHARACTERS = 4000
 """Of a longer question the beginning is looked up: the embedder reads no more either."""
-QUESTION_TERMS = 256
-SPARE_S = 0.2
-"""A replica's own timeout ends before the whole, so that its failure is reported."""
 BRIEFLY_S = 1.0
+MOST_INTERVALS = 8
+MOST_READ = 1000
 NO_EMBEDDER = "no-embedder"
+LEAST_EVENT_EVIDENCE = 0.3
+"""A time hangs on an event of the memory only if so much says that it is the one that the question means."""
+EVENT_CANDIDATES = 16
 
 log = get_logger(__name__)
 
@@ -38,24 +45,36 @@ class Recollection:
 
     hits: tuple[Hit, ...] = ()
     degraded: str | None = None
+    question: Question | None = None
 
 
 @dataclass(frozen=True)
 class Asked:
     """A question to a memory, and what of the answer is of use."""
 
-    question: str
+    text: str
     read_after: Position | None
-    least_score: float
+    now: datetime
+    """The asker's clock."""
     most: int
-    """So many hits are wanted.
+    """So many hits are wanted."""
+    spare: int = 0
+    """So many more are brought, in place of those that turn out to be of no use."""
+    least_evidence: float = 0.0
 
-    On LoCoMo (760 questions) more than twenty candidates by each kind of evidence change nothing in the best ten.
-    """
+
+@dataclass(frozen=True)
+class _Search:
+    """One question under way: whose, and how long a restarting service is waited for."""
+
+    user_id: str
+    asked: Asked
+    profile: KnownProfile
+    patience_s: float
 
 
 class Memory:
-    """Searches one user's memory at a time; holds nothing of any user."""
+    """Searches one user's memory at a time; of users it keeps what the caches of profiles and questions keep."""
 
     def __init__(
         self,
@@ -66,22 +85,30 @@ class Memory:
         in_force: Callable[[], RuntimeSettings],
     ) -> None:
         self._bus = bus
-        self._embedder = embedder
         self._settings = settings
         self._in_force = in_force
         self._sessions = sessions
-        self._embedder_missing = False
+        self._profiles = Profiles(bus)
+        self._vectors = QuestionVectors(embedder, settings.embed_query_s)
+
+    async def changed(self, event: MemoryChanged) -> None:
+        """MEMORY_CHANGED."""
+        self._profiles.changed(event.user_id)
+        self._vectors.changed(event.user_id)
 
     async def search(self, request: SearchMemory) -> MemoryItems:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
-        patience_s = self._settings.restart_patience_s
-        asked = Asked(request.query, position, least_score=0.0, most=request.k)
-        found = await self.recall(request.user_id, asked, patience_s=patience_s)
-        return MemoryItems(
-            items=tuple(_item(hit, explain=request.explain) for hit in found.hits[: request.k]),
-            degraded=found.degraded,
-        )
+        now = request.now if request.now is not None and request.now.tzinfo is not None else datetime.now(UTC)
+        asked = Asked(request.query, position, now, most=request.k, spare=request.k // 2 + 4)
+        found = await self.recall(request.user_id, asked, patience_s=self._settings.restart_patience_s)
+        hits = found.hits if request.budget_tokens is None else within(found.hits, request.budget_tokens)
+        items = tuple(hit.item for hit in hits[: request.k])
+        if not request.explain:
+            items = tuple(item.model_copy(update={"parts": {}}) for item in items)
+            return MemoryItems(items=items, degraded=found.degraded)
+        told = understood(found.question, now) if found.question else {}
+        return MemoryItems(items=items, degraded=found.degraded, understood=told)
 
     async def recall_for_turn(
         self, user_id: str, question: str, read_after: Position | None, *, kept: bool
@@ -93,61 +120,95 @@ class Memory:
         settings = self._settings
         patience_s = settings.restart_patience_s if kept else min(settings.restart_patience_s, BRIEFLY_S)
         in_force = self._in_force()
-        asked = Asked(question, read_after, least_score=in_force.recall_min_score, most=in_force.recall_k)
+        asked = Asked(
+            question,
+            read_after,
+            datetime.now(UTC),
+            most=in_force.recall_k,
+            spare=settings.history_messages,
+            least_evidence=in_force.recall_min_score,
+        )
         try:
             with tracer.start_as_current_span("recall"):
                 found = await self.recall(user_id, asked, patience_s=patience_s)
         except (NotYetApplied, TimedOut, Unavailable) as error:
             log.info("recall_failed", code=error.code)
             return None
-        return Recollection(distinct(found.hits), found.degraded)
+        return replace(found, hits=distinct(found.hits))
 
     async def recall(self, user_id: str, asked: Asked, *, patience_s: float) -> Recollection:
         """What fits the question. Raises what persistence raises; a missing embedder only degrades."""
-        question = asked.question[:QUESTION_CHARACTERS].strip()
-        if not question:
+        text = asked.text[:QUESTION_CHARACTERS].strip()
+        if not text or not asked.most:
             return Recollection()
-        terms = query_terms(question, QUESTION_TERMS)
         with measured("search_memory"):
-            vectors = await self._vector(question)
-            query = FindCandidates(
-                user_id=user_id,
-                terms=terms,
-                vector=vectors.vectors[0] if vectors else None,
-                embedder=vectors.embedder if vectors else None,
-                limit=max(self._settings.recall_candidates, asked.most),
-                read_after=asked.read_after,
-            )
-            found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=patience_s)
-        hits = fuse(found.candidates, self._in_force(), asked.least_score, terms)
-        return Recollection(hits, None if vectors else NO_EMBEDDER)
+            profile = await self._profiles.of(user_id, patience_s=patience_s)
+            search = _Search(user_id, asked, profile, patience_s)
+            question = await self._placed(search, read(text, profile.names, asked.now))
+            ranked, degraded = await self._ranked(search, question, self._candidates(asked))
+            telling = [one for one in ranked if one.score > 0 and one.evidence >= asked.least_evidence]
+            hits = await self._brought(search, telling[: min(MOST_READ, asked.most + asked.spare)])
+        weights = self._in_force().recall_weights
+        return Recollection(spread_out(hits, weights.repetition, past=question.past), degraded, question)
 
-    async def _vector(self, question: str) -> Embeddings | None:
-        limit_s = self._settings.embed_query_s
-        try:
-            async with asyncio.timeout(limit_s + SPARE_S):
-                found = await self._embedder.embed([question], timeout_s=limit_s)
-        except (ServiceError, TimeoutError) as error:
-            if not self._embedder_missing:
-                code = error.code if isinstance(error, ServiceError) else "timed_out"
-                log.warning("embedder_missing", code=code, effect="recall by terms alone")
-            self._embedder_missing = True
-            return None
-        if self._embedder_missing:
-            log.info("embedder_back", embedder=found.embedder)
-        self._embedder_missing = False
-        return found
+    def _candidates(self, asked: Asked) -> int:
+        return max(self._settings.recall_candidates, asked.most)
+
+    async def _placed(self, search: _Search, question: Question) -> Question:
+        """The question with the time that hangs on an event, where the memory knows the event."""
+        anchor = question.anchor
+        if anchor is None:
+            return question
+        event = read(anchor.event, search.profile.names, search.asked.now)
+        ranked, _ = await self._ranked(search, replace(event, anchor=None), EVENT_CANDIDATES)
+        told = [one for one in ranked if one.evidence >= LEAST_EVENT_EVIDENCE]
+        hits = await self._brought(search, told[:1])
+        return question.at(anchor.time(_day_of(hits[0], search.asked.now))) if hits else question
+
+    async def _ranked(self, search: _Search, question: Question, limit: int) -> tuple[list[Ranked], str | None]:
+        user_id, now = search.user_id, search.asked.now.timestamp()
+        vector = await self._vectors.of(user_id, question.text, search.profile.embedder)
+        query = FindCandidates(
+            user_id=user_id,
+            terms=question.terms,
+            vector=vector.vector if vector else None,
+            embedder=vector.embedder if vector else None,
+            limit=limit,
+            intervals=_intervals(question.times, now),
+            read_after=search.asked.read_after,
+        )
+        found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=search.patience_s)
+        rows = found_in(found, question.terms)
+        ranked = rank(rows, question, self._in_force().recall_weights, now, found.whole_bm25)
+        return ranked, None if vector else NO_EMBEDDER
+
+    async def _brought(self, search: _Search, ranked: Sequence[Ranked]) -> list[Hit]:
+        """The hits with their texts; what was forgotten meanwhile is absent."""
+        ordinals = tuple(one.found.ordinal for one in ranked if one.found.fresh is None)
+        texts = {}
+        if ordinals:
+            wanted = ReadMemories(user_id=search.user_id, ordinals=ordinals)
+            brought = await ask(self._bus, READ_MEMORIES, wanted, patience_s=search.patience_s)
+            texts = dict(zip(brought.ordinals, brought.items, strict=True))
+        hits = []
+        for one in ranked:
+            item = one.found.fresh or texts.get(one.found.ordinal)
+            if item is not None:
+                scored = item.model_copy(update={"score": one.score, "parts": one.parts})
+                hits.append(Hit(scored, one.evidence, None if one.until is None else moment(one.until)))
+        return hits
 
 
-def _item(hit: Hit, *, explain: bool) -> MemoryItem:
-    found = hit.candidate
-    return MemoryItem(
-        id=found.message_id,
-        text=found.text,
-        score=hit.score,
-        source_id=found.message_id,
-        conversation_id=found.conversation_id,
-        speaker=found.speaker,
-        at=found.at,
-        parts=hit.parts if explain else {},
-    )
+def _intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:
+    """The spans of the named times, the newest of those that come every year; at most what one search takes."""
+    share = MOST_INTERVALS // len(times) if times else 0
+    spans = [span for time in times[:MOST_INTERVALS] for span in time.latest(now, max(1, share))]
+    return tuple(Interval(start=moment(start), end=moment(end)) for start, end in spans[:MOST_INTERVALS])
+
+
+def _day_of(hit: Hit, now: datetime) -> datetime:
+    """The event's day: the one that the memory names, by the clock of its telling, else that of the telling itself."""
+    told = hit.item.at.astimezone(now.tzinfo)
+    named, _ = dates.find(fold(hit.item.text), told)
+    days = [time.spans[0] for time in named if not time.yearly and time.spans[0][1] - time.spans[0][0] <= dates.DAY_S]
+    return datetime.fromtimestamp(days[0][0], now.tzinfo) if days else told

@@ -73,6 +73,19 @@ class Question:
         return replace(self, times=(*self.times, time), terms=bare or self.terms, past=True)
 
 
+def understood(question: Question, now: datetime) -> dict[str, object]:
+    """What was read out of a question, as it is told to who wants it explained."""
+    spans = [span for time in question.times for span in time.latest(now.timestamp(), 1)]
+    return {
+        "terms": list(question.terms),
+        "names": sorted(question.named),
+        "times": [[datetime.fromtimestamp(moment, now.tzinfo).isoformat() for moment in span] for span in spans],
+        "event": question.anchor.event if question.anchor else None,
+        "wants": list(question.wants),
+        "past": question.past,
+    }
+
+
 class Names:
     """Who speaks in a user's memory, by every part of their names."""
 

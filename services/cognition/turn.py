@@ -14,9 +14,10 @@ from uuid import uuid4
 from libs.shared import extractive
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Recalled
-from libs.shared.contracts.common import MemoryMode, Speaker, Usage
+from libs.shared.contracts.common import MemoryMode, Usage
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.memory import MemoryKind
 from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.telemetry import get_logger
@@ -29,13 +30,14 @@ from services.cognition.keeping import FinishedTurn, Keeper, Kept
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
 from services.cognition.prompt import Material
-from services.cognition.recall import Hit
+from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
 
 EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
 LONGEST_ANSWER = 2**21
 """Characters; a model that does not stop is stopped here."""
+MOST_RECALLED = 100
 KEEP_S = 30.0
 KEEP_PARTIAL_S = 3.0
 _OUT_OF_REACH = (NoModel, NoNode, TimedOut, Unavailable)
@@ -80,14 +82,14 @@ class Turn:
 
 
 def _recalled(hit: Hit) -> Recalled:
-    found = hit.candidate
+    item = hit.item
     return Recalled(
-        message_id=found.message_id,
-        conversation_id=found.conversation_id,
-        text=found.text,
-        at=found.at,
-        score=hit.score,
-        parts=hit.parts,
+        message_id=item.id,
+        conversation_id=item.conversation_id,
+        text=item.text,
+        at=item.at,
+        score=item.score,
+        parts=item.parts,
     )
 
 
@@ -97,8 +99,8 @@ def material_of(said: Dialogue, gathered: Gathered, today: datetime) -> Material
     if not said.resends:
         history = (*history, *dialogue.as_history(gathered.turns))
     present = {m.text for m in (*history, *said.new)}
-    hits = tuple(h for h in gathered.hits if h.candidate.text not in present)
-    return Material(history, said.new, hits, today.date())
+    hits = tuple(h for h in gathered.hits if h.item.text not in present)
+    return Material(history, said.new, hits, today.date(), said.question)
 
 
 class Turns:
@@ -239,6 +241,8 @@ class Turns:
             partial=partial,
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
+            remembered=turn.request.remember,
+            recalled=tuple(hit.item.id for hit in turn.recalled[:MOST_RECALLED]),
         )
         return await self._keeper.keep(finished, key)
 
@@ -280,15 +284,22 @@ def _forwarded(turn: Turn, chunk: GenerateChunk) -> ChatChunk:
     return turn.told(piece)
 
 
+def _quote(hit: Hit) -> extractive.Quote:
+    item = hit.item
+    source = item.title if item.kind is MemoryKind.PASSAGE else None
+    return extractive.Quote(item.text, item.at, speaker=item.speaker, source=source, page=item.page)
+
+
 def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
     """An extractive answer, a chunk a sentence. No tokenizer is there: words are counted as tokens."""
     new = {m.text for m in turn.dialogue.new}
-    hits = tuple(h for h in turn.gathered.hits if h.candidate.text not in new)
-    turn.model, turn.recalled = EXTRACTIVE, hits[: extractive.QUOTES]
+    question = turn.dialogue.question
+    hits = {_quote(hit): hit for hit in turn.gathered.hits if hit.item.text not in new}
+    told = extractive.worth_telling(question, tuple(hits)) if turn.gathered.memory == "searched" else ()
+    turn.model, turn.recalled = EXTRACTIVE, tuple(hits[quote] for quote in told)
     turn.degraded = NO_MODEL if why == NO_MODEL else None
-    quotes = [extractive.Quote(h.candidate.text, h.candidate.at, h.candidate.speaker is Speaker.USER) for h in hits]
     memory, kept = turn.gathered.memory, turn.gathered.key is not None
-    for piece in extractive.answer(turn.dialogue.question, quotes, why=why, memory=memory, kept=kept):
+    for piece in extractive.answer(question, told, why=why, memory=memory, kept=kept):
         turn.said.append(piece)
         turn.length += len(piece)
         yield GenerateChunk(text=piece)

@@ -1,0 +1,90 @@
+"""What of the ranked memories is handed on, once their texts are read: few repetitions, and no more than fits. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from libs.shared.contracts.memory import MemoryItem
+from libs.shared.text import terms
+from services.cognition.recall import NO_PLACE, lifted
+
+BYTES_PER_TOKEN = 3.5
+"""Estimated, where no model says how it counts."""
+ALIKE = 0.8
+"""Two texts whose terms overlap so much (Jaccard) tell the same."""
+COMPARED_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A recalled memory: its item has the score, and its parts."""
+
+    item: MemoryItem
+    evidence: float = 1.0
+    """0..1, how much of the question is in it."""
+    until: datetime | None = None
+    """When another memory told otherwise."""
+
+
+def spread_out(hits: Sequence[Hit], repetition: float, *, past: bool = False) -> tuple[Hit, ...]:
+    """Best first again, where what tells the same as a better one has lost the share ``repetition`` of its score.
+
+    What supersedes something is no repetition of it, and stays above it unless the question is about the past.
+    """
+    said = [frozenset(terms(hit.item.text[:COMPARED_CHARACTERS])) for hit in hits]
+    places = {hit.item.id: place for place, hit in enumerate(hits)}
+    newer = [places.get(hit.item.superseded_by or "", NO_PLACE) for hit in hits]
+    lost = [repetition * _repeats(place, said, newer) for place in range(len(hits))]
+    scores = [hit.item.score * (1 - share) for hit, share in zip(hits, lost, strict=True)]
+    if not past:
+        scores = lifted(scores, newer)
+    changed = [_scored(hit, score) for hit, score in zip(hits, scores, strict=True)]
+    order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))
+    return tuple(changed[place] for place in order)
+
+
+def _repeats(place: int, said: Sequence[frozenset[str]], newer: Sequence[int]) -> float:
+    """How much a text is like a better one that it neither supersedes nor is superseded by; 0.0 below ALIKE."""
+    own = said[place]
+    alike = (
+        len(own & other) / max(1, len(own | other))
+        for before, other in enumerate(said[:place])
+        if newer[place] != before and newer[before] != place
+    )
+    most = max(alike, default=0.0)
+    return most if most >= ALIKE else 0.0
+
+
+def _scored(hit: Hit, score: float) -> Hit:
+    change = score - hit.item.score
+    if not change:
+        return hit
+    parts = {**hit.item.parts, "repetition": change} if hit.item.parts else {}
+    return replace(hit, item=hit.item.model_copy(update={"score": score, "parts": parts}))
+
+
+def distinct(hits: Iterable[Hit]) -> tuple[Hit, ...]:
+    """The best hit of each text, in the same order: repeating what was said twice tells a reader nothing."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(" ".join(hit.item.text.split()).casefold(), hit)
+    return tuple(best.values())
+
+
+def within(hits: Iterable[Hit], tokens: int) -> tuple[Hit, ...]:
+    """The best whose texts fit together into so many tokens: one that is too long leaves room for those behind it."""
+    taken: list[Hit] = []
+    for hit in hits:
+        cost = tokens_of(hit.item.text)
+        if cost <= tokens:
+            taken.append(hit)
+            tokens -= cost
+    return tuple(taken)
+
+
+def tokens_of(text: str) -> int:
+    """Estimated."""
+    return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
