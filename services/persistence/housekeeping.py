@@ -10,7 +10,7 @@ from time import monotonic
 from libs.shared.contracts.turns import TURN_COMPLETED
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
-from services.persistence import forgetting
+from services.persistence import forgetting, takeover
 from services.persistence.parts import Parts
 from services.persistence.repositories import sessions, work
 from services.persistence.repositories.turns import INDEX_KIND
@@ -90,6 +90,7 @@ async def run(parts: Parts, settings: PersistenceSettings) -> None:
     while True:
         await _attempt("repeat_index_jobs", lambda: repeat_index_jobs(parts, settings.index_job_rest_s))
         await asyncio.sleep(settings.housekeeping_interval_s)
+        await _attempt("take_over", lambda: takeover.run_round(parts))
         await _attempt("finish_promised", lambda: forgetting.finish_promised(parts))
         await _attempt("erase_applied", lambda: erase_applied(parts))
         await _attempt("take_back_unused", lambda: take_back_unused(parts, settings.unused_key_grace_s))

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from libs.shared.bus import Bus
+from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.ledger import CHANGE_RECORDED, ChangeRecorded
-from libs.shared.contracts.memory import INDEX_REQUESTED, IndexRequested
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.postgres import Database

@@ -12,6 +12,7 @@ from libs.shared.bus import Bus
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.fact_keys import FactKeys
+from services.persistence.indexes import Indexes
 from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
 from services.persistence.postgres import Database
@@ -36,6 +37,8 @@ class Indexing:
 
     last_vectors_at: datetime | None = None
     """When a job was last done with vectors: something embeds."""
+    instead: str | None = None
+    """The embedder that cognition last used in place of a user's own: that one isn't served any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Parts:
     outbox: Outbox
     mirror: SettingsMirror
     applier: TurnApplier
+    indexes: Indexes
     fact_keys: FactKeys = field(default_factory=FactKeys)
     indexing: Indexing = field(default_factory=Indexing)
     forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)

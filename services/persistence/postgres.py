@@ -6,10 +6,8 @@ processor time that it takes as text through SQLAlchemy, and a tenth of what it 
 
 from __future__ import annotations
 
-import array
 import errno
 import re
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -35,23 +33,6 @@ _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 class SchemaMismatch(Exception):
     """The database is not of this release: refused at start."""
-
-
-def encode_vector(value: bytes) -> bytes:
-    """pgvector's binary format from little-endian float32 bytes."""
-    return (len(value) // 4).to_bytes(2, "big") + b"\0\0" + _swapped(value)
-
-
-def decode_vector(value: bytes) -> bytes:
-    """Little-endian float32 bytes from pgvector's binary format."""
-    return _swapped(value[4:])
-
-
-def _swapped(value: bytes) -> bytes:
-    numbers = array.array("I", value)
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers.tobytes()
 
 
 class Statement:
@@ -150,7 +131,6 @@ class Database:
                 },
             },
         )
-        event.listen(self.engine.sync_engine, "connect", _teach_vectors)
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
     @asynccontextmanager
@@ -194,14 +174,6 @@ def judge_schema(revision: str | None) -> None:
         raise SchemaMismatch(f"the database is at schema {revision}, this release needs {SCHEMA_REVISION}: migrate it")
     raise SchemaMismatch(
         f"the database is at schema {revision}, newer than this release's {SCHEMA_REVISION}: install the newer release"
-    )
-
-
-def _teach_vectors(connection: Any, _record: Any) -> None:
-    connection.run_async(
-        lambda driver: driver.set_type_codec(
-            "vector", schema="public", encoder=encode_vector, decoder=decode_vector, format="binary"
-        )
     )
 
 

@@ -1,61 +1,199 @@
-"""BM25 over packed postings, by numpy: bytes and numbers in, scores out. Imported once it is needed."""
+"""BM25 of a memory within the turns around it, by numpy: keyed terms and numbers in, scores out. Pure.
+
+BM25F (Robertson, Zaragoza and Taylor, Simple BM25 Extension to Multiple Weighted Fields, 2004) with the neighbouring
+turns of the conversation as fields: frequencies are weighted and added, then saturated once, so that a word that both a
+question and its answer hold doesn't count twice. IDF as in Lucene: ln(1 + (N - n + 0.5) / (n + 0.5)).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-_POSTING = np.dtype([("number", "<u4"), ("frequency", "<u2"), ("length", "<u2")])
-_K1 = 1.2
-_B = 0.75
+from services.persistence.segments import Array
 
-
-def without(postings: bytes, numbers: Iterable[int]) -> bytes:
-    """The postings of other documents than ``numbers``."""
-    rows = np.frombuffer(postings, dtype=_POSTING)
-    return rows[~np.isin(rows["number"], np.fromiter(numbers, dtype=np.uint32))].tobytes()
+K1 = 0.8
+B = 0.75
+AROUND = {0: 1.0, -1: 0.5, -2: 0.3, 1: 0.3}
+"""Offset of a neighbouring turn → what its terms weigh. Measured in docs/memory.md."""
+_WEIGHTS = sum(AROUND.values())
+_BEFORE = -min(AROUND)
+_AFTER = max(AROUND)
+GAP = max(_BEFORE, _AFTER)
+"""Empty places between turns that aren't neighbours."""
+_DENSE = 32
+"""A term that stands in more than one of so many places is added up over all of them: measured, that is faster."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """BM25 by document number; 0 where no term occurs."""
+class Layout:
+    """Memories on places in a row, so that the turns around one stand beside it, and GAP empty places between others.
 
-    by_number: npt.NDArray[np.float64]
-
-    def of(self, number: int) -> float:
-        return float(self.by_number[number]) if number < len(self.by_number) else 0.0
-
-    def best(self, limit: int, excluded: Iterable[int] = ()) -> list[int]:
-        """The numbers of the best documents with a score above 0, best first, ties by number."""
-        scores = self.by_number.copy()
-        left_out = np.fromiter((n for n in excluded if n < len(scores)), dtype=np.int64)
-        scores[left_out] = 0.0
-        found = np.flatnonzero(scores)
-        if len(found) > limit:
-            threshold = np.partition(scores[found], len(found) - limit)[len(found) - limit]
-            found = found[scores[found] >= threshold]
-        order = np.lexsort((found, -scores[found]))[:limit]
-        return [int(number) for number in found[order]]
-
-
-def bm25(blocks: Mapping[bytes, list[bytes]], *, documents: int, tokens: int) -> Scores:
-    """Okapi BM25 (k1 1.2, b 0.75), IDF as in Lucene: ln(1 + (N - n + 0.5) / (n + 0.5)).
-
-    Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), equation 3.15.
+    Only what is ``counted`` is scored here; the rest is there for what it gives its neighbours.
     """
-    terms = [np.frombuffer(b"".join(parts), dtype=_POSTING) for parts in blocks.values()]
-    terms = [rows for rows in terms if len(rows)]
-    if not terms:
-        return Scores(np.zeros(0))
-    sums = np.zeros(max(int(rows["number"].max()) for rows in terms) + 1)
-    mean = max(tokens / max(documents, 1), 1e-9)
-    for rows in terms:
-        idf = np.log1p((max(documents, len(rows)) - len(rows) + 0.5) / (len(rows) + 0.5))
-        frequency = rows["frequency"].astype(np.float64)
-        norm = _K1 * (1 - _B + _B * rows["length"] / mean)
-        # A document stands at most once in a term's postings, so plain indexing adds correctly.
-        sums[rows["number"]] += idf * frequency * (_K1 + 1) / (frequency + norm)
-    return Scores(sums)
+
+    numbers: Array
+    """Of the memory on a place; −1: none."""
+    counted: Array
+
+
+def lay_out(order: Array, conversations: Array, counted: Array) -> Layout:
+    """The counted of ``order`` (memories' numbers by conversation, then by time) with those around them."""
+    shown = counted.copy()
+    for offset in AROUND:
+        if offset:
+            shown |= _shifted(counted, -offset, False) & (_shifted(conversations, -offset, -1) == conversations)
+    chosen = np.flatnonzero(shown)
+    if not len(chosen):
+        return Layout(np.full(2 * GAP, -1, dtype=np.int32), np.zeros(2 * GAP, dtype=bool))
+    broken = np.ones(len(chosen), dtype=bool)
+    of = conversations[chosen]
+    broken[1:] = (np.diff(chosen) != 1) | (of[1:] != of[:-1])
+    places = np.arange(len(chosen)) + GAP * np.cumsum(broken)
+    numbers = np.full(int(places[-1]) + 1 + GAP, -1, dtype=np.int32)
+    numbers[places] = order[chosen]
+    scored = np.zeros(len(numbers), dtype=bool)
+    scored[places] = counted[chosen]
+    return Layout(numbers, scored)
+
+
+def _shifted(values: Array, offset: int, missing: object) -> Array:
+    """What stands ``offset`` places further on."""
+    result = np.full_like(values, missing)
+    if offset > 0:
+        result[:-offset] = values[offset:]
+    else:
+        result[-offset:] = values[:offset]
+    return result
+
+
+def neighbours(numbers: Array, places: Array) -> Array:
+    """A row a place: the numbers around it, by the offsets of AROUND."""
+    return np.stack([numbers[places + offset] for offset in AROUND if offset], axis=1)
+
+
+def around(order: Array, conversations: Array) -> Array:
+    """The same for memories in order, whichever places they have; −1 beyond a conversation's ends."""
+    columns = []
+    for offset in AROUND:
+        if offset:
+            same = _shifted(conversations, offset, -1) == conversations
+            columns.append(np.where(same, _shifted(order, offset, -1), -1))
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An inverted index over a layout."""
+
+    layout: Layout
+    lengths: Array
+    """Of a turn with the turns around it, weighted, in terms."""
+    hashes: Array
+    """Every term once, ascending."""
+    starts: Array
+    """Where a term's places begin; one more than there are terms."""
+    places: Array
+    frequencies: Array
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        arrays = (self.layout.numbers, self.layout.counted, self.lengths)
+        return sum(a.nbytes for a in (*arrays, self.hashes, self.starts, self.places, self.frequencies))
+
+    def postings(self, term: int) -> tuple[Array, Array]:
+        """Places and frequencies of a term."""
+        at = int(np.searchsorted(self.hashes, np.uint64(term)))
+        if at == len(self.hashes) or int(self.hashes[at]) != term:
+            return self.places[:0], self.frequencies[:0]
+        span = slice(int(self.starts[at]), int(self.starts[at + 1]))
+        return self.places[span], self.frequencies[span]
+
+
+def invert(layout: Layout, sizes: Array, hashes: Array, frequencies: Array) -> Part:
+    """The part over ``layout``. ``sizes``: different terms of the memory on each place, 0 where there is none; their
+    hashes and frequencies follow one another in the order of the places."""
+    owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    own = np.bincount(owners, weights=frequencies, minlength=len(sizes)).astype(np.float32)
+    order = np.argsort(hashes, kind="stable")
+    sorted_hashes = hashes[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = sorted_hashes[1:] != sorted_hashes[:-1]
+    starts = np.append(np.flatnonzero(first), len(order))
+    return Part(
+        layout=layout,
+        lengths=_weighted(own),
+        hashes=sorted_hashes[first],
+        starts=starts,
+        places=owners[order],
+        frequencies=frequencies[order],
+    )
+
+
+def _weighted(values: Array) -> Array:
+    """Each place's value with those around it, weighted."""
+    result = values.copy()
+    for offset, weight in AROUND.items():
+        if offset > 0:
+            result[:-offset] += np.float32(weight) * values[offset:]
+        elif offset < 0:
+            result[-offset:] += np.float32(weight) * values[:offset]
+    return result
+
+
+def bm25(parts: Sequence[Part], terms: Sequence[int], *, documents: int, mean_length: float) -> list[Array]:
+    """One array a part, a score a place. ``documents`` and their ``mean_length`` are those of all parts together."""
+    found = [[part.postings(term) for part in parts] for term in terms]
+    weights = [_idf(documents, _holders(parts, postings)) for postings in found]
+    return [
+        _scores(part, [postings[i] for postings in found], weights, mean_length) if len(part.hashes) else _nothing(part)
+        for i, part in enumerate(parts)
+    ]
+
+
+def _nothing(part: Part) -> Array:
+    return np.zeros(len(part.layout.numbers), dtype=np.float32)
+
+
+def _holders(parts: Sequence[Part], postings: Sequence[tuple[Array, Array]]) -> int:
+    return sum(
+        int(np.count_nonzero(part.layout.counted[places])) for part, (places, _) in zip(parts, postings, strict=True)
+    )
+
+
+def _idf(documents: int, holders: int) -> float:
+    return float(np.log1p((max(documents, holders) - holders + 0.5) / (holders + 0.5)))
+
+
+def _scores(part: Part, postings: Sequence[tuple[Array, Array]], weights: Sequence[float], mean_length: float) -> Array:
+    size = len(part.layout.numbers)
+    scores, buffer = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32)
+    norms = part.lengths * np.float32(K1 * B / max(mean_length * _WEIGHTS, 1e-9))
+    norms += np.float32(K1 * (1 - B))
+    for (places, frequencies), weight in zip(postings, weights, strict=True):
+        factor = np.float32(weight * (K1 + 1))
+        if len(places) * _DENSE > size:
+            buffer[places] = frequencies
+            found = _weighted(buffer)
+            scores += factor * found / (found + norms)
+            buffer[places] = 0
+        elif len(places):
+            _add_sparse(scores, buffer, norms, places, frequencies, factor)
+    return scores
+
+
+def _add_sparse(
+    scores: Array, buffer: Array, norms: Array, places: Array, frequencies: Array, factor: np.float32
+) -> None:
+    """Costs as much as there are postings. ``buffer`` is zero before and after; a layout's ends are gaps."""
+    touched = [places - offset for offset in AROUND]
+    for moved, weight in zip(touched, AROUND.values(), strict=True):
+        buffer[moved] += np.float32(weight) * frequencies
+    every = np.concatenate(touched)
+    found = buffer[every]
+    # A place that stands in it twice is read before it is written, and written the same twice.
+    scores[every] += factor * found / (found + norms[every])
+    buffer[every] = 0

@@ -1,8 +1,8 @@
 """Sealed pieces of an index: memories with their keyed terms, or with their vectors, packed so that numpy reads them as
 they lie. Pure.
 
-A segment is ``magic, length of the head, head (JSON), arrays``; every array begins at a multiple of eight bytes. Ids and
-names stand once in the head, and rows point to them.
+A segment is ``magic, length of the head, head (JSON), arrays``; every array begins at a multiple of eight bytes. Ids
+and names stand once in the head, and rows point to them.
 """
 
 from __future__ import annotations

@@ -14,9 +14,12 @@ from libs.shared.contracts import accounts as account_contracts
 from libs.shared.contracts import conversations as conversation_contracts
 from libs.shared.contracts import documents as document_contracts
 from libs.shared.contracts import forgetting as forgetting_contracts
+from libs.shared.contracts import indexing as indexing_contracts
 from libs.shared.contracts import jobs as job_contracts
+from libs.shared.contracts import keeping as keeping_contracts
 from libs.shared.contracts import ledger as ledger_contracts
 from libs.shared.contracts import memory as memory_contracts
+from libs.shared.contracts import recall as recall_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
 from libs.shared.contracts.telemetry import DependencyHealth
@@ -26,7 +29,18 @@ from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
-from services.persistence.handlers import accounts, conversations, finding, jobs, ledger, memory, turns
+from services.persistence.handlers import (
+    accounts,
+    conversations,
+    facts,
+    finding,
+    indexing,
+    jobs,
+    keeping,
+    ledger,
+    memories,
+    turns,
+)
 from services.persistence.handlers import forgetting as forgetting_handlers
 from services.persistence.indexes import Indexes
 from services.persistence.mirror import SettingsMirror
@@ -56,15 +70,23 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (turn_contracts.READ_TURNS, turns.read_turns),
     (conversation_contracts.LIST_CONVERSATIONS, conversations.list_conversations),
     (conversation_contracts.READ_CONVERSATION, conversations.read_conversation),
-    (conversation_contracts.RENAME_CONVERSATION, conversations.rename_conversation),
+    (conversation_contracts.CHANGE_CONVERSATION, conversations.change_conversation),
     (conversation_contracts.DELETE_CONVERSATION, forgetting_handlers.delete_conversation),
     (memory_contracts.FORGET_MEMORY, forgetting_handlers.forget_memory),
     (memory_contracts.FORGET_EVERYTHING, forgetting_handlers.forget_everything),
     (document_contracts.FORGET_DOCUMENT, forgetting_handlers.forget_document),
     (forgetting_contracts.LIST_RECEIPTS, forgetting_handlers.list_receipts),
-    (memory_contracts.FIND_CANDIDATES, finding.find_candidates),
-    (memory_contracts.READ_UNINDEXED, memory.read_unindexed),
-    (memory_contracts.INDEX_MESSAGES, memory.index_messages),
+    (recall_contracts.READ_PROFILE, finding.read_profile),
+    (recall_contracts.FIND_CANDIDATES, finding.find_candidates),
+    (recall_contracts.READ_MEMORIES, memories.read_memories),
+    (indexing_contracts.READ_UNINDEXED, indexing.read_unindexed),
+    (indexing_contracts.INDEX_MESSAGES, indexing.index_messages),
+    (keeping_contracts.KEEP_TURNS, keeping.keep_turns),
+    (keeping_contracts.KEEP_NOTE, keeping.keep_note),
+    (keeping_contracts.FIND_FACTS, facts.find_facts),
+    (keeping_contracts.KEEP_FACTS, facts.keep_facts),
+    (memory_contracts.LIST_MEMORIES, memories.list_memories),
+    (memory_contracts.READ_MEMORY, memories.read_memory),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),
@@ -138,6 +160,8 @@ async def _open_and_serve(
     context.check("slots", partial(check_slots, slots))
     context.check("outbox", partial(check_outbox, parts.outbox), required=False)
     opened.set()
+    context.stack.push_async_callback(parts.indexes.close)
+    context.tasks.create_task(parts.indexes.warm())
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
     context.tasks.create_task(housekeeping.run(parts, settings))

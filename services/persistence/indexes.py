@@ -1,0 +1,424 @@
+"""Every user's index in memory: loaded when it is first needed, kept current, the longest unused given up for room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from libs.shared.contracts.indexing import IndexRow
+from libs.shared.contracts.memory import MemoryItem
+from libs.shared.contracts.recall import Candidates, FindCandidates, Profile
+from libs.shared.errors import InvalidRequest, ServiceError
+from libs.shared.telemetry import get_logger
+from services.persistence import retiring, segments
+from services.persistence.candidates import Asked, candidates, search
+from services.persistence.memory_index import MemoryIndex, State
+from services.persistence.postgres import Database
+from services.persistence.repositories import accounts, work
+from services.persistence.repositories import segments as rows
+from services.persistence.repositories.segments import Owned
+from services.persistence.sealing import KeyRing, UserKeys
+from services.persistence.segment_store import Contents, Rewritten, SegmentStore
+from services.persistence.segments import TermRow, TermRows, VectorRows
+from services.persistence.tables.index import TERMS
+from services.persistence.unused_keys import UnusedKeys
+
+log = get_logger(__name__)
+
+_MOST_NAMES = 256
+_OWN_NAMES = ("user", "assistant")
+_MANY_MEMORIES = 2000
+"""From so many on, searching is worth a thread."""
+_MANY_ROWS = 32
+_MERGE_AFTER = 16
+"""Small segments that are written before they are looked through."""
+_LOADS = 3
+"""Times that a load is begun anew because something changed meanwhile."""
+
+
+@dataclass
+class _Entry:
+    """One user's index and what holds its changes apart."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while something is loaded, added or settled; searches don't wait for it."""
+    index: MemoryIndex | None = None
+    nbytes: int = 0
+    changes: int = 0
+    gone: set[int] = field(default_factory=set)
+    """Forgotten while an addition may be on its way between its commit and the index."""
+    small: int = _MERGE_AFTER
+
+
+@dataclass(frozen=True)
+class Addition:
+    """Rows that make memories searchable, and the jobs that end with them."""
+
+    user_id: str
+    embedder: str | None
+    rows: Sequence[IndexRow]
+    done_jobs: Sequence[str] = ()
+
+    @property
+    def dimensions(self) -> int | None:
+        """Of the vectors; None where there are none."""
+        return next((len(row.vector) // 4 for row in self.rows if row.vector is not None), None)
+
+
+@dataclass
+class Indexes:
+    """The only way to the index. Everything is asked within one user."""
+
+    database: Database
+    keys: KeyRing
+    unused: UnusedKeys
+    budget_bytes: int
+    preferred: str | None = None
+    """The embedder that is to be used where a user's memories have vectors of several, equally many."""
+    _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._store = SegmentStore(self.keys, self.unused)
+
+    async def profile(self, user_id: str) -> Profile:
+        """What has to be known of a user's memory before a question is understood. Raises UserNotFound."""
+        index = await self._opened(user_id)
+        view = index.view
+        alive = index["alive"][: view.size]
+        counts = np.bincount(index["speakers"][: view.size][alive], minlength=len(index.names))
+        often = [index.names[place] for place in np.argsort(-counts, kind="stable") if counts[place]]
+        names = [name for name in often if name not in _OWN_NAMES]
+        return Profile(names=tuple(names[:_MOST_NAMES]), embedder=index.embedder, memories=view.documents)
+
+    async def find(self, request: FindCandidates, fresh: Sequence[MemoryItem] = ()) -> Candidates:
+        """The best by each kind of evidence, with all evidence of each. Raises UserNotFound."""
+        index = await self._opened(request.user_id)
+        user = await self._user(request.user_id)
+        asked = Asked.of(request, [_number(user.hash_term(term)) for term in request.terms])
+        if index.view.size < _MANY_MEMORIES:
+            found = search(index, asked)
+        else:
+            found = await asyncio.to_thread(search, index, asked)
+        return candidates(index, found, tuple(fresh))
+
+    async def add(self, addition: Addition, now: datetime) -> int:
+        """Makes memories findable, at rest and in memory; how many of the rows are of memories that exist.
+
+        Raises UserNotFound, InvalidRequest.
+        """
+        async with self._held(addition.user_id) as entry:
+            async with self.database.writing() as driver:
+                user = await accounts.keys_of(driver, self.keys, addition.user_id)
+                await rows.lock(driver, addition.user_id)
+                ids = [row.message_id for row in addition.rows]
+                owned = await rows.owned(driver, addition.user_id, ids, addition.embedder)
+                await self._check_dimensions(driver, addition, user, entry.index)
+                terms = await _term_rows(addition, owned, user)
+                vectors = _vector_rows(addition, owned)
+                for embedder, content in ((TERMS, terms), (addition.embedder, vectors)):
+                    if content is not None and embedder is not None:
+                        await self._store.write(driver, addition.user_id, user, embedder, content)
+                await work.finish_jobs(driver, addition.user_id, addition.done_jobs, now)
+            await self._take_in(entry, terms, vectors, addition.embedder, owned)
+        self._merge_soon(addition.user_id, entry, terms, vectors)
+        self._make_room()
+        return len(owned)
+
+    async def _check_dimensions(
+        self, driver: Any, addition: Addition, user: UserKeys, index: MemoryIndex | None
+    ) -> None:
+        if addition.dimensions is None or addition.embedder is None:
+            return
+        if index is not None and index.embedder == addition.embedder and index.vectors is not None:
+            known: int | None = index.vectors.dimensions
+        else:
+            known = await self._store.dimensions(driver, addition.user_id, user, addition.embedder)
+        if known not in (None, addition.dimensions):
+            raise InvalidRequest(f"this embedder's vectors have {known} dimensions", errors=["rows"])
+
+    async def _take_in(
+        self,
+        entry: _Entry,
+        terms: TermRows | None,
+        vectors: VectorRows | None,
+        embedder: str | None,
+        owned: Mapping[str, Owned],
+    ) -> None:
+        index = entry.index
+        if index is None:
+            return
+        terms = _without(terms, entry.gone)
+        index.reserve(0 if terms is None else len(terms))
+        if max(len(terms or ()), len(vectors or ())) < _MANY_ROWS and index.view.size < _MANY_MEMORIES:
+            index.add(terms, vectors, embedder)
+        else:
+            await asyncio.to_thread(index.add, terms, vectors, embedder)
+        index.set_states(
+            {
+                one.ordinal: State(pinned=one.pinned, importance=one.importance)
+                for one in owned.values()
+                if not one.has_terms and (one.pinned or one.importance is not None)
+            }
+        )
+        entry.nbytes = index.nbytes
+
+    async def take_out(self, driver: Any, user_id: str, ordinals: Collection[int]) -> Rewritten:
+        """Within the caller's transaction: seals the touched segments anew, without these memories.
+
+        The caller has the old slots destroyed (``retiring``), and calls ``forgotten`` after its commit.
+        """
+        user = await accounts.keys_of(driver, self.keys, user_id)
+        await rows.lock(driver, user_id)
+        return await self._store.take_out(driver, user_id, user, ordinals)
+
+    def forgotten(self, user_id: str, ordinals: Collection[int]) -> None:
+        """These are found no more, at once."""
+        if (entry := self._entries.get(user_id)) is None:
+            return
+        entry.changes += 1
+        entry.gone.update(ordinals)
+        if entry.index is not None:
+            entry.index.forget(ordinals)
+        self._begin(self._settle(user_id, entry))
+
+    def drop(self, user_id: str) -> None:
+        """The user's index is gone, or has to be read anew."""
+        if (entry := self._entries.get(user_id)) is not None:
+            entry.changes += 1
+            entry.index, entry.nbytes = None, 0
+
+    def used(self, user_id: str, message_ids: Sequence[str], at: datetime) -> None:
+        """They stood in a prompt once more."""
+        if (entry := self._entries.get(user_id)) is not None:
+            entry.changes += 1
+            self._begin(self._count_use(user_id, entry, message_ids, at.timestamp()))
+
+    def state_set(self, user_id: str, ordinal: int, pinned: bool, importance: float | None) -> None:
+        """The user pinned it, or said how important it is (None: as it was judged)."""
+        if (entry := self._entries.get(user_id)) is not None:
+            entry.changes += 1
+            if entry.index is not None:
+                entry.index.choose(ordinal, pinned, importance)
+
+    async def superseded(self, user_id: str) -> None:
+        """Facts of the user changed: which memory tells otherwise than which is read anew."""
+        if (entry := self._entries.get(user_id)) is None:
+            return
+        entry.changes += 1
+        if entry.index is not None:
+            async with self.database.plainly() as driver:
+                pairs = await rows.newer(driver, user_id)
+            if entry.index is not None:
+                entry.index.set_newer(pairs)
+
+    async def reload(self, user_id: str) -> None:
+        """Reads the user's index anew, where it is in memory; searches go on in the old one meanwhile."""
+        async with self._held(user_id) as entry:
+            if entry.index is not None:
+                await self._load(user_id, entry)
+
+    async def warm(self) -> None:
+        """Loads the indexes of those who said something last, as far as there is room."""
+        async with self.database.plainly() as driver:
+            users = await rows.recent_users(driver, _MOST_WARMED)
+        for user_id in users:
+            if self.nbytes * _ROOM_LEFT > self.budget_bytes:
+                return
+            try:
+                await self._opened(user_id)
+            except ServiceError as error:
+                log.warning("index_not_warmed", reason=error.code)
+
+    @property
+    def nbytes(self) -> int:
+        """What all indexes take in memory."""
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    async def settled(self) -> None:
+        """Returns once everything that was begun is done."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def close(self) -> None:
+        """Ends what was begun."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _entry(self, user_id: str) -> _Entry:
+        entry = self._entries.setdefault(user_id, _Entry())
+        self._entries.move_to_end(user_id)
+        return entry
+
+    async def _user(self, user_id: str) -> UserKeys:
+        if (user := self.keys.cached(user_id)) is not None:
+            return user
+        async with self.database.plainly() as driver:
+            return await accounts.keys_of(driver, self.keys, user_id)
+
+    async def _opened(self, user_id: str) -> MemoryIndex:
+        if (index := self._entry(user_id).index) is not None:
+            return index
+        async with self._held(user_id) as entry:
+            index = entry.index or await self._load(user_id, entry)
+        self._make_room()
+        return index
+
+    @asynccontextmanager
+    async def _held(self, user_id: str) -> AsyncIterator[_Entry]:
+        """The user's entry, locked; one that was given up while we waited is not the user's any more."""
+        while True:
+            entry = self._entry(user_id)
+            async with entry.lock:
+                if self._entries.get(user_id) is entry:
+                    yield entry
+                    return
+
+    async def _load(self, user_id: str, entry: _Entry) -> MemoryIndex:
+        for _ in range(_LOADS):
+            before = entry.changes
+            index = await self._read(user_id)
+            if entry.changes == before:
+                break
+        index.forget(entry.gone)
+        await asyncio.to_thread(index.settle)
+        entry.gone.clear()
+        entry.index, entry.nbytes = index, index.nbytes
+        return index
+
+    async def _read(self, user_id: str) -> MemoryIndex:
+        async with self.database.plainly() as driver, driver.transaction(isolation="repeatable_read", readonly=True):
+            user = await accounts.keys_of(driver, self.keys, user_id)
+            counts = await rows.embedders(driver, user_id)
+            embedder = chosen_embedder(counts, self.preferred)
+            contents = await self._store.read(driver, user_id, user, embedder)
+            states = await rows.states(driver, user_id)
+            newer = await rows.newer(driver, user_id)
+        index = await asyncio.to_thread(_built, contents, embedder)
+        index.set_states({ordinal: State(*state) for ordinal, *state in states})
+        index.set_newer(newer)
+        return index
+
+    async def _settle(self, user_id: str, entry: _Entry) -> None:
+        async with entry.lock:
+            index = entry.index
+            if index is not None and not index.settled:
+                await asyncio.to_thread(index.settle)
+                entry.nbytes = index.nbytes
+            entry.gone.clear()
+            if index is not None and index.wasteful:
+                await self._load(user_id, entry)
+
+    async def _count_use(self, user_id: str, entry: _Entry, message_ids: Sequence[str], at: float) -> None:
+        async with self.database.plainly() as driver:
+            ordinals = await rows.ordinals_of(driver, user_id, message_ids)
+        if entry.index is not None:
+            entry.index.count_use(ordinals, at)
+
+    def _merge_soon(self, user_id: str, entry: _Entry, *written: TermRows | VectorRows | None) -> None:
+        entry.small += any(content is not None and segments.tier_of(len(content)) < 2 for content in written)
+        if entry.small >= _MERGE_AFTER:
+            entry.small = 0
+            self._begin(self._merge(user_id))
+
+    async def _merge(self, user_id: str) -> None:
+        async with self.database.writing() as driver:
+            user = await accounts.keys_of(driver, self.keys, user_id)
+            await rows.lock(driver, user_id)
+            old = await self._store.merge(driver, user_id, user)
+            note = await retiring.retire(driver, user_id, old) if old else None
+        if note is not None:
+            await retiring.destroy_retired(self.database, self.keys.slots, note)
+
+    def _make_room(self) -> None:
+        total = self.nbytes
+        for user_id in list(self._entries)[:-1]:
+            if total <= self.budget_bytes and len(self._entries) <= _MOST_ENTRIES:
+                return
+            entry = self._entries[user_id]
+            if not entry.lock.locked():
+                total -= entry.nbytes
+                del self._entries[user_id]
+
+    def _begin(self, work_: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_logged(work_))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_MOST_WARMED = 100
+_ROOM_LEFT = 2
+"""Warming ends at half of the room, so that those who come first aren't given up for those who may."""
+_MOST_ENTRIES = 10_000
+
+
+async def _logged(work_: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work_
+    except ServiceError as error:
+        log.warning("index_work_failed", reason=error.code)
+
+
+def chosen_embedder(counts: Mapping[str, int], preferred: str | None) -> str | None:
+    """The embedder with the most vectors; of equally many the preferred one."""
+    return max(counts, key=lambda embedder: (counts[embedder], embedder == preferred, embedder), default=None)
+
+
+def _built(contents: Contents, embedder: str | None) -> MemoryIndex:
+    index = MemoryIndex(embedder=embedder)
+    terms = segments.joined_terms(contents.terms)
+    index.reserve(len(terms))
+    vectors = contents.vectors.get(embedder or TERMS)
+    index.add(terms, segments.joined_vectors(vectors) if vectors else None, embedder)
+    return index
+
+
+def _number(term_hash: bytes) -> int:
+    return int.from_bytes(term_hash[: segments.TERM_BYTES], "little")
+
+
+async def _term_rows(addition: Addition, owned: Mapping[str, Owned], user: UserKeys) -> TermRows | None:
+    fresh = [row for row in addition.rows if row.message_id in owned and not owned[row.message_id].has_terms]
+    if not fresh:
+        return None
+
+    def made() -> TermRows:
+        return segments.as_rows([_term_row(row, owned[row.message_id], user) for row in fresh])
+
+    return await asyncio.to_thread(made) if len(fresh) > _MANY_ROWS else made()
+
+
+def _term_row(row: IndexRow, owned: Owned, user: UserKeys) -> TermRow:
+    return TermRow(
+        ordinal=owned.ordinal,
+        conversation_id=owned.conversation_id,
+        speaker=row.speaker,
+        at=owned.at,
+        words=row.words,
+        traits=row.traits,
+        importance=row.importance,
+        terms={user.hash_term(term): count for term, count in row.terms.items()},
+    )
+
+
+def _vector_rows(addition: Addition, owned: Mapping[str, Owned]) -> VectorRows | None:
+    fresh = {
+        owned[row.message_id].ordinal: row.vector
+        for row in addition.rows
+        if row.vector is not None and row.message_id in owned and not owned[row.message_id].has_vector
+    }
+    return segments.as_vectors(list(fresh), list(fresh.values())) if fresh else None
+
+
+def _without(terms: TermRows | None, gone: set[int]) -> TermRows | None:
+    if terms is None or not gone:
+        return terms
+    return segments.chosen_terms(terms, ~np.isin(terms.ordinals, np.array(sorted(gone))))
