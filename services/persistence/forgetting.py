@@ -135,6 +135,8 @@ async def _drop_from_memory(promise: Promise, taken: Taken | None, parts: Parts)
         parts.indexes.forgotten(promise.user_id, taken.ordinals)
         if taken.facts:
             await parts.indexes.superseded(promise.user_id)
+    if taken is None or taken.facts:
+        parts.fact_keys.drop(promise.user_id)
     if promise.scope == "account":
         parts.keys.drop_user(promise.user_id)
     if promise.scope in ("account", "everything"):
