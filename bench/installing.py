@@ -20,6 +20,7 @@ class Installation:
     """What runs: its address, its folder and its processes."""
 
     url: str
+    nats_url: str
     state: Path
     pids: dict[str, int]
     environment: dict[str, str]
@@ -48,7 +49,7 @@ def installed(folder: Path, **settings: str) -> Iterator[Installation]:
     try:
         status: dict[str, Any] = json.loads(_mongars(environment, "status", "--json"))
         pids = {name: service["pid"] for name, service in status["services"].items()}
-        yield Installation(status["http"], state, pids, environment)
+        yield Installation(status["http"], status["nats"]["url"], state, pids, environment)
     finally:
         _mongars(environment, "down")
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, NoReturn
+
+_COLOURS = ("#4b7bec", "#fa8231")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,30 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in text]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines)
+
+
+def bars(rows: Sequence[tuple[str, float, float]], legend: tuple[str, str]) -> str:
+    """An SVG of two bars a row, on a logarithmic scale."""
+    widths = [[_bar(value) for value in values] for _, *values in rows]
+    height = 40 + 36 * len(rows)
+    drawn = []
+    for row, ((name, *values), pair) in enumerate(zip(rows, widths, strict=True)):
+        y = 36 + 36 * row
+        drawn.append(f'<text x="0" y="{y + 16}">{escape(name)}</text>')
+        for bar, (value, width, colour) in enumerate(zip(values, pair, _COLOURS, strict=True)):
+            drawn.append(f'<rect x="420" y="{y + 14 * bar}" width="{width}" height="12" fill="{colour}"/>')
+            drawn.append(f'<text x="{428 + width}" y="{y + 11 + 14 * bar}">{value:.2f}</text>')
+    keys = "".join(
+        f'<text x="{420 + 120 * n}" y="20" fill="{colour}">{escape(name)}</text>'
+        for n, (name, colour) in enumerate(zip(legend, _COLOURS, strict=True))
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}" font-family="sans-serif" font-size="13">'
+    return "\n".join((head, keys, *drawn, "</svg>\n"))
+
+
+def _bar(value: float) -> float:
+    """Pixels: a hundred for each power of ten from a hundredth on."""
+    return round(100 * max(0.0, math.log10(max(value, 0.01)) + 2), 1)
 
 
 def finish(aims: Sequence[Aim], figures: dict[str, Any], json_file: Path | None) -> NoReturn:

@@ -1,0 +1,379 @@
+"""What a memory finds, how fast, and beside what: a real installation over HTTP, with made-up dialogues as its users.
+
+One user has ``--memories`` turns, two more have the same life in English and in French, others share it out in small.
+The embedder's own rate comes from ``/v1/embeddings`` over the very texts that are imported afterwards. Every question
+is asked twice: the first time with its embedding, which the second time is there already. The index alone is asked over
+the bus, and held against an exact search of the same vectors. ``--peers-python`` names a Python in which mem0 and
+sqlite-vec are installed (``pip install mem0ai faiss-cpu sqlite-vec numpy``; ``pysqlite3-binary`` too, where that
+Python's sqlite3 can't load extensions); both run in a process of their own, on the same texts and vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bench.dialogues import Dialogue, Kind, Probe, dialogue
+from bench.installing import Installation, installed
+from bench.load import percentile
+from bench.memory_client import Client, Done, Vectors, embed, import_turns
+from bench.memory_index import IndexFigures, measure_index
+from bench.recall import settle
+from bench.report import Aim, bars, finish, table
+
+K = 10
+SEED = 20
+LANGUAGE_MEMORIES = 2000
+"""Of the two users whose languages are compared; fewer when ``--memories`` is smaller."""
+SMALL_USERS, SMALL_MEMORIES = 3, 500
+PROBES_A_KIND = 400
+INDEX_QUESTIONS = 200
+MEM0 = "mem0 on qdrant"
+"""mem0's default store, and the one of its local ones that also searches words."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What became of one kind of probe."""
+
+    asked: int
+    found: float
+    """Any evidence among the first ten."""
+    first: float
+    """Found, and no stale evidence before it."""
+    foreign: int
+    """Hits of other users."""
+
+
+@dataclass(frozen=True)
+class Took:
+    """Milliseconds, ascending."""
+
+    name: str
+    ms: tuple[float, ...]
+
+    @classmethod
+    def of(cls, name: str, ms: Sequence[float]) -> Took:
+        return cls(name, tuple(sorted(ms)))
+
+    def at(self, share: float) -> float:
+        return percentile(list(self.ms), share)
+
+
+@dataclass
+class Figures:
+    """All that was measured; what is empty or None was not."""
+
+    memories: int
+    embedded: Done | None = None
+    imported: Done | None = None
+    recalled: dict[str, dict[Kind, Recalled]] = field(default_factory=dict)
+    """By user."""
+    took: list[Took] = field(default_factory=list)
+    index_recall: float | None = None
+    peer_memories: int = 0
+    peers: dict[str, Any] = field(default_factory=dict)
+
+    def find(self, name: str, share: float) -> float | None:
+        return next((took.at(share) for took in self.took if took.name == name), None)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user of the installation, and what is known of their memory."""
+
+    name: str
+    said: Dialogue
+    client: Client
+
+
+def sampled(probes: Sequence[Probe], most: int) -> list[Probe]:
+    """At most so many of each kind, always the same."""
+    chance = random.Random(SEED)
+    chosen: list[Probe] = []
+    for kind in Kind:
+        some = [probe for probe in probes if probe.kind is kind]
+        chosen += chance.sample(some, min(most, len(some)))
+    return chosen
+
+
+def probe(person: Person, probes: Sequence[Probe]) -> dict[Kind, Recalled]:
+    """Asks each, and judges the ten best by the ids under which their turns were imported."""
+    outcomes: dict[Kind, list[tuple[bool, bool, int]]] = {}
+    for one in probes:
+        ranked = [str(item["source_id"]) for item in person.client.search(one.question, K)[0]]
+        outcomes.setdefault(one.kind, []).append(judge(one, ranked, person.name))
+    return {
+        kind: Recalled(len(rows), fmean(r[0] for r in rows), fmean(r[1] for r in rows), sum(r[2] for r in rows))
+        for kind, rows in outcomes.items()
+    }
+
+
+def judge(one: Probe, ranked: Sequence[str], owner: str) -> tuple[bool, bool, int]:
+    """Whether evidence was found, whether it was found before what is stale, and how many hits are another user's."""
+    places = [place for place, source in enumerate(ranked) if source in one.gold]
+    stale = [place for place, source in enumerate(ranked) if source in one.stale]
+    first = bool(places) and (not stale or places[0] < stale[0])
+    return bool(places), first, sum(not source.startswith(f"{owner}/") for source in ranked)
+
+
+def search_twice(client: Client, questions: Sequence[str]) -> list[Took]:
+    """Each question with its embedding, and again with the embedding that is there."""
+    for question in questions[:3]:
+        client.search(question + " ?", K)
+    both = [(client.search(question, K)[1], client.search(question, K)[1]) for question in questions]
+    return [
+        Took.of("search with the question's embedding", [first for first, _ in both]),
+        Took.of("search without it (asked again)", [again for _, again in both]),
+    ]
+
+
+def chat_in_turn(clients: dict[str, Client], questions: Sequence[str]) -> list[Took]:
+    """Whole answers of an instant model, the memories asked in turn so that all meet the same noise."""
+    took: dict[str, list[float]] = {name: [] for name in clients}
+    for question in questions:
+        for name, client in clients.items():
+            took[name].append(client.chat(question))
+    return [Took.of(name, ms) for name, ms in took.items()]
+
+
+def run_peers(python: str, person: Person, questions: list[str], asked: Vectors, vectors: Vectors) -> dict[str, Any]:
+    """The peers' figures over the same texts, vectors and questions."""
+    with tempfile.TemporaryDirectory(prefix="mongars-peers-") as name:
+        folder = Path(name)
+        (folder / "texts.json").write_text(json.dumps([turn.text for turn in person.said.turns[: len(vectors)]]))
+        (folder / "questions.json").write_text(json.dumps(questions))
+        np.save(folder / "vectors.npy", vectors)
+        np.save(folder / "questions.npy", asked)
+        given = json.dumps({"url": person.client.url, "key": person.client.key})
+        script = str(Path(__file__).with_name("memory_peers.py"))
+        done = subprocess.run([python, script, name], input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the peers failed: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+class Measurement:
+    """One run over one installation."""
+
+    def __init__(self, running: Installation, args: argparse.Namespace) -> None:
+        self._running, self._args = running, args
+        self.figures = Figures(args.memories)
+
+    def person(self, name: str, memories: int, *, seed: int, language: str = "en") -> Person:
+        said = dialogue(name, memories, seed=seed, language=language)
+        return Person(name, said, Client(self._running.url, self._running.key(name, "read-write")))
+
+    def run(self) -> Figures:
+        languages = {
+            language: self.person(language, min(LANGUAGE_MEMORIES, self._args.memories), seed=SEED, language=language)
+            for language in ("en", "fr")
+        }
+        others = [self.person(f"other{n}", SMALL_MEMORIES, seed=SEED + n) for n in range(SMALL_USERS)]
+        ana = self.person("ana", self._args.memories, seed=SEED)
+        vectors = self._fill(ana, [*languages.values(), *others])
+        for person in (*languages.values(), *others[:1], ana):
+            most = PROBES_A_KIND if person is ana else len(person.said.probes)
+            self.figures.recalled[person.name] = probe(person, sampled(person.said.probes, most))
+            self._say(f"{person.name} was asked")
+        self._time(ana, vectors)
+        return self.figures
+
+    def _fill(self, ana: Person, others: Sequence[Person]) -> Vectors:
+        """Everybody's turns; the great memory's are embedded first, by the embedder alone."""
+        for person in others:
+            import_turns(person.client.url, person.client.key, person.said.turns)
+        settle(self._running.pids)
+        self._say("the small memories are there")
+        vectors, self.figures.embedded = embed(ana.client.url, ana.client.key, [turn.text for turn in ana.said.turns])
+        self._say(f"the embedder alone: {self.figures.embedded.per_second:.0f}/s")
+        self.figures.imported = import_turns(ana.client.url, ana.client.key, ana.said.turns)
+        self._say(f"imported: {self.figures.imported.per_second:.0f}/s")
+        settle(self._running.pids)
+        return vectors
+
+    def _time(self, ana: Person, vectors: Vectors) -> None:
+        figures, count = self.figures, self._args.searches
+        unasked = [p.question for p in random.Random(SEED + 1).sample(ana.said.probes, len(ana.said.probes))]
+        questions = list(dict.fromkeys(unasked))[:count]
+        figures.took += search_twice(ana.client, questions)
+        nobody = Client(self._running.url, self._running.key("nobody", "read"))
+        reader = Client(self._running.url, self._running.key("ana", "read"))
+        figures.took += chat_in_turn(
+            {"chat, no memories": nobody, "chat, all memories": reader}, questions[: count // 2]
+        )
+        asked = embed(ana.client.url, ana.client.key, questions[:INDEX_QUESTIONS])[0]
+        index = self._index(ana, vectors, asked)
+        figures.index_recall = index.recall
+        figures.took.append(Took("the index alone, over the bus", index.took_ms))
+        if self._args.peers_python is not None:
+            self._beside(ana, questions[:INDEX_QUESTIONS], asked, vectors)
+
+    def _index(self, person: Person, vectors: Vectors, asked: Vectors) -> IndexFigures:
+        return asyncio.run(
+            measure_index(
+                self._running.nats_url,
+                self._running.state,
+                person.client.user_id(),
+                vectors,
+                asked,
+                prefix=person.name,
+                k=K,
+            )
+        )
+
+    def _beside(self, ana: Person, questions: list[str], asked: Vectors, vectors: Vectors) -> None:
+        """The peers over ``--peer-memories``, and ours over as many when that is fewer."""
+        figures = self.figures
+        figures.peer_memories = count = min(self._args.peer_memories or len(vectors), len(vectors))
+        beside = ana
+        if count < len(vectors):
+            key = self._running.key("peer", "read-write")
+            turns = tuple(ana.said.turns[:count])
+            beside = Person("ana", Dialogue(turns, ana.said.probes), Client(ana.client.url, key))
+            import_turns(ana.client.url, key, turns)
+            settle(self._running.pids)
+        took = search_twice(beside.client, questions)
+        index = self._index(beside, vectors[:count], asked)
+        figures.took.append(Took("beside peers: search with the question's embedding", took[0].ms))
+        figures.took.append(Took("beside peers: search without it", took[1].ms))
+        figures.took.append(Took("beside peers: the index alone, over the bus", index.took_ms))
+        self._say("the peers begin")
+        figures.peers = run_peers(self._args.peers_python, ana, questions, asked, vectors[:count])
+
+    def _say(self, what: str) -> None:
+        print(f"… {what}, load {psutil.getloadavg()[0]:.1f}", flush=True)
+
+
+def print_tables(figures: Figures) -> None:
+    rows = [
+        (name, kind.value, r.asked, r.found, r.first, r.foreign)
+        for name, kinds in figures.recalled.items()
+        for kind, r in kinds.items()
+    ]
+    print(table(("user", "probes", "asked", f"any evidence@{K}", "and before the stale", "hits of others"), rows))
+    print(
+        "\n" + table(("", "n", "p50 ms", "p99 ms"), [(t.name, len(t.ms), t.at(0.5), t.at(0.99)) for t in figures.took])
+    )
+    if figures.peers:
+        print(f"\nBeside, over {figures.peer_memories} memories:\n")
+        print(table(("peer", "p50 ms", "p99 ms"), peer_rows(figures.peers)))
+    if figures.embedded and figures.imported:
+        print(
+            f"\nThe embedder alone {figures.embedded.per_second:.0f} texts/s, import {figures.imported.per_second:.0f} "
+            f"turns/s; recall of the index {figures.index_recall:.4f} of exact."
+        )
+
+
+def peer_rows(peers: dict[str, Any]) -> list[tuple[str, float, float]]:
+    rows = []
+    for name, found in peers.items():
+        if not isinstance(found, dict):
+            continue
+        for label, part in (("", found), (", with embedding", found.get("with_embedding"))):
+            if part and "p50_ms" in part:
+                rows.append((name + label, part["p50_ms"], part["p99_ms"]))
+        if "without_embedding" in found:
+            part = found["without_embedding"]
+            rows.append((f"{name}, without it", part["p50_ms"], part["p99_ms"]))
+    return rows
+
+
+def aims(figures: Figures) -> list[Aim]:
+    """The issue's aims. A share that should be large is held by what it lacks."""
+    recalled = figures.recalled
+    current = [kinds[Kind.CURRENT] for kinds in recalled.values() if Kind.CURRENT in kinds]
+    asked = sum(r.asked for r in current)
+    outranked = 1 - sum(r.first * r.asked for r in current) / asked if asked else None
+    foreign = sum(r.foreign for kinds in recalled.values() for r in kinds.values())
+    chat = [figures.find(f"chat, {which} memories", 0.5) for which in ("all", "no")]
+    rate = figures.embedded.per_second / figures.imported.per_second if figures.embedded and figures.imported else None
+    return [
+        Aim("changed facts not before the stale", outranked, 0.01),
+        Aim("hits of other users", float(foreign), 0.0),
+        Aim("search p50", figures.find("search with the question's embedding", 0.5), 25.0, "ms"),
+        Aim("search p99", figures.find("search with the question's embedding", 0.99), 60.0, "ms"),
+        Aim("without the embedding p50", figures.find("search without it (asked again)", 0.5), 12.0, "ms"),
+        Aim("missed by the index", None if figures.index_recall is None else 1 - figures.index_recall, 0.01),
+        Aim("embedder's rate over import's", rate, 1 / 0.6, "×"),
+        Aim("French below English", language_gap(recalled), 0.05),
+        Aim("chat with all memories, more", None if None in chat else chat[0] - chat[1], 10.0, "ms"),  # type: ignore[operator]
+        *peer_aims(figures),
+    ]
+
+
+def language_gap(recalled: dict[str, dict[Kind, Recalled]]) -> float | None:
+    """Any evidence in English less the same in French, over all probes."""
+    shares = []
+    for language in ("en", "fr"):
+        kinds = recalled.get(language, {}).values()
+        asked = sum(r.asked for r in kinds)
+        if not asked:
+            return None
+        shares.append(sum(r.found * r.asked for r in kinds) / asked)
+    return shares[0] - shares[1]
+
+
+def peer_aims(figures: Figures) -> list[Aim]:
+    """Not held when the peer isn't installed."""
+    theirs = figures.peers.get(MEM0, {}).get("with_embedding", {}).get("p99_ms")
+    ours = figures.find("beside peers: search with the question's embedding", 0.99)
+    exact = figures.peers.get("sqlite-vec", {}).get("p50_ms")
+    index = figures.find("beside peers: the index alone, over the bus", 0.5)
+    return [
+        Aim("p99 of mem0's", None if theirs is None or ours is None else ours / theirs, 1 / 3, "×"),
+        Aim("index of sqlite-vec's p50", None if exact is None or index is None else index / exact, 0.1, "×"),
+    ]
+
+
+def as_json(figures: Figures) -> dict[str, Any]:
+    """Without the single times."""
+    return {
+        "memories": figures.memories,
+        "embedded_per_second": figures.embedded and figures.embedded.per_second,
+        "imported_per_second": figures.imported and figures.imported.per_second,
+        "recalled": {name: {k.name.lower(): vars(r) for k, r in by.items()} for name, by in figures.recalled.items()},
+        "took": {t.name: {"n": len(t.ms), "p50_ms": t.at(0.5), "p99_ms": t.at(0.99)} for t in figures.took},
+        "index_recall": figures.index_recall,
+        "peer_memories": figures.peer_memories,
+        "peers": figures.peers,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="1,000 memories and 100 searches")
+    parser.add_argument("--memories", type=int, default=10_000, help="turns of the great memory (default: 10000)")
+    parser.add_argument("--searches", type=int, default=1000, help="questions that are timed (default: 1000)")
+    parser.add_argument("--peers-python", metavar="PYTHON", help="one that has mem0 and sqlite-vec")
+    parser.add_argument("--peer-memories", type=int, metavar="N", help="theirs (default: as many as ours)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the times there, as SVG")
+    args = parser.parse_args()
+    if args.quick:
+        args.memories, args.searches = min(args.memories, 1000), min(args.searches, 100)
+    unlimited = {"MONGARS_RATE_LIMIT_TOKENS_PER_MINUTE": "0"}
+    with tempfile.TemporaryDirectory(prefix="mongars-bench-") as name, installed(Path(name), **unlimited) as running:
+        figures = Measurement(running, args).run()
+    print_tables(figures)
+    if args.plot is not None:
+        drawn = [(t.name, t.at(0.5), t.at(0.99)) for t in figures.took] + peer_rows(figures.peers)
+        args.plot.write_text(bars(drawn, ("p50 ms", "p99 ms")))
+    finish(aims(figures), as_json(figures), args.json)
+
+
+if __name__ == "__main__":
+    main()
