@@ -1,7 +1,7 @@
 """The memories that monGARS is measured beside, run by a Python that has them: mem0 (``infer=False``) and sqlite-vec.
 
-``python bench/memory_peers.py FOLDER`` reads ``texts.json``, ``questions.json``, ``vectors.npy``, ``questions.npy`` from
-the folder and ``{"url": …, "key": …}`` from standard input, and prints one JSON object. Only the standard library,
+``python bench/memory_peers.py FOLDER`` reads ``texts.json``, ``questions.json``, ``vectors.npy`` and ``questions.npy``
+from the folder and ``{"url": …, "key": …}`` from standard input, and prints one JSON object. Only the standard library,
 numpy and what is found of the two are needed; a memory that isn't installed is left out.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -31,7 +32,7 @@ USER = "ana"
 
 
 class Embedder:
-    """The installation's embedder in mem0's shape: a text that is known from before costs nothing, others one request."""
+    """The installation's embedder in mem0's shape: a text that is known costs nothing, others one request."""
 
     def __init__(self, url: str, key: str, known: dict[str, Any]) -> None:
         place = urlsplit(url)
@@ -72,8 +73,7 @@ def timed(searches: Any) -> list[float]:
 
 def sqlite_vec_figures(vectors: Any, questions: Any) -> dict[str, Any]:
     """Exact search by cosine in its own table type, in memory."""
-    import sqlite_vec
-
+    sqlite_vec = importlib.import_module("sqlite_vec")
     # some builds of Python can't load extensions; the same library then comes as pysqlite3
     loads = hasattr(sqlite3.Connection, "enable_load_extension")
     database = (sqlite3 if loads else importlib.import_module("pysqlite3")).connect(":memory:")
@@ -93,12 +93,8 @@ def mem0_figures(
     folder: Path, store: str, texts: list[str], vectors: Any, questions: list[str], asked: Any, embedder: Embedder
 ) -> dict[str, Any]:
     """Its own ``search``: with the question's embedding made meanwhile, then with one that is there already."""
-    from importlib.metadata import version
-
-    from mem0 import Memory
-
     config = {"collection_name": "m", "embedding_model_dims": vectors.shape[1], "path": str(folder / store)}
-    memory = Memory.from_config(
+    memory = importlib.import_module("mem0").Memory.from_config(
         {
             "vector_store": {"provider": store, "config": config},
             "llm": {"provider": "openai", "config": {"api_key": "unused"}},
@@ -118,7 +114,7 @@ def mem0_figures(
     with_embedding = timed(search)
     embedder.known = dict(zip(questions, asked.tolist(), strict=True))
     return {
-        "version": version("mem0ai"),
+        "version": importlib.metadata.version("mem0ai"),
         "add_per_second_without_embedding": min(ADDED_ONE_BY_ONE, len(texts)) / added_s,
         "found": len(search[0]()["results"]),
         "with_embedding": percentiles(with_embedding),
@@ -128,13 +124,11 @@ def mem0_figures(
 
 def _add_in_bulk(memory: Any, texts: list[str], vectors: Any) -> None:
     """What ``add`` keeps of a text, many at a time."""
-    from mem0.utils.lemmatization import lemmatize_for_bm25
-
+    lemmatize = importlib.import_module("mem0.utils.lemmatization").lemmatize_for_bm25
     for start in range(0, len(texts), IN_BULK):
         some = texts[start : start + IN_BULK]
         payloads = [
-            {"data": text, "user_id": USER, "role": "user", "text_lemmatized": lemmatize_for_bm25(text)}
-            for text in some
+            {"data": text, "user_id": USER, "role": "user", "text_lemmatized": lemmatize(text)} for text in some
         ]
         ids = [str(uuid.uuid4()) for _ in some]
         memory.vector_store.insert(vectors=vectors[start : start + IN_BULK].tolist(), ids=ids, payloads=payloads)

@@ -57,7 +57,8 @@ def bars(rows: Sequence[tuple[str, float, float]], legend: tuple[str, str]) -> s
         f'<text x="{420 + 120 * n}" y="20" fill="{colour}">{escape(name)}</text>'
         for n, (name, colour) in enumerate(zip(legend, _COLOURS, strict=True))
     )
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}" font-family="sans-serif" font-size="13">'
+    size = f'width="900" height="{height}" font-family="sans-serif" font-size="13"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
     return "\n".join((head, keys, *drawn, "</svg>\n"))
 
 
