@@ -104,7 +104,7 @@ class TurnApplier:
     """Told after a commit that put an event into the outbox."""
     on_settled: Callable[[int], None]
     """Told the slot of a turn that was kept, or whose key was destroyed."""
-    on_used: Callable[[str, Sequence[str], datetime], None] = lambda _user_id, _message_ids, _at: None
+    on_used: Callable[[str, Sequence[str], datetime], None]
     """Told whose memories stood in the prompt of a turn that was kept, and when."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held around each transaction; whoever writes a tombstone holds it too, so that none is overlooked."""

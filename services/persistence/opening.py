@@ -80,8 +80,8 @@ def open_title(keys: KeyRing, user: UserKeys, title: bytes | None, slot: int | N
         return None
 
 
-def open_fact(keys: KeyRing, user: UserKeys, row: SealedFact) -> Fact | None:
-    """None where the key is gone."""
+def open_fact(keys: KeyRing, user: UserKeys, row: SealedFact, *, with_times: bool = False) -> Fact | None:
+    """None where the key is gone. ``with_times``: when each source was said."""
     try:
         said = json.loads(keys.open_text(user, row.slot, row.fact))
     except (KeyGone, Unreadable):
@@ -93,7 +93,23 @@ def open_fact(keys: KeyRing, user: UserKeys, row: SealedFact) -> Fact | None:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
+        said_at=tuple(row.said_at) if with_times else (),
         **said,
+    )
+
+
+def fact_item(fact: Fact, conversation_id: str, speaker: str) -> MemoryItem:
+    """A fact as its user lists it; where it was said, and by whom, is of its newest source."""
+    return MemoryItem(
+        id=fact.id,
+        kind=MemoryKind.FACT,
+        text=fact.text,
+        source_id=fact.id,
+        conversation_id=conversation_id,
+        speaker=speaker,
+        at=fact.valid_from,
+        facts=(fact,),
+        superseded_by=fact.superseded_by,
     )
 
 

@@ -32,6 +32,7 @@ from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.handlers import (
     accounts,
     conversations,
+    documents,
     facts,
     finding,
     indexing,
@@ -39,6 +40,7 @@ from services.persistence.handlers import (
     keeping,
     ledger,
     memories,
+    rewriting,
     turns,
 )
 from services.persistence.handlers import forgetting as forgetting_handlers
@@ -83,10 +85,14 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (indexing_contracts.INDEX_MESSAGES, indexing.index_messages),
     (keeping_contracts.KEEP_TURNS, keeping.keep_turns),
     (keeping_contracts.KEEP_NOTE, keeping.keep_note),
+    (keeping_contracts.REWRITE_MEMORY, rewriting.rewrite_memory),
+    (keeping_contracts.KEEP_DOCUMENT, documents.keep_document),
     (keeping_contracts.FIND_FACTS, facts.find_facts),
     (keeping_contracts.KEEP_FACTS, facts.keep_facts),
     (memory_contracts.LIST_MEMORIES, memories.list_memories),
     (memory_contracts.READ_MEMORY, memories.read_memory),
+    (document_contracts.LIST_DOCUMENTS, documents.list_documents),
+    (document_contracts.READ_DOCUMENT, documents.read_document),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),

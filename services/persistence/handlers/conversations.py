@@ -21,11 +21,12 @@ from services.persistence.handlers.turns import readable
 from services.persistence.index_jobs import index_requests
 from services.persistence.opening import open_title
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, conversations, keeping, memories
+from services.persistence.repositories import accounts, conversations, keeping, removal
 from services.persistence.repositories.conversations import Changed
+from services.persistence.repositories.removal import Doomed
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.tables import ConversationRow
-from services.persistence.underived import TakenBack, take_back
+from services.persistence.underived import TakenBack, hold_index, take_back
 from services.persistence.undisturbed import fresh_keys, settle, undisturbed
 
 
@@ -80,10 +81,12 @@ async def change_conversation(request: ChangeConversation, parts: Parts) -> Conv
         row = await conversations.find(session, request.user_id, *names_of(user, request.conversation_id))
     title = await _sealed_title(request, user, parts)
     async with undisturbed(parts, request.user_id) as driver:
+        await hold_index(driver, request.user_id)
         changed = await conversations.change(driver, request.user_id, row.conversation_id, title, request.remembered)
         taken_back = await _follow(driver, request, changed, parts)
     settle(parts, () if title is None else (title[0],))
     await taken_back.finish(parts)
+    parts.outbox.wake()
     await announce_memory_changed(parts.bus, request.user_id)
     async with parts.database.transaction() as session:
         row = await conversations.find(session, request.user_id, row.conversation_id)
@@ -100,11 +103,12 @@ async def _sealed_title(request: ChangeConversation, user: UserKeys, parts: Part
 async def _follow(driver: Any, request: ChangeConversation, changed: Changed, parts: Parts) -> TakenBack:
     """What the change means for what was derived from the conversation, in its transaction."""
     replaced = {changed.old_title_slot} if request.title is not None and changed.old_title_slot is not None else set()
-    within: dict[str, int] = {}
+    within: list[Doomed] = []
     if changed.was_remembered != changed.remembered:
-        within = await memories.of_conversation(driver, request.user_id, changed.conversation_id)
+        within = await removal.messages_of(driver, request.user_id, changed.conversation_id)
     if changed.remembered:
-        requests = index_requests(request.user_id, list(within), changed.conversation_id, parts.new_id)
-        await keeping.ask_to_index(driver, requests, parts.clock(), changed.conversation_id)
-        within = {}
+        ids = [message.message_id for message in within]
+        requests = index_requests(request.user_id, ids, changed.conversation_id, parts.new_id)
+        await keeping.ask_to_index(driver, requests, parts.clock(), changed.conversation_id, at_once=True)
+        within = []
     return await take_back(driver, request.user_id, within, parts, replaced)

@@ -124,6 +124,11 @@ SELECT j.id, CAST(:kind AS varchar), 'queued', 0, CAST(j.payload AS jsonb), CAST
 FROM unnest(CAST(:ids AS varchar[]), CAST(:payloads AS text[])) AS j (id, payload)
 """)
 
+_EVENTS = Statement("""
+INSERT INTO outbox (message_id, kind, payload, user_id, conversation_id)
+SELECT job_id, kind, payload, user_id, conversation_id FROM jobs WHERE job_id = ANY(CAST(:ids AS varchar[]))
+""")
+
 
 async def is_promised(driver: Any, user_id: str) -> bool:
     """Whether something of the user's is to be forgotten and isn't yet."""
@@ -208,10 +213,15 @@ async def set_state(driver: Any, user_id: str, message_id: str, pinned: bool | N
 
 
 async def ask_to_index(
-    driver: Any, requests: Sequence[IndexRequested], now: datetime, conversation_id: str | None = None
+    driver: Any,
+    requests: Sequence[IndexRequested],
+    now: datetime,
+    conversation_id: str | None = None,
+    *,
+    at_once: bool = False,
 ) -> tuple[str, ...]:
-    """A job for each request; their ids. They are offered by an event once they have rested: who asked does them at
-    first itself."""
+    """A job for each request; their ids. Where who asked does them itself they are offered by an event only once they
+    have rested, else ``at_once``."""
     if not requests:
         return ()
     ids = [request.job_id or "" for request in requests]
@@ -224,4 +234,6 @@ async def ask_to_index(
         conversation_id=conversation_id,
         now=now,
     )
+    if at_once:
+        await _EVENTS.fetch(driver, ids=ids)
     return tuple(ids)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from services.persistence.postgres import Statement
+from services.persistence.repositories.removal import SealedSibling
 
 COLUMNS = """
 m.message_id, m.ordinal, m.conversation_id, m.kind, m.speaker, m.text, m.about, m.slot, m.at,
@@ -54,18 +55,63 @@ async def by_ordinal(driver: Any, user_id: str, ordinals: Sequence[int]) -> list
     return [found[ordinal] for ordinal in ordinals if ordinal in found]
 
 
-async def by_id(driver: Any, user_id: str, ids: Sequence[str]) -> list[SealedMemory]:
+async def by_id(driver: Any, user_id: str, ids: Collection[str]) -> list[SealedMemory]:
     """The user's own among them, in no order."""
     return [SealedMemory(*row) for row in await _BY_ID.fetch(driver, user_id=user_id, ids=list(ids))]
 
 
-_OF_CONVERSATION = Statement("""
-SELECT message_id, ordinal FROM messages
-WHERE user_id = :user_id AND conversation_id = :conversation_id ORDER BY ordinal
+_OF_TURN = Statement("""
+SELECT message_id, slot, text, about FROM messages WHERE turn_id = :turn_id AND user_id = :user_id
+ORDER BY ordinal FOR UPDATE
 """)
+_CHOSEN = Statement("SELECT pinned, importance FROM memory_states WHERE message_id = :id AND user_id = :user_id")
 
 
-async def of_conversation(driver: Any, user_id: str, conversation_id: str) -> dict[str, int]:
-    """Id → ordinal of everything in a conversation."""
-    rows = await _OF_CONVERSATION.fetch(driver, user_id=user_id, conversation_id=conversation_id)
-    return {row[0]: row[1] for row in rows}
+async def of_turn(driver: Any, user_id: str, turn_id: str) -> list[SealedSibling]:
+    """Everything that the turn's key seals, locked until the commit."""
+    return [SealedSibling(*row) for row in await _OF_TURN.fetch(driver, user_id=user_id, turn_id=turn_id)]
+
+
+async def chosen(driver: Any, user_id: str, message_id: str) -> tuple[bool, float | None]:
+    """Whether its user pinned it, and how important they said it is."""
+    rows = await _CHOSEN.fetch(driver, user_id=user_id, id=message_id)
+    return (rows[0][0], rows[0][1]) if rows else (False, None)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which memories a page shows."""
+
+    kind: str | None
+    pinned: bool | None
+    within: str | None
+    """Of this conversation alone: notes all stand in one."""
+    before: tuple[datetime, int] | None
+    """The last of the page before, by when it was said and its ordinal."""
+    most: int
+
+
+_LIST = """
+ AND (CAST(:kind AS varchar) IS NULL OR m.kind = :kind)
+ AND (CAST(:pinned AS boolean) IS NULL OR coalesce(s.pinned, false) = :pinned)
+ AND (m.at, m.ordinal) < (CAST(:at AS timestamptz), CAST(:ordinal AS bigint))
+ORDER BY m.at DESC, m.ordinal DESC LIMIT :most
+"""
+_LISTED = Statement(_SELECT + _LIST)
+_LISTED_WITHIN = Statement(_SELECT + " AND m.conversation_id = :within" + _LIST)
+_PINNED = Statement(
+    " ".join((_SELECT, "AND m.message_id IN (SELECT message_id FROM memory_states WHERE user_id = :user_id)", _LIST))
+)
+_LATEST = (datetime.max.replace(tzinfo=UTC), 2**63 - 1)
+
+
+async def listed(driver: Any, user_id: str, listing: Listing) -> list[SealedMemory]:
+    """Newest first, one more than ``most`` where there are more."""
+    at, ordinal = listing.before or _LATEST
+    values: dict[str, Any] = {"user_id": user_id, "kind": listing.kind, "pinned": listing.pinned}
+    values |= {"at": at, "ordinal": ordinal, "most": listing.most + 1}
+    if listing.within is not None:
+        rows = await _LISTED_WITHIN.fetch(driver, within=listing.within, **values)
+    else:
+        rows = await (_PINNED if listing.pinned else _LISTED).fetch(driver, **values)
+    return [SealedMemory(*row) for row in rows]
