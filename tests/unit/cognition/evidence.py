@@ -1,4 +1,4 @@
-"""Candidates and hits in values."""
+"""Candidates, questions and hits in values."""
 
 from __future__ import annotations
 
@@ -6,51 +6,61 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from libs.shared.contracts.common import Speaker
-from libs.shared.contracts.memory import Candidate
-from services.cognition.recall import Hit
+from libs.shared.contracts.memory import MemoryItem
+from services.cognition.question import Question
+from services.cognition.recall import NO_PLACE, Found
+from services.cognition.selection import Hit
+from tests.unit.cognition.household import memory
 
 DAY = datetime(2026, 5, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+ASKED = Question("What is my dog called?", ("dog", "cal"))
 
 
-def candidate(
-    message_id: str,
-    *,
-    bm25: float | None = None,
-    cosine: float | None = None,
-    text: str = "something said",
-    speaker: Speaker = Speaker.USER,
-    age_days: int = 0,
-    indexed: bool = True,
-) -> Candidate:
-    return Candidate(
-        message_id=message_id,
-        conversation_id="c",
-        speaker=speaker,
-        text=text,
-        at=DAY - timedelta(days=age_days),
-        bm25=bm25,
-        cosine=cosine,
-        indexed=indexed,
-    )
+def found(
+    ordinal: int, *, bm25: float = 0.0, cosine: float | None = None, age_days: float = 0, **about: object
+) -> Found:
+    """A candidate of which nothing else is known."""
+    row: dict[str, object] = {
+        "conversation": ordinal,
+        "speaker": "user",
+        "at": (DAY - timedelta(days=age_days)).timestamp(),
+        "words": 5,
+        "traits": 0,
+        "importance": 0.0,
+    }
+    return Found(ordinal=ordinal, bm25=bm25, cosine=cosine, **(row | about))  # type: ignore[arg-type]
 
 
-def hit(message_id: str, text: str = "something said", *, score: float = 0.5, age_days: int = 0) -> Hit:
-    return Hit(candidate(message_id, text=text, age_days=age_days), score, {"lexical": score})
+def item(message_id: str, text: str = "something said", *, score: float = 0.5, **about: object) -> MemoryItem:
+    return memory(message_id, text, **({"score": score, "parts": {"terms": score}} | about))
 
 
-candidates = st.lists(
-    st.builds(
-        lambda n, bm25, cosine, age, text, indexed: candidate(
-            f"m{n}", bm25=bm25, cosine=cosine, age_days=age, text=text, indexed=indexed
-        ),
-        st.integers(0, 1000),
-        st.none() | st.floats(0, 50),
-        st.none() | st.floats(-1, 1),
-        st.integers(0, 5),
-        st.sampled_from(("something said", "my dog is Rex", "Rex barked at the dog of another")),
-        st.booleans(),
-    ),
-    unique_by=lambda c: c.message_id,
-    max_size=20,
-)
+def hit(
+    message_id: str, text: str = "something said", *, score: float = 0.5, age_days: int = 0, **about: object
+) -> Hit:
+    return Hit(item(message_id, text, score=score, **({"at": DAY - timedelta(days=age_days)} | about)))
+
+
+@st.composite
+def rows(draw: st.DrawFn, most: int = 16) -> list[Found]:
+    """Candidates, some of which supersede others."""
+    size = draw(st.integers(0, most))
+    return [
+        found(
+            ordinal,
+            bm25=draw(st.floats(0, 50)),
+            cosine=draw(st.none() | st.floats(-1, 1)),
+            age_days=draw(st.integers(0, 2000)),
+            speaker=draw(st.sampled_from(("user", "assistant", "Zoé"))),
+            words=draw(st.integers(0, 200)),
+            traits=draw(st.integers(0, 2**10 - 1)),
+            importance=draw(st.floats(0, 1)),
+            uses=draw(st.integers(0, 100)),
+            pinned=draw(st.booleans()),
+            conversation=draw(st.integers(0, 3)),
+            # a later place only: what supersedes comes after, so there is no circle
+            newer=draw(st.sampled_from([NO_PLACE, *range(ordinal + 1, size)])),
+        )
+        for ordinal in range(size)
+    ]

@@ -10,6 +10,15 @@ from datetime import UTC, datetime
 from libs.shared.bus.base import Bus, Delivery
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Speaker, Usage
+from libs.shared.contracts.indexing import (
+    INDEX_MESSAGES,
+    READ_UNINDEXED,
+    Indexed,
+    IndexMessages,
+    ReadUnindexed,
+    UnindexedMessage,
+    UnindexedMessages,
+)
 from libs.shared.contracts.inference import (
     EMBED,
     GENERATE,
@@ -19,18 +28,18 @@ from libs.shared.contracts.inference import (
     GenerateRequest,
 )
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobFinished, JobState
-from libs.shared.contracts.memory import (
+from libs.shared.contracts.keeping import FIND_FACTS, KEEP_FACTS, Facts, FindFacts, KeepFacts
+from libs.shared.contracts.memory import MemoryItem, MemoryKind
+from libs.shared.contracts.recall import (
     FIND_CANDIDATES,
-    INDEX_MESSAGES,
-    READ_UNINDEXED,
-    Candidate,
+    READ_MEMORIES,
+    READ_PROFILE,
     Candidates,
     FindCandidates,
-    Indexed,
-    IndexMessages,
-    ReadUnindexed,
-    UnindexedMessage,
-    UnindexedMessages,
+    MemoriesRead,
+    Profile,
+    ReadMemories,
+    ReadProfile,
 )
 from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
@@ -48,6 +57,7 @@ from libs.shared.contracts.turns import (
 from libs.shared.errors import BackendFailed, ConversationNotFound, ModelNotFound, NoModel, NoNode, ServiceError
 from libs.shared.sealing import new_key, unseal
 from libs.shared.text import terms
+from services.cognition.traits import traits_of
 
 Connect = Callable[[Principal], Awaitable[Bus]]
 Answers = Callable[[GenerateRequest], AsyncIterator[GenerateChunk]]
@@ -63,8 +73,13 @@ class Persistence:
     bus: Bus
     keys: dict[int, bytes] = field(default_factory=dict)
     turns: list[TurnCompleted] = field(default_factory=list)
-    known: list[Candidate] = field(default_factory=list)
-    fresh: list[Candidate] = field(default_factory=list)
+    known: list[MemoryItem] = field(default_factory=list)
+    """What is indexed; a memory's ordinal is its place."""
+    fresh: list[MemoryItem] = field(default_factory=list)
+    uses: dict[str, int] = field(default_factory=dict)
+    embedder: str | None = None
+    """Of the vectors that the memory has."""
+    kept_facts: list[KeepFacts] = field(default_factory=list)
     history: dict[str, tuple[TurnMessage, ...]] = field(default_factory=dict)
     unindexed: list[UnindexedMessage] = field(default_factory=list)
     indexed: list[IndexMessages] = field(default_factory=list)
@@ -77,7 +92,11 @@ class Persistence:
     async def start(self) -> None:
         await self.bus.serve(OPEN_TURN, self.open_turn)
         await self.bus.serve(READ_TURNS, self.read_turns)
+        await self.bus.serve(READ_PROFILE, self.profile)
         await self.bus.serve(FIND_CANDIDATES, self.find)
+        await self.bus.serve(READ_MEMORIES, self.read_memories)
+        await self.bus.serve(FIND_FACTS, self.find_facts)
+        await self.bus.serve(KEEP_FACTS, self.keep_facts)
         await self.bus.serve(READ_UNINDEXED, self.read_unindexed)
         await self.bus.serve(INDEX_MESSAGES, self.index)
         await self.bus.serve(FINISH_JOB, self.finish)
@@ -101,11 +120,56 @@ class Persistence:
             raise ConversationNotFound
         return TurnMessages(messages=self.history[question.conversation_id][-question.max_messages :])
 
+    async def profile(self, question: ReadProfile) -> Profile:
+        self._note(question, "profile")
+        names = dict.fromkeys(item.speaker for item in self.known if item.speaker not in tuple(Speaker))
+        return Profile(names=tuple(names), embedder=self.embedder, memories=len(self.known))
+
     async def find(self, question: FindCandidates) -> Candidates:
         self._note(question, "find")
-        wanted = set(question.terms)
-        scored = [c.model_copy(update={"bm25": float(len(wanted & set(terms(c.text))))}) for c in self.known]
-        return Candidates(candidates=(*(c for c in scored if c.bm25), *self.fresh))
+        wanted = frozenset(question.terms)
+        shared = {place: len(wanted & set(terms(item.text))) for place, item in enumerate(self.known)}
+        found = [place for place, count in shared.items() if count or self._is_newer(place, shared)]
+        items = [self.known[place] for place in found]
+        names = tuple(dict.fromkeys(item.speaker for item in items))
+        places = {item.id: place for place, item in enumerate(items)}
+        return Candidates(
+            ordinals=tuple(found),
+            conversations=tuple(hash(item.conversation_id) % 2**31 for item in items),
+            speakers=tuple(names.index(item.speaker) for item in items),
+            at=tuple(item.at.timestamp() for item in items),
+            words=tuple(len(item.text.split()) for item in items),
+            traits=tuple(traits_of(item.text) for item in items),
+            importance=tuple(item.importance for item in items),
+            uses=tuple(self.uses.get(item.id, 0) for item in items),
+            used_at=tuple(0.0 for _ in items),
+            pinned=tuple(item.pinned for item in items),
+            bm25=tuple(float(shared[place]) for place in found),
+            cosine=tuple(None for _ in items),
+            newer=tuple(places.get(item.superseded_by or "", -1) for item in items),
+            names=names,
+            whole_bm25=float(len(wanted)),
+            fresh=tuple(self.fresh),
+        )
+
+    def _is_newer(self, place: int, shared: dict[int, int]) -> bool:
+        """Whether it supersedes something that is found."""
+        own = self.known[place].id
+        return any(item.superseded_by == own and shared[other] for other, item in enumerate(self.known))
+
+    async def read_memories(self, question: ReadMemories) -> MemoriesRead:
+        self._note(question, "read_memories")
+        items = tuple(self.known[ordinal] for ordinal in question.ordinals)
+        return MemoriesRead(ordinals=question.ordinals, items=items)
+
+    async def find_facts(self, question: FindFacts) -> Facts:
+        self._note(question, "find_facts")
+        return Facts(facts=())
+
+    async def keep_facts(self, question: KeepFacts) -> Facts:
+        self._note(question, "keep_facts")
+        self.kept_facts.append(question)
+        return Facts(facts=question.facts)
 
     async def read_unindexed(self, question: ReadUnindexed) -> UnindexedMessages:
         self._note(question, "read_unindexed")
@@ -127,20 +191,29 @@ class Persistence:
         self.turns.append(delivery.message)
         self.applied.set()
 
-    def remember(self, text: str, *, speaker: Speaker = Speaker.USER) -> None:
-        self.known.append(
-            Candidate(
-                message_id=f"m{len(self.known)}",
-                conversation_id="earlier",
-                speaker=speaker,
-                text=text,
-                at=datetime(2026, 5, 1, tzinfo=UTC),
-            )
-        )
+    def remember(self, text: str, *, speaker: str = Speaker.USER, **about: object) -> MemoryItem:
+        """Something that is indexed."""
+        item = memory(f"m{len(self.known)}", text, speaker=speaker, **about)
+        self.known.append(item)
+        return item
 
     def texts(self, turn: TurnCompleted) -> list[tuple[str, str]]:
         """The turn's messages as who keeps the keys reads them."""
         return [(m.speaker.value, unseal(self.keys[m.text.slot], m.text.sealed).decode()) for m in turn.messages]
+
+
+def memory(message_id: str, text: str, *, speaker: str = Speaker.USER, **about: object) -> MemoryItem:
+    """A memory of an earlier conversation."""
+    told = {
+        "id": message_id,
+        "kind": MemoryKind.MESSAGE,
+        "text": text,
+        "source_id": message_id,
+        "conversation_id": "earlier",
+        "speaker": str(speaker),
+        "at": datetime(2026, 5, 1, tzinfo=UTC),
+    }
+    return MemoryItem.model_validate(told | about)
 
 
 async def whole(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
