@@ -303,7 +303,7 @@ class Indexes:
             states = await rows.states(driver, user_id)
             newer = await rows.newer(driver, user_id)
         index = await asyncio.to_thread(_built, contents, embedder)
-        index.set_states({ordinal: State(*state) for ordinal, *state in states})
+        index.set_states(states)
         index.set_newer(newer)
         return index
 

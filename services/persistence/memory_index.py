@@ -263,8 +263,8 @@ class MemoryIndex:
         settled[known] = (view.places[inside] >= 0) & ~view.in_recent[inside]
         there = np.full((len(order), len(scoring.AROUND) - 1), _NONE, dtype=np.int64)
         there[settled] = scoring.neighbours(view.base.layout.numbers, view.places[order[settled]])
-        same = (there == scoring.around(order, conversations)).all(axis=1)
-        return ~(settled & same)
+        settled &= (there == scoring.around(order, conversations)).all(axis=1)
+        return np.logical_not(settled)
 
     def _without(self, base: Part, numbers: Array) -> Part:
         view = self.view
@@ -279,8 +279,10 @@ class MemoryIndex:
 
     def _part(self, order: Array, conversations: Array, counted: Array) -> Part:
         layout = scoring.lay_out(order, conversations, counted)
-        sizes = np.where(layout.numbers >= 0, self["sizes"][layout.numbers], 0)
-        shown = layout.numbers[layout.numbers >= 0]
+        here = layout.numbers >= 0
+        shown = layout.numbers[here]
+        sizes = np.zeros(len(here), dtype=np.int64)
+        sizes[here] = self["sizes"][shown]
         spans = _ranges(self["starts"][shown], self["sizes"][shown])
         return scoring.invert(layout, sizes, self._hashes[spans], self._frequencies[spans])
 
@@ -342,4 +344,4 @@ def _ranges(starts: Array, sizes: Array) -> Array:
     """starts[0], starts[0] + 1, … for each start as many as its size."""
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+    return np.add(np.arange(total), np.repeat(starts - (ends - sizes), sizes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.persistence.memory_index import State
 from services.persistence.postgres import Statement
 from services.persistence.repositories.turns import INDEX_KIND
 from services.persistence.tables.index import TERMS
@@ -151,10 +152,10 @@ SELECT ordinal FROM messages WHERE user_id = :user_id AND message_id = ANY(CAST(
 """)
 
 
-async def states(driver: Any, user_id: str) -> list[tuple[int, int, float, bool, float | None]]:
-    """Ordinal, uses, last use (seconds since 1970, 0: never), pinned, importance."""
+async def states(driver: Any, user_id: str) -> dict[int, State]:
+    """Ordinal → what was set and counted."""
     rows = await _STATES.fetch(driver, user_id=user_id)
-    return [(ordinal, uses, float(at or 0), pinned, set_) for ordinal, uses, at, pinned, set_ in rows]
+    return {ordinal: State(uses, float(at or 0), pinned, chosen) for ordinal, uses, at, pinned, chosen in rows}
 
 
 async def newer(driver: Any, user_id: str) -> list[tuple[int, int]]:

@@ -1,36 +1,32 @@
-"""The index: what is found, with which scores, and by whom alone."""
+"""The index: what is found, with which evidence, and by whom alone."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import select
 
 from libs.shared.contracts.common import Position
-from libs.shared.contracts.jobs import FINISH_JOB, LIST_JOBS, FinishJob, JobState, ListJobs
-from libs.shared.contracts.memory import (
-    FIND_CANDIDATES,
+from libs.shared.contracts.indexing import (
     INDEX_MESSAGES,
-    INDEX_REQUESTED,
     READ_UNINDEXED,
-    Candidate,
-    FindCandidates,
     IndexMessages,
-    IndexRequested,
     IndexRow,
     ReadUnindexed,
 )
+from libs.shared.contracts.recall import FIND_CANDIDATES, READ_PROFILE, FindCandidates, Profile, ReadProfile
 from libs.shared.errors import InvalidRequest
-from services.persistence.repositories.search import MOST_FRESH
-from services.persistence.tables import DocumentRow, EmbeddingRow, JobRow, PostingBlockRow, StatisticsRow
-from tests.support.persistence import Client, RunningPersistence
+from services.persistence.handlers.finding import MOST_FRESH
+from tests.support.persistence import START, Client, RunningPersistence
 
 EMBEDDER = "test@1"
+AROUND = {0: 1.0, -1: 0.5, -2: 0.3, 1: 0.3}
 
 
 def vector(*numbers: float) -> bytes:
@@ -43,23 +39,69 @@ def direction(text: str) -> bytes:
     return vector(*(counts / np.linalg.norm(counts)))
 
 
-def row(message_id: str, text: str, *, embedded: bool = True) -> IndexRow:
+def cosine(one: bytes, two: bytes) -> float:
+    a, b = np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def row(message_id: str, text: str, *, embedded: bool = True, speaker: str = "user") -> IndexRow:
     return IndexRow(
-        message_id=message_id, terms=dict(Counter(text.split())), vector=direction(text) if embedded else None
+        message_id=message_id,
+        terms=dict(Counter(text.split())),
+        vector=direction(text) if embedded else None,
+        speaker=speaker,
+        words=len(text.split()),
     )
 
 
-async def keep_and_index(
+@dataclass(frozen=True)
+class Evidence:
+    """One candidate of a reply, by name instead of by column."""
+
+    ordinal: int
+    conversation: int
+    speaker: str
+    at: float
+    words: int
+    uses: int
+    pinned: bool
+    importance: float
+    bm25: float
+    cosine: float | None
+    newer: int
+
+
+async def evidence(client: Client, user_id: str, text: str = "", **more: object) -> dict[int, Evidence]:
+    """Ordinal → candidate."""
+    values: dict[str, object] = {"user_id": user_id, "terms": tuple(text.split())} | more
+    found = await client.cognition.request(FIND_CANDIDATES, FindCandidates.model_validate(values))
+    columns = zip(
+        *(found.ordinals, found.conversations, found.speakers, found.at, found.words, found.uses),
+        *(found.pinned, found.importance, found.bm25, found.cosine, found.newer),
+        strict=True,
+    )
+    return {
+        ordinal: Evidence(ordinal, conversation, found.names[speaker], *rest)
+        for ordinal, conversation, speaker, *rest in columns
+    }
+
+
+async def fresh(client: Client, user_id: str, **more: object) -> list[str]:
+    request = FindCandidates.model_validate({"user_id": user_id} | more)
+    return [item.text for item in (await client.cognition.request(FIND_CANDIDATES, request)).fresh]
+
+
+async def keep(
     client: Client, persistence: RunningPersistence, user_id: str, conversation_id: str, *texts: str
 ) -> dict[str, str]:
-    """Text → message id, each in a turn of its own, indexed in one call."""
+    """Text → message id, each in a turn of its own, a minute apart."""
     found: dict[str, str] = {}
     position: Position | None = None
-    for text in texts:
-        turn, position = await client.say(user_id, conversation_id, text)
+    for i, text in enumerate(texts):
+        turn = await client.turn(user_id, conversation_id, text, at=START + timedelta(minutes=i))
+        position = await client.publish(turn)
         found[text] = turn.messages[0].message_id
     await persistence.parts.watermark.wait_for(position)
-    await index(client, user_id, *(row(message_id, text) for text, message_id in found.items()))
     return found
 
 
@@ -68,275 +110,223 @@ async def index(client: Client, user_id: str, *rows: IndexRow, embedder: str | N
     return (await client.cognition.request(INDEX_MESSAGES, request)).count
 
 
-async def find(client: Client, user_id: str, text: str = "", **more: object) -> dict[str, Candidate]:
-    values: dict[str, object] = {"user_id": user_id, "terms": tuple(text.split())} | more
-    request = FindCandidates.model_validate(values)
-    found = await client.cognition.request(FIND_CANDIDATES, request)
-    return {candidate.text: candidate for candidate in found.candidates}
+async def keep_and_index(
+    client: Client, persistence: RunningPersistence, user_id: str, conversation_id: str, *texts: str
+) -> dict[str, int]:
+    """Text → ordinal."""
+    ids = await keep(client, persistence, user_id, conversation_id, *texts)
+    await index(client, user_id, *(row(message_id, text) for text, message_id in ids.items()))
+    return await ordinals(persistence, ids)
 
 
-def bm25(texts: list[str], query: str, text: str) -> float:
-    """The formula over plain texts."""
-    words = [t.split() for t in texts]
-    mean, own, score = sum(map(len, words)) / len(words), text.split(), 0.0
-    for term in query.split():
-        n = sum(term in w for w in words)
-        idf = math.log(1 + (len(words) - n + 0.5) / (n + 0.5))
-        f = own.count(term)
-        score += idf * f * 2.2 / (f + 1.2 * (0.25 + 0.75 * len(own) / mean))
+async def ordinals(persistence: RunningPersistence, ids: Mapping[str, str]) -> dict[str, int]:
+    async with persistence.parts.database.plainly() as driver:
+        rows = await driver.fetch("SELECT message_id, ordinal FROM messages")
+    by_id = {message_id: ordinal for message_id, ordinal in rows}
+    return {text: by_id[message_id] for text, message_id in ids.items()}
+
+
+async def profile(client: Client, user_id: str) -> Profile:
+    return await client.cognition.request(READ_PROFILE, ReadProfile(user_id=user_id))
+
+
+def bm25(conversations: Sequence[Sequence[str]], query: str, conversation: int, place: int) -> float:
+    """The formula over plain texts, turns around and all."""
+    every = [text.split() for texts in conversations for text in texts]
+    mean = sum(map(len, every)) / len(every)
+    own = [text.split() for text in conversations[conversation]]
+    beside = {offset: own[place + offset] for offset in AROUND if 0 <= place + offset < len(own)}
+    length = sum(AROUND[offset] * len(words) for offset, words in beside.items())
+    norm = 0.8 * (0.25 + 0.75 * length / (mean * sum(AROUND.values())))
+    score = 0.0
+    for term in set(query.split()):
+        n = sum(term in words for words in every)
+        idf = math.log(1 + (len(every) - n + 0.5) / (n + 0.5))
+        frequency = sum(AROUND[offset] * words.count(term) for offset, words in beside.items())
+        score += idf * frequency * 1.8 / (frequency + norm)
     return score
 
 
-TEXTS = ["ada is a cat", "bob is a dog and a friend", "the cat sat", "cat cat cat", "nothing here"]
+TEXTS = ["ada is a cat", "bob is a dog and a friend", "the cat sat", "cat cat cat", "nothing here", "far away now"]
+OTHERS = ["a cat again", "quite another thing"]
 
 
 async def test_keyed_terms_score_as_plain_ones_would(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
-    found = await find(client, user_id, "cat a")
-    assert set(found) == {t for t in TEXTS if {"cat", "a"} & set(t.split())}
-    for text, candidate in found.items():
-        assert candidate.bm25 == pytest.approx(bm25(TEXTS, "cat a", text), rel=1e-6)
-        assert candidate.cosine is None
+    known = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    others = await keep_and_index(client, persistence, user_id, "c2", *OTHERS)
+    found = await evidence(client, user_id, "cat a")
+    assert len({found[known["ada is a cat"]].conversation, found[others["a cat again"]].conversation}) == 2
+    for conversation, (texts, of) in enumerate(((TEXTS, known), (OTHERS, others))):
+        for place, text in enumerate(texts):
+            expected = bm25([TEXTS, OTHERS], "cat a", conversation, place)
+            assert (of[text] in found) == (expected > 0)
+            if expected:
+                assert found[of[text]].bm25 == pytest.approx(expected, rel=1e-5)
+                assert found[of[text]].cosine is None
+
+
+async def test_a_turn_between_two_others_changes_what_stands_around(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id = await client.user()
+    ids = await keep(client, persistence, user_id, "c1", *TEXTS)
+    for text in (TEXTS[0], TEXTS[5], TEXTS[2], TEXTS[1], TEXTS[4], TEXTS[3]):
+        await index(client, user_id, row(ids[text], text))
+        await evidence(client, user_id, "cat")
+    known = await ordinals(persistence, ids)
+    found = await evidence(client, user_id, "cat a sat")
+    for place, text in enumerate(TEXTS):
+        expected = bm25([TEXTS], "cat a sat", 0, place)
+        assert (found[known[text]].bm25 if known[text] in found else 0.0) == pytest.approx(expected, rel=1e-5)
 
 
 async def test_every_candidate_has_both_scores(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    known = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
     query = direction("hhh")
-    found = await find(client, user_id, "ada", vector=query, embedder=EMBEDDER, limit=1)
-    assert set(found) == {"ada is a cat", max(TEXTS, key=lambda t: _cosine(direction(t), query))}
-    for text, candidate in found.items():
-        assert candidate.cosine == pytest.approx(_cosine(direction(text), query), abs=1e-6)
-        assert candidate.bm25 == pytest.approx(bm25(TEXTS, "ada", text), rel=1e-6)
-
-
-def _cosine(one: bytes, two: bytes) -> float:
-    a, b = np.frombuffer(one, "<f4"), np.frombuffer(two, "<f4")
-    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-
-
-async def test_the_nearest_are_exact(client: Client, persistence: RunningPersistence) -> None:
-    user_id = await client.user()
-    texts = ["".join(sorted(f"{i:b}".replace("0", "a").replace("1", "bc") * 2)) for i in range(1, 40)]
-    await keep_and_index(client, persistence, user_id, "c1", *dict.fromkeys(texts))
-    query = direction("aabc")
-    found = await find(client, user_id, vector=query, embedder=EMBEDDER, limit=5)
-    best = sorted(dict.fromkeys(texts), key=lambda t: -_cosine(direction(t), query))
-    assert {round(c.cosine or 0, 5) for c in found.values()} == {
-        round(_cosine(direction(t), query), 5) for t in best[:5]
-    }
-
-
-async def check_nobody_finds_anothers(client: Client, persistence: RunningPersistence) -> None:
-    user_id, other = await client.user(), await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", "an aside", "my secret cat")
-    await keep_and_index(client, persistence, other, "c2", "their own cat")
-    found = await find(client, other, "secret cat", vector=direction("secret"), embedder=EMBEDDER, limit=1000)
-    assert set(found) == {"their own cat"}
-    # another's better match would take the only place
-    found = await find(client, other, vector=direction("my secret cat"), embedder=EMBEDDER, limit=1)
-    assert set(found) == {"their own cat"}
+    found = await evidence(client, user_id, "ada", vector=query, embedder=EMBEDDER, limit=1)
+    nearest = max(TEXTS, key=lambda text: cosine(direction(text), query))
+    assert set(found) == {known["ada is a cat"], known[nearest]}
+    for text in ("ada is a cat", nearest):
+        assert found[known[text]].cosine == pytest.approx(cosine(direction(text), query), abs=1e-3)
+        assert found[known[text]].bm25 == pytest.approx(bm25([TEXTS], "ada", 0, TEXTS.index(text)), rel=1e-5)
 
 
 async def test_nobody_finds_anothers(client: Client, persistence: RunningPersistence) -> None:
-    await check_nobody_finds_anothers(client, persistence)
+    ada, bob = await client.user(), await client.user()
+    await keep_and_index(client, persistence, ada, "c1", *TEXTS)
+    mine = await keep_and_index(client, persistence, bob, "c2", "a cat")
+    found = await evidence(client, bob, "cat", vector=direction("cat"), embedder=EMBEDDER)
+    assert set(found) == {mine["a cat"]}
+    assert found[mine["a cat"]].bm25 == pytest.approx(bm25([["a cat"]], "cat", 0, 0), rel=1e-5)
 
 
-async def test_nobody_indexes_or_reads_anothers(client: Client, persistence: RunningPersistence) -> None:
-    user_id, other = await client.user(), await client.user()
-    mine = await keep_and_index(client, persistence, user_id, "c1", "my secret cat")
-    message_id = mine["my secret cat"]
-    assert await index(client, other, row(message_id, "my secret cat")) == 0
-    read = await client.cognition.request(READ_UNINDEXED, ReadUnindexed(user_id=other, message_ids=(message_id,)))
-    assert read.messages == ()
-    assert await find(client, other, "cat", vector=direction("cat"), embedder=EMBEDDER) == {}
+async def test_a_message_of_another_user_is_not_indexed(client: Client, persistence: RunningPersistence) -> None:
+    ada, bob = await client.user(), await client.user()
+    ids = await keep(client, persistence, ada, "c1", "a cat")
+    assert await index(client, bob, row(ids["a cat"], "a cat")) == 0
+    assert not await evidence(client, bob, "cat")
+    assert not await evidence(client, ada, "cat")
 
 
-async def snapshot(persistence: RunningPersistence) -> list[object]:
-    async with persistence.parts.database.transaction() as session:
-        tables = (DocumentRow, PostingBlockRow, StatisticsRow, EmbeddingRow)
-        return [sorted(map(repr, await session.execute(select(table.__table__)))) for table in tables]
-
-
-async def test_indexing_again_changes_nothing(client: Client, persistence: RunningPersistence) -> None:
+async def test_what_was_indexed_is_found_after_a_restart(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    found = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
-    before = await snapshot(persistence)
-    assert await index(client, user_id, *(row(m, "other words") for m in found.values())) == len(TEXTS)
-    assert await snapshot(persistence) == before
+    await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    query = {"vector": direction("ab"), "embedder": EMBEDDER}
+    before = await evidence(client, user_id, "cat a", **query)
+    await persistence.stop()
+    await persistence.start()
+    assert await evidence(client, user_id, "cat a", **query) == before
+    assert (await profile(client, user_id)).memories == len(TEXTS)
 
 
-async def test_terms_first_and_vectors_later(client: Client, persistence: RunningPersistence) -> None:
+async def test_indexing_twice_changes_nothing(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    turn, position = await client.say(user_id, "c1", "ada is a cat")
-    await persistence.parts.watermark.wait_for(position)
-    message_id = turn.messages[0].message_id
-    await index(client, user_id, row(message_id, "ada is a cat", embedded=False), embedder=None)
-    assert (await find(client, user_id, "cat"))["ada is a cat"].bm25
-    assert not await find(client, user_id, vector=direction("cat"), embedder=EMBEDDER)
-    await index(client, user_id, row(message_id, "ada is a cat"))
-    assert (await find(client, user_id, "cat", vector=direction("cat"), embedder=EMBEDDER))["ada is a cat"].cosine
+    ids = await keep(client, persistence, user_id, "c1", *TEXTS)
+    rows = [row(message_id, text) for text, message_id in ids.items()]
+    assert await index(client, user_id, *rows) == len(TEXTS)
+    before = await evidence(client, user_id, "cat a", vector=direction("c"), embedder=EMBEDDER)
+    await asyncio.gather(*(index(client, user_id, *rows) for _ in range(3)))
+    assert await evidence(client, user_id, "cat a", vector=direction("c"), embedder=EMBEDDER) == before
+    async with persistence.parts.database.plainly() as driver:
+        assert await driver.fetchval("SELECT sum(count) FROM index_segments") == 2 * len(TEXTS)
 
 
-async def test_indexing_at_once_counts_each_document_once(client: Client, persistence: RunningPersistence) -> None:
+async def test_terms_come_first_and_the_vector_later(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    ids: dict[str, str] = {}
-    for n in range(12):
-        turn, position = await client.say(user_id, f"c{n}", f"cat number {n}")
-        ids[f"cat number {n}"] = turn.messages[0].message_id
-    await persistence.parts.watermark.wait_for(position)
-    await asyncio.gather(*(index(client, user_id, row(m, t)) for t, m in ids.items() for _ in range(2)))
-    found = await find(client, user_id, "cat")
-    assert {t: c.bm25 for t, c in found.items()} == {t: pytest.approx(bm25(list(ids), "cat", t)) for t in ids}
+    ids = await keep(client, persistence, user_id, "c1", "a cat")
+    await index(client, user_id, row(ids["a cat"], "a cat", embedded=False), embedder=None)
+    asked = ReadUnindexed(user_id=user_id, message_ids=tuple(ids.values()))
+    left = await client.cognition.request(READ_UNINDEXED, asked)
+    assert [message.text for message in left.messages] == ["a cat"]
+    assert left.embedder is None
+    await index(client, user_id, row(ids["a cat"], "a cat"))
+    left = await client.cognition.request(READ_UNINDEXED, asked)
+    assert (left.messages, left.embedder) == ((), EMBEDDER)
+    (found,) = (await evidence(client, user_id, "cat", vector=direction("cat"), embedder=EMBEDDER)).values()
+    assert found.cosine is not None
 
 
-async def test_two_embedders_are_never_compared(client: Client, persistence: RunningPersistence) -> None:
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [IndexRow(message_id="a", terms={"x": 0})],
+        [IndexRow(message_id="a", vector=b"abc")],
+        [IndexRow(message_id="a", vector=b"")],
+        [IndexRow(message_id="a", vector=vector(1)), IndexRow(message_id="b", vector=vector(1, 2))],
+        [IndexRow(message_id="a", vector=vector(1, math.nan))],
+    ],
+    ids=["no frequency", "odd bytes", "no dimension", "several lengths", "not a number"],
+)
+async def test_rows_that_make_no_sense_are_refused(client: Client, rows: list[IndexRow]) -> None:
     user_id = await client.user()
-    found = await keep_and_index(client, persistence, user_id, "c1", "ada is a cat")
-    await index(
-        client,
-        user_id,
-        *(IndexRow(message_id=m, terms={}, vector=vector(1, 0)) for m in found.values()),
-        embedder="b@1",
-    )
-    by_other = await find(client, user_id, vector=vector(1, 0), embedder="b@1")
-    assert by_other["ada is a cat"].cosine == pytest.approx(1.0)
-    assert await find(client, user_id, vector=direction("a"), embedder="c@1") == {}
-    assert await find(client, user_id, vector=vector(1, 0), embedder=EMBEDDER) == {}
-
-
-@pytest.mark.parametrize("bad", [b"", b"abc", b"abcdefgh"])
-async def test_vectors_of_another_shape_are_refused(
-    client: Client, persistence: RunningPersistence, bad: bytes
-) -> None:
-    user_id = await client.user()
-    found = await keep_and_index(client, persistence, user_id, "c1", "ada is a cat")
-    rows = tuple(IndexRow(message_id=m, terms={}, vector=bad) for m in found.values())
     with pytest.raises(InvalidRequest):
         await index(client, user_id, *rows)
 
 
-async def test_the_conversation_in_the_prompt_is_left_out(client: Client, persistence: RunningPersistence) -> None:
+async def test_vectors_of_one_embedder_have_one_length(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", "cat one", "cat two", "cat three")
-    await keep_and_index(client, persistence, user_id, "c2", "cat four")
-    more = {"vector": direction("cat"), "embedder": EMBEDDER, "not_in_conversation": "c1", "limit": 1}
-    assert set(await find(client, user_id, "cat", **more)) == {"cat four"}
+    ids = await keep(client, persistence, user_id, "c1", "a cat", "a dog")
+    await index(client, user_id, row(ids["a cat"], "a cat"))
+    for _ in range(2):
+        with pytest.raises(InvalidRequest):
+            await index(client, user_id, IndexRow(message_id=ids["a dog"], vector=vector(1, 2)))
+        persistence.parts.indexes.drop(user_id)
 
 
-async def check_what_was_just_said_is_found(client: Client, persistence: RunningPersistence) -> None:
-    user_id, other = await client.user(), await client.user()
-    await keep_and_index(client, persistence, user_id, "c1", "ada is a cat")
-    await client.say(user_id, "c3", "bob is a dog")
-    # another's newer messages would take every place
-    _, position = await client.say(other, "c2", *[f"my secret {n}" for n in range(MOST_FRESH)])
-    found = await find(client, user_id, "bob", vector=direction("bob"), embedder=EMBEDDER, read_after=position)
-    assert {text: candidate.indexed for text, candidate in found.items()} == {
-        "ada is a cat": True,
-        "bob is a dog": False,
-    }
-    assert (found["bob is a dog"].bm25, found["bob is a dog"].cosine) == (None, None)
-
-
-async def test_what_was_just_said_is_found_by_its_owner_before_it_is_indexed(
-    client: Client, persistence: RunningPersistence
-) -> None:
-    await check_what_was_just_said_is_found(client, persistence)
-
-
-async def test_what_is_not_indexed_yet_comes_once_with_its_terms_and_in_bounds(
-    client: Client, persistence: RunningPersistence
-) -> None:
+async def test_what_was_just_said_comes_until_it_is_indexed(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    for n in range(MOST_FRESH + 8):
-        turn, position = await client.say(user_id, "c1", f"cat {n}")
-    await persistence.parts.watermark.wait_for(position)
-    found = await find(client, user_id, "dog")
-    assert set(found) == {f"cat {n}" for n in range(8, MOST_FRESH + 8)}, "the newest"
-    last = turn.messages[0].message_id
-    await index(client, user_id, row(last, f"cat {n}", embedded=False), embedder=None)
-    found = await find(client, user_id, "cat")
-    assert found[f"cat {n}"].indexed
-    assert not found["cat 20"].indexed
-    assert await find(client, user_id, "cat", not_in_conversation="c1") == {}
+    ids = await keep(client, persistence, user_id, "c1", "first", "second")
+    assert await fresh(client, user_id, terms=("other",)) == ["second", "first"]
+    await index(client, user_id, row(ids["first"], "first", embedded=False), embedder=None)
+    assert await fresh(client, user_id) == ["second"]
 
 
-async def test_what_is_indexed_with_its_job_is_not_asked_for_again(
-    client: Client, persistence: RunningPersistence
-) -> None:
-    user_id, other = await client.user(), await client.user()
-    turn, position = await client.say(user_id, "c1", "ada is a cat")
-    foreign, position = await client.say(other, "c2", "bob is a dog")
-    await persistence.parts.watermark.wait_for(position)
-    jobs = {job.payload["message_ids"][0]: job.job_id for job in await all_jobs(persistence)}
-    message_id, others = turn.messages[0].message_id, foreign.messages[0].message_id
-    rows = (row(message_id, "ada is a cat"),)
-    done = (jobs[message_id], jobs[others])
-    request = IndexMessages(user_id=user_id, embedder=EMBEDDER, rows=rows, done_jobs=done)
-    await client.cognition.request(INDEX_MESSAGES, request)
-    states = {job.job_id: job.state for job in await all_jobs(persistence)}
-    assert states == {jobs[message_id]: "done", jobs[others]: "queued"}, "another user's job isn't ended"
-    read = await client.cognition.request(READ_UNINDEXED, ReadUnindexed(user_id=user_id, message_ids=(message_id,)))
-    assert read.messages == ()
-
-
-async def all_jobs(persistence: RunningPersistence) -> Sequence[JobRow]:
-    async with persistence.parts.database.transaction() as session:
-        return (await session.scalars(select(JobRow))).all()
-
-
-async def test_a_text_to_index_comes_with_the_one_before(client: Client, persistence: RunningPersistence) -> None:
+async def test_few_of_many_fresh_memories_come(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    first, _ = await client.say(user_id, "c1", "who is Ada?", "a cat")
-    second, position = await client.say(user_id, "c1", "whose?")
-    await persistence.parts.watermark.wait_for(position)
-    ids = (first.messages[1].message_id, second.messages[0].message_id, "gone")
-    read = await client.cognition.request(READ_UNINDEXED, ReadUnindexed(user_id=user_id, message_ids=ids))
-    assert {m.text: m.previous_text for m in read.messages} == {"a cat": "who is Ada?", "whose?": "a cat"}
+    texts = [f"number {i}" for i in range(MOST_FRESH + 3)]
+    await keep(client, persistence, user_id, "c1", *texts)
+    assert await fresh(client, user_id) == list(reversed(texts))[:MOST_FRESH]
 
 
-async def test_many_postings_of_one_term_fill_several_blocks(client: Client, persistence: RunningPersistence) -> None:
+async def test_a_profile_names_the_speakers(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
-    turn, position = await client.say(user_id, "c1", *[f"cat {n}" for n in range(700)])
-    await persistence.parts.watermark.wait_for(position)
-    rows = [row(m.message_id, f"cat {n}", embedded=False) for n, m in enumerate(turn.messages)]
-    await index(client, user_id, *rows[:100])
-    await index(client, user_id, *rows[100:])
-    found = await find(client, user_id, "cat 699", limit=1000)
-    assert len(found) == 700
-    assert max(found.values(), key=lambda c: c.bm25 or 0).text == "cat 699"
+    assert await profile(client, user_id) == Profile()
+    ids = await keep(client, persistence, user_id, "c1", *TEXTS)
+    speakers = ["Bob", "Ada", "Ada", "user", "assistant", "Ada"]
+    rows = [row(ids[text], text, speaker=speaker) for text, speaker in zip(TEXTS, speakers, strict=True)]
+    await index(client, user_id, *rows)
+    assert await profile(client, user_id) == Profile(names=("Ada", "Bob"), embedder=EMBEDDER, memories=len(TEXTS))
 
 
-async def test_the_indexing_job_is_published_with_its_id_and_finished_once(
+async def test_an_interval_brings_what_was_said_then(client: Client, persistence: RunningPersistence) -> None:
+    user_id = await client.user()
+    known = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    span = {"start": START + timedelta(minutes=4), "end": START + timedelta(minutes=5)}
+    assert set(await evidence(client, user_id, "cat", limit=1)) == {known["cat cat cat"]}
+    found = await evidence(client, user_id, "cat", limit=1, intervals=(span,))
+    assert set(found) == {known["cat cat cat"], known["nothing here"]}
+
+
+async def test_uses_and_pins_are_known_at_once_and_after_a_load(
     client: Client, persistence: RunningPersistence
 ) -> None:
     user_id = await client.user()
-    heard: asyncio.Queue[tuple[str, IndexRequested]] = asyncio.Queue()
-
-    async def hear(delivery: object) -> None:
-        await heard.put((delivery.message_id, delivery.message))  # type: ignore[attr-defined]
-
-    await client.cognition.consume(INDEX_REQUESTED, INDEX_REQUESTED.consumers[0], hear)
-    turn, _ = await client.say(user_id, "c1", "q", "a")
-    async with asyncio.timeout(5):
-        job_id, request = await heard.get()
-    assert request.message_ids == tuple(m.message_id for m in turn.messages)
-    report = FinishJob(job_id=job_id, state=JobState.DONE)
-    assert (await client.cognition.request(FINISH_JOB, report)).changed
-    assert not (await client.cognition.request(FINISH_JOB, report)).changed
-    job = (await client.bus.request(LIST_JOBS, ListJobs())).jobs[0]
-    assert (job.job_id, job.state, job.attempts) == (job_id, JobState.DONE, 1)
-    assert job.finished_at is not None
+    ids = await keep(client, persistence, user_id, "c1", "a cat")
+    await index(client, user_id, row(ids["a cat"], "a cat"))
+    (ordinal,) = (await ordinals(persistence, ids)).values()
+    await evidence(client, user_id, "cat")
+    used = (await client.turn(user_id, "c1", "more")).model_copy(update={"recalled": (ids["a cat"],)})
+    await persistence.parts.watermark.wait_for(await client.publish(used))
+    await persistence.parts.indexes.settled()
+    async with persistence.parts.database.plainly() as driver:
+        await driver.execute("UPDATE memory_states SET pinned = true, importance = 0.75")
+    persistence.parts.indexes.state_set(user_id, ordinal, True, 0.75)
+    for _ in range(2):
+        found = (await evidence(client, user_id, "cat"))[ordinal]
+        assert (found.uses, found.pinned, found.importance) == (1, True, 0.75)
+        persistence.parts.indexes.drop(user_id)
 
 
-async def test_values_that_the_database_cannot_hold_are_refused(
-    client: Client, persistence: RunningPersistence
-) -> None:
-    user_id = await client.user()
-    found = await keep_and_index(client, persistence, user_id, "c1", "ada")
-    rows = [row(message_id, text) for text, message_id in found.items()]
-    with pytest.raises(InvalidRequest):
-        await index(client, user_id, *rows, embedder="x" * 200)
-    with pytest.raises(InvalidRequest):
-        await index(client, user_id, *(r.model_copy(update={"terms": {"ada": 0}}) for r in rows))
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
