@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
+from libs.shared.contracts.indexing import INDEX_REQUESTED
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import INDEX_REQUESTED, SEARCH_MEMORY, MemoryItems, SearchMemory
+from libs.shared.contracts.memory import (
+    ADD_MEMORY,
+    EDIT_MEMORY,
+    IMPORT_TURNS,
+    MEMORY_CHANGED,
+    SEARCH_MEMORY,
+    MemoryItems,
+    SearchMemory,
+)
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
 from services.cognition.embedding import Embedder
+from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.gathering import Gatherer
+from services.cognition.importing import Importer
 from services.cognition.indexing import Indexer
 from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
+from services.cognition.searchable import Searchable
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 from services.cognition.traffic import Traffic
@@ -58,9 +71,15 @@ async def serve(
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
     turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model)
     traffic = Traffic()
-    indexer = Indexer(bus, embedder, settings.embed_batch, traffic)
+    searchable = Searchable(bus, embedder, FactKeeper(bus).draw)
+    indexer = Indexer(bus, searchable, settings.embed_batch, traffic)
+    importer = Importer(bus, searchable, lambda: datetime.now(UTC), patience_s=settings.restart_patience_s)
     await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
+    await bus.subscribe(MEMORY_CHANGED, memory.changed)
+    await bus.serve(IMPORT_TURNS, importer.import_turns)
+    await bus.serve(ADD_MEMORY, importer.add)
+    await bus.serve(EDIT_MEMORY, importer.edit)
     (consumer,) = (c for c in INDEX_REQUESTED.consumers if c.service is Principal.COGNITION)
     await bus.consume(INDEX_REQUESTED, consumer, indexer.index)
 

@@ -1,0 +1,242 @@
+"""How a rule is written: a pattern with a value, the attribute that it tells, and what a value may look like. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from libs.shared.text import fold
+
+_OPENERS = frozenset(
+    [
+        "it",
+        "that",
+        "this",
+        "these",
+        "those",
+        "there",
+        "here",
+        "them",
+        "him",
+        "her",
+        "you",
+        "me",
+        "us",
+        "he",
+        "she",
+        "they",
+        "we",
+        "i",
+        "someone",
+        "something",
+        "nothing",
+        "anything",
+        "everything",
+        "everyone",
+        "what",
+        "how",
+        "when",
+        "where",
+        "why",
+        "who",
+        "which",
+        "because",
+        "so",
+        "very",
+        "really",
+        "too",
+        "not",
+        "just",
+        "all",
+        "much",
+        "more",
+        "a-lot",
+        "ca",
+        "cela",
+        "ceci",
+        "lui",
+        "elle",
+        "eux",
+        "toi",
+        "moi",
+        "ici",
+        "la-bas",
+        "y",
+        "en",
+        "quelqu'un",
+        "quelque",
+        "rien",
+        "tout",
+        "tous",
+        "quand",
+        "comment",
+        "pourquoi",
+        "ou",
+        "qui",
+        "que",
+        "quoi",
+        "tres",
+        "trop",
+        "pas",
+        "vraiment",
+        "juste",
+        "beaucoup",
+    ]
+)
+"""What no value begins with."""
+_ARTICLE = re.compile(
+    r"^(?:the|an?|some|my|our|un|une|des|du|de la|de l'|le|la|les|l'|mon|ma|mes|notre|d'|de)(?:\s+|(?<='))"
+)
+_TRAILING = re.compile(
+    r"[\s,]+(?:now|nowadays|too|again|anymore|any more|currently|at the moment|right now|these days|already|actually|"
+    r"though|instead|as well|today|please|recently|lately|here|there|so much|a lot|very much|the most|"
+    r"maintenant|désormais|aussi|encore|en ce moment|actuellement|déjà|d'ailleurs|aujourd'hui|récemment|ici|"
+    r"beaucoup|énormément|finalement|plus que tout|à présent)$",
+    re.I,
+)
+_EMPHASIS = re.compile(
+    r"^(?:now|actually|really|still|currently|called|named|maintenant|désormais|vraiment|plutôt)\s+", re.I
+)
+MOST_WORDS = 6
+
+PROPER = r"(?-i:[A-ZÀ-ÖØ-Þ][\w'’.-]*)"
+"""A word with a capital."""
+NAME = rf"{PROPER}(?:\s+{PROPER}){{0,2}}"
+END_EN = (
+    r"(?=\s*(?:[,;:!?()…]|\.(?:\s|$)|$)|\s+(?:now|nowadays|since|because|with|for|and|but|when|while|where|who|which|"
+    r"that|so|as|until|after|before|these|this|anymore|any|at|right|too|again|on|every|each|although|though|if|instead|"
+    r"than|lately|recently|currently|from|last|next|in|during|by|near|ago|today|already|here|there)\b)"
+)
+END_FR = (
+    r"(?=\s*(?:[,;:!?()…]|\.(?:\s|$)|$)|\s+(?:maintenant|désormais|depuis|parce|car|avec|pour|et|mais|quand|lorsque|"
+    r"où|qui|que|donc|comme|jusqu|après|avant|ce|cette|en ce|plus|aussi|encore|chaque|tous|toutes|si|plutôt|"
+    r"récemment|actuellement|dernièrement|il y a|le (?:mois|week)|la semaine|l'an|dans|pendant|depuis|déjà|ici|"
+    r"en (?:janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre|\d))\b)"
+)
+
+_GROUP = re.compile(r"\(\?P<(\w+)>")
+
+Check = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``attribute`` may hold ``{thing}``, a group of the pattern. ``value`` None: the pattern's own group."""
+
+    attribute: str
+    written: str
+    ended: bool = False
+    value: str | None = None
+    check: Check | None = None
+    many: bool = False
+    """The value is a list: each of it is a fact."""
+    dated: bool = False
+    """A time that the clause tells is when it began, or ended."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when it is first needed: all of them together take a while. A group may stand in it twice."""
+        count: Counter[str] = Counter()
+
+        def numbered(match: re.Match[str]) -> str:
+            name = match.group(1)
+            count[name] += 1
+            return f"(?P<{name}__{count[name]}>"
+
+        return re.compile(_GROUP.sub(numbered, self.written), re.I)
+
+    def matches(self, clause: str) -> Iterator[dict[str, str]]:
+        """The groups that took part, by name."""
+        for match in self.pattern.finditer(clause):
+            parts = match.groupdict().items()
+            yield {name.partition("__")[0]: part for name, part in parts if part is not None}
+
+
+def rule(
+    attribute: str,
+    pattern: str,
+    *,
+    ended: bool = False,
+    value: str | None = None,
+    check: Check | None = None,
+    many: bool = False,
+    dated: bool = False,
+) -> Rule:
+    """Patterns are searched in a clause, without regard to case."""
+    return Rule(attribute, pattern, ended, value, check, many, dated)
+
+
+def cleaned(value: str, *, keep_article: bool = False) -> str | None:
+    """The value without what surrounds it; None when it says nothing by itself."""
+    value = value.strip(" \t\"'“”«».,;:!…-")
+    while True:
+        shorter = _TRAILING.sub("", _EMPHASIS.sub("", value)).strip(" ,.")
+        if shorter == value:
+            break
+        value = shorter
+    if not keep_article:
+        value = _ARTICLE.sub("", value)
+    found = value.split()
+    if not found or len(found) > MOST_WORDS or len(value) > 80:
+        return None
+    return None if fold(found[0]) in _OPENERS else value
+
+
+def listed(value: str) -> list[str]:
+    """The parts of an enumeration."""
+    return [part for part in re.split(r"\s*,\s*|\s+(?:and|or|nor|et|ou|ni)\s+", value) if part.strip()]
+
+
+def is_place(value: str) -> bool:
+    """A name of a place: with a capital, unless its writer uses none; never a kind of dwelling or a state of mind."""
+    return bool(re.search(r"[A-ZÀ-ÖØ-Þ]", value)) and _NO_PLACE.search(fold(value)) is None
+
+
+_NO_PLACE = re.compile(
+    r"\b(?:fear|hope|peace|past|present|moment|middle|house|flat|apartment|home|room|building|maison|appartement|"
+    r"immeuble|studio|peur|espoir|paix|monday|tuesday|wednesday|thursday|friday|saturday|sunday|lundi|mardi|mercredi|"
+    r"jeudi|vendredi|samedi|dimanche)\b"
+)
+
+
+def is_workplace(value: str) -> bool:
+    """A firm's name, or a kind of place where people work."""
+    return bool(re.match(PROPER, value)) or _WORKPLACE.search(fold(value)) is not None
+
+
+_WORKPLACE = re.compile(
+    r"\b(?:hospital|school|bank|bakery|restaurant|university|library|museum|clinic|pharmacy|company|firm|agency|factory|"
+    r"shop|store|startup|start-up|government|council|hotel|garage|newspaper|studio|lab|laboratory|farm|airport|"
+    r"hopital|ecole|banque|boulangerie|universite|bibliotheque|musee|clinique|pharmacie|entreprise|societe|agence|"
+    r"usine|magasin|mairie|hotel|journal|laboratoire|ferme|aeroport|cabinet|librairie|college|lycee)\b"
+)
+
+
+def is_liking(value: str) -> bool:
+    """Something that can be liked for long: no person addressed, no clause."""
+    return len(value.split()) <= 5 and _NO_LIKING.search(fold(value)) is None
+
+
+_NO_LIKING = re.compile(
+    r"^(?:to\b|idea|way|fact|look|sound|feel|your|his|their|her|its|être|etre|ton|ta|tes|votre|vos|son|sa|leur|idee|fait|"
+    r"facon|one|same|other)|\b(?:you|your|is|was|are|were|est|etait|idea|idee|a|as|ai)\b"
+)
+
+
+def is_detail(value: str) -> bool:
+    """What a thing can be: a name, number or description, no judgement and no clause."""
+    return _NO_DETAIL.search(fold(value)) is None
+
+
+_NO_DETAIL = re.compile(
+    r"^(?:great|good|bad|nice|fine|ok|okay|amazing|awesome|terrible|awful|broken|dead|gone|missing|full|empty|late|early|"
+    r"slow|fast|dirty|clean|ready|done|due|hard|difficult|easy|boring|fun|funny|cool|wonderful|horrible|beautiful|cute|"
+    r"big|small|old|new|expensive|cheap|too|so|very|really|pretty|quite|better|worse|not|no|doing|going|coming|being|"
+    r"getting|having|making|driving|killing|acting|out|over|down|up|off|away|about|like|to|super|perfect|lovely|"
+    r"genial|bien|bon|bonne|mauvais|mauvaise|nul|nulle|casse\w*|mort|morte|perdu\w*|plein\w*|vide|en retard|lent\w*|"
+    r"rapide|sale|propre|pret\w*|difficile|facile|ennuyeu\w*|drole|grand\w*|petit\w*|vieu\w*|vieille|nouveau|nouvelle|"
+    r"cher|chere|trop|tres|vraiment|assez|mieux|pire|pas|en train|en panne|tombe\w*|magnifique|superbe|parfait\w*)\b"
+)

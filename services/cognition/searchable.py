@@ -1,0 +1,190 @@
+"""Making kept texts searchable: terms, vectors and facts, written a batch at a time while the next is embedded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import zip_longest
+from time import monotonic
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexRow, UnindexedMessage
+from libs.shared.contracts.inference import EMBED
+from libs.shared.contracts.memory import Fact, MemoryItem, MemoryKind
+from libs.shared.errors import ServiceError, TimedOut
+from libs.shared.extractive import is_extractive
+from libs.shared.text import term_counts, words
+from services.cognition.embedding import Embedder
+from services.cognition.measuring import measured
+from services.cognition.traits import importance_of, traits_of
+
+TEXT_CHARACTERS = 4000
+"""Of a longer text the beginning is embedded: no embedder reads more."""
+ASSISTANT = "assistant"
+
+Draw = Callable[[str, Sequence["Text"]], Awaitable[tuple[Fact, ...]]]
+"""Draws facts from a user's texts and keeps them; the same texts again change nothing."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A kept memory, as it reads."""
+
+    message_id: str
+    kind: MemoryKind
+    speaker: str
+    text: str
+    at: datetime
+    importance: float | None = None
+    """As the user set it."""
+
+    @property
+    def memorable(self) -> bool:
+        """Whether it may be recalled: a quotation of memories would only repeat them."""
+        return bool(self.text.strip()) and not (self.speaker == ASSISTANT and is_extractive(self.text))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made, and how."""
+
+    user_id: str
+    embedder: str | None = None
+    """``name@version`` of the vectors; None: any."""
+    vectors_alone: bool = False
+    """Terms and facts are there already: another embedder takes over."""
+    jobs: tuple[str, ...] = ()
+    """They end with the last text."""
+    background: bool = True
+    """Nobody waits for it."""
+    vectors_by: float | None = None
+    """Monotonic time after which no more vectors are made."""
+
+
+@dataclass
+class Outcome:
+    """What became of it: every text has its terms; those without vectors failed for ``failure``."""
+
+    failure: ServiceError | None = None
+    facts: list[Fact] = field(default_factory=list)
+
+
+@dataclass
+class _Vectors:
+    """Of the first texts of a batch, as far as they were made."""
+
+    embedder: str | None = None
+    vectors: list[bytes] = field(default_factory=list)
+    failure: ServiceError | None = None
+
+
+@dataclass(frozen=True)
+class Portions:
+    """How many texts are embedded, and written, at a time."""
+
+    embed: int
+    write: int
+
+
+def row(text: Text, vector: bytes | None) -> IndexRow:
+    """Everything that is searched of a text. Pure."""
+    judged = importance_of(text.text, text.speaker) if text.importance is None else text.importance
+    return IndexRow(
+        message_id=text.message_id,
+        terms=term_counts(text.text),
+        vector=vector,
+        speaker=text.speaker,
+        words=len(words(text.text)),
+        traits=traits_of(text.text),
+        importance=judged,
+    )
+
+
+def of_unindexed(message: UnindexedMessage) -> Text:
+    """What a job asks for."""
+    return Text(message.message_id, message.kind, message.speaker, message.text, message.at, message.importance)
+
+
+def of_kept(item: MemoryItem) -> Text:
+    """What was kept just now; an importance that the user set stands in its state, not in the index."""
+    return Text(item.id, item.kind, item.speaker, item.text, item.at)
+
+
+class Searchable:
+    """Writes what a search needs. Idempotent: persistence replaces no row, and facts are told apart by their source."""
+
+    def __init__(self, bus: Bus, embedder: Embedder, draw: Draw) -> None:
+        self._bus = bus
+        self._embedder = embedder
+        self._draw = draw
+
+    async def make(self, texts: Sequence[Text], wanted: Wanted, portions: Portions) -> Outcome:
+        """Raises what persistence raises; the embedder's refusal is told in the outcome."""
+        memorable = [text for text in texts if text.memorable]
+        batches = [memorable[i : i + portions.write] for i in range(0, len(memorable), portions.write)] or [[]]
+        outcome = Outcome()
+        vectors = _Vectors(wanted.embedder)
+        ahead = asyncio.create_task(self._embed(batches[0], vectors, wanted, portions.embed))
+        try:
+            for number, batch in enumerate(batches):
+                vectors = await ahead
+                outcome.failure = vectors.failure
+                last = number + 1 == len(batches)
+                if not last:
+                    ahead = asyncio.create_task(self._embed(batches[number + 1], vectors, wanted, portions.embed))
+                await self._write(batch, vectors, wanted, outcome, ends=last and outcome.failure is None)
+        finally:
+            ahead.cancel()
+            with suppress(asyncio.CancelledError):
+                await ahead
+        return outcome
+
+    async def _embed(self, texts: Sequence[Text], before: _Vectors, wanted: Wanted, at_once: int) -> _Vectors:
+        """Vectors of ``texts``; after a failure no more are asked for."""
+        made = _Vectors(before.embedder, failure=before.failure)
+        for start in range(0, len(texts), at_once):
+            if made.failure is not None:
+                break
+            try:
+                with measured("embeddings"):
+                    found = await self._embedder.embed(
+                        [text.text[:TEXT_CHARACTERS] for text in texts[start : start + at_once]],
+                        embedder=made.embedder,
+                        timeout_s=_left_s(wanted),
+                        background=wanted.background,
+                    )
+            except ServiceError as error:
+                made.failure = error
+            else:
+                made.embedder = found.embedder
+                made.vectors += found.vectors
+        return made
+
+    async def _write(
+        self, texts: Sequence[Text], made: _Vectors, wanted: Wanted, outcome: Outcome, *, ends: bool
+    ) -> None:
+        """Facts first: what is indexed is not read again."""
+        if texts and not wanted.vectors_alone:
+            outcome.facts += await self._draw(wanted.user_id, texts)
+        pairs = zip_longest(texts, made.vectors)
+        if wanted.vectors_alone:
+            rows = tuple(IndexRow(message_id=text.message_id, vector=vector) for text, vector in pairs if vector)
+        else:
+            rows = tuple(row(text, vector) for text, vector in pairs)
+        done = wanted.jobs if ends else ()
+        if rows or done:
+            embedder = made.embedder if made.vectors else None
+            written = IndexMessages(user_id=wanted.user_id, embedder=embedder, rows=rows, done_jobs=done)
+            await self._bus.request(INDEX_MESSAGES, written)
+
+
+def _left_s(wanted: Wanted) -> float | None:
+    if wanted.vectors_by is None:
+        return None
+    left_s = wanted.vectors_by - monotonic()
+    if left_s <= 0:
+        raise TimedOut("the embedder is too slow for so many texts")
+    return min(left_s, EMBED.timeout_s)
