@@ -48,6 +48,8 @@ class Found:
     bm25: Array
     cosine: Array
     """NaN where there is no vector of the embedder."""
+    whole_bm25: float = 0.0
+    """Of a turn that holds every term."""
 
 
 def search(index: MemoryIndex, asked: Asked) -> Found:
@@ -62,7 +64,8 @@ def search(index: MemoryIndex, asked: Asked) -> Found:
     if asked.intervals:
         chosen.append(_within(index, view, scores, vector, asked))
     numbers = _with_newer(index, view, np.unique(np.concatenate(chosen)).astype(np.int64))
-    return Found(numbers, scores[numbers], _cosines(index, numbers, vector))
+    whole = scoring.whole((view.base, view.recent), asked.terms, documents=view.documents)
+    return Found(numbers, scores[numbers], _cosines(index, numbers, vector), whole)
 
 
 def _comparable(index: MemoryIndex, asked: Asked) -> bool:
@@ -151,6 +154,7 @@ def candidates(index: MemoryIndex, found: Found, fresh: tuple[MemoryItem, ...]) 
         cosine=tuple(None if value != value else value for value in found.cosine.tolist()),
         newer=tuple(places.get(newer, -1) for newer in index["newer"][numbers].tolist()),
         names=names,
+        whole_bm25=found.whole_bm25,
         fresh=fresh,
     )
 

@@ -154,6 +154,12 @@ def bm25(parts: Sequence[Part], terms: Sequence[int], *, documents: int, mean_le
     ]
 
 
+def whole(parts: Sequence[Part], terms: Sequence[int], *, documents: int) -> float:
+    """What a turn of mean length scores that holds every term once, with nothing around it; unknown terms count too."""
+    weights = (_idf(documents, _holders(parts, [part.postings(term) for part in parts])) for term in terms)
+    return sum(weights) * (K1 + 1) / (1 + K1 * (1 - B + B / _WEIGHTS))
+
+
 def _nothing(part: Part) -> Array:
     return np.zeros(len(part.layout.numbers), dtype=np.float32)
 
