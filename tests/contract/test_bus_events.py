@@ -9,11 +9,11 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from libs.shared.bus.base import Delivery, Poison
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.base import KIB, Principal
 from libs.shared.contracts.common import Position
+from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.ledger import CHANGE_RECORDED, SETTINGS
-from libs.shared.contracts.memory import INDEX_REQUESTED, IndexRequested
-from libs.shared.contracts.sessions import LIMITS, SESSIONS
+from libs.shared.contracts.sessions import CREDENTIALS, LIMITS, SESSIONS
 from libs.shared.contracts.turns import TURN_COMPLETED, TurnCompleted
 from libs.shared.errors import InvalidRequest, TooLarge
 from tests.contract.conftest import AnyBus, Connect
@@ -271,6 +271,33 @@ async def test_a_ticket_can_be_created_once(connect: Connect) -> None:
     assert await bucket.create("ticket", b"") is True
     assert await bucket.create("ticket", b"") is False
     assert await bucket.get("ticket") == b""
+
+
+async def test_an_update_needs_the_revision_that_was_read(connect: Connect) -> None:
+    bucket = (await connect(Principal.API)).bucket(CREDENTIALS)
+    missing = await bucket.read("key.a")
+    assert (missing.value, missing.revision) == (None, 0)
+    assert await bucket.update("key.a", b"1", missing.revision)
+    assert not await bucket.update("key.a", b"2", missing.revision)
+    kept = await bucket.read("key.a")
+    assert kept.value == b"1"
+    await bucket.delete("key.a")
+    assert not await bucket.update("key.a", b"3", kept.revision)
+    deleted = await bucket.read("key.a")
+    assert deleted.value is None
+    assert deleted.revision > kept.revision
+    assert await bucket.update("key.a", b"4", deleted.revision)
+    assert await bucket.get("key.a") == b"4"
+
+
+async def test_a_full_cache_bucket_loses_its_oldest_entry(connect: Connect) -> None:
+    bucket = (await connect(Principal.API)).bucket(CREDENTIALS)
+    value = bytes(64 * KIB)
+    count = CREDENTIALS.max_bytes // len(value) + 8
+    for number in range(count):
+        await bucket.put(f"key.{number}", value)
+    assert await bucket.get("key.0") is None
+    assert await bucket.get(f"key.{count - 1}") == value
 
 
 async def test_a_watch_hears_changes_and_deletions(connect: Connect) -> None:

@@ -15,7 +15,7 @@ from libs.shared.bus.consumer import Handlers, PullConsumer
 from libs.shared.bus.endpoints import Endpoint
 from libs.shared.bus.inbox import Inbox
 from libs.shared.bus.lanes import Lane, Tasks
-from libs.shared.bus.memory_streams import MemoryConsumer, MemoryKeyValue, MemoryStream
+from libs.shared.bus.memory_streams import MemoryBucket, MemoryConsumer, MemoryKeyValue, MemoryStream
 from libs.shared.bus.parts import PartsReceiver
 from libs.shared.bus.stream_call import StreamCall
 from libs.shared.bus.stream_server import StreamReply
@@ -235,6 +235,18 @@ def tickets_reusable(patch: Patch) -> None:
     patch.setattr(MemoryKeyValue, "create", create)
 
 
+def updates_unconditional(patch: Patch) -> None:
+    async def update(self: MemoryKeyValue, key: str, value: bytes, revision: int) -> bool:
+        await self.put(key, value)
+        return True
+
+    patch.setattr(MemoryKeyValue, "update", update)
+
+
+def nothing_evicted(patch: Patch) -> None:
+    patch.setattr(MemoryBucket, "_evict", lambda self: None)
+
+
 @dataclass(frozen=True)
 class Mutation:
     """A guarantee taken away, and the check that must notice."""
@@ -277,6 +289,8 @@ MUTATIONS = (
     Mutation(caught_up_untold, events.test_the_watermark_passes_what_was_erased_at_the_end),
     Mutation(trace_dropped, events.test_the_trace_of_an_event_goes_on_where_it_is_handled),
     Mutation(tickets_reusable, events.test_a_ticket_can_be_created_once),
+    Mutation(updates_unconditional, events.test_an_update_needs_the_revision_that_was_read),
+    Mutation(nothing_evicted, events.test_a_full_cache_bucket_loses_its_oldest_entry),
 )
 
 

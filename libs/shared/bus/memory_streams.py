@@ -160,6 +160,7 @@ class MemoryBucket:
         self._declared = declared
         self._entries: dict[str, Entry] = {}
         self._last = 0
+        self._bytes = 0
         self.changed: list[Callable[[str, bytes | None], None]] = []
 
     @property
@@ -172,16 +173,22 @@ class MemoryBucket:
 
     def set(self, key: str, value: bytes | None) -> None:
         self._last += 1
-        self._entries.pop(key, None)
+        self._drop(key)
         self._entries[key] = Entry(value, self._last)
+        self._bytes += len(value or b"")
         if self._declared.evicts:
             self._evict()
         for tell in self.changed:
             tell(key, value)
 
     def _evict(self) -> None:
-        while len(self._entries) > (self._declared.max_entries or len(self._entries)):
-            del self._entries[next(iter(self._entries))]
+        most = self._declared.max_entries or len(self._entries)
+        while len(self._entries) > most or self._bytes > self._declared.max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: str) -> None:
+        gone = self._entries.pop(key, None)
+        self._bytes -= len(gone.value or b"") if gone is not None else 0
 
 
 class MemoryKeyValue:
