@@ -1,4 +1,4 @@
-"""Embeds texts with all-MiniLM-L6-v2 on onnxruntime: verified, batched across requests, off the event loop.
+"""Embeds texts with one model: batched across requests, off the event loop.
 
 Vectors of texts are not cached: only what is asked or said twice, word for word and with the same turn before it,
 would be found again, and a cache of what people say would have to be forgotten with it.
@@ -7,34 +7,23 @@ would be found again, and a cache of what people say would have to be forgotten 
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-from libs.shared.errors import BackendFailed, InvalidRequest
+from libs.shared.errors import BackendFailed, InvalidRequest, ModelBroken
 from libs.shared.telemetry import get_logger
-from services.inference.embed_queue import MAX_TOKENS, Embedded, EmbedQueue, Portion
-from services.inference.embedder_graph import (
-    DIMENSIONS,
-    EMBEDDER_ID,
-    GRAPH_FILE,
-    TOKENIZER_SHA256,
-    WeightsDiffer,
-    is_built,
-    verify,
-    weights_folder,
-)
+from services.inference import embedder_build, embedder_graph
+from services.inference.embed_queue import Embedded, EmbedQueue, Portion
+from services.inference.embedder_graph import WeightsDiffer
+from services.inference.embedder_model import Model, give_back_memory
+from services.inference.embedder_specs import BUILT_FILE, Purpose, Spec
+from services.inference.fit import Needs, check_fit
 
-BATCH_TOKENS = 2048
-"""Padding included: more at once is no faster on a processor, and takes memory."""
-BUILD_TIMEOUT_S = 120.0
-MAX_CHARACTERS = 20_000
-"""Far more than 256 tokens can come from; the rest is cut before the tokenizer sees it."""
-
+BUILD_TIMEOUT_S = 300.0
+PLENTY_MIB = 1e9
 
 log = get_logger(__name__)
 
@@ -42,11 +31,11 @@ log = get_logger(__name__)
 class Embedder:
     """Collects what is asked while a batch runs and embeds it next: no request waits for company."""
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
-        self._folder = folder
+    def __init__(self, spec: Spec, *, threads: int, available_mib: Callable[[], float] = lambda: PLENTY_MIB) -> None:
+        self.spec = spec
         self._threads = threads
-        self._session: Any = None
-        self._tokenizer: Any = None
+        self._available_mib = available_mib
+        self._model: Model | None = None
         self._queue = EmbedQueue()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "embedder")
@@ -54,30 +43,39 @@ class Embedder:
 
     @property
     def ready(self) -> bool:
-        return self._session is not None and self._task is not None and not self._task.done()
+        return self._model is not None and self._task is not None and not self._task.done()
 
     async def start(self) -> None:
-        """Builds the graph when it isn't there, and loads it. Raises BackendFailed with a bounded reason."""
+        """Builds the graph when it isn't there, and loads it.
+
+        Raises BackendFailed with a bounded reason, ModelBroken, ModelDoesNotFit.
+        """
         loop = asyncio.get_running_loop()
-        if not await loop.run_in_executor(self._thread, is_built, self._folder):
-            await _build_aside(self._folder)
+        await prepare(self.spec)
         try:
-            self._session, self._tokenizer = await loop.run_in_executor(self._thread, self._load)
+            if not self.spec.built_in:
+                check_fit(self.spec.name, Needs(self.spec.weight_bytes, 0), self._available_mib())
+            self._model = await loop.run_in_executor(self._thread, Model, self.spec, self._threads)
         except WeightsDiffer as error:
             raise BackendFailed(str(error), reason="weights_differ") from error
         except ModuleNotFoundError as error:
             raise BackendFailed(f"the embedder needs {error.name} installed", reason="not_installed") from error
-        self._task = loop.create_task(self._run(), name="embedder")
+        except OSError as error:
+            raise ModelBroken(f"{self.spec.name} was taken away while it was loaded") from error
+        self._task = loop.create_task(self._run(), name=f"embedder {self.spec.name}")
 
     @property
     def queued_texts(self) -> int:
         return self._queue.texts
 
-    async def embed(self, texts: tuple[str, ...], *, background: bool = False) -> tuple[list[bytes], int]:
-        """Unit vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded."""
+    async def embed(
+        self, texts: tuple[str, ...], *, background: bool = False, purpose: Purpose = "passage"
+    ) -> tuple[list[bytes], int]:
+        """Vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded."""
         if not self.ready:
             raise BackendFailed("the embedder is not loaded", reason="not_loaded")
-        waiting = self._queue.offer(texts, background=background)
+        prefix = self.spec.prefix(purpose)
+        waiting = self._queue.offer(tuple(prefix + text for text in texts) if prefix else texts, background=background)
         self._wake.set()
         try:
             results = await waiting.done
@@ -94,78 +92,40 @@ class Embedder:
         for waiting in self._queue.every():
             waiting.done.cancel()
         self._thread.shutdown(wait=False)
+        if self._model is not None and not self.spec.built_in:
+            self._model = None
+            gc.collect(0)
+            give_back_memory()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        assert self._model is not None
+        compute = self._model.compute
         while True:
             await self._wake.wait()
             self._wake.clear()
             while portions := self._queue.take():
                 texts = [text for portion in portions for text in portion.texts]
                 try:
-                    results = await loop.run_in_executor(self._thread, self._compute, texts)
+                    results = await loop.run_in_executor(self._thread, compute, texts)
                 except Exception as error:
                     log.error("embedding_failed", exc_info=error)
                     _fail(portions, error)
                 else:
                     _hand_out(portions, results)
 
-    def _compute(self, texts: list[str]) -> list[Embedded]:
-        encoded = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
-        results: dict[int, Embedded] = {}
-        for chosen in batches([len(text.ids) for text in encoded]):
-            vectors = self._infer([encoded[i].ids for i in chosen])
-            results.update({i: (v.tobytes(), len(encoded[i].ids)) for i, v in zip(chosen, vectors, strict=True)})
-        return [results[i] for i in range(len(texts))]
 
-    def _infer(self, rows: list[list[int]]) -> Any:
-        import numpy as np
-
-        longest = max(len(row) for row in rows)
-        ids = np.zeros((len(rows), longest), dtype=np.int64)
-        mask = np.zeros((len(rows), longest), dtype=np.int64)
-        for position, row in enumerate(rows):
-            ids[position, : len(row)] = row
-            mask[position, : len(row)] = 1
-        (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
-        return vectors.astype("<f4")
-
-    def _load(self) -> tuple[Any, Any]:
-        import onnxruntime
-        from tokenizers import Tokenizer
-
-        vocabulary = weights_folder() / "tokenizer.json"
-        verify(vocabulary, TOKENIZER_SHA256)
-        tokenizer = Tokenizer.from_file(str(vocabulary))
-        # The file asks for a fixed padding to 128, which would cost as much for "hello" as for a page.
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        session = onnxruntime.InferenceSession(str(self._folder / GRAPH_FILE), self._options(onnxruntime))
-        _give_back_memory()
-        return session, tokenizer
-
-    def _options(self, onnxruntime: Any) -> Any:
-        """Small when idle: no arena that keeps the largest batch's memory, no threads that spin for work."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
-
-
-def batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Indices by length, so that short texts aren't padded to a long one's size, in batches of bounded work."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+async def prepare(spec: Spec) -> None:
+    """Sees to it that the graph is there. Raises BackendFailed, ModelBroken; ModuleNotFoundError for the built-in's
+    weights."""
+    if spec.built_in:
+        module, folder, is_built = embedder_graph.__name__, spec.folder, embedder_graph.is_built
+    elif spec.graph.name == BUILT_FILE:
+        module, folder, is_built = embedder_build.__name__, spec.folder, embedder_build.is_built
+    else:
+        return
+    if not await asyncio.to_thread(is_built, folder):
+        await _build_aside(module, str(folder), broken=not spec.built_in)
 
 
 def check_embeddable(texts: tuple[str, ...]) -> None:
@@ -195,17 +155,9 @@ def _fail(portions: list[Portion], error: Exception) -> None:
             portion.waiting.done.set_exception(failed)
 
 
-def _give_back_memory() -> None:
-    """Reading the graph leaves 40 MB of freed memory that glibc would keep for itself."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-async def _build_aside(folder: Path) -> None:
+async def _build_aside(module: str, folder: str, *, broken: bool) -> None:
     """In a process of its own, since building takes memory that this one would keep."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.inference.embedder_graph", str(folder), stderr=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, folder, stderr=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
             _, errors = await process.communicate()
@@ -214,9 +166,10 @@ async def _build_aside(folder: Path) -> None:
     finally:
         if process.returncode is None:
             process.kill()
-    if process.returncode != 0:
-        last = errors.decode(errors="replace").strip().splitlines()[-1:]
-        raise BackendFailed(f"building the embedder failed: {' '.join(last)[:200]}", reason="build")
-
-
-__all__ = ["DIMENSIONS", "EMBEDDER_ID", "MAX_TOKENS", "Embedder", "check_embeddable"]
+            await process.wait()
+    if process.returncode == 0:
+        return
+    last = " ".join(errors.decode(errors="replace").strip().splitlines()[-1:])[:200]
+    if broken:
+        raise ModelBroken(last)
+    raise BackendFailed(f"building the embedder failed: {last}", reason="build")

@@ -2,7 +2,8 @@
 
 The graph takes ``input_ids`` and ``attention_mask`` (batch, tokens) and gives unit vectors (batch, 384): a BERT of six
 layers (Devlin et al. 2019), mean pooling over the mask and normalisation as in Sentence-BERT (Reimers & Gurevych 2019).
-The word table is kept in half precision and widened after the look-up: half the file's largest part, no drift.
+Of other encoders of that family it gives every token's vector (batch, tokens, dimensions). The word table is kept in
+half precision and widened after the look-up: half the file's largest part, no drift.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,21 @@ GRAPH_FILE = "all-MiniLM-L6-v2.onnx"
 MANIFEST_FILE = "all-MiniLM-L6-v2.json"
 GRAPH_VERSION = 1
 """Rises when this file would build another graph."""
-HEADS = 12
-LAYERS = 6
-EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a BERT's weights alone don't tell."""
+
+    layers: int
+    heads: int
+    dimensions: int
+    epsilon: float = 1e-12
+    first_position: int = 0
+    """RoBERTa counts from behind its padding."""
+
+
+MINILM = Shape(layers=6, heads=12, dimensions=DIMENSIONS)
 
 
 class WeightsDiffer(Exception):
@@ -64,10 +78,10 @@ def build(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     from safetensors.numpy import load_file
 
-    graph = _Graph(load_file(source)).model()
-    _replace(folder / GRAPH_FILE, graph)
+    graph = sentence_graph(load_file(source), MINILM)
+    replace(folder / GRAPH_FILE, graph)
     manifest = {"version": GRAPH_VERSION, "weights": WEIGHTS_SHA256, "sha256": hashlib.sha256(graph).hexdigest()}
-    _replace(folder / MANIFEST_FILE, json.dumps(manifest).encode())
+    replace(folder / MANIFEST_FILE, json.dumps(manifest).encode())
 
 
 def is_built(folder: Path) -> bool:
@@ -80,7 +94,20 @@ def is_built(folder: Path) -> bool:
         return False
 
 
-def _replace(path: Path, content: bytes) -> None:
+def sentence_graph(weights: dict[str, Array], shape: Shape) -> bytes:
+    """Unit vectors of texts, as ``embeddings``."""
+    graph = _Graph(weights, shape)
+    return graph.model(graph.pool(graph.encode()), ["batch", shape.dimensions])
+
+
+def token_graph(weights: dict[str, Array], shape: Shape) -> bytes:
+    """The tokens' vectors, as ``last_hidden_state``. Raises KeyError for weights of another family."""
+    graph = _Graph(weights, shape)
+    return graph.model(graph.told(graph.encode()), ["batch", "tokens", shape.dimensions])
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file that is whole, or the one before."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -96,34 +123,34 @@ def _replace(path: Path, content: bytes) -> None:
 class _Graph:
     """Nodes and weights of the graph as they are added; every method returns the name of its output."""
 
-    def __init__(self, weights: dict[str, Array]) -> None:
+    def __init__(self, weights: dict[str, Array], shape: Shape) -> None:
         self._weights = weights
+        self._shape = shape
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
 
-    def model(self) -> bytes:
+    def model(self, output: str, output_shape: list[str | int]) -> bytes:
         from onnx import TensorProto, checker, helper
 
-        output = self._pool(self._encode())
         shape = ["batch", "tokens"]
         graph = helper.make_graph(
             self._nodes,
             EMBEDDER,
             [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", DIMENSIONS])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
             list(self._constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         checker.check_model(model)
         return bytes(model.SerializeToString())
 
-    def _encode(self) -> str:
+    def encode(self) -> str:
         mask = self._add("Cast", "attention_mask", to=1)
         expanded = self._add("Unsqueeze", mask, self._const("axes_1_2", np.array([1, 2])))
         absent = self._add("Sub", self._const("one", np.float32(1)), expanded)
         bias = self._add("Mul", absent, self._const("masked", np.float32(-1e9)))
         hidden = self._embed()
-        for layer in range(LAYERS):
+        for layer in range(self._shape.layers):
             hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
         return hidden
 
@@ -133,6 +160,8 @@ class _Graph:
         length = self._add("Gather", self._add("Shape", "input_ids"), self._const("index_1", np.array(1)), axis=0)
         zero, one = self._const("zero", np.array(0)), self._const("step", np.array(1))
         positions = self._add("Range", zero, length, one)
+        if self._shape.first_position:
+            positions = self._add("Add", positions, self._const("first", np.array(self._shape.first_position)))
         place = self._add("Gather", self._weight("embeddings.position_embeddings.weight"), positions, axis=0)
         kind = self._const("kind", self._weights["embeddings.token_type_embeddings.weight"][0])
         return self._norm("embeddings.LayerNorm", self._add("Add", self._add("Add", words, place), kind))
@@ -147,17 +176,21 @@ class _Graph:
     def _attend(self, name: str, hidden: str, bias: str) -> str:
         query, key, value = (self._heads(self._linear(f"{name}.{part}", hidden)) for part in ("query", "key", "value"))
         transposed = self._add("Transpose", key, perm=[0, 1, 3, 2])
-        scale = self._const("scale", np.float32(1 / np.sqrt(DIMENSIONS // HEADS)))
+        scale = self._const("scale", np.float32(1 / np.sqrt(self._shape.dimensions // self._shape.heads)))
         scores = self._add("Mul", self._add("MatMul", query, transposed), scale)
         weights = self._add("Softmax", self._add("Add", scores, bias), axis=-1)
         mixed = self._add("Transpose", self._add("MatMul", weights, value), perm=[0, 2, 1, 3])
-        return self._add("Reshape", mixed, self._const("joined", np.array([0, 0, DIMENSIONS])))
+        return self._add("Reshape", mixed, self._const("joined", np.array([0, 0, self._shape.dimensions])))
 
     def _heads(self, projected: str) -> str:
-        shape = self._const("split", np.array([0, 0, HEADS, DIMENSIONS // HEADS]))
+        heads = self._shape.heads
+        shape = self._const("split", np.array([0, 0, heads, self._shape.dimensions // heads]))
         return self._add("Transpose", self._add("Reshape", projected, shape), perm=[0, 2, 1, 3])
 
-    def _pool(self, hidden: str) -> str:
+    def told(self, hidden: str) -> str:
+        return self._add("Identity", hidden, output="last_hidden_state")
+
+    def pool(self, hidden: str) -> str:
         mask = self._add("Cast", "attention_mask", to=1)
         column = self._add("Unsqueeze", mask, self._const("axes_2", np.array([2])))
         axis = self._const("axes_1", np.array([1]))
@@ -178,7 +211,7 @@ class _Graph:
 
     def _norm(self, name: str, x: str) -> str:
         scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
-        return self._add("LayerNormalization", x, scale, shift, axis=-1, epsilon=EPSILON)
+        return self._add("LayerNormalization", x, scale, shift, axis=-1, epsilon=self._shape.epsilon)
 
     def _weight(self, name: str) -> str:
         return self._const(name, self._weights[name])

@@ -7,55 +7,55 @@ from collections.abc import Callable
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.telemetry import Replica as ReplicaState
-from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
-from libs.shared.errors import ModelNotFound
-from services.inference.embedder import DIMENSIONS, EMBEDDER_ID, MAX_TOKENS, Embedder, check_embeddable
-from services.inference.embedder_graph import EMBEDDER
+from libs.shared.contracts.telemetry import ReplicaTelemetry
+from services.inference.embedder import check_embeddable
+from services.inference.embedders import BYTES_PER_TOKEN, Embedders
 from services.inference.replica import Identity
 
-BACKEND = "minilm"
 SLOTS = 32
 """Requests that one batch may hold; a batch is run while the next is gathered."""
-BYTES_PER_TOKEN = 4.5
-"""Of English and French in BERT's vocabulary."""
 
 
 class EmbeddingReplica:
     """Serves EMBED on its own subject."""
 
-    def __init__(self, identity: Identity, embedder: Embedder, changed: Callable[[bool], None]) -> None:
+    def __init__(self, identity: Identity, embedders: Embedders, changed: Callable[[bool], None]) -> None:
         self._identity = identity
-        self._embedder = embedder
+        self._embedders = embedders
         self._changed = changed
         self._in_flight = 0
         self._tokens = 0
         self._sequence = 0
 
     async def serve(self, bus: Bus) -> None:
-        """Loads the embedder and begins to answer."""
-        await self._embedder.start()
+        """Begins to answer for the installed embedders, and for the built-in one once it is loaded; raises what
+        loading that one raises."""
         await bus.serve(EMBED, self.embed, replica=self._identity.replica)
-        self._changed(True)
+        await self._embedders.start()
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Raises ModelNotFound, Overloaded, InvalidRequest."""
-        if request.model != EMBEDDER:
-            raise ModelNotFound(f"this node embeds with {EMBEDDER}")
+        """Raises ModelNotFound, ModelDoesNotFit, Overloaded, InvalidRequest."""
         check_embeddable(request.texts)
-        tokens = sum(min(MAX_TOKENS, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
+        most = self._embedders.most_tokens(request.model)
+        tokens = sum(min(most, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
         self._count(1, tokens)
         try:
-            vectors, prompt_tokens = await self._embedder.embed(request.texts, background=request.background)
+            spec, vectors, prompt_tokens = await self._embedders.embed(
+                request.model, request.texts, request.purpose, background=request.background
+            )
         finally:
             self._count(-1, -tokens)
         return Embeddings(
-            embedder=EMBEDDER_ID, dimensions=DIMENSIONS, vectors=tuple(vectors), prompt_tokens=prompt_tokens
+            embedder=spec.id,
+            dimensions=len(vectors[0]) // 4,
+            vectors=tuple(vectors),
+            prompt_tokens=prompt_tokens,
         )
 
     def snapshot(self) -> ReplicaTelemetry:
-        """The replica's state; it has no model before the embedder is loaded."""
+        """The replica's state; it has no model before the first embedder can be asked."""
         self._sequence += 1
-        served = (_MODEL,) if self._embedder.ready else ()
+        served = self._embedders.served()
         waiting = max(0, self._in_flight - SLOTS)
         return ReplicaTelemetry(
             node_id=self._identity.node_id,
@@ -77,13 +77,3 @@ class EmbeddingReplica:
         self._in_flight += requests
         self._tokens += tokens
         self._changed(max(before, self._in_flight) > SLOTS)
-
-
-_MODEL = ServedModel(
-    name=EMBEDDER,
-    backend=BACKEND,
-    kind="embed",
-    context_tokens=MAX_TOKENS,
-    bytes_per_token=BYTES_PER_TOKEN,
-    dimensions=DIMENSIONS,
-)

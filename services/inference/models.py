@@ -14,6 +14,8 @@ LOCAL_BACKENDS = ("llama_cpp", "transformers")
 UPSTREAM_BACKENDS = ("openai", "ollama")
 CONFIGURATION_FILE = "models.json"
 EMBEDDER_FOLDER = "embedder"
+EMBEDDERS_FOLDER = "embedders"
+"""Of those beside the built-in one."""
 
 
 class ModelSpec(BaseModel):
@@ -127,6 +129,6 @@ def _bare(path: Path) -> ModelSpec | None:
         if split and split[2] != "00001":
             return None
         return ModelSpec(name=split[1] if split else path.stem, backend="llama_cpp", path=path)
-    if path.is_dir() and path.name != EMBEDDER_FOLDER and (path / "config.json").is_file():
+    if path.is_dir() and path.name not in (EMBEDDER_FOLDER, EMBEDDERS_FOLDER) and (path / "config.json").is_file():
         return ModelSpec(name=path.name, backend="transformers", path=path)
     return None

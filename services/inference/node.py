@@ -35,6 +35,7 @@ class Served:
         self._loading: set[str] = set()
         self._refused: dict[str, str] = {}
         self._notes: set[str] = set()
+        self._troubles: list[Callable[[], tuple[str, ...]]] = []
         self.ray: RayRuntime | None = None
         self.runtime: Runtime | None = None
         """None until it is decided."""
@@ -42,6 +43,14 @@ class Served:
     def note(self, word: str) -> None:
         """Something about the whole node that works less well than it could."""
         self._notes.add(word)
+
+    def more_troubles(self, source: Callable[[], tuple[str, ...]]) -> None:
+        """``source`` gives what is wrong elsewhere on the node."""
+        self._troubles.append(source)
+
+    def available_mib(self) -> float:
+        """Memory that is free now."""
+        return self._node.available_mib()
 
     def refuse(self, label: str, reason: str) -> None:
         """A model that is configured and won't be served."""
@@ -74,6 +83,7 @@ class Served:
         words |= {f"{label}: {reason}" for label, reason in self._refused.items()}
         words |= {f"{label}: loading" for label in self._loading}
         words |= {trouble for replica in self._replicas for trouble in replica.troubles()}
+        words |= {trouble for source in self._troubles for trouble in source()}
         if self.ray is not None:
             words |= set() if self.ray.started else {"ray: starting"}
             words |= {f"{name}: loading" for name in self.ray.loading}

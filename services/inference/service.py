@@ -15,11 +15,12 @@ from libs.shared.errors import ServiceError
 from libs.shared.hardware import Sensors, read_board
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
-from services.inference.embedder import Embedder
+from services.inference.embedder_specs import built_in
+from services.inference.embedders import Embedders
 from services.inference.embedding import EmbeddingReplica
 from services.inference.lease import EMBEDDING_NUMBER
 from services.inference.machine import node_of, threads
-from services.inference.models import EMBEDDER_FOLDER, ModelSpec, read_catalogue
+from services.inference.models import EMBEDDER_FOLDER, EMBEDDERS_FOLDER, ModelSpec, read_catalogue
 from services.inference.node import Served
 from services.inference.plan import Plan, make_plan
 from services.inference.ray_runtime import RayRuntime
@@ -45,19 +46,29 @@ async def wire(context: ServiceContext) -> None:
     context.check("runtime", served.runtime_health)
     await context.bus.serve(SET_DRAINING, agent.set_draining, node=settings.node_id)
     await context.bus.subscribe(REPLICA, agent.hear)
-    await _serve_embedder(context, settings, agent, boot_id)
+    await _serve_embedders(context, settings, agent, served, boot_id)
     context.tasks.create_task(agent.run())
     context.tasks.create_task(_bring_up(context, settings, agent, served))
 
 
-async def _serve_embedder(context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, boot_id: str) -> None:
-    embedder = Embedder(settings.folder.models / EMBEDDER_FOLDER, threads=settings.embed_threads or threads())
-    context.stack.push_async_callback(embedder.close)
+async def _serve_embedders(
+    context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served, boot_id: str
+) -> None:
+    models = settings.folder.models
+    embedders = Embedders(
+        partial(built_in, models / EMBEDDER_FOLDER),
+        models / EMBEDDERS_FOLDER,
+        threads=settings.embed_threads or threads(),
+        available_mib=served.available_mib,
+        changed=agent.changed,
+    )
+    served.more_troubles(embedders.troubles)
+    context.stack.push_async_callback(embedders.close)
     identity = Identity(settings.node_id, f"{settings.node_id}-{EMBEDDING_NUMBER}", boot_id)
-    replica = EmbeddingReplica(identity, embedder, agent.changed)
+    replica = EmbeddingReplica(identity, embedders, agent.changed)
 
     async def health() -> DependencyHealth:
-        return DependencyHealth(ok=embedder.ready, detail="" if embedder.ready else "not loaded")
+        return DependencyHealth(ok=embedders.ready, detail="" if embedders.ready else "not loaded")
 
     context.check("embedder", health)
     agent.add(replica)
@@ -66,6 +77,7 @@ async def _serve_embedder(context: ServiceContext, settings: InferenceSettings, 
     except ServiceError as error:
         # The node still generates; recall goes on with terms alone, and readiness says why.
         log.error("embedder_not_loaded", code=error.code, detail=error.detail)
+    context.tasks.create_task(embedders.follow())
 
 
 async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served) -> None:

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
-from services.inference import embed_queue
-from services.inference import embedder as embedding
+from services.inference import embed_queue, embedder_model
 from services.inference import embedder_graph as graph
 from services.inference.embedder import Embedder, check_embeddable
+from services.inference.embedder_specs import built_in
 
 Array = npt.NDArray[np.float64]
 TEXTS = (
@@ -41,7 +41,7 @@ def graph_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def embedder(graph_folder: Path) -> AsyncIterator[Embedder]:
-    started = Embedder(graph_folder, threads=1)
+    started = Embedder(built_in(graph_folder), threads=1)
     await started.start()
     yield started
     await started.close()
@@ -172,7 +172,7 @@ async def test_a_spoilt_graph_is_built_again(graph_folder: Path, tmp_path: Path)
     data[len(data) // 2] ^= 1
     (tmp_path / graph.GRAPH_FILE).write_bytes(data)
     assert not graph.is_built(tmp_path)
-    again = Embedder(tmp_path, threads=1)
+    again = Embedder(built_in(tmp_path), threads=1)
     await again.start()
     check_equality((await again.embed(TEXTS[:1]))[0], [reference(TEXTS[0])])
     await again.close()
@@ -187,8 +187,8 @@ def test_weights_other_than_the_pinned_are_refused(tmp_path: Path) -> None:
 async def test_a_tokenizer_other_than_the_pinned_is_refused(
     graph_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "TOKENIZER_SHA256", "0" * 64)
-    changed = Embedder(graph_folder, threads=1)
+    monkeypatch.setattr(embedder_model, "TOKENIZER_SHA256", "0" * 64)
+    changed = Embedder(built_in(graph_folder), threads=1)
     with pytest.raises(BackendFailed) as refused:
         await changed.start()
     assert refused.value.data["reason"] == "weights_differ"
