@@ -24,14 +24,18 @@ class Conversation:
     model: str | None = None
     conversation_id: str | None = None
     keep: bool = True
+    explain: bool = False
     degraded: str | None = field(default=None, init=False)
     """Why no language model answered the last turn."""
+    recalled: list[dict[str, Any]] = field(default_factory=list, init=False)
+    """What the last answer was given, when it is to be explained."""
     _said: list[dict[str, str]] = field(default_factory=list, init=False)
 
     def say(self, text: str) -> Iterator[str]:
         """The answer, piece by piece. Raises CommandError with the installation's own words when it refuses."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_TIMEOUT_S)
         answered: list[str] = []
+        self.recalled = []
         try:
             for piece in self._stream(connection, text):
                 answered.append(piece)
@@ -59,12 +63,15 @@ class Conversation:
     def _piece(self, chunk: dict[str, Any]) -> Iterator[str]:
         if "error" in chunk:
             raise refusal(json.dumps(chunk).encode())
+        self.recalled = chunk.get("mongars", {}).get("recalled") or self.recalled
         for choice in chunk.get("choices", ()):
             if text := choice.get("delta", {}).get("content"):
                 yield text
 
     def _request(self, text: str) -> dict[str, Any]:
         metadata = {"conversation_id": self.conversation_id} if self.conversation_id else {}
+        if self.explain:
+            metadata["explain"] = "true"
         return {
             "model": self.model or "",
             "messages": [*self._said, {"role": "user", "content": text}],

@@ -41,3 +41,14 @@ def show_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
 def day(moment: datetime) -> str:
     """The date, in this machine's time."""
     return moment.astimezone().date().isoformat()
+
+
+def day_of(moment: str) -> str:
+    """The date of a moment as JSON has it, in this machine's time."""
+    return day(datetime.fromisoformat(moment))
+
+
+def shortened(text: str, most: int) -> str:
+    """On one line, of at most ``most`` characters."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.installation import Installation, load, state_folder
 from cli.settings import get_settings
 from libs.shared.layout import StateFolder
+
+if TYPE_CHECKING:
+    from cli.gateway import Gateway
 
 StateOption = Annotated[
     Path | None,
@@ -24,6 +29,10 @@ StateOption = Annotated[
         show_default=False,
     ),
 ]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", "-u", metavar="NAME", help="Whose memory; not needed where there is one account."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Answer in JSON, for scripts.")]
 
 
@@ -35,6 +44,17 @@ def chosen_folder(state: Path | None) -> StateFolder:
 def chosen_installation(state: Path | None) -> Installation:
     """Raises CommandError when there is none in the chosen folder."""
     return load(state or get_settings().state)
+
+
+@contextmanager
+def own_gateway(state: Path | None, user: str | None, key_name: str) -> Iterator[Gateway]:
+    """The installation's HTTP surface, with a key of the command's own."""
+    from cli.gateway import Gateway
+    from cli.own_key import own_key
+
+    installation = chosen_installation(state)
+    with own_key(installation, user, key_name) as key:
+        yield Gateway(installation.marker.ports.http, key)
 
 
 def answer(value: Any) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.errors import CommandError, Exit
-from cli.installation import Installation
+from cli.listing import shortened
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+from cli.own_key import own_key
 
 if TYPE_CHECKING:
     from cli.conversation import Conversation
 
 _KEY_NAME = "mongars chat"
-_KEY_LIFE = "1d"
-"""A chat that was killed could not revoke its key: it ends by itself."""
+_SHOWN = 160
+"""Characters of a source."""
 
 
 def chat(
@@ -35,6 +33,9 @@ def chat(
         str | None, typer.Option("--conversation", metavar="ID", help="Join this conversation.")
     ] = None,
     temporary: Annotated[bool, typer.Option("--temporary", metavar="", help="Neither recall nor remember.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", metavar="", help="Show which memories each answer was given.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,13 +47,14 @@ def chat(
         raise CommandError("--json answers one message", "say it with --message", code=Exit.USAGE)
     if message is not None and not message.strip():
         raise CommandError("--message is empty", "say something", code=Exit.USAGE)
-    with _key(installation, user) as key:
-        talk = Conversation(installation.marker.ports.http, key, model, conversation, keep=not temporary)
+    with own_key(installation, user, _KEY_NAME) as key:
+        talk = Conversation(installation.marker.ports.http, key.secret, model, conversation, not temporary, explain)
         if message is None:
             _talk(talk)
         elif as_json:
             text = "".join(talk.say(message))
-            answer({"answer": text, "conversation_id": talk.conversation_id, "degraded": talk.degraded})
+            told = {"answer": text, "conversation_id": talk.conversation_id, "degraded": talk.degraded}
+            answer(told | ({"recalled": talk.recalled} if explain else {}))
         else:
             _print(talk, message)
 
@@ -78,38 +80,5 @@ def _print(talk: Conversation, text: str) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     line("")
-
-
-@contextmanager
-def _key(installation: Installation, user: str | None) -> Iterator[str]:
-    """A key for this chat alone, revoked at its end."""
-    user_id, key_id, secret = asyncio.run(_make_key(installation, user))
-    try:
-        yield secret
-    finally:
-        asyncio.run(_revoke(installation, user_id, key_id))
-
-
-async def _make_key(installation: Installation, name: str | None) -> tuple[str, str, str]:
-    from datetime import UTC, datetime
-
-    from cli import accounts
-    from cli.bus import as_command
-    from libs.shared.contracts.common import MemoryMode
-
-    async with as_command(installation) as bus:
-        if name is None:
-            user = accounts.only([u for u in await accounts.all_users(bus) if not u.disabled])
-        else:
-            user = await accounts.ensure_user(bus, name)
-        expires_at = accounts.expiry(_KEY_LIFE, datetime.now(UTC))
-        made, key = await accounts.create_key(bus, user, _KEY_NAME, MemoryMode.READ_WRITE, expires_at)
-    return user.user_id, key.key_id, made.secret
-
-
-async def _revoke(installation: Installation, user_id: str, key_id: str) -> None:
-    from cli.bus import as_command
-    from libs.shared.contracts.accounts import REVOKE_KEY, KeyRef
-
-    async with as_command(installation) as bus:
-        await bus.request(REVOKE_KEY, KeyRef(user_id=user_id, key_id=key_id))
+    for memory in talk.recalled:
+        sys.stderr.write(f"  {memory['score']:.2f}  {memory['at'][:10]}  {shortened(memory['text'], _SHOWN)}\n")

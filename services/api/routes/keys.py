@@ -89,7 +89,10 @@ async def revoke_key(parts: PartsOf, caller: CallerOf, key_id: Annotated[Id, Pat
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    return moment.astimezone(UTC) if moment is not None else None
+    try:
+        return moment.astimezone(UTC) if moment is not None else None
+    except OverflowError:
+        raise BadRequest("There is no such time in UTC.", param="expires_at") from None
 
 
 _OPTIONS: dict[str, Any] = {"tags": ["keys"]}

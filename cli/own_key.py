@@ -1,0 +1,73 @@
+"""The key with which a command speaks to its own installation: made for it alone, revoked at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cli.errors import CommandError
+from cli.installation import Installation
+
+_KEY_LIFE = "1d"
+"""A command that was killed could not revoke its key: it ends by itself."""
+
+
+@dataclass
+class OwnKey:
+    """A key of ``user``: of that name, made when there is none; without a name, of the only account."""
+
+    installation: Installation
+    user: str | None
+    name: str
+    """What the list of keys calls it."""
+    secret: str = ""
+    _made: list[tuple[str, str]] = field(default_factory=list)
+
+    def renew(self) -> None:
+        """Makes a new one. Raises CommandError when the installation doesn't run."""
+        user_id, key_id, self.secret = asyncio.run(_make_key(self.installation, self.user, self.name))
+        self._made.append((user_id, key_id))
+
+    def revoke(self) -> None:
+        """Ends every key that was made."""
+        for user_id, key_id in self._made:
+            asyncio.run(_revoke(self.installation, user_id, key_id))
+        self._made.clear()
+
+
+@contextmanager
+def own_key(installation: Installation, user: str | None, name: str) -> Iterator[OwnKey]:
+    """A fresh key; revoked at the end, unless the installation went away before."""
+    key = OwnKey(installation, user, name)
+    key.renew()
+    try:
+        yield key
+    finally:
+        with suppress(CommandError):
+            key.revoke()
+
+
+async def _make_key(installation: Installation, name: str | None, key_name: str) -> tuple[str, str, str]:
+    from cli import accounts
+    from cli.bus import as_command
+    from libs.shared.contracts.common import MemoryMode
+
+    async with as_command(installation) as bus:
+        if name is None:
+            user = accounts.only([u for u in await accounts.all_users(bus) if not u.disabled])
+        else:
+            user = await accounts.ensure_user(bus, name)
+        expires_at = accounts.expiry(_KEY_LIFE, datetime.now(UTC))
+        made, key = await accounts.create_key(bus, user, key_name, MemoryMode.READ_WRITE, expires_at)
+    return user.user_id, key.key_id, made.secret
+
+
+async def _revoke(installation: Installation, user_id: str, key_id: str) -> None:
+    from cli.bus import as_command
+    from libs.shared.contracts.accounts import REVOKE_KEY, KeyRef
+
+    async with as_command(installation) as bus:
+        await bus.request(REVOKE_KEY, KeyRef(user_id=user_id, key_id=key_id))
