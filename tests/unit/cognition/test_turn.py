@@ -11,9 +11,9 @@ import pytest
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.common import MemoryMode, Position
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.memory import FindCandidates
+from libs.shared.contracts.recall import FindCandidates
 from libs.shared.contracts.sessions import SESSIONS, Session
-from libs.shared.contracts.turns import OpenTurn, ReadTurns
+from libs.shared.contracts.turns import OpenTurn, ReadTurns, TurnCompleted
 from libs.shared.errors import (
     StorageFull,
     TimedOut,
@@ -22,7 +22,7 @@ from libs.shared.errors import (
 from services.cognition import turn
 from services.cognition.keeping import Keeper
 from tests.unit.cognition.asking import LIMIT_S, follow, text
-from tests.unit.cognition.conftest import Build, request
+from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import USAGE, whole
 
 
@@ -192,3 +192,37 @@ async def test_a_conversation_is_opened_at_the_position_that_the_user_knows(hous
     await home.ask(request(read_after=Position(epoch="e", sequence=9)))
     (opened,) = (q for q in home.persistence.asked if isinstance(q, OpenTurn))
     assert opened.read_after == Position(epoch="e", sequence=9)
+
+
+async def kept_turn(home: Household) -> TurnCompleted:
+    async with asyncio.timeout(LIMIT_S):
+        await home.persistence.applied.wait()
+    return home.persistence.turns[0]
+
+
+async def check_what_stood_in_the_prompt_is_told(home: Household) -> None:
+    home.persistence.remember("My dog is Rex.")
+    home.persistence.remember("It rains.")
+    await home.ask(request())
+    assert (await kept_turn(home)).recalled == ("m0",)
+
+
+async def test_the_memories_that_stood_in_the_prompt_count_as_used(household: Build) -> None:
+    await check_what_stood_in_the_prompt_is_told(await household(whole))
+
+
+async def test_the_memories_that_an_answer_quotes_count_as_used(household: Build) -> None:
+    await check_what_stood_in_the_prompt_is_told(await household())
+
+
+async def test_uses_that_are_not_told_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "MOST_RECALLED", 0)
+    with pytest.raises(AssertionError):
+        await check_what_stood_in_the_prompt_is_told(await household(whole))
+
+
+@pytest.mark.parametrize("remember", [True, False])
+async def test_a_conversation_that_is_not_to_be_remembered_says_so(household: Build, remember: bool) -> None:
+    home = await household(whole)
+    await home.ask(request(remember=remember))
+    assert (await kept_turn(home)).remembered is remember

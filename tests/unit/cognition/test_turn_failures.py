@@ -9,7 +9,7 @@ import pytest
 
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.memory import FIND_CANDIDATES
+from libs.shared.contracts.recall import FIND_CANDIDATES
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, TurnKey
 from libs.shared.errors import (

@@ -7,15 +7,15 @@ import asyncio
 import pytest
 
 from libs.shared.contracts.common import MemoryMode
+from libs.shared.contracts.memory import MemoryKind
 from libs.shared.errors import (
     ModelNotFound,
     Unsupported,
 )
-from services.cognition import memory, presence, recall
+from services.cognition import presence, recall
 from tests.unit.cognition.asking import LIMIT_S, text
 from tests.unit.cognition.conftest import Build, Household, request
-from tests.unit.cognition.evidence import candidate
-from tests.unit.cognition.household import whole
+from tests.unit.cognition.household import memory, whole
 
 
 async def test_without_a_model_the_memory_is_quoted_and_the_turn_kept(household: Build) -> None:
@@ -32,7 +32,7 @@ async def test_without_a_model_the_memory_is_quoted_and_the_turn_kept(household:
 
 
 async def check_what_was_just_said_is_quoted(home: Household) -> None:
-    home.persistence.fresh = [candidate("m9", text="My dog is called Rex.", indexed=False)]
+    home.persistence.fresh = [memory("m9", "My dog is called Rex.")]
     chunks = await home.ask(request())
     assert "you said: “My dog is called Rex.”" in text(chunks)
 
@@ -44,7 +44,7 @@ async def test_what_was_just_said_elsewhere_is_quoted_before_it_is_indexed(house
 async def test_forgetting_to_weigh_what_was_just_said_would_be_noticed(
     household: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "fuse", lambda found, settings, least, _: recall.fuse(found, settings, least))
+    monkeypatch.setattr(recall, "terms", lambda text: [])
     with pytest.raises(AssertionError):
         await check_what_was_just_said_is_quoted(await household())
 
@@ -117,3 +117,21 @@ async def test_the_missing_model_is_logged_once_and_not_for_each_request(
     for number in range(5):
         await home.ask(request(turn_id=f"t{number}"))
     assert warned == ["no_language_model"]
+
+
+async def test_a_question_asked_before_is_not_quoted_beside_what_answers_it(household: Build) -> None:
+    home = await household()
+    home.persistence.remember("What was my dog called again?")
+    home.persistence.remember("My dog is called Rex.")
+    told = text(await home.ask(request()))
+    assert "Rex" in told
+    assert "again" not in told
+
+
+async def test_documents_are_quoted_with_their_page(household: Build) -> None:
+    home = await household()
+    about = {"kind": MemoryKind.PASSAGE, "title": "bail.pdf", "page": 3}
+    home.persistence.remember("Les chiens sont admis.", **about)
+    assert "Dans « bail.pdf », p. 3 : « Les chiens sont admis. »" in text(
+        await home.ask(request("Mon chien est-il admis ?"))
+    )

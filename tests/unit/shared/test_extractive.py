@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from libs.shared import extractive
 from libs.shared.extractive import QUOTE_CHARACTERS, QUOTES, Quote, answer, excerpt, is_extractive
 
 DAY = datetime(2026, 5, 1, 9, tzinfo=UTC)
 
 
 def said(words: str, *, by_user: bool = True) -> Quote:
-    return Quote(words, DAY, by_user)
+    return Quote(words, DAY, "user" if by_user else "assistant")
 
 
 def joined(question: str, *quotes: Quote, **how: str) -> str:
@@ -75,9 +76,49 @@ def test_the_question_itself_is_no_answer() -> None:
     assert "Rex" in told
 
 
-def test_statements_come_before_questions() -> None:
-    told = joined("dog", said("Do you know my dog?"), said("My dog is Rex."))
-    assert told.index("Rex") < told.index("Do you know")
+def check_only_telling_ones_are_quoted() -> None:
+    told = joined("dog", said("Do you know my dog?"), said("My dog is Rex."), said("My dog? Ask “Odile?”"))
+    assert "Rex" in told
+    assert "Do you know" not in told
+    assert "Odile" not in told
+
+
+def test_a_question_is_not_quoted_beside_a_statement() -> None:
+    check_only_telling_ones_are_quoted()
+
+
+def test_quoted_questions_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractive, "_asks", lambda sentence: False)
+    with pytest.raises(AssertionError):
+        check_only_telling_ones_are_quoted()
+
+
+def test_a_question_is_quoted_where_nothing_else_is_there() -> None:
+    assert "Do you know my dog?" in joined("dog", said("Do you know my dog?"))
+
+
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        ("Is the dog allowed?", "In “bail.pdf”, p. 3: “Dogs may live here.”"),
+        ("Le chien est-il admis ?", "Dans « bail.pdf », p. 3 : « Dogs may live here. »"),
+    ],
+)
+def test_documents_are_cited_with_their_page(question: str, line: str) -> None:
+    assert line in joined(question, Quote("Dogs may live here.", DAY, source="bail.pdf", page=3))
+
+
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [("dog?", "On 1 May 2026 Zoé {0} said: “Rex.”"), ("le chien ?", "Le 1er mai 2026, Zoé {0} a dit : « Rex. »")],
+)
+def test_others_are_quoted_by_their_names(question: str, line: str) -> None:
+    assert line in joined(question, Quote("Rex.", DAY, speaker="Zoé {0}"))
+
+
+def test_an_excerpt_prefers_what_tells_to_what_asks() -> None:
+    long = "Do you know how my dog is called? " + "We walked. " * 40 + "My dog is called Rex. " + "We walked. " * 40
+    assert "Rex" in excerpt(long, "What is my dog called?")
 
 
 def test_quotes_are_few_and_short() -> None:
