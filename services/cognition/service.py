@@ -11,6 +11,7 @@ from uuid import uuid4
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
+from libs.shared.contracts.documents import ADD_DOCUMENT
 from libs.shared.contracts.indexing import INDEX_REQUESTED
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import (
@@ -25,10 +26,12 @@ from libs.shared.contracts.memory import (
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
+from services.cognition.documents.adding import Documents, no_facts
+from services.cognition.documents.reading import Allowance, Reader
 from services.cognition.embedding import Embedder
 from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.gathering import Gatherer
-from services.cognition.importing import Importer
+from services.cognition.importing import Admission, Importer
 from services.cognition.indexing import Indexer
 from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
@@ -64,7 +67,7 @@ async def serve(
 ) -> None:
     """Answers turns and searches on ``bus``, and indexes what was kept."""
     outcomes = Outcomes(bus)
-    embedder = Embedder(bus, outcomes)
+    embedder = Embedder(bus, outcomes, lambda: in_force().embedder)
     sessions = Sessions(bus)
     memory = Memory(bus, embedder, sessions, settings, in_force)
     gatherer = Gatherer(bus, memory, sessions, settings)
@@ -73,15 +76,23 @@ async def serve(
     traffic = Traffic()
     searchable = Searchable(bus, embedder, FactKeeper(bus).draw)
     indexer = Indexer(bus, searchable, settings.embed_batch, traffic)
-    importer = Importer(bus, searchable, lambda: datetime.now(UTC), patience_s=settings.restart_patience_s)
+    admission = Admission()
+    importer = Importer(bus, searchable, _now, patience_s=settings.restart_patience_s, admission=admission)
+    reader = Reader(Allowance(settings.document_read_s, settings.document_memory_mib))
+    documents = Documents(bus, Searchable(bus, embedder, no_facts), reader, admission, _now)
     await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
     await bus.subscribe(MEMORY_CHANGED, memory.changed)
     await bus.serve(IMPORT_TURNS, importer.import_turns)
     await bus.serve(ADD_MEMORY, importer.add)
     await bus.serve(EDIT_MEMORY, importer.edit)
+    await bus.serve(ADD_DOCUMENT, documents.add)
     (consumer,) = (c for c in INDEX_REQUESTED.consumers if c.service is Principal.COGNITION)
     await bus.consume(INDEX_REQUESTED, consumer, indexer.index)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _chat(turns: Turns, traffic: Traffic, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:

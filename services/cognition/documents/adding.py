@@ -22,14 +22,12 @@ from libs.shared.contracts.memory import Fact
 from libs.shared.errors import InvalidRequest, TooLarge
 from libs.shared.telemetry import get_logger
 from services.cognition.documents.reading import Document, Reader
-from services.cognition.embedding import Embedder
+from services.cognition.importing import NO_EMBEDDER, PORTIONS, Admission
 from services.cognition.measuring import measured
-from services.cognition.searchable import Portions, Searchable, Text, Wanted, of_kept
+from services.cognition.searchable import Searchable, Text, Wanted, of_kept
 
-WRITE_AT_ONCE = 256
 SPARE_S = 40.0
 """Of the contract's time, for writing and answering once no more vectors are made."""
-NO_EMBEDDER = "no-embedder"
 VECTORS_LATER = "vectors-later"
 """So long a document that its vectors are made in the background; its words are found at once."""
 
@@ -45,22 +43,23 @@ class Documents:
     """Adds documents to a user's memory."""
 
     def __init__(
-        self, bus: Bus, embedder: Embedder, reader: Reader, embed_batch: int, clock: Callable[[], datetime]
+        self, bus: Bus, searchable: Searchable, reader: Reader, admission: Admission, clock: Callable[[], datetime]
     ) -> None:
         self._bus = bus
-        self._searchable = Searchable(bus, embedder, no_facts)
+        self._searchable = searchable
         self._reader = reader
-        self._portions = Portions(embed_batch, WRITE_AT_ONCE)
+        self._admission = admission
         self._clock = clock
 
     async def add(self, request: AddDocument) -> DocumentAdded:
-        """Raises as AddDocument says, and what persistence raises."""
+        """Raises as AddDocument says, Overloaded, and what persistence raises."""
         ends_at = monotonic() + ADD_DOCUMENT.timeout_s - SPARE_S
         _check(request)
-        with measured("upsert_memory"):
+        async with self._admission.entered(request.user_id):
             read = await self._reader.read(request.content, request.name, request.media_type)
-            kept = await self._keep(request, read)
-            degraded = await self._index(request.user_id, kept, ends_at) if kept.items else None
+            with measured("upsert_memory"):
+                kept = await self._keep(request, read)
+                degraded = await self._index(request.user_id, kept, ends_at) if kept.items else None
         assert kept.conversation_id is not None
         ref = DocumentRef(user_id=request.user_id, document_id=kept.conversation_id)
         document = await self._bus.request(READ_DOCUMENT, ref)
@@ -85,7 +84,7 @@ class Documents:
         wanted = Wanted(
             user_id=user_id, embedder=kept.embedder, jobs=kept.job_ids, background=False, vectors_by=ends_at
         )
-        outcome = await self._searchable.make([of_kept(item) for item in kept.items], wanted, self._portions)
+        outcome = await self._searchable.make([of_kept(item) for item in kept.items], wanted, PORTIONS)
         if outcome.failure is None:
             return None
         log.info("document_without_vectors", code=outcome.failure.code)
