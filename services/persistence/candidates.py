@@ -82,14 +82,14 @@ def _scores(view: View, asked: Asked) -> Array:
     parts = (view.base, view.recent)
     by_place = scoring.bm25(parts, asked.terms, documents=view.documents, mean_length=view.mean_length)
     for part, scores in zip(parts, by_place, strict=True):
-        at = np.flatnonzero(scores * part.layout.counted)
+        at = np.flatnonzero((scores > 0) & part.layout.counted)
         result[part.layout.numbers[at]] = scores[at]
     return result
 
 
 def _best(scores: Array, limit: int) -> Array:
     """Numbers of the highest scores above 0; of equals the newer."""
-    found = np.flatnonzero(scores)
+    found = np.flatnonzero(scores > 0)
     if len(found) > limit:
         threshold = np.partition(scores[found], len(found) - limit)[len(found) - limit]
         found = found[scores[found] >= threshold]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,7 @@ from libs.shared.errors import InvalidRequest, ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence import retiring, segments
 from services.persistence.candidates import Asked, candidates, search
+from services.persistence.index_jobs import index_requests
 from services.persistence.memory_index import MemoryIndex, State
 from services.persistence.postgres import Database
 from services.persistence.repositories import accounts, work
@@ -80,6 +81,10 @@ class Indexes:
     keys: KeyRing
     unused: UnusedKeys
     budget_bytes: int
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    on_job: Callable[[], None]
+    """Told after a commit that put an event into the outbox."""
     preferred: str | None = None
     """The embedder that is to be used where a user's memories have vectors of several, equally many."""
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
@@ -109,7 +114,7 @@ class Indexes:
             found = await asyncio.to_thread(search, index, asked)
         return candidates(index, found, tuple(fresh))
 
-    async def add(self, addition: Addition, now: datetime) -> int:
+    async def add(self, addition: Addition) -> int:
         """Makes memories findable, at rest and in memory; how many of the rows are of memories that exist.
 
         Raises UserNotFound, InvalidRequest.
@@ -126,7 +131,7 @@ class Indexes:
                 for embedder, content in ((TERMS, terms), (addition.embedder, vectors)):
                     if content is not None and embedder is not None:
                         await self._store.write(driver, addition.user_id, user, embedder, content)
-                await work.finish_jobs(driver, addition.user_id, addition.done_jobs, now)
+                await work.finish_jobs(driver, addition.user_id, addition.done_jobs, self.clock())
             await self._take_in(entry, terms, vectors, addition.embedder, owned)
         self._merge_soon(addition.user_id, entry, terms, vectors)
         self._make_room()
@@ -302,10 +307,24 @@ class Indexes:
             contents = await self._store.read(driver, user_id, user, embedder)
             states = await rows.states(driver, user_id)
             newer = await rows.newer(driver, user_id)
+        if contents.lost:
+            self._begin(self._give_up(user_id, embedder))
         index = await asyncio.to_thread(_built, contents, embedder)
         index.set_states(states)
         index.set_newer(newer)
         return index
+
+    async def _give_up(self, user_id: str, embedder: str | None) -> None:
+        """Segments that no key opens: their memories are indexed anew."""
+        async with self.database.writing() as driver:
+            user = await accounts.keys_of(driver, self.keys, user_id)
+            await rows.lock(driver, user_id)
+            contents = await self._store.read(driver, user_id, user, embedder)
+            lost = await self._store.give_up(driver, user_id, contents)
+            for request in index_requests(user_id, lost, None, self.new_id):
+                await rows.add_job(driver, request, self.clock())
+        log.error("segments_lost", segments=len(contents.lost), memories=len(lost))
+        self.on_job()
 
     async def _settle(self, user_id: str, entry: _Entry) -> None:
         async with entry.lock:

@@ -113,6 +113,16 @@ class SegmentStore:
                 old |= await self._join(driver, user_id, user, [own[segment_id] for segment_id in chosen])
         return frozenset(old)
 
+    async def give_up(self, driver: Any, user_id: str, contents: Contents) -> list[str]:
+        """Removes segments that no key opens; the memories that are to be indexed anew."""
+        await rows.remove(driver, [head.segment_id for head in contents.lost])
+        messages: dict[str, None] = {}
+        for embedder in {head.embedder for head in contents.lost}:
+            held = contents.terms if embedder == TERMS else contents.vectors.get(embedder, [])
+            ordinals = [ordinal for content in held for ordinal in content.ordinals.tolist()]
+            messages |= dict.fromkeys(await rows.remove_lost(driver, user_id, embedder, ordinals))
+        return list(messages)
+
     async def _join(self, driver: Any, user_id: str, user: UserKeys, heads: Sequence[SegmentHead]) -> set[int]:
         opened = await self._open(driver, user, heads)
         readable = [content for _, content in opened if content is not None]

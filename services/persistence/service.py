@@ -184,7 +184,15 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
     watermark = Watermark(epoch=position.epoch, sequence=position.sequence)
     outbox = Outbox(database, bus)
     unused = UnusedKeys(slots.used - referenced, now=monotonic())
-    indexes = Indexes(database, keys, unused, settings.index_memory_mib * _MIB)
+    indexes = Indexes(
+        database=database,
+        keys=keys,
+        unused=unused,
+        budget_bytes=settings.index_memory_mib * _MIB,
+        clock=utc_now,
+        new_id=new_id,
+        on_job=outbox.wake,
+    )
     applier = TurnApplier(
         database=database,
         keys=keys,

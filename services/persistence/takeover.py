@@ -7,7 +7,6 @@ own.
 
 from __future__ import annotations
 
-from libs.shared.contracts.indexing import IndexRequested
 from libs.shared.telemetry import get_logger
 from services.persistence import retiring
 from services.persistence.announcing import announce_memory_changed
@@ -61,9 +60,7 @@ async def advance(user_id: str, embedder: str, parts: Parts) -> None:
 async def _ask(driver: object, user_id: str, embedder: str, message_ids: list[str], parts: Parts) -> int:
     requests = index_requests(user_id, message_ids, None, parts.new_id)
     for request in requests:
-        assert request.job_id is not None
-        wanted: IndexRequested = request.model_copy(update={"embedder": embedder})
-        await segments.add_job(driver, user_id, request.job_id, wanted.model_dump_json(), parts.clock())
+        await segments.add_job(driver, request.model_copy(update={"embedder": embedder}), parts.clock())
     return len(requests)
 
 

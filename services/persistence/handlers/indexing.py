@@ -55,7 +55,7 @@ async def index_messages(request: IndexMessages, parts: Parts) -> Indexed:
     rows = {row.message_id: row for row in request.rows}
     addition = Addition(request.user_id, request.embedder, tuple(rows.values()), request.done_jobs)
     before = await parts.indexes.profile(request.user_id) if addition.dimensions else None
-    count = await parts.indexes.add(addition, parts.clock())
+    count = await parts.indexes.add(addition)
     if before is not None and request.embedder is not None:
         if request.done_jobs:
             parts.indexing.last_vectors_at = parts.clock()

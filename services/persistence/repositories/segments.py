@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from libs.shared.contracts.indexing import IndexRequested
 from services.persistence.memory_index import State
 from services.persistence.postgres import Statement
 from services.persistence.repositories.turns import INDEX_KIND
@@ -292,9 +293,16 @@ SELECT count(*) FROM jobs WHERE user_id = :user_id AND kind = :kind AND state <>
 """)
 
 
-async def add_job(driver: Any, user_id: str, job_id: str, payload: str, now: datetime) -> None:
+async def add_job(driver: Any, request: IndexRequested, now: datetime) -> None:
     """An index job with its event."""
-    await _ADD_JOB.fetch(driver, user_id=user_id, job_id=job_id, kind=INDEX_KIND, payload=payload, now=now)
+    await _ADD_JOB.fetch(
+        driver,
+        user_id=request.user_id,
+        job_id=request.job_id,
+        kind=INDEX_KIND,
+        payload=request.model_dump_json(),
+        now=now,
+    )
 
 
 async def open_reindexing(driver: Any, user_id: str, embedder: str) -> int:
