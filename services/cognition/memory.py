@@ -32,7 +32,7 @@ BRIEFLY_S = 1.0
 MOST_INTERVALS = 8
 MOST_READ = 1000
 NO_EMBEDDER = "no-embedder"
-LEAST_EVENT_EVIDENCE = 0.3
+LEAST_EVENT_EVIDENCE = 0.4
 """A time hangs on an event of the memory only if so much says that it is the one that the question means."""
 EVENT_CANDIDATES = 16
 

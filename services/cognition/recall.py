@@ -123,7 +123,7 @@ def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now
     if not question.past:
         for place, score in enumerate(lifted(scores, [f.newer for f in found])):
             if score > scores[place]:
-                weighted[place]["superseding"] = score - scores[place]
+                weighted[place]["superseding"] = score - sum(weighted[place].values())
                 scores[place] = score
     ranked = [
         Ranked(f, score, one, _evidence(f, whole), found[f.newer].at if f.newer != NO_PLACE else None)
@@ -203,9 +203,10 @@ def _parts(found: Sequence[Found], question: Question, now: float) -> list[Parts
 
 
 def _evidence(f: Found, whole: float) -> float:
+    """Either kind may speak for it, and both say more than one: the probabilistic sum of the two."""
     by_terms = min(1.0, f.bm25 / whole) if whole > 0 else 0.0
     by_meaning = min(1.0, max(0.0, ((f.cosine or 0.0) - LEAST_COSINE) / (1 - LEAST_COSINE)))
-    return max(by_terms, by_meaning)
+    return by_terms + by_meaning - by_terms * by_meaning
 
 
 def _episodes(found: Sequence[Found]) -> list[int]:

@@ -38,9 +38,9 @@ class RecallWeights(Message):
     """Said near the time that the question names."""
     number: float = Field(default=0.4, ge=0, le=10)
     name: float = Field(default=0.7, ge=0, le=10)
-    strength: float = Field(default=0.15, ge=0, le=10)
+    strength: float = Field(default=0.1, ge=0, le=10)
     """What is left of it by age, use and importance."""
-    importance: float = Field(default=0.1, ge=0, le=10)
+    importance: float = Field(default=0.05, ge=0, le=10)
     repetition: float = Field(default=0.5, ge=0, le=1)
     """Share of its score that a memory loses for telling word for word what a better one tells."""
 
@@ -57,7 +57,7 @@ class RuntimeSettings(Message):
     """Most memories in a prompt."""
     recall_weights: RecallWeights = RecallWeights()
     """Set as a whole, so that one roll-back restores them all; a weight that is left out has its default."""
-    recall_min_score: float = Field(default=0.3, ge=0, le=1)
+    recall_min_score: float = Field(default=0.4, ge=0, le=1)
     """Least evidence, by terms or by meaning, that a memory needs to stand in a prompt; the scale does not depend on
     the question."""
     prompt_memory_share: float = Field(default=0.35, ge=0, le=0.9)

@@ -165,11 +165,16 @@ def test_what_surrounds_a_hit_in_its_conversation_is_raised() -> None:
 
 
 def test_evidence_does_not_depend_on_the_other_candidates() -> None:
-    weak = found(0, bm25=1.0, cosine=0.15)
+    weak = found(0, bm25=1.0, cosine=0.1)
     (alone,) = ranked([weak])
     beside = {one.found.ordinal: one for one in ranked([weak, found(1, bm25=10.0, cosine=0.9)])}
     assert alone.evidence == beside[0].evidence == pytest.approx(0.1)
-    assert beside[1].evidence == 1.0
+    assert beside[1].evidence == pytest.approx(1.0)
+
+
+def test_two_kinds_of_evidence_say_more_than_one() -> None:
+    both, one = (ranked([found(0, bm25=5.0, cosine=cosine)])[0].evidence for cosine in (0.55, None))
+    assert (one, both) == (pytest.approx(0.5), pytest.approx(0.75))
 
 
 def columns(fresh: tuple[str, ...], whole: float = 4.0) -> Candidates:
