@@ -47,8 +47,13 @@ def checked(turns: Sequence[ImportedTurn], now: datetime) -> list[ImportedTurn]:
 def _refuse_faulty(turn: ImportedTurn, place: int, now: datetime) -> None:
     if not turn.text.strip():
         raise InvalidRequest("a turn has no words", errors=[f"turns.{place}.text"])
-    if not _EARLIEST <= turn.at <= now + _AHEAD:
-        raise InvalidRequest("a turn was said in the future, or before the calendar", errors=[f"turns.{place}.at"])
+    refuse_impossible(turn.at, now, f"turns.{place}.at")
+
+
+def refuse_impossible(at: datetime, now: datetime, field: str) -> None:
+    """Raises InvalidRequest for a moment (in UTC) that hasn't come yet, or that no calendar has."""
+    if not _EARLIEST <= at <= now + _AHEAD:
+        raise InvalidRequest("nothing was said in the future, or before the calendar", errors=[field])
 
 
 def speaker_column(speaker: str) -> str:

@@ -13,6 +13,8 @@ from libs.shared.bus import Bus
 from libs.shared.contracts.accounts import CREATE_USER, CreateUser
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Position, Role, SealedText, Speaker
+from libs.shared.contracts.keeping import KEEP_NOTE, KEEP_TURNS, KeepNote, KeepTurns, KeptMemories
+from libs.shared.contracts.memory import ImportedTurn, MemoryItem
 from libs.shared.contracts.turns import OPEN_TURN, TURN_COMPLETED, KeptMessage, OpenTurn, TurnCompleted, TurnKey
 from libs.shared.sealing import new_key, seal
 from services.persistence import forgetting
@@ -63,6 +65,7 @@ class RunningPersistence:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.parts.indexes.close()
         await self.parts.database.close()
         await self.parts.keys.slots.close()
 
@@ -93,10 +96,23 @@ class Client:
     async def publish(self, turn: TurnCompleted) -> Position:
         return await self.cognition.publish(TURN_COMPLETED, turn, message_id=turn.turn_id)
 
+    async def import_turns(self, user_id: str, *turns: ImportedTurn) -> KeptMemories:
+        return await self.cognition.request(KEEP_TURNS, KeepTurns(user_id=user_id, turns=turns))
+
+    async def note(self, user_id: str, text: str) -> MemoryItem:
+        kept = await self.cognition.request(KEEP_NOTE, KeepNote(user_id=user_id, text=text))
+        return kept.items[0]
+
     async def say(self, user_id: str, conversation_id: str, *texts: str) -> tuple[TurnCompleted, Position]:
         """Keeps a turn, as cognition does."""
         turn = await self.turn(user_id, conversation_id, *texts)
         return turn, await self.publish(turn)
+
+
+def imported(turn_id: str, text: str, *, within: str = "trip", speaker: str = "Zoé", minute: int = 0) -> ImportedTurn:
+    """Something that was said elsewhere, so many minutes after the start."""
+    at = START + timedelta(minutes=minute)
+    return ImportedTurn(id=turn_id, conversation_id=within, speaker=speaker, text=text, at=at)
 
 
 def make_turn(

@@ -16,7 +16,16 @@ from libs.shared.errors import InvalidRequest
 from libs.shared.sealing import seal
 from services.persistence.announcing import announce_memory_changed
 from services.persistence.derived_ids import derived_conversation_id, notes_conversation_id, source_hash
-from services.persistence.imported import NO_TAIL, Added, by_conversation, checked, follow, in_utc, speaker_column
+from services.persistence.imported import (
+    NO_TAIL,
+    Added,
+    by_conversation,
+    checked,
+    follow,
+    in_utc,
+    refuse_impossible,
+    speaker_column,
+)
 from services.persistence.index_jobs import index_requests
 from services.persistence.opening import OTHER
 from services.persistence.parts import Parts
@@ -188,8 +197,16 @@ async def keep_note(request: KeepNote, parts: Parts) -> KeptMemories:
     )
 
 
+def _moment(request: KeepNote, parts: Parts) -> datetime:
+    if request.at is None:
+        return parts.clock()
+    at = in_utc(request.at)
+    refuse_impossible(at, parts.clock(), "at")
+    return at
+
+
 def _note(request: KeepNote, conversation_id: str, slot: int, key: bytes, parts: Parts) -> NewMemory:
-    at: datetime = parts.clock() if request.at is None else in_utc(request.at)
+    at = _moment(request, parts)
     return NewMemory(
         message_id=parts.new_id(),
         conversation_id=conversation_id,
