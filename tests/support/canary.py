@@ -76,9 +76,11 @@ def _spellings(text: str) -> Iterator[bytes]:
 
 
 def _base64s(plain: bytes) -> Iterator[bytes]:
-    """What every base64 of something with ``plain`` in it has in common, at each of the three alignments."""
-    for before in range(3):
-        yield base64.b64encode(b"\0" * before + plain)[4 if before else 0 : -4]
+    """What every base64 of something with ``plain`` in it has in common, at each of the three alignments, in both
+    alphabets."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            yield encode(b"\0" * before + plain)[4 if before else 0 : -4]
 
 
 class Ciphertexts:

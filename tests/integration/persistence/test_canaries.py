@@ -1,0 +1,288 @@
+"""What was forgotten can be had no more: canaries of every kind in a real broker and a real database, sought in every
+byte that they and the state folder keep, with every key that survives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from libs.shared.contracts.accounts import DELETE_USER, UserRef
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.conversations import (
+    CHANGE_CONVERSATION,
+    DELETE_CONVERSATION,
+    ChangeConversation,
+    ConversationRef,
+)
+from libs.shared.contracts.documents import FORGET_DOCUMENT, DocumentRef
+from libs.shared.contracts.forgetting import Receipt
+from libs.shared.contracts.memory import FORGET_EVERYTHING, FORGET_MEMORY, MemoryRef, UserMemory
+from libs.shared.receipts import verify
+from services.persistence import forgetting
+from services.persistence.segment_store import Rewritten, SegmentStore
+from services.persistence.slot_file import SlotFile
+from tests.support import remembering
+from tests.support.broker import TestBroker
+from tests.support.canary import OPENED, Canary, Scanner
+from tests.support.database import Cluster, running_cluster
+from tests.support.persistence import Client, RunningPersistence
+from tests.support.remembering import Entry
+
+BROKER, DATABASE, STATE = "broker", "database", "state"
+
+
+@pytest.fixture(scope="module")
+def own_cluster() -> Iterator[Cluster]:
+    """A database server whose files hold nothing but what these tests kept."""
+    with running_cluster() as running:
+        yield running
+
+
+@dataclass
+class Household:
+    """Persistence on real stores, and a user's memory in which every kind of thing is a canary."""
+
+    client: Client
+    persistence: RunningPersistence
+    scanner: Scanner
+    user_id: str = ""
+    canaries: dict[str, Canary] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def plant(self, name: str) -> str:
+        self.canaries[name] = Canary.new(name)
+        return self.canaries[name].text
+
+    def entry(self, name: str) -> Entry:
+        canary = self.canaries[name]
+        return Entry(self.ids[name], canary.word, canary.vector)
+
+    async def move_in(self) -> None:
+        """A canary in everything that a user can leave behind."""
+        client, user_id = self.client, await self.client.user()
+        self.user_id = user_id
+        said = [self.plant(name) for name in ("question", "answer", "elsewhere", "reply")]
+        self.ids["question"], self.ids["answer"] = await remembering.say(
+            client, self.persistence, user_id, "c1", *said[:2]
+        )
+        self.ids["elsewhere"], self.ids["reply"] = await remembering.say(
+            client, self.persistence, user_id, "c2", *said[2:]
+        )
+        title = ChangeConversation(user_id=user_id, conversation_id="c1", title=self.plant("title"))
+        await client.bus.request(CHANGE_CONVERSATION, title)
+        for name, kept in (
+            ("import", await remembering.import_turns(client, user_id, self.plant("importer"), self.plant("import"))),
+            ("note", [await remembering.note(client, user_id, self.plant("note"))]),
+            ("passage", await remembering.document(client, user_id, self.plant("name"), self.plant("passage"))),
+        ):
+            self.ids[name] = kept[0].id
+            self.ids[f"{name} in"] = kept[0].conversation_id
+        for name in ("question", "answer", "elsewhere", "reply", "import", "note", "passage"):
+            await remembering.index(client, user_id, [self.entry(name)])
+        await self.draw_facts()
+
+    async def draw_facts(self) -> None:
+        """One from the question, one from the note, one that both tell."""
+        sources = {"drawn": ["question"], "noted": ["note"], "shared": ["question", "elsewhere"]}
+        for name, told_by in sources.items():
+            fact = remembering.fact([self.ids[one] for one in told_by], self.plant(name), attribute=name)
+            self.ids[name] = fact.id
+            await remembering.facts(self.client, self.user_id, fact)
+
+    def found(self) -> dict[str, set[str]]:
+        """Canary → what of it can be had with keys. Nothing may lie about unsealed, forgotten or not."""
+        findings = self.scanner.find(list(self.canaries.values()))
+        bare = {finding for finding in findings if finding.where != OPENED}
+        assert not bare, f"unsealed: {bare}"
+        return {name: {f.form for f in findings if f.canary == name} for name in self.canaries}
+
+
+@pytest_asyncio.fixture
+async def household(own_cluster: Cluster, tmp_path: Path) -> AsyncIterator[Household]:
+    (tmp_path / "broker").mkdir()
+    async with TestBroker(tmp_path / "broker") as broker:
+        persistence = RunningPersistence.on(own_cluster, tmp_path / "state", broker.connect)
+        folder = persistence.settings.folder
+        stores = {BROKER: broker.folder, DATABASE: own_cluster.folder / "data", STATE: folder.root}
+        scanner = Scanner(stores, folder.installation_key, folder.slots)
+        with scanner.ciphertexts.noting():
+            await persistence.start()
+            client = Client(await broker.connect(Principal.API), await broker.connect(Principal.COGNITION))
+            house = Household(client, persistence, scanner)
+            await house.move_in()
+            yield house
+            await persistence.stop()
+
+
+INDEXED = {"question", "answer", "elsewhere", "reply", "import", "note", "passage"}
+
+
+def everything_of(names: set[str]) -> dict[str, set[str]]:
+    """What is there to find of canaries before they are forgotten."""
+    return {name: {"text", "terms", "vector"} if name in INDEXED else {"text"} for name in names}
+
+
+async def forget_message(house: Household) -> Receipt:
+    ref = MemoryRef(user_id=house.user_id, id=house.ids["question"])
+    return await house.client.bus.request(FORGET_MEMORY, ref)
+
+
+async def forget_import(house: Household) -> Receipt:
+    ref = MemoryRef(user_id=house.user_id, id=house.ids["import"])
+    return await house.client.bus.request(FORGET_MEMORY, ref)
+
+
+async def forget_note(house: Household) -> Receipt:
+    return await house.client.bus.request(FORGET_MEMORY, MemoryRef(user_id=house.user_id, id=house.ids["note"]))
+
+
+async def forget_fact(house: Household) -> Receipt:
+    return await house.client.bus.request(FORGET_MEMORY, MemoryRef(user_id=house.user_id, id=house.ids["shared"]))
+
+
+async def forget_conversation(house: Household) -> Receipt:
+    ref = ConversationRef(user_id=house.user_id, conversation_id="c1")
+    return await house.client.bus.request(DELETE_CONVERSATION, ref)
+
+
+async def forget_document(house: Household) -> Receipt:
+    ref = DocumentRef(user_id=house.user_id, document_id=house.ids["passage in"])
+    return await house.client.bus.request(FORGET_DOCUMENT, ref)
+
+
+async def forget_everything(house: Household) -> Receipt:
+    return await house.client.bus.request(FORGET_EVERYTHING, UserMemory(user_id=house.user_id))
+
+
+async def forget_account(house: Household) -> Receipt:
+    return await house.client.bus.request(DELETE_USER, UserRef(user_id=house.user_id))
+
+
+Forget = Callable[[Household], Awaitable[Receipt]]
+ALL = frozenset({*INDEXED, "title", "importer", "name", "drawn", "noted", "shared"})
+WAYS: dict[Forget, frozenset[str]] = {
+    forget_message: frozenset({"question", "drawn"}),
+    forget_import: frozenset({"import", "importer"}),
+    forget_note: frozenset({"note", "noted"}),
+    forget_fact: frozenset({"shared"}),
+    forget_conversation: frozenset({"question", "answer", "title", "drawn"}),
+    forget_document: frozenset({"passage", "name"}),
+    forget_everything: ALL,
+    forget_account: ALL,
+}
+"""Ways to forget, and the canaries that each takes; all others have to be there afterwards."""
+
+
+async def check_forgotten(house: Household, forget: Forget) -> None:
+    """Everything is found and opened before; afterwards what was to go is nowhere, and the rest is where it was."""
+    doomed = WAYS[forget]
+    assert house.found() == everything_of(set(ALL)), "the canaries must be there to begin with"
+    assert BROKER in in_stores(house, "question"), "and where they are looked for"
+    assert DATABASE in in_stores(house, "question")
+
+    receipt = await forget(house)
+
+    assert verify(receipt)
+    assert receipt.pending == ()
+    found = house.found()
+    assert {name: found[name] for name in doomed} == {name: set() for name in doomed}
+    assert {name: found[name] for name in ALL - doomed} == everything_of(set(ALL - doomed))
+    if "question" in doomed:
+        assert BROKER not in in_stores(house, "question"), "the stream has let go of it"
+
+
+def in_stores(house: Household, name: str) -> set[str]:
+    """Where ciphertexts that hold the canary still lie, opened or not."""
+    return set().union(*house.scanner.stores_of(house.scanner.sealing(house.canaries[name])).values())
+
+
+@pytest.mark.parametrize("forget", WAYS, ids=[way.__name__ for way in WAYS])
+async def test_what_is_forgotten_can_be_had_no_more(household: Household, forget: Forget) -> None:
+    await check_forgotten(household, forget)
+    user = UserMemory(user_id=household.user_id)
+    if forget not in (forget_everything, forget_account):
+        await household.client.bus.request(FORGET_EVERYTHING, user)
+        assert not any(household.found().values())
+
+
+# ---------------------------------------------------------------- the search itself
+
+
+def test_a_canary_is_found_in_every_form_in_which_it_may_lie(tmp_path: Path) -> None:
+    scanner = Scanner({STATE: tmp_path / "state"}, tmp_path / "key", tmp_path / "slots")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    (tmp_path / "slots").write_bytes(b"")
+    canary = Canary.new("one")
+    for form, (name, kind) in canary.forms([]).items():
+        (tmp_path / "state" / "file").write_bytes(b"before" + form + b"after")
+        assert (name, kind) in {(f.canary, f.form) for f in scanner.find([canary])}
+    (tmp_path / "state" / "file").write_bytes(b"nothing")
+    assert scanner.find([canary]) == set()
+
+
+# ---------------------------------------------------------------- tests of the tests
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def keep_the_keys(patch: pytest.MonkeyPatch) -> None:
+    async def destroy(_: SlotFile, slots: frozenset[int]) -> int:
+        return len(slots)
+
+    patch.setattr(SlotFile, "destroy", destroy)
+
+
+def keep_the_segments(patch: pytest.MonkeyPatch) -> None:
+    async def take_out(*_: Any) -> Rewritten:
+        return Rewritten(frozenset(), 0, 0, 0)
+
+    patch.setattr(SegmentStore, "take_out", take_out)
+
+
+def keep_the_stream(patch: pytest.MonkeyPatch) -> None:
+    async def erase(*_: Any) -> bool:
+        return True
+
+    patch.setattr(forgetting, "_erase", erase)
+
+
+def keep_the_stream_and_the_keys(patch: pytest.MonkeyPatch) -> None:
+    keep_the_stream(patch)
+    keep_the_keys(patch)
+
+
+def keep_the_facts(patch: pytest.MonkeyPatch) -> None:
+    async def none(*_: Any) -> list[str]:
+        return []
+
+    patch.setattr(forgetting.take.__globals__["removal"], "facts_without_source", none)
+
+
+def keep_the_title(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(forgetting.take.__globals__["removal"], "_titles", lambda rows: (len(rows), frozenset()))
+
+
+MUTATIONS: list[tuple[Mutation, Forget]] = [
+    (keep_the_keys, forget_note),
+    (keep_the_segments, forget_import),
+    (keep_the_stream, forget_message),
+    (keep_the_stream_and_the_keys, forget_conversation),
+    (keep_the_facts, forget_message),
+    (keep_the_title, forget_conversation),
+]
+
+
+@pytest.mark.parametrize(("mutation", "forget"), MUTATIONS, ids=[mutation.__name__ for mutation, _ in MUTATIONS])
+async def test_the_canary_sings_when_something_is_left(
+    household: Household, monkeypatch: pytest.MonkeyPatch, mutation: Mutation, forget: Forget
+) -> None:
+    with monkeypatch.context() as patched:
+        mutation(patched)
+        with pytest.raises(AssertionError, match="assert"):
+            await check_forgotten(household, forget)
