@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -43,7 +43,7 @@ async def receive_file(request: Request, sink: Sink) -> Upload:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
         await _pieces(request, parser.write)
         parser.finalize()
-    except MultipartParseError:
+    except FormParserError:
         raise BadRequest("The form can't be read: is its boundary right, and is it whole?") from None
     if form.found is None:
         raise BadRequest("The form has no file: send one as the part “file”.", param="file")

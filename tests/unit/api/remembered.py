@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,8 +23,8 @@ class RememberedThings:
         self.items: dict[str, memory.MemoryItem] = {}
         self.documents: dict[str, documents.Document] = {}
         self.contents: dict[str, bytes] = {}
-        self.importing: Callable[[memory.ImportTurns], None] = lambda _: None
-        """May raise what cognition refuses."""
+        self.importing: Callable[[memory.ImportTurns], Awaitable[None]] = at_once
+        """May raise what cognition refuses, or take its time."""
 
     async def serve(self, persistence: MemoryBus, cognition: MemoryBus, heard: Heard) -> None:
         answers: dict[Any, Any] = {
@@ -39,12 +39,14 @@ class RememberedThings:
             forgetting.LIST_RECEIPTS: forgetting.Receipts(receipts=(receipt("memory", "m1"),)),
             documents.LIST_DOCUMENTS: lambda _: documents.Documents(documents=tuple(self.documents.values())),
             documents.READ_DOCUMENT: lambda wanted: self._document(wanted.document_id),
-            documents.FORGET_DOCUMENT: lambda wanted: receipt("document", self._document(wanted.document_id).name),
+            documents.FORGET_DOCUMENT: lambda wanted: receipt(
+                "document", self._document(wanted.document_id).document_id
+            ),
         }
         for contract, answer in answers.items():
             await persistence.serve(contract, heard(answer))
         await cognition.serve(memory.SEARCH_MEMORY, heard(memory.MemoryItems(items=(), understood={"names": []})))
-        await cognition.serve(memory.IMPORT_TURNS, heard(self._import))
+        await cognition.serve(memory.IMPORT_TURNS, self._importer(heard))
         await cognition.serve(memory.ADD_MEMORY, heard(self._add))
         await cognition.serve(memory.EDIT_MEMORY, heard(self._edit))
         await cognition.serve(documents.ADD_DOCUMENT, heard(self._add_document))
@@ -88,8 +90,15 @@ class RememberedThings:
         del self.items[self._item(wanted.id).id]
         return receipt("memory", wanted.id)
 
+    def _importer(self, heard: Heard) -> Callable[[memory.ImportTurns], Awaitable[memory.Imported]]:
+        async def handle(wanted: memory.ImportTurns) -> memory.Imported:
+            await self.importing(wanted)
+            imported: memory.Imported = await heard(self._import)(wanted)
+            return imported
+
+        return handle
+
     def _import(self, wanted: memory.ImportTurns) -> memory.Imported:
-        self.importing(wanted)
         new = {turn.id: turn for turn in wanted.turns if turn.id not in self.turns}
         self.turns |= new
         return memory.Imported(imported=len(new), present=len(wanted.turns) - len(new))
@@ -128,6 +137,10 @@ class RememberedThings:
         if document_id not in self.documents:
             raise DocumentNotFound("no such document")
         return self.documents[document_id]
+
+
+async def at_once(_: memory.ImportTurns) -> None:
+    """Imports without further ado."""
 
 
 def heading(conversation_id: str) -> conversations.Conversation:

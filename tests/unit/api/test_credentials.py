@@ -11,8 +11,9 @@ from libs.shared.cache import TtlCache
 from libs.shared.contracts.accounts import ApiKeys, CreateKey, FindKey
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import MemoryMode
+from libs.shared.contracts.sessions import CREDENTIALS
 from libs.shared.credentials import hash_secret
-from tests.unit.api.house import AT, Api
+from tests.unit.api.house import AT, Api, open_api
 
 MODELS = "/v1/models"
 
@@ -70,6 +71,28 @@ async def test_a_cache_that_never_drops_would_keep_a_revoked_key(api: Api, monke
     monkeypatch.setattr(TtlCache, "discard", lambda *_: None)
     with pytest.raises(TimeoutError):
         await a_revoked_key_stops_at_the_event(api)
+
+
+async def test_a_second_process_and_a_restart_ask_for_no_key_again(api: Api) -> None:
+    key = api.key()
+    await api.client.get(MODELS, headers=key)
+    await api.house.buses[Principal.PERSISTENCE].drain(1.0)
+    async with open_api(api.house, api.clock) as other:
+        assert (await other.client.get(MODELS, headers=key)).status_code == 200
+        api.clock.now += 61
+    async with open_api(api.house, api.clock) as late:
+        assert (await late.client.get(MODELS, headers=key)).status_code == 503
+    assert len(api.house.told(FindKey)) == 1
+
+
+async def test_what_processes_share_of_a_key_names_nobody(api: Api) -> None:
+    key = api.key("ana")
+    await api.client.get(MODELS, headers=key)
+    (kept,) = api.house.broker.bucket(CREDENTIALS).entries.values()
+    user, shown = api.house.users["id-ana"], next(iter(api.house.keys.values()))
+    for word in (user.name, shown.name, shown.prefix, key["Authorization"].removeprefix("Bearer ")):
+        assert f'"{word}"'.encode() not in kept
+    assert shown.key_id.encode() in kept
 
 
 async def test_a_key_is_believed_a_while_without_persistence_and_no_longer(api: Api) -> None:
