@@ -13,6 +13,8 @@ from services.cognition.anchors import Anchor
 
 USER, ASSISTANT = "user", "assistant"
 SHORTEST_NICKNAME = 3
+LONGEST_NAME = 3
+"""Words."""
 MOST_TERMS = 256
 
 _ME = re.compile(r"\b(?:i|me|my|mine|myself|we|our|je|moi|mon|ma|mes|nous|notre|nos)\b|\b[jm]'")
@@ -92,12 +94,18 @@ class Names:
     def __init__(self, speakers: Iterable[str]) -> None:
         self._by_part: dict[str, list[str]] = {}
         self._folded: list[tuple[str, str]] = []
+        self._whole: dict[str, str] = {}
         for speaker in speakers:
             if speaker in (USER, ASSISTANT):
                 continue
             self._folded.append((words_.fold(speaker), speaker))
+            self._whole[words_.fold(speaker)] = speaker
             for part in dict.fromkeys(words_.words(speaker)):
                 self._by_part.setdefault(part, []).append(speaker)
+
+    def whole(self, form: str) -> str | None:
+        """Whose whole name of several words it is."""
+        return self._whole.get(words_.fold(form))
 
     def speaker_of(self, word: str) -> str | None:
         """Whose name a word of a question is: a part of it, or a beginning that is no one else's."""
@@ -146,12 +154,18 @@ def _unnamed(folded: str) -> frozenset[str]:
 
 
 def _named(question: str, names: Names) -> list[tuple[str, str]]:
-    """(speaker, the form of the name in the question), in the order of the question."""
+    """(speaker, the form of the name in the question), in the order of the question; whole names before their parts."""
+    words = list(re.finditer(r"[^\W_]+", question))
     found: list[tuple[str, str]] = []
-    for match in re.finditer(r"[^\W\d_]+", question):
-        speaker = names.speaker_of(match.group())
-        if speaker is not None:
-            found.append((speaker, match.group()))
+    place = 0
+    while place < len(words):
+        for length in range(min(LONGEST_NAME, len(words) - place), 0, -1):
+            form = question[words[place].start() : words[place + length - 1].end()]
+            speaker = names.whole(form) if length > 1 else names.speaker_of(form)
+            if speaker is not None:
+                found.append((speaker, form))
+                break
+        place += length
     return found
 
 

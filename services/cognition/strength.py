@@ -21,7 +21,7 @@ def stability_days(uses: int, importance: float) -> float:
 
 
 def strength(at: float, used_at: float, uses: int, importance: float, *, pinned: bool, now: float) -> float:
-    """0..1, times in seconds since 1970 (``used_at`` 0: never). What is pinned does not decay, and what lies in the future is whole."""
+    """0..1, times in seconds since 1970 (``used_at`` 0: never). What is pinned does not decay; the future is whole."""
     if pinned:
         return 1.0
     last = max(at, used_at) if used_at > 0 else at
