@@ -105,7 +105,7 @@ async def test_a_look_up_from_before_a_revocation_brings_the_key_back_for_nobody
     request = api.other._bus.request
 
     async def slow(rpc: object, message: object, **more: object) -> FoundKey:
-        found: FoundKey = await request(rpc, message, **more)  # type: ignore[call-overload, arg-type]
+        found: FoundKey = await request(rpc, message, **more)  # type: ignore[type-var, arg-type]
         read.set()
         await go_on.wait()
         return found

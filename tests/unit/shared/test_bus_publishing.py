@@ -12,7 +12,7 @@ from libs.shared.bus.consumer import backoff_s
 from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher
 from libs.shared.bus.wire import decode
 from libs.shared.contracts.common import SealedText
-from libs.shared.contracts.memory import INDEX_REQUESTED
+from libs.shared.contracts.indexing import INDEX_REQUESTED
 from libs.shared.contracts.turns import TURN_COMPLETED
 from libs.shared.errors import InvalidRequest, ServiceError, StorageFull, TimedOut, Unavailable
 from tests.support.conversations import turn
