@@ -8,17 +8,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from libs.shared.errors import ModelBroken
 from services.inference.embedder_graph import GRAPH_VERSION, Array, Shape, digest, replace, token_graph
-from services.inference.embedder_specs import BUILT_FILE, CONFIG_FILE, WEIGHTS_FILE
+from services.inference.embedder_specs import (
+    BEHIND_PADDING,
+    BUILT_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    first_position,
+    read_config,
+)
 
 MANIFEST_FILE = "built.json"
-FAMILIES = {"bert": False, "xlm-roberta": True, "roberta": True, "camembert": True}
-"""``model_type`` → whether its positions begin behind the padding's."""
+FAMILIES = BEHIND_PADDING | {"bert"}
+"""``model_type`` of what is built."""
 _WRAPPERS = ("bert.", "roberta.", "model.")
 
 
@@ -51,21 +57,21 @@ def _source_stamp(folder: Path) -> list[int]:
 
 def read_shape(folder: Path) -> Shape:
     """Raises ModelBroken for a model of another family."""
+    config = read_config(folder)
+    family = config.get("model_type")
+    if family not in FAMILIES or config.get("hidden_act", "gelu") != "gelu":
+        raise ModelBroken(f"a model of the family {family} has to be brought as model.onnx")
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise ModelBroken("a model with relative positions has to be brought as model.onnx")
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_bytes())
-        family = str(config["model_type"])
-        if family not in FAMILIES or config.get("hidden_act", "gelu") != "gelu":
-            raise ModelBroken(f"a model of the family {family} has to be brought as model.onnx")
-        if config.get("position_embedding_type", "absolute") != "absolute":
-            raise ModelBroken("a model with relative positions has to be brought as model.onnx")
         return Shape(
             layers=int(config["num_hidden_layers"]),
             heads=int(config["num_attention_heads"]),
             dimensions=int(config["hidden_size"]),
             epsilon=float(config.get("layer_norm_eps", 1e-12)),
-            first_position=int(config.get("pad_token_id", 1)) + 1 if FAMILIES[family] else 0,
+            first_position=first_position(config),
         )
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ModelBroken(f"{folder.name} has no readable {CONFIG_FILE} of an encoder") from error
 
 

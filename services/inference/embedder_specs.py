@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,8 @@ BUILT_FILE = "built.onnx"
 """What is made of ``model.safetensors``."""
 VERSION_FILE = ".version.json"
 BUILT_IN_TOKENS = 256
+LEAST_TOKENS = 16
+BEHIND_PADDING = frozenset({"xlm-roberta", "roberta", "camembert"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION_DIGITS = 8
 
@@ -39,7 +41,7 @@ class Description(BaseModel):
     pooling: Literal["mean", "cls"] = "mean"
     """Over the tokens' vectors, where the model gives those rather than the text's."""
     normalise: bool = True
-    max_tokens: int = Field(default=512, ge=16, le=8192)
+    max_tokens: int = Field(default=512, ge=LEAST_TOKENS, le=8192)
     """The rest of a longer text is not read."""
     query_prefix: str = Field(default="", max_length=200)
     """What the model was trained to see before a question, such as ``query: ``."""
@@ -105,6 +107,8 @@ def read_spec(folder: Path, name: str | None = None, *, unknown_dimensions: bool
     if not (folder / TOKENIZER_FILE).is_file():
         raise ModelBroken(f"{name} has no {TOKENIZER_FILE}")
     description = _description(folder, name)
+    if (positions := _positions(folder)) is not None and positions < description.max_tokens:
+        description = description.model_copy(update={"max_tokens": positions})
     dimensions = description.dimensions or hidden_size(folder)
     if dimensions is None and not unknown_dimensions:
         raise ModelBroken(f"nothing says how many dimensions {name} has: add it with mongars embedders add")
@@ -131,11 +135,36 @@ def _description(folder: Path, name: str) -> Description:
 
 def hidden_size(folder: Path) -> int | None:
     """As ``config.json`` tells it."""
+    return _number(read_config(folder), "hidden_size")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json``; empty where there is none that can be read."""
     try:
-        found = json.loads((folder / CONFIG_FILE).read_bytes())["hidden_size"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return found if isinstance(found, int) and found > 0 else None
+        found = json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def first_position(config: dict[str, Any]) -> int:
+    """RoBERTa and its kin count positions from behind their padding."""
+    if config.get("model_type") not in BEHIND_PADDING:
+        return 0
+    padding = _number(config, "pad_token_id")
+    return 2 if padding is None else padding + 1
+
+
+def _positions(folder: Path) -> int | None:
+    """Tokens that the model has places for."""
+    config = read_config(folder)
+    most = _number(config, "max_position_embeddings")
+    return None if most is None else max(LEAST_TOKENS, most - first_position(config))
+
+
+def _number(config: dict[str, Any], key: str) -> int | None:
+    found = config.get(key)
+    return found if isinstance(found, int) and found >= 0 else None
 
 
 def _version(folder: Path, description: Description) -> str:
