@@ -33,6 +33,7 @@ from tests.support.needles import Needles
 DIMENSIONS = 64
 _PART = 32
 """Bytes of a vector that give it away."""
+_PAGE = 4096
 OPENED = "opened"
 
 
@@ -116,6 +117,15 @@ class Finding:
     where: str
 
 
+@dataclass(frozen=True)
+class Content:
+    """What lies in a file."""
+
+    store: str
+    path: str
+    held: bytes
+
+
 @dataclass
 class Scanner:
     """Everything that is kept. ``stores`` are folders by name; the slot file and the installation key lie in one."""
@@ -129,44 +139,45 @@ class Scanner:
 
     def find(self, canaries: Sequence[Canary]) -> set[Finding]:
         """Whatever can be had of the canaries."""
-        contents = list(self.files())
+        contents = self.files()
         keys = self.keys(contents)
         forms = {form: told for canary in canaries for form, told in canary.forms(self._users.values()).items()}
         needles = Needles(forms)
         found = {Finding(*forms[hit], OPENED) for plain in self._openable(keys) for hit in needles.within(plain)}
-        return found | {Finding(*forms[hit], where) for where, held in contents for hit in needles.within(held)}
+        return found | {Finding(*forms[hit], one.path) for one in contents for hit in needles.within(one.held)}
 
-    def keys(self, contents: Sequence[tuple[str, bytes]]) -> set[bytes]:
+    def keys(self, contents: Sequence[Content]) -> set[bytes]:
         """Every key that can be had: the installation key's, what it opens, what that opens, and what lies about."""
         installation = self.installation_key.read_bytes()
-        sealed = self._sealed_keys(contents)
+        lying = _lying({*self.ciphertexts.keys, *self.ciphertexts.keys.values()}, contents)
+        sealed = self._slot_records() | (lying & self.ciphertexts.keys.keys())
         users = {key for one in sealed if (key := _opened(installation, one)) is not None}
         for key in users:
             self._users.setdefault(key, UserKeys(key))
         data = {key for user in users for one in sealed if (key := _opened(user, one)) is not None}
-        return {installation} | users | data | self._bare_keys(contents)
+        return {installation} | users | data | (lying - self.ciphertexts.keys.keys())
 
-    def _sealed_keys(self, contents: Sequence[tuple[str, bytes]]) -> set[bytes]:
-        """Those of the slot file, and copies of what once stood there in whatever file."""
+    def _slot_records(self) -> set[bytes]:
+        """The sealed keys that stand in the slot file."""
         slots = self.slot_file.read_bytes()[HEADER_BYTES:]
         records = (decode_slot(n, slots[n * SLOT_BYTES :][:SLOT_BYTES]) for n in range(len(slots) // SLOT_BYTES))
-        return {one for one in records if one is not None} | _lying(self.ciphertexts.keys, contents)
-
-    def _bare_keys(self, contents: Sequence[tuple[str, bytes]]) -> set[bytes]:
-        """Keys that lie unsealed in some file."""
-        return _lying(self.ciphertexts.keys.values(), contents)
+        return {one for one in records if one is not None}
 
     def _openable(self, keys: set[bytes]) -> Iterator[bytes]:
         """What the keys make of every ciphertext that was ever made."""
         for sealed in self.ciphertexts.texts:
             yield from (plain for key in keys if (plain := _opened(key, sealed)) is not None)
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Every file of every store."""
+    def files(self) -> list[Content]:
+        """Every file of every store; of equal ones (a new database is a copy) the first."""
+        found: dict[bytes, Content] = {}
         for name, folder in self.stores.items():
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and not path.is_symlink():
-                    yield f"{name}/{path.relative_to(folder)}", _read(path)
+                    content = _read(path)
+                    digest = blake2b(content).digest()
+                    found.setdefault(digest, Content(name, f"{name}/{path.relative_to(folder)}", content))
+        return list(found.values())
 
     def sealing(self, canary: Canary) -> frozenset[bytes]:
         """The ciphertexts of what holds anything of the canary."""
@@ -178,17 +189,17 @@ class Scanner:
         ones)."""
         spelled = {form: one for one in sealed for form in (one[:_PART], *_base64s(one[:_PART]))}
         needles, found = Needles(spelled), {one: set[str]() for one in spelled.values()}
-        for where, content in self.files():
-            for hit in needles.within(content):
-                found[spelled[hit]].add(where.split("/")[0])
+        for content in self.files():
+            for hit in needles.within(content.held):
+                found[spelled[hit]].add(content.store)
         return found
 
 
-def _lying(values: Iterable[bytes], contents: Sequence[tuple[str, bytes]]) -> set[bytes]:
+def _lying(values: Iterable[bytes], contents: Sequence[Content]) -> set[bytes]:
     """Those of the values that lie in a file, as they are, in hexadecimal or in base64."""
     spelled = {form: one for one in values for form in (one, one.hex().encode(), *_base64s(one))}
     needles = Needles(spelled)
-    return {spelled[hit] for _, content in contents for hit in needles.within(content)}
+    return {spelled[hit] for content in contents for hit in needles.within(content.held)}
 
 
 def _opened(key: bytes, sealed: bytes) -> bytes | None:
@@ -199,7 +210,8 @@ def _opened(key: bytes, sealed: bytes) -> bytes | None:
 
 
 def _read(path: Path) -> bytes:
+    """A file's bytes without its empty pages, in which nothing lies."""
     try:
-        return path.read_bytes()
+        return path.read_bytes().replace(bytes(_PAGE), b"")
     except FileNotFoundError:
         return b""  # the database recycles its files

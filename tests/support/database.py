@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from migrations.run import upgrade
 
 _OWNER = "mongars"
@@ -109,6 +111,10 @@ class Cluster:
         name = self.copy_of("template0")
         self.sql("CREATE EXTENSION vector", name)
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Removes a database that nobody is connected to."""
+        self.sql(f"DROP DATABASE {make_url(url).database}")
 
     def copy_of(self, template: str) -> str:
         """The name of a new database, like ``template``."""

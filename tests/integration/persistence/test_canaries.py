@@ -24,6 +24,7 @@ from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.memory import FORGET_EVERYTHING, FORGET_MEMORY, MemoryRef, UserMemory
 from libs.shared.receipts import verify
 from services.persistence import forgetting
+from services.persistence.repositories import removal
 from services.persistence.segment_store import Rewritten, SegmentStore
 from services.persistence.slot_file import SlotFile
 from tests.support import remembering
@@ -117,6 +118,7 @@ async def household(own_cluster: Cluster, tmp_path: Path) -> AsyncIterator[House
             await house.move_in()
             yield house
             await persistence.stop()
+    own_cluster.drop(persistence.settings.database_address())
 
 
 INDEXED = {"question", "answer", "elsewhere", "reply", "import", "note", "passage"}
@@ -261,11 +263,11 @@ def keep_the_facts(patch: pytest.MonkeyPatch) -> None:
     async def none(*_: Any) -> list[str]:
         return []
 
-    patch.setattr(forgetting.take.__globals__["removal"], "facts_without_source", none)
+    patch.setattr(removal, "facts_without_source", none)
 
 
 def keep_the_title(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(forgetting.take.__globals__["removal"], "_titles", lambda rows: (len(rows), frozenset()))
+    patch.setattr(removal, "_titles", lambda rows: (len(rows), frozenset()))
 
 
 MUTATIONS: list[tuple[Mutation, Forget]] = [
