@@ -7,8 +7,7 @@ Ingber 2023, arXiv:2210.11934). The parts, and what each is worth, are measured 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -34,7 +33,8 @@ ABOVE = 1e-6
 _LONG_WORDS = 60
 _LENGTHS = tuple(math.log1p(n) / math.log1p(_LONG_WORDS) for n in range(_LONG_WORDS + 1))
 
-Parts = dict[str, float]
+Columns = dict[str, list[float]]
+"""By part, a value a candidate."""
 
 
 class Found(NamedTuple):
@@ -58,17 +58,25 @@ class Found(NamedTuple):
     fresh: MemoryItem | None = None
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """A candidate with its score in 0..1, the weighted parts that it is the sum of, and how much speaks for it."""
+class Ranked(NamedTuple):
+    """A candidate with its score in 0..1, and how much speaks for it."""
 
     found: Found
     score: float
-    parts: Parts
     evidence: float
-    """0..1, by terms or by meaning, comparable between questions."""
+    """0..1, by terms and by meaning, comparable between questions."""
+    columns: Columns
+    place: int
+    superseding: float = 0.0
+    """What it was lifted by, above what it supersedes."""
     until: float | None = None
     """Seconds since 1970 at which another memory told otherwise."""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The weighted parts that the score is the sum of (a score is never below 0)."""
+        parts = {name: values[self.place] for name, values in self.columns.items()}
+        return parts | {"superseding": self.superseding} if self.superseding else parts
 
 
 def found_in(candidates: Candidates, asked: Collection[str]) -> list[Found]:
@@ -116,19 +124,17 @@ def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now
     ``whole`` is what a turn with every term of the question would score by BM25. Unless the question is about the past,
     what is superseded never stands above what supersedes it.
     """
-    parts = _parts(found, question, now)
     factors = _factors(found, question, weights)
-    weighted = [{name: factor * one[name] for name, factor in factors.items()} for one in parts]
-    scores = [max(0.0, sum(one.values())) for one in weighted]
+    columns = _weighted(_columns(found, question, now), factors)
+    sums = [sum(row) for row in zip(*columns.values(), strict=True)] if columns else [0.0] * len(found)
+    scores = [max(0.0, total) for total in sums]
     if not question.past:
-        for place, score in enumerate(lifted(scores, [f.newer for f in found])):
-            if score > scores[place]:
-                weighted[place]["superseding"] = score - sum(weighted[place].values())
-                scores[place] = score
-    ranked = [
-        Ranked(f, score, one, _evidence(f, whole), found[f.newer].at if f.newer != NO_PLACE else None)
-        for f, score, one in zip(found, scores, weighted, strict=True)
-    ]
+        scores = lifted(scores, [f.newer for f in found])
+    ranked = []
+    for place, (f, score, total) in enumerate(zip(found, scores, sums, strict=True)):
+        lift = score - total if score > max(0.0, total) else 0.0
+        until = found[f.newer].at if f.newer != NO_PLACE else None
+        ranked.append(Ranked(f, score, _evidence(f, whole), columns, place, lift, until))
     return sorted(ranked, key=best_first)
 
 
@@ -151,7 +157,7 @@ def lifted(scores: Sequence[float], newer: Sequence[int]) -> list[float]:
     return result
 
 
-def _factors(found: Sequence[Found], question: Question, weights: RecallWeights) -> Parts:
+def _factors(found: Sequence[Found], question: Question, weights: RecallWeights) -> dict[str, float]:
     """The weights of the parts that this question has, such that a memory with all of them scores 1."""
     applying = {
         "meaning": any(f.cosine is not None for f in found),
@@ -171,35 +177,38 @@ def _factors(found: Sequence[Found], question: Question, weights: RecallWeights)
     return {name: value / most for name, value in wanted.items()}
 
 
-def _parts(found: Sequence[Found], question: Question, now: float) -> list[Parts]:
+def _columns(found: Sequence[Found], question: Question, now: float) -> dict[str, Callable[[], list[float]]]:
+    """How each part comes about, unweighted; only those that the question has are made."""
     lexical = _scaled([f.bm25 for f in found], 0.0)
-    cosines = [f.cosine for f in found]
-    known = _scaled([c or 0.0 for c in cosines], LEAST_COSINE)
-    # what has no vector yet is taken to mean as much as its words say
-    dense = [own if c is not None else words for own, c, words in zip(known, cosines, lexical, strict=True)]
+    dense = _dense(found, lexical)
     episodes = _episodes(found)
-    best_terms, best_meaning = _best(episodes, lexical), _best(episodes, dense)
-    times = question.times
     alone = question.named if len(question.named) == 1 else frozenset[str]()
-    return [
-        {
-            "terms": lexical[place],
-            "meaning": dense[place],
-            "episode_terms": best_terms[episodes[place]],
-            "episode_meaning": best_meaning[episodes[place]],
-            "speaker": 1.0 if f.speaker in alone else 0.0,
-            "subject": 1.0 if f.speaker == question.subject else 0.0,
-            "length": _LENGTHS[min(f.words, _LONG_WORDS)],
-            "asks": 1.0 if f.traits & ASKS else 0.0,
-            "time_told": 1.0 if f.traits & TELLS_TIME else 0.0,
-            "time": max(time.nearness(f.at) for time in times) if times else 0.0,
-            "number": 1.0 if f.traits & HAS_NUMBER else 0.0,
-            "name": names_in(f.traits) / NAMES_MOST,
-            "strength": strength(f.at, f.used_at, f.uses, f.importance, pinned=f.pinned, now=now),
-            "importance": f.importance,
-        }
-        for place, f in enumerate(found)
-    ]
+    return {
+        "terms": lambda: lexical,
+        "meaning": lambda: dense,
+        "episode_terms": lambda: _best(episodes, lexical),
+        "episode_meaning": lambda: _best(episodes, dense),
+        "speaker": lambda: [1.0 if f.speaker in alone else 0.0 for f in found],
+        "subject": lambda: [1.0 if f.speaker == question.subject else 0.0 for f in found],
+        "length": lambda: [_LENGTHS[f.words] if f.words < _LONG_WORDS else 1.0 for f in found],
+        "asks": lambda: [1.0 if f.traits & ASKS else 0.0 for f in found],
+        "time_told": lambda: [1.0 if f.traits & TELLS_TIME else 0.0 for f in found],
+        "time": lambda: [max(time.nearness(f.at) for time in question.times) for f in found],
+        "number": lambda: [1.0 if f.traits & HAS_NUMBER else 0.0 for f in found],
+        "name": lambda: [names_in(f.traits) / NAMES_MOST for f in found],
+        "strength": lambda: [strength(f.at, f.used_at, f.uses, f.importance, pinned=f.pinned, now=now) for f in found],
+        "importance": lambda: [f.importance for f in found],
+    }
+
+
+def _weighted(made: Mapping[str, Callable[[], list[float]]], factors: Mapping[str, float]) -> Columns:
+    return {name: [factor * value for value in made[name]()] for name, factor in factors.items()}
+
+
+def _dense(found: Sequence[Found], lexical: Sequence[float]) -> list[float]:
+    """What has no vector yet is taken to mean as much as its words say."""
+    known = _scaled([f.cosine or 0.0 for f in found], LEAST_COSINE)
+    return [own if f.cosine is not None else words for f, own, words in zip(found, known, lexical, strict=True)]
 
 
 def _evidence(f: Found, whole: float) -> float:
@@ -222,11 +231,13 @@ def _episodes(found: Sequence[Found]) -> list[int]:
     return result
 
 
-def _best(episodes: Iterable[int], values: Iterable[float]) -> dict[int, float]:
+def _best(episodes: Sequence[int], values: Sequence[float]) -> list[float]:
+    """For each candidate the best of its episode."""
     best: dict[int, float] = {}
     for episode, value in zip(episodes, values, strict=True):
-        best[episode] = max(best.get(episode, 0.0), value)
-    return best
+        if value > best.get(episode, -1.0):
+            best[episode] = value
+    return [best[episode] for episode in episodes]
 
 
 def _scaled(values: Sequence[float], low: float) -> list[float]:
