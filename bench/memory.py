@@ -34,6 +34,8 @@ from bench.recall import settle
 from bench.report import Aim, bars, finish, table
 
 K = 10
+DEEP_K = 100
+"""How far is looked when neither the newest telling nor an older one is among the first K."""
 SEED = 20
 LANGUAGE_MEMORIES = 2000
 """Of the two users whose languages are compared; fewer when ``--memories`` is smaller."""
@@ -52,7 +54,7 @@ class Recalled:
     found: float
     """Any evidence among the first ten."""
     first: float
-    """Found, and no stale evidence before it."""
+    """No stale evidence comes before the newest, however far down it stands within the first DEEP_K."""
     foreign: int
     """Hits of other users."""
 
@@ -112,21 +114,28 @@ def sampled(probes: Sequence[Probe], most: int) -> list[Probe]:
 def probe(person: Person, probes: Sequence[Probe]) -> dict[Kind, Recalled]:
     """Asks each, and judges the ten best by the ids under which their turns were imported."""
     outcomes: dict[Kind, list[tuple[bool, bool, int]]] = {}
+
+    def ranked(question: str, k: int) -> list[str]:
+        return [str(item["source_id"]) for item in person.client.search(question, k)[0]]
+
     for one in probes:
-        ranked = [str(item["source_id"]) for item in person.client.search(one.question, K)[0]]
-        outcomes.setdefault(one.kind, []).append(judge(one, ranked, person.name))
+        first = ranked(one.question, K)
+        unseen = one.stale and not (one.gold | one.stale) & set(first)
+        deeper = ranked(one.question, DEEP_K) if unseen else first
+        outcomes.setdefault(one.kind, []).append(judge(one, first, deeper, person.name))
     return {
         kind: Recalled(len(rows), fmean(r[0] for r in rows), fmean(r[1] for r in rows), sum(r[2] for r in rows))
         for kind, rows in outcomes.items()
     }
 
 
-def judge(one: Probe, ranked: Sequence[str], owner: str) -> tuple[bool, bool, int]:
-    """Whether evidence was found, whether it was found before what is stale, and how many hits are another user's."""
-    places = [place for place, source in enumerate(ranked) if source in one.gold]
-    stale = [place for place, source in enumerate(ranked) if source in one.stale]
-    first = bool(places) and (not stale or places[0] < stale[0])
-    return bool(places), first, sum(not source.startswith(f"{owner}/") for source in ranked)
+def judge(one: Probe, ranked: Sequence[str], deeper: Sequence[str], owner: str) -> tuple[bool, bool, int]:
+    """Whether evidence was found, whether it stands (in ``deeper``) before all that is stale, and how many hits are
+    another user's."""
+    gold = [place for place, source in enumerate(deeper) if source in one.gold]
+    stale = [place for place, source in enumerate(deeper) if source in one.stale]
+    first = bool(gold) and (not stale or gold[0] < stale[0])
+    return bool(one.gold & set(ranked)), first, sum(not source.startswith(f"{owner}/") for source in deeper)
 
 
 def search_twice(client: Client, questions: Sequence[str]) -> list[Took]:

@@ -27,7 +27,13 @@ PROBE = Probe(Kind.CURRENT, "Where?", frozenset({"ana/9"}), frozenset({"ana/2", 
     ],
 )
 def test_the_newest_has_to_come_before_every_older_one(ranked: list[str], wanted: tuple[bool, bool, int]) -> None:
-    assert judge(PROBE, ranked, "ana") == wanted
+    assert judge(PROBE, ranked, ranked, "ana") == wanted
+
+
+def test_what_is_far_down_is_not_found_but_may_stand_before_the_stale() -> None:
+    assert judge(PROBE, ["ana/1"], ["ana/1", "ana/9", "ana/2"], "ana") == (False, True, 0)
+    assert judge(PROBE, ["ana/1"], ["ana/1", "ana/2", "ana/9"], "ana") == (False, False, 0)
+    assert judge(PROBE, ["ana/1"], ["ana/1"], "ana") == (False, False, 0)
 
 
 def good() -> Figures:
