@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from libs.shared.contracts.indexing import IndexRow
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.recall import Candidates, FindCandidates, Profile
 from libs.shared.errors import InvalidRequest, ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence import retiring, segments
+from services.persistence.additions import MANY_ROWS, Addition, term_rows, vector_rows, without
 from services.persistence.candidates import Asked, candidates, search
 from services.persistence.index_jobs import index_requests
 from services.persistence.memory_index import MemoryIndex, State
@@ -27,7 +27,7 @@ from services.persistence.repositories import segments as rows
 from services.persistence.repositories.segments import Owned
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.segment_store import Contents, Rewritten, SegmentStore
-from services.persistence.segments import TermRow, TermRows, VectorRows
+from services.persistence.segments import TermRows, VectorRows
 from services.persistence.tables.index import TERMS
 from services.persistence.unused_keys import UnusedKeys
 
@@ -37,7 +37,10 @@ _MOST_NAMES = 256
 _OWN_NAMES = ("user", "assistant")
 _MANY_MEMORIES = 2000
 """From so many on, searching is worth a thread."""
-_MANY_ROWS = 32
+_MOST_WARMED = 100
+_ROOM_LEFT = 2
+"""Warming ends at half of the room, so that those who come first aren't given up for those who may."""
+_MOST_ENTRIES = 10_000
 _MERGE_AFTER = 16
 """Small segments that are written before they are looked through."""
 _LOADS = 3
@@ -56,21 +59,6 @@ class _Entry:
     gone: set[int] = field(default_factory=set)
     """Forgotten while an addition may be on its way between its commit and the index."""
     small: int = _MERGE_AFTER
-
-
-@dataclass(frozen=True)
-class Addition:
-    """Rows that make memories searchable, and the jobs that end with them."""
-
-    user_id: str
-    embedder: str | None
-    rows: Sequence[IndexRow]
-    done_jobs: Sequence[str] = ()
-
-    @property
-    def dimensions(self) -> int | None:
-        """Of the vectors; None where there are none."""
-        return next((len(row.vector) // 4 for row in self.rows if row.vector is not None), None)
 
 
 @dataclass
@@ -126,8 +114,8 @@ class Indexes:
                 ids = [row.message_id for row in addition.rows]
                 owned = await rows.owned(driver, addition.user_id, ids, addition.embedder)
                 await self._check_dimensions(driver, addition, user, entry.index)
-                terms = await _term_rows(addition, owned, user)
-                vectors = _vector_rows(addition, owned)
+                terms = await term_rows(addition, owned, user)
+                vectors = vector_rows(addition, owned)
                 for embedder, content in ((TERMS, terms), (addition.embedder, vectors)):
                     if content is not None and embedder is not None:
                         await self._store.write(driver, addition.user_id, user, embedder, content)
@@ -160,9 +148,9 @@ class Indexes:
         index = entry.index
         if index is None:
             return
-        terms = _without(terms, entry.gone)
+        terms = without(terms, entry.gone)
         index.reserve(0 if terms is None else len(terms))
-        if max(len(terms or ()), len(vectors or ())) < _MANY_ROWS and index.view.size < _MANY_MEMORIES:
+        if max(len(terms or ()), len(vectors or ())) < MANY_ROWS and index.view.size < _MANY_MEMORIES:
             index.add(terms, vectors, embedder)
         else:
             await asyncio.to_thread(index.add, terms, vectors, embedder)
@@ -373,12 +361,6 @@ class Indexes:
         task.add_done_callback(self._tasks.discard)
 
 
-_MOST_WARMED = 100
-_ROOM_LEFT = 2
-"""Warming ends at half of the room, so that those who come first aren't given up for those who may."""
-_MOST_ENTRIES = 10_000
-
-
 async def _logged(work_: Coroutine[Any, Any, None]) -> None:
     try:
         await work_
@@ -402,42 +384,3 @@ def _built(contents: Contents, embedder: str | None) -> MemoryIndex:
 
 def _number(term_hash: bytes) -> int:
     return int.from_bytes(term_hash[: segments.TERM_BYTES], "little")
-
-
-async def _term_rows(addition: Addition, owned: Mapping[str, Owned], user: UserKeys) -> TermRows | None:
-    fresh = [row for row in addition.rows if row.message_id in owned and not owned[row.message_id].has_terms]
-    if not fresh:
-        return None
-
-    def made() -> TermRows:
-        return segments.as_rows([_term_row(row, owned[row.message_id], user) for row in fresh])
-
-    return await asyncio.to_thread(made) if len(fresh) > _MANY_ROWS else made()
-
-
-def _term_row(row: IndexRow, owned: Owned, user: UserKeys) -> TermRow:
-    return TermRow(
-        ordinal=owned.ordinal,
-        conversation_id=owned.conversation_id,
-        speaker=row.speaker,
-        at=owned.at,
-        words=row.words,
-        traits=row.traits,
-        importance=row.importance,
-        terms={user.hash_term(term): count for term, count in row.terms.items()},
-    )
-
-
-def _vector_rows(addition: Addition, owned: Mapping[str, Owned]) -> VectorRows | None:
-    fresh = {
-        owned[row.message_id].ordinal: row.vector
-        for row in addition.rows
-        if row.vector is not None and row.message_id in owned and not owned[row.message_id].has_vector
-    }
-    return segments.as_vectors(list(fresh), list(fresh.values())) if fresh else None
-
-
-def _without(terms: TermRows | None, gone: set[int]) -> TermRows | None:
-    if terms is None or not gone:
-        return terms
-    return segments.chosen_terms(terms, ~np.isin(terms.ordinals, np.array(sorted(gone))))

@@ -344,4 +344,5 @@ def _ranges(starts: Array, sizes: Array) -> Array:
     """starts[0], starts[0] + 1, … for each start as many as its size."""
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
-    return np.add(np.arange(total), np.repeat(starts - (ends - sizes), sizes))
+    result: Array = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+    return result

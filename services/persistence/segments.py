@@ -234,8 +234,8 @@ def pack_vectors(rows: VectorRows) -> bytes:
 def unpack_vectors(content: bytes) -> VectorRows:
     """Raises SegmentDamaged."""
     head, take = _unpack(_VECTORS, content)
-    ordinals = take("<i8", head["rows"])
-    return VectorRows(ordinals, take("<f2", head["rows"] * head["dimensions"]).reshape(head["rows"], -1))
+    shape = head["rows"], head["dimensions"]
+    return VectorRows(take("<i8", shape[0]), take("<f2", shape[0] * shape[1]).reshape(shape))
 
 
 def _pack(magic: bytes, head: dict[str, object], arrays: Sequence[Array]) -> bytes:
@@ -267,7 +267,10 @@ def _unpack(magic: bytes, content: bytes) -> tuple[dict[str, Any], Callable[[str
         at += size
         return array
 
-    return json.loads(content[_PREFIX.size : at]), take
+    try:
+        return json.loads(content[_PREFIX.size : at]), take
+    except ValueError:
+        raise SegmentDamaged("the head can't be read") from None
 
 
 MOST_IN_SEGMENT = 2048

@@ -14,7 +14,7 @@ from libs.shared.contracts.indexing import (
 from libs.shared.contracts.memory import MemoryKind
 from libs.shared.errors import InvalidRequest
 from services.persistence import takeover
-from services.persistence.indexes import Addition
+from services.persistence.additions import Addition
 from services.persistence.opening import open_many, open_message
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, segments
