@@ -10,13 +10,14 @@ from libs.shared.contracts.memory import ListMemories, Memories, MemoryItem, Mem
 from libs.shared.contracts.recall import MemoriesRead, ReadMemories
 from libs.shared.errors import MemoryNotFound
 from services.persistence.cursors import decode_cursor, encode_cursor
-from services.persistence.derived_ids import notes_conversation_id
 from services.persistence.opening import DrawnFact, fact_item, memory_item, open_fact, open_many, open_message
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, facts, memories
 from services.persistence.repositories.facts import SealedFact
 from services.persistence.repositories.memories import Listing, SealedMemory
 from services.persistence.sealing import KeyRing, UserKeys
+
+_CONVERSATIONS_OF = {MemoryKind.NOTE: "notes", MemoryKind.PASSAGE: "document"}
 
 
 async def drawn_from(
@@ -80,7 +81,7 @@ async def list_memories(request: ListMemories, parts: Parts) -> Memories:
 
 async def _list_said(driver: Any, request: ListMemories, user: UserKeys, parts: Parts) -> Memories:
     before = decode_cursor(request.cursor, datetime, int) if request.cursor else None
-    within = notes_conversation_id(user) if request.kind is MemoryKind.NOTE else None
+    within = _CONVERSATIONS_OF.get(request.kind) if request.kind else None
     kind = request.kind.value if request.kind else None
     listing = Listing(kind, request.pinned, within, (before[0], before[1]) if before else None, request.limit)
     rows = await memories.listed(driver, request.user_id, listing)

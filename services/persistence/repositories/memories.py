@@ -43,8 +43,11 @@ class SealedMemory:
     has_facts: bool
 
 
-_SELECT = " ".join(("SELECT", COLUMNS, "FROM", SOURCE, "WHERE m.user_id = :user_id"))
-_BY_ORDINAL = Statement(_SELECT + " AND m.ordinal = ANY(CAST(:ordinals AS bigint[]))")
+_FROM = " ".join(("SELECT", COLUMNS, "FROM", SOURCE))
+_SELECT = _FROM + " WHERE m.user_id = :user_id"
+# Materialised, since right after an import the planner, without figures yet, would walk all of the user's messages.
+_CHOSEN = "WITH chosen AS MATERIALIZED (SELECT * FROM messages WHERE ordinal = ANY(CAST(:ordinals AS bigint[])))"
+_BY_ORDINAL = Statement(" ".join((_CHOSEN, _SELECT.replace("messages AS m", "chosen AS m"))))
 _BY_ID = Statement(_SELECT + " AND m.message_id = ANY(CAST(:ids AS varchar[]))")
 
 
@@ -64,7 +67,7 @@ _OF_TURN = Statement("""
 SELECT message_id, slot, text, about FROM messages WHERE turn_id = :turn_id AND user_id = :user_id
 ORDER BY ordinal FOR UPDATE
 """)
-_CHOSEN = Statement("SELECT pinned, importance FROM memory_states WHERE message_id = :id AND user_id = :user_id")
+_STATE = Statement("SELECT pinned, importance FROM memory_states WHERE message_id = :id AND user_id = :user_id")
 
 
 async def of_turn(driver: Any, user_id: str, turn_id: str) -> list[SealedSibling]:
@@ -74,7 +77,7 @@ async def of_turn(driver: Any, user_id: str, turn_id: str) -> list[SealedSibling
 
 async def chosen(driver: Any, user_id: str, message_id: str) -> tuple[bool, float | None]:
     """Whether its user pinned it, and how important they said it is."""
-    rows = await _CHOSEN.fetch(driver, user_id=user_id, id=message_id)
+    rows = await _STATE.fetch(driver, user_id=user_id, id=message_id)
     return (rows[0][0], rows[0][1]) if rows else (False, None)
 
 
@@ -85,7 +88,7 @@ class Listing:
     kind: str | None
     pinned: bool | None
     within: str | None
-    """Of this conversation alone: notes all stand in one."""
+    """Of this kind of conversations alone: notes and passages stand in their own, and are few."""
     before: tuple[datetime, int] | None
     """The last of the page before, by when it was said and its ordinal."""
     most: int
@@ -98,7 +101,8 @@ _LIST = """
 ORDER BY m.at DESC, m.ordinal DESC LIMIT :most
 """
 _LISTED = Statement(_SELECT + _LIST)
-_LISTED_WITHIN = Statement(_SELECT + " AND m.conversation_id = :within" + _LIST)
+# by the conversations' owner: by the messages' the planner would walk through all of them
+_LISTED_WITHIN = Statement(" ".join((_FROM, "WHERE c.user_id = :user_id AND c.kind = :within", _LIST)))
 _PINNED = Statement(
     " ".join((_SELECT, "AND m.message_id IN (SELECT message_id FROM memory_states WHERE user_id = :user_id)", _LIST))
 )

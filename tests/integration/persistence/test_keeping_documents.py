@@ -167,8 +167,8 @@ async def test_nobody_sees_anothers_documents(client: Client) -> None:
     user_id, other = await client.user(), await client.user()
     kept = await keep(client, user_id, paper("the rent is due"))
     assert len((await keep(client, other, paper("the rent is due"))).items) == 1
+    ref = DocumentRef(user_id=other, document_id=str(kept.conversation_id))
     with pytest.raises(DocumentNotFound):
-        ref = DocumentRef(user_id=other, document_id=str(kept.conversation_id))
         await client.bus.request(READ_DOCUMENT, ref)
     assert len(await documents(client, other)) == 1
 
