@@ -16,13 +16,13 @@ from services.inference.embedder_graph import GRAPH_VERSION, Array, Shape, diges
 from services.inference.embedder_specs import (
     BEHIND_PADDING,
     BUILT_FILE,
+    BUILT_MANIFEST,
     CONFIG_FILE,
     WEIGHTS_FILE,
     first_position,
     read_config,
 )
 
-MANIFEST_FILE = "built.json"
 FAMILIES = BEHIND_PADDING | {"bert"}
 """``model_type`` of what is built."""
 _WRAPPERS = ("bert.", "roberta.", "model.")
@@ -38,13 +38,13 @@ def build(folder: Path) -> None:
         raise ModelBroken(f"the weights lack {error.args[0]}") from error
     replace(folder / BUILT_FILE, graph)
     stamp = _source_stamp(folder)
-    replace(folder / MANIFEST_FILE, json.dumps({"source": stamp, "sha256": digest(folder / BUILT_FILE)}).encode())
+    replace(folder / BUILT_MANIFEST, json.dumps({"source": stamp, "sha256": digest(folder / BUILT_FILE)}).encode())
 
 
 def is_built(folder: Path) -> bool:
     """Whether the graph is of these weights, and unchanged since."""
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        manifest = json.loads((folder / BUILT_MANIFEST).read_bytes())
         return bool(manifest["source"] == _source_stamp(folder) and digest(folder / BUILT_FILE) == manifest["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

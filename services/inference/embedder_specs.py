@@ -23,7 +23,9 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 BUILT_FILE = "built.onnx"
 """What is made of ``model.safetensors``."""
+BUILT_MANIFEST = "built.json"
 VERSION_FILE = ".version.json"
+_MADE = (BUILT_FILE, BUILT_MANIFEST)
 BUILT_IN_TOKENS = 256
 LEAST_TOKENS = 16
 BEHIND_PADDING = frozenset({"xlm-roberta", "roberta", "camembert"})
@@ -208,5 +210,5 @@ def fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
         (f"{folder.name}/{path.name}", path.stat().st_size, path.stat().st_mtime_ns)
         for folder in candidates(root)
         for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and path.name != BUILT_FILE and path.is_file()
+        if not path.name.startswith(".") and path.name not in _MADE and path.is_file()
     )

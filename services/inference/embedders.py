@@ -118,7 +118,7 @@ class Embedders:
         """Keeps up with the folder, and unloads what is idle, until cancelled."""
         while True:
             await self.look()
-            await self._tidy()
+            await self.tidy()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
@@ -143,6 +143,14 @@ class Embedders:
         self._retired += [shelf for name, shelf in self._installed.items() if found.get(name) is not shelf]
         self._installed, self._refused = found, refused
         self._changed(True)
+
+    async def tidy(self) -> None:
+        """Unloads what nobody has asked for long, and what went."""
+        for shelf in [s for s in self._installed.values() if s.loaded and s.idle_s() > IDLE_S]:
+            await shelf.unload()
+        for shelf in [s for s in self._retired if s.idle_s() > 0]:
+            self._retired.remove(shelf)
+            await shelf.unload()
 
     async def embed(
         self, name: str, texts: tuple[str, ...], purpose: Purpose, *, background: bool
@@ -187,13 +195,6 @@ class Embedders:
         await prepare(spec)
         log.info("embedder_found", embedder=spec.id, dimensions=spec.dimensions)
         return self._shelf(spec)
-
-    async def _tidy(self) -> None:
-        for shelf in [s for s in self._installed.values() if s.loaded and s.idle_s() > IDLE_S]:
-            await shelf.unload()
-        for shelf in [s for s in self._retired if s.idle_s() > 0]:
-            self._retired.remove(shelf)
-            await shelf.unload()
 
     def _shelf(self, spec: Spec) -> Shelf:
         return Shelf(spec, self._threads, self._available_mib)

@@ -44,22 +44,21 @@ def make(folder: Path, *, seed: int = 0, family: str = "bert", prefix: str = "")
 
 
 def _write_tokenizer(path: Path) -> int:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """Every letter is a token, and so are the words of some sentences."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    letters = [chr(c) for c in range(33, 127)]
+    known = sorted({word for sentence in SENTENCES for word in sentence.split()} - set(letters))
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), *known]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    alphabet = [chr(c) for c in range(33, 127)]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.save(str(path))
-    return int(tokenizer.get_vocab_size())
+    return len(vocabulary)
 
 
 def _weights(vocabulary: int, seed: int) -> dict[str, npt.NDArray[np.float32]]:
