@@ -52,7 +52,8 @@ class ConversationRef(Message):
 
 
 class ReadConversation(Page):
-    """A page of a conversation's messages, oldest first, every branch (``parent_id`` tells the tree)."""
+    """A page of a conversation's messages, oldest first, every branch (``parent_id`` tells the tree); or of a
+    document's passages, in their order."""
 
     user_id: Id
     conversation_id: ConversationName

@@ -103,7 +103,8 @@ class MemoryItems(Message):
 
 
 class ImportedTurn(Message):
-    """Something that was said elsewhere. ``id`` is the importer's; the same id is imported once."""
+    """Something that was said elsewhere. ``id`` is the importer's; the same id is imported once, and one that is the id
+    of a memory of the user's own counts as imported."""
 
     id: str = Field(min_length=1, max_length=256)
     conversation_id: str = Field(min_length=1, max_length=256)

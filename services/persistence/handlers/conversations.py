@@ -59,12 +59,13 @@ async def list_conversations(request: ListConversations, parts: Parts) -> Conver
 
 
 async def read_conversation(request: ReadConversation, parts: Parts) -> ConversationRead:
-    """A page of a conversation's messages, every branch."""
+    """A page of a conversation's messages, every branch; or of a document's passages."""
     after = decode_cursor(request.cursor, datetime, int) if request.cursor else None
     await parts.watermark.wait_for(request.read_after)
     async with parts.database.transaction() as session:
         user = await accounts.user_keys(session, parts.keys, request.user_id)
-        row = await conversations.find(session, request.user_id, *names_of(user, request.conversation_id))
+        names = names_of(user, request.conversation_id)
+        row = await conversations.find(session, request.user_id, *names, kinds=conversations.READABLE)
         found = await conversations.messages(session, request.user_id, row, request.limit, after)
     shown = found[: request.limit]
     return ConversationRead(

@@ -8,9 +8,12 @@ from libs.shared.contracts.conversations import ConversationRef
 from libs.shared.contracts.documents import DocumentRef
 from libs.shared.contracts.forgetting import ListReceipts, Receipt, Receipts
 from libs.shared.contracts.memory import MemoryRef, UserMemory
+from libs.shared.errors import ConversationNotFound
 from services.persistence import forgetting
 from services.persistence.cursors import decode_cursor, encode_cursor
+from services.persistence.derived_ids import derived_conversation_id
 from services.persistence.parts import Parts
+from services.persistence.repositories import accounts
 from services.persistence.repositories import forgetting as forgetting_rows
 
 
@@ -32,9 +35,15 @@ async def forget_everything(request: UserMemory, parts: Parts) -> Receipt:
 
 
 async def delete_conversation(request: ConversationRef, parts: Parts) -> Receipt:
-    """A conversation with everything derived from it."""
+    """A conversation, under our id or its importer's, with everything derived from it."""
     await parts.watermark.wait_for(request.read_after)
-    return await forgetting.forget_conversation(request.user_id, request.conversation_id, parts)
+    try:
+        return await forgetting.forget_conversation(request.user_id, request.conversation_id, parts)
+    except ConversationNotFound:
+        async with parts.database.plainly() as driver:
+            user = await accounts.keys_of(driver, parts.keys, request.user_id)
+        imported = derived_conversation_id(user, request.conversation_id)
+        return await forgetting.forget_conversation(request.user_id, imported, parts)
 
 
 async def list_receipts(request: ListReceipts, parts: Parts) -> Receipts:

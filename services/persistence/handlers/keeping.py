@@ -88,7 +88,10 @@ async def _absent(
 ) -> Batch:
     hashes = [source_hash(user, turn.id) for turn in turns]
     there = await keeping.present(driver, user_id, hashes)
-    absent = [(turn, hashed) for turn, hashed in zip(turns, hashes, strict=True) if hashed not in there]
+    own = await keeping.own(driver, user_id, [turn.id for turn in turns])
+    absent = [
+        (turn, hashed) for turn, hashed in zip(turns, hashes, strict=True) if hashed not in there and turn.id not in own
+    ]
     return Batch(
         turns=[turn for turn, _ in absent],
         ids=[parts.new_id() for _ in absent],

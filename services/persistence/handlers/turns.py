@@ -72,5 +72,6 @@ def _as_message(row: MessageRow | Said, opened: Opened) -> TurnMessage:
         text=opened.text,
         at=row.at,
         source_id=opened.about.get("source_id"),
+        page=opened.about.get("page"),
         partial=row.partial,
     )

@@ -17,6 +17,8 @@ from services.persistence.tables import ConversationRow, MessageRow
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 TALKS = ("chat", "import")
 """The kinds that are listed, read and continued as conversations; notes and documents only look like them."""
+READABLE = (*TALKS, "document")
+"""A document's passages are read in their order as a conversation's messages are."""
 
 
 async def owner_of(session: AsyncSession, conversation_id: str) -> str | None:
@@ -28,11 +30,11 @@ async def owner_of(session: AsyncSession, conversation_id: str) -> str | None:
     return owner
 
 
-async def find(session: AsyncSession, user_id: str, *names: str) -> ConversationRow:
+async def find(session: AsyncSession, user_id: str, *names: str, kinds: Sequence[str] = TALKS) -> ConversationRow:
     """The user's conversation under the first of ``names`` that there is. Raises ConversationNotFound, for another
     user's too."""
     statement = select(ConversationRow).where(
-        ConversationRow.conversation_id.in_(names), ConversationRow.user_id == user_id, ConversationRow.kind.in_(TALKS)
+        ConversationRow.conversation_id.in_(names), ConversationRow.user_id == user_id, ConversationRow.kind.in_(kinds)
     )
     rows = {row.conversation_id: row for row in await session.scalars(statement)}
     for name in names:

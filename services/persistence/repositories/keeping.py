@@ -59,6 +59,9 @@ _LIFT = Statement("DELETE FROM tombstones WHERE kind = 'conversation' AND id = A
 _PRESENT = Statement("""
 SELECT source_hash FROM messages WHERE user_id = :user_id AND source_hash = ANY(CAST(:hashes AS bytea[]))
 """)
+_OWN = Statement("""
+SELECT message_id FROM messages WHERE user_id = :user_id AND message_id = ANY(CAST(:ids AS varchar[]))
+""")
 _HEADINGS = Statement("""
 SELECT c.conversation_id, c.remembered, c.newest_message_id, m.at, m.message_id IS NULL OR m.source_hash IS NOT NULL
 FROM conversations AS c LEFT JOIN messages AS m ON m.message_id = c.newest_message_id
@@ -144,6 +147,11 @@ async def buried(driver: Any, conversation_ids: Collection[str]) -> list[str]:
 async def lift_tombstones(driver: Any, conversation_ids: Collection[str]) -> None:
     """What was forgotten is wanted again."""
     await _LIFT.fetch(driver, ids=list(conversation_ids))
+
+
+async def own(driver: Any, user_id: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those of ``ids`` that are the user's memories: an export that comes back to where it was made."""
+    return frozenset(row[0] for row in await _OWN.fetch(driver, user_id=user_id, ids=list(ids)))
 
 
 async def present(driver: Any, user_id: str, hashes: Collection[bytes]) -> set[bytes]:
