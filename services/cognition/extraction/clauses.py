@@ -34,7 +34,7 @@ _NOT_STATED = re.compile(
     r"|\b(?:serai|aurai|voudrai|aimerai|pourrai|devrai|irai|vivrai|habiterai|travaillerai|ferai|prendrai|mangerai|"
     r"acheterai|prefererai|adorerai|demenagerai)(?:s|t|ent|ons|ez)\b|\b(?:serions|aurions|voudrions|aimerions)\b"
     # what others say
-    r"|\b(?:says?|said|saying|claims?|claimed|told|tells|heard|according to|apparently|allegedly|reads|wrote|asked|"
+    r"|\b(?:says?|said|saying|claims?|claimed|told|tells|heard(?! it\b)|according to|apparently|allegedly|reads|wrote|asked|"
     r"thinks?|believes?|supposedly)\b"
     r"|\b(?:dit|disait|disent|raconte\w*|pretend\w*|affirme\w*|selon|d'apres|parait|ecrit|entendu|demande\w*|"
     r"soi-disant|croit|croient)\b"
@@ -44,9 +44,11 @@ _NOT_STATED = re.compile(
     r"|\b(?:my character|mon personnage|dreamed|dreamt|j'ai reve|just kidding|joking|pour rire|je plaisante|lyrics|"
     r"for example|par exemple|role-?play)\b"
 )
-_TOLD_BY_ME = re.compile(
+_AS_GOOD_AS_STATED = re.compile(
     r"\b(?:(?:i|as i) (?:already |just )?(?:said|told you|mentioned)|je (?:t'|vous )?ai (?:deja )?dit)\b"
+    r"|\b(?:would|could) eat (?=[^,;.]+ (?:every|all)\b)|\bmangerai[st] (?=(?:tous les|chaque) jours?\b)"
 )
+"""Said before by the speaker, or a manner of saying how much something is liked."""
 _SPLIT = re.compile(
     r"\s*(?:;|\s[–—-]\s|,?\s+(?:and|but|so|plus|et|mais|puis|donc|or|car|because|parce que|puisque)\s+(?=(?:then |now |"
     r"maintenant |aussi |also )?(?:I|I'm|I've|my|we|we're|our|je|j'|mon|ma|mes|nous|on|notre)\b)"
@@ -72,7 +74,7 @@ def states(sentence: str) -> bool:
     """Whether a sentence says how things are, in its speaker's own name."""
     if sentence.rstrip(" \"'»”)").endswith("?"):
         return False
-    return _NOT_STATED.search(_TOLD_BY_ME.sub("", texts.fold(sentence))) is None
+    return _NOT_STATED.search(_AS_GOOD_AS_STATED.sub("", texts.fold(sentence))) is None
 
 
 def _unquoted(match: re.Match[str]) -> str:

@@ -5,21 +5,29 @@ from __future__ import annotations
 from services.cognition.extraction.english_words import (
     ANIMAL,
     BE,
+    CAR,
     CONDITION,
     DATE,
+    DAYS,
     DIET,
     ENDS,
     EVENT,
+    GROUP,
     HAVE,
+    INSTRUMENTS,
     JOB,
     LANGUAGES,
+    LIKED,
     LIST,
     MINE,
     NOT,
     OFTEN,
     OWNED,
+    OWNER,
     REL,
+    SELF,
     SPORT,
+    SPORTS,
     THING,
     WHEN,
     WHO,
@@ -59,7 +67,12 @@ RULES: tuple[Rule, ...] = (
         check=is_place,
         dated=True,
     ),
-    rule("residence", rf"\bmy (?:new )?(?:home|place|house|flat|apartment) is in {V}", check=is_place),
+    rule("residence", rf"{OWNER} (?:new )?(?:home|place|house|flat|apartment) is in {V}", check=is_place),
+    rule(
+        "residence",
+        rf"{WHO}{OFTEN} (?:have|has|rents?|bought) an? (?:[\w-]+ ){{0,2}}(?:flat|apartment|house|home|studio|room) in {V}",
+        check=is_place,
+    ),
     rule("residence", rf"{WHO}{NOT} live (?:in|at|near) {V}{ENDS}", ended=True, dated=True),
     rule("residence", rf"{WHO} no longer lives? (?:in|at|near) {V}", ended=True, dated=True),
     rule("residence", rf"{WHO} used to live (?:in|at|near) {V}", ended=True, check=is_place),
@@ -67,7 +80,10 @@ RULES: tuple[Rule, ...] = (
     rule("hometown", rf"\b(?:I (?:come|am)|I'm)(?: originally)? from {V}", check=is_place),
     rule("hometown", rf"\bI (?:grew up|was born and raised|was raised) in {V}", check=is_place),
     # work
-    rule("employer", rf"{WHO}{OFTEN} works? (?:at|for) {V}", check=is_workplace, dated=True),
+    rule("employer", rf"{WHO}(?: changed jobs,? and)?{OFTEN} works? (?:at|for) {V}", check=is_workplace, dated=True),
+    rule(
+        "employer", rf"{WHO}{OFTEN} (?:have|has) an? (?:desk|office|job|position) (?:at|with) {V}", check=is_workplace
+    ),
     rule("employer", rf"{BE}{OFTEN} working (?:at|for) {V}", check=is_workplace, dated=True),
     rule(
         "employer",
@@ -92,8 +108,9 @@ RULES: tuple[Rule, ...] = (
         dated=True,
     ),
     rule("occupation", rf"{WHO}{OFTEN} works? as (?P<value>an? [^,;:!?()…]+?){END_EN}"),
+    rule("occupation", rf"{WHO}{OFTEN} earns? (?:a|my|his|her|their) living as (?P<value>an? [^,;:!?()…]+?){END_EN}"),
     rule("occupation", rf"{BE}{OFTEN} (?P<value>an? {JOB})\b(?! (?:at heart|myself))"),
-    rule("occupation", rf"{HAVE}{OFTEN} (?:became|become) (?P<value>an? {JOB})\b", dated=True),
+    rule("occupation", rf"{HAVE}{OFTEN}(?: retrained and)? (?:became|become) (?P<value>an? {JOB})\b", dated=True),
     rule("occupation", rf"{HAVE}{OFTEN} (?:been |got |was )?promoted to {V}", dated=True),
     rule("occupation", rf"{HAVE}{OFTEN} (?:retired|been retired)\b(?! (?:the|my|to))", value="retired", dated=True),
     rule("occupation", rf"{BE}{OFTEN} retired\b", value="retired"),
@@ -103,7 +120,7 @@ RULES: tuple[Rule, ...] = (
     rule("name", rf"^call me (?P<value>{NAME})"),
     rule("age", rf"{BE}{OFTEN} (?P<value>\d{{1,3}}) years? old"),
     rule("age", rf"{HAVE}{OFTEN} turned (?P<value>\d{{1,3}})\b(?!:)"),
-    rule("birthday", rf"\bmy birthday(?:'s| is)(?: on)? (?P<value>{DATE})"),
+    rule("birthday", rf"{OWNER} birthday(?:'s| is)(?: on)? (?P<value>{DATE})"),
     rule("birthday", rf"\b{MINE}'s birthday is(?: on)? (?P<value>{DATE})"),
     rule("birthday", rf"\bI was born on (?P<value>{DATE})"),
     rule(
@@ -126,29 +143,32 @@ RULES: tuple[Rule, ...] = (
     rule("name", rf"\b{MINE},? (?P<value>(?-i:{PROPER}))\b(?!')"),
     rule("name", rf"\b(?:I have|I've got|we have) (?:a|an) (?:\w+ )?(?P<rel>{REL}) (?:called|named) (?P<value>{NAME})"),
     # animals
+    rule("pet", rf"{WHO}(?: have| has|'ve got| owns?| keeps?) (?:a|an|one|two|three) (?:\w+ )??(?P<value>{ANIMAL})\b"),
     rule(
         "pet",
-        rf"\b(?:I|we)(?: have|'ve got| own| keep) (?:a|an|one|two|three) (?:\w+ )??{ANIMAL}(?: (?:called|named) "
-        rf"(?P<named_pet>{NAME}))?",
-        value="{animal} {named_pet}",
+        rf"{HAVE}{OFTEN} (?:got|adopted|bought|rescued) (?:a|an|another) (?:\w+ )??(?P<value>{ANIMAL})\b",
+        dated=True,
     ),
     rule(
-        "pet",
-        rf"\b(?:I|we)(?:'ve| have)?{OFTEN} (?:got|adopted|bought|rescued) (?:a|an|another) (?:\w+ )??{ANIMAL}"
-        rf"(?: (?:called|named) (?P<named_pet>{NAME}))?",
-        value="{animal} {named_pet}",
+        "pet.{animal}",
+        rf"{OWNER} (?:new )?{ANIMAL}(?:'s name is|(?: is|'s)(?: now)? (?:called|named)|,)?(?: now)? (?P<value>(?-i:{PROPER}))",
+    ),
+    rule(
+        "pet.{animal}",
+        rf"{HAVE}{OFTEN}(?: have| has|'ve got| owns?| keeps?| walks?| got| adopted| bought| rescued) (?:a|an|another|my|our) "
+        rf"(?:\w+ )??{ANIMAL}(?:,? (?:called|named)|,) (?P<value>{NAME})",
+        dated=True,
+    ),
+    rule(
+        "pet.{animal}",
+        rf"{OWNER} {ANIMAL},? ?(?P<value>(?-i:{PROPER}))?,? ?(?:has |just |recently )*(?:died|passed away)",
+        ended=True,
         dated=True,
     ),
     rule(
         "pet",
-        rf"\b(?:my|our) {ANIMAL}(?:'s name is| is called| is named|,)? (?P<named_pet>(?-i:{PROPER}))",
-        value="{animal} {named_pet}",
-    ),
-    rule(
-        "pet",
-        rf"\b(?:my|our) {ANIMAL},? ?(?P<named_pet>(?-i:{PROPER}))?,? ?(?:has |just |recently )*"
-        r"(?:died|passed away)",
-        value="{animal} {named_pet}",
+        rf"{OWNER} {ANIMAL},? ?(?-i:{PROPER})?,? ?(?:has |just |recently )*(?:died|passed away)",
+        value="{animal}",
         ended=True,
         dated=True,
     ),
@@ -200,20 +220,26 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("medication", r"\bI(?:'m| am)? (?:take|taking) (?P<value>[a-z][\w-]+) (?:every|each|daily|twice|for my)\b"),
     # what somebody likes
-    rule("likes", rf"{WHO}{OFTEN} (?:likes?|loves?|enjoys?|adores?) {V}", check=is_liking),
-    rule("likes", rf"{BE}{OFTEN} (?:into|fond of|crazy about|keen on|a (?:big|huge) fan of) {V}", check=is_liking),
-    rule("dislikes", rf"{WHO}{OFTEN} (?:hates?|dislikes?|can't stand|cannot stand|detests?) {V}", check=is_liking),
+    rule("likes", rf"{SELF}{OFTEN} (?:likes?|loves?|enjoys?|adores?) {LIKED}", check=is_liking, many=True),
+    rule("likes", rf"\b(?P<named>{NAME}){OFTEN} (?:likes|loves|enjoys|adores) {LIKED}", check=is_liking, many=True),
     rule(
-        "dislikes",
-        rf"{WHO}{NOT}(?: really)? (?:like|love|enjoy) (?P<value>[^,;:!?()…]+?){END_EN}(?!{ENDS})",
+        "likes",
+        rf"{BE}{OFTEN} (?:into|fond of|crazy about|keen on|a (?:big|huge) fan of) {LIKED}",
         check=is_liking,
+        many=True,
     ),
-    rule("likes", rf"{WHO}{NOT}(?: really)? (?:like|love|enjoy) {V}", ended=True, check=is_liking),
-    rule("likes", rf"{WHO} no longer (?:likes?|loves?|enjoys?) {V}", ended=True, check=is_liking),
-    rule("dislikes", rf"{WHO}{OFTEN} (?:likes?|loves?|enjoys?) {V}", ended=True, check=is_liking),
+    rule(
+        "likes",
+        rf"{WHO}{OFTEN} (?:hates?|dislikes?|can't stand|cannot stand|detests?) {LIKED}",
+        ended=True,
+        check=is_liking,
+        many=True,
+    ),
+    rule("likes", rf"{WHO}{NOT}(?: really)? (?:like|love|enjoy) {LIKED}", ended=True, check=is_liking, many=True),
+    rule("likes", rf"{WHO} no longer (?:likes?|loves?|enjoys?) {LIKED}", ended=True, check=is_liking, many=True),
     rule(
         "favourite.{thing}",
-        rf"\bmy(?: new| current| all-time)? favou?rite (?P<thing>[a-z]+(?: [a-z]+)?)"
+        rf"{OWNER}(?: new| current| all-time)? favou?rite (?P<thing>[a-z]+(?: [a-z]+)?)"
         rf"(?:'s| is|:)(?: now| still| definitely| by far)* {V}",
         check=is_detail,
     ),
@@ -224,24 +250,95 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "hobby",
-        rf"\bI(?:'ve| have)?{OFTEN} (?:started|taken up|took up|begun|began) {SPORT}",
+        rf"{HAVE}{OFTEN} (?:started|taken up|took up|begun|began) {SPORT}",
         check=is_detail,
         dated=True,
     ),
     rule(
         "hobby",
-        rf"\bI(?:'ve| have)?{OFTEN} (?:stopped|given up|gave up|quit) (?!eating|drinking|my|the|working|being) ?"
+        rf"{HAVE}{OFTEN} (?:stopped|given up|gave up|quit) (?!eating|drinking|my|the|working|being) ?"
         rf"{SPORT}",
         ended=True,
         check=is_detail,
         dated=True,
     ),
     rule(
+        "favourite.{thing}",
+        rf"{WHO}{OFTEN} likes? (?P<value>[^,;:!?()…]+?) (?:the )?(?:best|most) of all (?P<thing>[a-z]+?)(?:e?s)?\b",
+    ),
+    rule(
+        "favourite.{thing}",
+        rf"{HAVE}{OFTEN} changed favou?rites?: (?:the |my )?(?P<thing>[a-z]+) is {V}",
+        check=is_detail,
+    ),
+    rule(
+        "sport",
+        rf"{HAVE}{OFTEN}(?: do(?:es)?| plays?| practi[sc]es?| goes?| took up| taken up| started| switched to) "
+        rf"(?P<value>{SPORTS})\b",
+    ),
+    rule(
+        "likes", rf"{WHO} (?:would|could) eat (?P<value>[^,;:!?()…]+?) (?:every|all) (?:single )?day\b", check=is_liking
+    ),
+    rule(
+        "favourite.{thing}",
+        rf"{WHO} would eat (?P<value>[^,;:!?()…]+?) every day, it's (?:my|the|his|her|their) favou?rite (?P<thing>[a-z]+)\b",
+    ),
+    rule("sport", rf"{OWNER}(?: new)? sport is(?: now)? (?P<value>{SPORTS})\b"),
+    rule(
+        "sport",
+        rf"{HAVE}{OFTEN} (?:stopped|quit|gave up|given up) (?:doing |playing )?(?P<value>{SPORTS})\b",
+        ended=True,
+        dated=True,
+    ),
+    rule(
         "instrument",
-        r"\bI(?: can)?(?: now| also)? play (?:the )?(?P<value>piano|guitar|violin|cello|flute|drums|clarinet|"
-        r"saxophone|trumpet|harp|accordion|ukulele|bass|oboe|organ|banjo)\b",
+        rf"{HAVE}(?: can)?{OFTEN}(?: changed instruments and)?(?: plays?| learns?| practi[sc]es?| took up| taken up| started) "
+        rf"(?:to play |playing )?(?:the )?(?P<value>{INSTRUMENTS})\b",
+    ),
+    rule("instrument", rf"{WHO}{OFTEN} (?:practi[sc]es?|plays?) an instrument[^.;]*?, the (?P<value>{INSTRUMENTS})\b"),
+    rule(
+        "instrument",
+        rf"{HAVE}{OFTEN} (?:stopped|quit|gave up|given up) (?:playing )?(?:the )?(?P<value>{INSTRUMENTS})\b",
+        ended=True,
+        dated=True,
     ),
     # things
+    rule("car", rf"{WHO}{OFTEN} (?:drives?|go(?:es)? everywhere in) (?P<value>{CAR}){END_EN}"),
+    rule(
+        "car",
+        rf"{HAVE}{OFTEN}(?: sold (?:the|my|his|her) (?:old )?car and)? (?:got|bought|leased|purchased) (?P<value>{CAR}){END_EN}",
+        dated=True,
+    ),
+    rule(
+        "car",
+        rf"{HAVE}{OFTEN} (?:sold|crashed|totalled|got rid of) (?:my|our|the|his|her) (?:old )?car\b",
+        ended=True,
+        dated=True,
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{HAVE}{OFTEN}(?: have| has| got| bought)? a new (?P<thing>{THING})[,:] {V}",
+        check=is_detail,
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{HAVE}{OFTEN} replaced (?:the|my|our|his|her|their) (?:old )?(?P<thing>{THING}) (?:with|by) {V}",
+        check=is_detail,
+        dated=True,
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{WHO} (?:have|has|uses?) (?P<value>[^,;:!?()…]+?) as (?:an?|my|his|her) (?P<thing>phone|laptop|computer)\b",
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{OWNER}(?: new)? (?P<thing>{GROUP})(?: now)? (?:meets|rehearses|trains|is held|takes place|was moved to|has moved to|"
+        rf"has been moved to|changed to|moved to|is)(?: now)? (?P<value>{DAYS})",
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{WHO} (?:sings?|plays?|dances?|am|is) in an? (?P<thing>{GROUP}) (?:that|which) (?:meets|rehearses|trains) (?P<value>{DAYS})",
+    ),
     rule(
         "possession",
         rf"{WHO} (?:drives?|owns?|has|have)(?: got)? (?P<value>(?:an? |my own )(?:[\w-]+ ){{0,3}}{OWNED}(?: "
@@ -249,13 +346,13 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "possession",
-        rf"\b(?:I|we)(?:'ve| have)?{OFTEN} (?:bought|got|purchased|inherited) (?P<value>an? (?:[\w-]+ ){{0,3}}"
+        rf"{HAVE}{OFTEN} (?:bought|got|purchased|inherited) (?P<value>an? (?:[\w-]+ ){{0,3}}"
         rf"{OWNED}(?: {PROPER})?)\b",
         dated=True,
     ),
     rule(
         "possession",
-        rf"\b(?:I|we)(?:'ve| have)?{OFTEN} (?:sold|got rid of|gave away|lost|crashed|totalled) (?:my|our|the) "
+        rf"{HAVE}{OFTEN} (?:sold|got rid of|gave away|lost|crashed|totalled) (?:my|our|the) "
         rf"(?P<value>(?:[\w-]+ )?{OWNED})\b",
         ended=True,
         dated=True,
@@ -267,19 +364,19 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "detail.{thing}",
-        rf"\bmy(?: new| current| own)? (?P<thing>{THING})(?:'s| is|:)(?: now| currently| still)* {V}",
+        rf"{OWNER}(?: new| current| own)? (?P<thing>{THING})(?:'s| is|:)(?: now| currently| still)* {V}",
         check=is_detail,
     ),
     rule(
         "detail.{thing}",
-        rf"\bI(?:'ve| have)?{OFTEN} (?:changed|switched|updated|set|moved) my (?P<thing>{THING})"
+        rf"{HAVE}{OFTEN} (?:changed|switched|updated|set|moved) my (?P<thing>{THING})"
         rf"(?: from [^,;]+?)? to {V}",
         check=is_detail,
         dated=True,
     ),
     rule(
         "habit",
-        rf"\b(?:I|we)(?:'ve| have)?{OFTEN} switched(?: from [^,;]+?)? (?:over )?to {V}",
+        rf"{HAVE}{OFTEN} switched(?: from [^,;]+?)? (?:over )?to {V}",
         check=is_detail,
         dated=True,
     ),
@@ -307,7 +404,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "detail.{thing}",
-        rf"\b(?:my|the|our) (?P<thing>{EVENT})(?: with [\w. ]+?)? (?:is|has been|was|got)(?: now)?"
+        rf"(?:{OWNER}|\bthe) (?P<thing>{EVENT})(?: with [\w. ]+?)? (?:is|has been|was|got)(?: now)?"
         rf"(?: (?:moved|rescheduled|postponed|pushed back|brought forward|scheduled|booked))?(?: to| for| from [^,;]+? to)? "
         rf"(?P<value>{WHEN})",
     ),

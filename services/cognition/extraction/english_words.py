@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cognition.extraction.patterns import END_EN, PROPER
+from services.cognition.extraction.patterns import CARS, END_EN, NAME, PROPER
 
 RELATIONS = {
     "mother": "mother", "mom": "mother", "mum": "mother", "father": "father", "dad": "father", "sister": "sister",
@@ -18,15 +18,21 @@ RELATIONS = {
 REL = "|".join(sorted(RELATIONS, key=len, reverse=True))
 NAMED = rf"(?:,? (?P<named>(?-i:{PROPER})),?)?"
 MINE = rf"my (?:(?:older|younger|little|big|new|late|eldest|youngest) )?(?P<rel>{REL})"
-WHO = rf"(?:\b(?:I|we)|\b{MINE}{NAMED})"
-BE = rf"(?:\bI(?:'m| am)|\bwe(?:'re| are)|\b{MINE}{NAMED}(?:'s| is))"
-HAVE = rf"(?:\b(?:I|we)(?:'ve| have)?|\b{MINE}{NAMED}(?:'s| has)?)"
+SELF = rf"(?:\b(?:I|we)|\b{MINE}{NAMED})"
+WHO = rf"(?:\b(?:I|we)|\b{MINE}{NAMED}|\b(?P<named>{NAME}))"
+BE = rf"(?:\bI(?:'m| am)|\bwe(?:'re| are)|\b{MINE}{NAMED}(?:'s| is)|\b(?P<named>{NAME})(?:'s| is))"
+HAVE = rf"(?:\b(?:I|we)(?:'ve| have)?|\b{MINE}{NAMED}(?:'s| has)?|\b(?P<named>{NAME})(?:'s| has)?)"
+OWNER = rf"(?:\b(?:my|our)|\b(?P<named>{NAME})'s)"
 OFTEN = (
     r"(?: (?:now|currently|still|just|recently|finally|also|actually|really|absolutely|always|already|both|mostly))*"
 )
 NOT = r"(?: (?:do not|don't|does not|doesn't))"
 ENDS = r"(?: any ?more| any longer)"
 V = r"(?P<value>[^,;:!?()…]+?)" + END_EN
+LIKED = (
+    r"(?!the (?!sea\b|beach|mountains|outdoors|ocean|countryside|rain|snow|cold|heat|summer|winter|(?-i:[A-Z])))"
+    r"(?P<value>[^,;:!?()…]+?(?:, [a-z]+)*(?:,? and [a-z-]+(?: [a-z-]+)?)?)" + END_EN
+)
 LIST = (
     r"(?P<value>[^;:!?()…]+?)(?=\s*(?:[;:!?()…]|\.(?:\s|$)|$)|\s+(?:now|because|since|when|but|so|with|in|at|on|for)\b)"
 )
@@ -34,6 +40,51 @@ ANIMAL = (
     r"(?P<animal>dog|cat|puppy|kitten|rabbit|hamster|parrot|horse|pony|goldfish|turtle|tortoise|guinea pig|budgie|snake|"
     r"lizard|ferret|hen|chicken|bird|fish)s?"
 )
+ANIMALS = (
+    {"puppy": "dog", "kitten": "cat", "pony": "horse", "budgie": "bird", "hen": "chicken"}
+    | {
+        name: name
+        for name in [
+            "dog",
+            "cat",
+            "rabbit",
+            "hamster",
+            "parrot",
+            "horse",
+            "goldfish",
+            "turtle",
+            "tortoise",
+            "snake",
+            "lizard",
+            "ferret",
+            "chicken",
+            "bird",
+            "fish",
+        ]
+    }
+    | {"guinea pig": "guinea pig"}
+)
+"""How animals are called → what they are."""
+SPORTS = (
+    r"(?:climbing|bouldering|fencing|rowing|badminton|judo|karate|archery|(?:table |beach )?tennis|water polo|handball|curling|"
+    r"squash|figure skating|volleyball|rugby|cycling|boxing|football|soccer|basketball|baseball|hockey|golf|swimming|running|"
+    r"jogging|hiking|yoga|pilates|surfing|skiing|snowboarding|sailing|kayaking|canoeing|wrestling|gymnastics|skating|diving|"
+    r"taekwondo|aikido|triathlon|cricket|padel|dancing|horse riding)"
+)
+INSTRUMENTS = (
+    r"(?:piano|(?:electric |bass |acoustic )?guitar|violin|viola|cello|double bass|flute|drums|clarinet|saxophone|trumpet|"
+    r"trombone|harp|accordion|ukulele|bass|oboe|organ|banjo|mandolin|bassoon|harmonica|recorder|horn|tuba|keyboard|bagpipes)"
+)
+GROUP = (
+    r"(?:choir|band|orchestra|book club|chess club|club|reading group|group|class|course|lesson|training|practice|rehearsal|"
+    r"yoga class|dance class|language class|study group|meeting|team)"
+)
+DAYS = (
+    r"(?:(?:on |every )?(?:mon|tues|wednes|thurs|fri|satur|sun)days?(?: (?:morning|afternoon|evening|night)s?)?"
+    r"(?:(?: and |, )(?:mon|tues|wednes|thurs|fri|satur|sun)days?(?: (?:morning|afternoon|evening|night)s?)?)*"
+    r"(?: at (?:noon|\d{1,2}(?::\d\d)?(?: ?[ap]m)?))?)"
+)
+CAR = rf"an? (?:[\w-]+ ){{0,2}}{CARS}(?: [\w-]+){{0,2}}?"
 WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 MONTH = (
     r"(?:january|february|march|april|may|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|"
@@ -70,7 +121,10 @@ JOB = (
     r"cook|waiter|waitress|barista|electrician|plumber|carpenter|mechanic|pilot|driver|journalist|writer|translator|"
     r"librarian|scientist|researcher|professor|student|dentist|pharmacist|therapist|psychologist|photographer|musician|"
     r"painter|actor|actress|farmer|gardener|firefighter|police officer|soldier|vet|veterinarian|midwife|surgeon|"
-    r"consultant|manager|director|secretary|cashier|salesman|saleswoman|analyst|freelancer|nanny|paramedic|social worker)"
+    r"consultant|manager|director|secretary|cashier|salesman|saleswoman|analyst|freelancer|nanny|paramedic|social worker|tailor|welder|chemist|"
+    r"builder|butcher|fisherman|florist|author|editor|tutor|bartender|hairdresser|barber|beekeeper|geologist|biologist|"
+    r"economist|physicist|(?!optim|pessim|femin|perfection|real|minimal|ideal|tour|final)[a-z]{3,}(?:ologist|keeper|smith|"
+    r"wright|maker|trician|tician))"
 )
 DIET = (
     r"(?:vegan|vegetarian|pescatarian|flexitarian|gluten[- ]free|lactose[- ]intolerant|gluten[- ]intolerant|coeliac|"

@@ -6,28 +6,35 @@ from services.cognition.extraction.french_words import (
     ANIMAL,
     AT,
     BE,
+    CAR,
     CONDITION,
     DATE,
+    DAYS,
     DIET,
     EVENT,
+    GROUP,
     HAVE,
+    INSTRUMENTS,
     JOB,
     LANGUAGES,
+    LIKED,
     LIST,
     MARRIED,
     MINE,
     NAMED,
-    NOT,
+    NEGATED,
     OFTEN,
     OWNED,
     PARTICLE,
     REL,
     SPORT,
+    SPORTS,
     THING,
     WAS,
     WHEN,
     WHO,
     V,
+    owned,
 )
 from services.cognition.extraction.patterns import (
     END_FR,
@@ -57,7 +64,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "residence",
-        rf"(?:{WAS}{OFTEN} installée?s?|\bje viens (?:de m'installer|d'emménager|de déménager)) (?:à|au|aux|en|près de) {V}",
+        rf"(?:{WAS}{OFTEN} installée?s?|(?:\bje viens|\bnous venons|\b{MINE}{NAMED} vient|\b(?P<named>{NAME}) vient) (?:de (?:m'|s'|nous )installer|d'emménager|de déménager)) (?:à|au|aux|en|près de) {V}",
         check=is_place,
         dated=True,
     ),
@@ -70,12 +77,12 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "residence",
-        rf"\b(?:mon|ma) (?:nouve(?:l|lle) )?(?:maison|appartement|appart|logement) est (?:à|au|en) {V}",
+        rf"{owned('(?:nouve(?:l|lle) )?(?:maison|appartement|appart|logement)')} est (?:à|au|en) {V}",
         check=is_place,
     ),
     rule(
         "residence",
-        rf"(?:\bje |\bnous |\bon |\b{MINE}{NAMED} ){NOT}(?:habite|habitons|vis|vit|vivons) plus {AT} {V}",
+        rf"{NEGATED}(?:habite|habitons|vis|vit|vivons) plus {AT} {V}",
         ended=True,
         dated=True,
     ),
@@ -99,10 +106,16 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("hometown", rf"\bje (?:viens|suis originaire) (?:de|d'|du) ?{V}", check=is_place),
     rule("hometown", rf"\bj'ai grandi (?:à|au|en) {V}", check=is_place),
+    rule(
+        "residence",
+        rf"(?:{HAVE}|{WHO}loue){OFTEN} (?:acheté )?une? (?:[\w-]+ ){{0,2}}(?:appartement|appart|maison|studio|chambre|logement) "
+        rf"(?:à|au|en|près de) {V}",
+        check=is_place,
+    ),
     # work
     rule(
         "employer",
-        rf"{WHO}(?:travaille|travaillons|bosse){OFTEN} (?:chez|pour|à|au|dans) {V}",
+        rf"{WHO}(?:a changé d'emploi,? et )?(?:travaille|travaillons|bosse){OFTEN} (?:chez|pour|à|au|dans) {V}",
         check=is_workplace,
         dated=True,
     ),
@@ -115,7 +128,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "employer",
-        rf"(?:\bje |\bnous |\bon |\b{MINE}{NAMED} ){NOT}(?:travaille|travaillons|bosse) plus (?:chez|pour|à|au|dans) {V}",
+        rf"{NEGATED}(?:travaille|travaillons|bosse) plus (?:chez|pour|à|au|dans) {V}",
         ended=True,
         dated=True,
     ),
@@ -138,9 +151,11 @@ RULES: tuple[Rule, ...] = (
         ended=True,
         dated=True,
     ),
+    rule("employer", rf"{HAVE}{OFTEN} (?:mon|son|un) (?:bureau|poste|emploi) (?:chez|à) {V}", check=is_workplace),
+    rule("occupation", rf"{WHO}gagne{OFTEN} (?:ma|sa) vie comme {V}"),
     rule("occupation", rf"{WHO}(?:travaille|bosse){OFTEN} comme {V}"),
     rule("occupation", rf"{BE}{OFTEN} (?P<value>{JOB}(?: [\w-]+)?)\b(?= |[.,;!]|$)", check=is_detail),
-    rule("occupation", rf"{WAS}{OFTEN} devenue? (?P<value>{JOB})\b", dated=True),
+    rule("occupation", rf"(?:{WAS}|{WHO}s'est recyclée? et est){OFTEN} devenue? (?P<value>{JOB})\b", dated=True),
     rule("occupation", rf"{HAVE}{OFTEN} été promue? {V}", dated=True),
     rule("occupation", rf"{BE}{OFTEN} (?:à la retraite|retraitée?)\b", value="retraité"),
     rule("occupation", rf"{HAVE}{OFTEN} pris (?:ma|sa) retraite\b", value="retraité", dated=True),
@@ -150,7 +165,7 @@ RULES: tuple[Rule, ...] = (
     rule("name", rf"(?:^|\b(?:tu peux|vous pouvez|on) (?:m')?)(?:appelle[zr]?|appeler)(?:-moi)? (?P<value>{NAME})"),
     rule("age", rf"{HAVE}{OFTEN} (?P<value>\d{{1,3}}) ans\b(?! (?:d'|de))"),
     rule("age", r"\bje viens d'avoir (?P<value>\d{1,3}) ans\b"),
-    rule("birthday", rf"\bmon anniversaire (?:est|tombe|c'est) (?:le )?(?P<value>{DATE})"),
+    rule("birthday", rf"{owned('anniversaire')} (?:est|tombe|c'est) (?:le )?(?P<value>{DATE})"),
     rule("birthday", rf"\bl'anniversaire de {MINE} (?:est|tombe) (?:le )?(?P<value>{DATE})"),
     rule("birthday", rf"\bje suis née? le (?P<value>{DATE})"),
     rule("relationship_status", rf"{BE}{OFTEN} {MARRIED}", value="{value}é"),
@@ -174,28 +189,28 @@ RULES: tuple[Rule, ...] = (
         rf"(?P<value>{NAME})",
     ),
     # animals
+    rule("pet", rf"{HAVE}{OFTEN} (?:une?|deux|trois) (?:nouve(?:au|l|lle) )?(?P<value>{ANIMAL})\b(?! ans)"),
+    rule("pet", rf"{HAVE}{OFTEN} (?:adopté|acheté|recueilli|pris) une? (?:autre )?(?P<value>{ANIMAL})\b", dated=True),
     rule(
-        "pet",
-        rf"\b(?:j'ai|nous avons|on a) (?:une?|deux|trois) {ANIMAL}(?: \w+)??(?: (?:qui s'appelle|nommée?|appelée?) "
-        rf"(?P<named_pet>{NAME}))?(?! ans)",
-        value="{animal} {named_pet}",
+        "pet.{animal}",
+        rf"{owned(ANIMAL)}(?: (?:s'appelle|se nomme)|,)?(?: maintenant| désormais)? (?P<value>(?-i:{PROPER}))",
     ),
     rule(
-        "pet",
-        rf"{HAVE}{OFTEN} (?:adopté|acheté|recueilli|pris) une? (?:autre )?{ANIMAL}(?: (?:qui s'appelle|nommée?|appelée?) "
-        rf"(?P<named_pet>{NAME}))?",
-        value="{animal} {named_pet}",
+        "pet.{animal}",
+        rf"(?:{HAVE}{OFTEN}(?: adopté| acheté| recueilli| pris)?|{WHO}promène) (?:une?|mon|ma|notre) "
+        rf"(?:autre |nouve(?:au|l|lle) |deuxième )?{ANIMAL}(?: \w+)??(?:,? (?:qui s'appelle|nommée?|appelée?)|,) (?P<value>{NAME})",
+        dated=True,
+    ),
+    rule(
+        "pet.{animal}",
+        rf"{owned(ANIMAL)},? ?(?P<value>(?-i:{PROPER}))?,? ?(?:est (?:mort|décédé)e?|nous a quittée?s?)",
+        ended=True,
         dated=True,
     ),
     rule(
         "pet",
-        rf"\b(?:mon|ma|notre) {ANIMAL}(?: s'appelle| se nomme|,)? (?P<named_pet>(?-i:{PROPER}))",
-        value="{animal} {named_pet}",
-    ),
-    rule(
-        "pet",
-        rf"\b(?:mon|ma|notre) {ANIMAL},? ?(?P<named_pet>(?-i:{PROPER}))?,? ?(?:est (?:mort|décédé)e?|nous a quittée?s?)",
-        value="{animal} {named_pet}",
+        rf"{owned(ANIMAL)},? ?(?-i:{PROPER})?,? ?(?:est (?:mort|décédé)e?|nous a quittée?s?)",
+        value="{animal}",
         ended=True,
         dated=True,
     ),
@@ -219,7 +234,7 @@ RULES: tuple[Rule, ...] = (
     rule("diet", rf"(?:\bje ne suis|\b{MINE}{NAMED} n'est) (?:plus|pas) (?P<value>{DIET})\b", ended=True),
     rule(
         "diet",
-        rf"(?:\bje |\bnous |\b{MINE}{NAMED} ){NOT}(?:mange|mangeons|bois|boit|buvons) (?:pas|plus|jamais) (?:de |d')"
+        rf"{NEGATED}(?:mange|mangeons|bois|boit|buvons) (?:pas|plus|jamais) (?:de |d')"
         rf"(?P<what>[a-zéè][\wéèê-]+(?: [a-zéè][\w-]+)??){END_FR}",
         value="sans {what}",
     ),
@@ -246,34 +261,29 @@ RULES: tuple[Rule, ...] = (
         r"\bje prends (?:de la |du |des |de l')?(?P<value>[a-zéè][\wéèê-]+) (?:chaque|tous les|deux fois|contre|pour mon|pour ma)\b",
     ),
     # what somebody likes
-    rule("likes", rf"{WHO}(?:aime|aimons|adore|adorons|apprécie)(?! pas| plus|rais|rait){OFTEN} {V}", check=is_liking),
     rule(
         "likes",
-        rf"{BE}{OFTEN} (?:passionnée?s? (?:de|par)|fan (?:de|d')|fous de|folle? de|fou de) ?{V}",
+        rf"{WHO}(?:aime|aimons|adore|adorons|apprécie|raffole de)(?! pas| plus|rais|rait){OFTEN} {LIKED}",
         check=is_liking,
-    ),
-    rule("dislikes", rf"{WHO}(?:déteste|détestons|hais|hait){OFTEN} {V}", check=is_liking),
-    rule(
-        "dislikes",
-        rf"(?:\bje |\bnous |\b{MINE}{NAMED} ){NOT}(?:aime|aimons|supporte|supportons) (?:pas|vraiment pas|pas du tout)"
-        rf"(?: du tout| vraiment)? {V}",
-        check=is_liking,
+        many=True,
     ),
     rule(
         "likes",
-        rf"(?:\bje |\bnous |\b{MINE}{NAMED} ){NOT}(?:aime|aimons) (?:pas|plus|vraiment pas|pas du tout) {V}",
-        ended=True,
+        rf"{BE}{OFTEN} (?:passionnée?s? (?:de|par)|fan (?:de|d')|fous de|folle? de|fou de) ?{LIKED}",
         check=is_liking,
+        many=True,
     ),
+    rule("likes", rf"{WHO}(?:déteste|détestons|hais|hait){OFTEN} {LIKED}", ended=True, check=is_liking, many=True),
     rule(
-        "dislikes",
-        rf"{WHO}(?:aime|aimons|adore|adorons|apprécie)(?! pas| plus|rais|rait){OFTEN} {V}",
+        "likes",
+        rf"{NEGATED}(?:aime|aimons|supporte|supportons) (?:pas du tout|vraiment pas|pas|plus)(?: vraiment)? {LIKED}",
         ended=True,
         check=is_liking,
+        many=True,
     ),
     rule(
         "favourite.{thing}",
-        rf"\b(?:mon|ma|mes) (?P<thing>[a-zéèêàç]+(?: [a-zéèêàç]+)?) (?:préférée?s?|favorite?s?)"
+        rf"{owned('(?P<thing>[a-zéèêàç]+(?: [a-zéèêàç]+)?) (?:préférée?s?|favorite?s?)')}"
         rf"(?:,? c'est| est| sont| :)(?: maintenant| désormais| toujours| sans doute)* {V}",
         check=is_detail,
     ),
@@ -298,11 +308,85 @@ RULES: tuple[Rule, ...] = (
         dated=True,
     ),
     rule(
+        "favourite.{thing}",
+        rf"\bde tous? (?:tes )?les (?P<thing>[a-zéèêàç]+?)s?, {WHO}aime{OFTEN} (?P<value>[^,;:!?()…]+?) le (?:plus|mieux)\b",
+    ),
+    rule(
+        "favourite.{thing}",
+        rf"{HAVE}{OFTEN} changé de (?P<thing>[a-zéèêàç]+) (?:préférée?|favorite?) ?: (?:ces temps-ci, |maintenant, )?c'est {V}",
+        check=is_detail,
+    ),
+    rule(
+        "sport",
+        rf"(?:{WHO}(?:a changé de sport et )?(?:fais|fait|faisons|pratique|joue)|\b(?:je me suis|{MINE}{NAMED} s'est|(?P<named>{NAME}) s'est)"
+        rf"{OFTEN} mise? (?:à|au)(?: faire)?){OFTEN} (?:de la |de l'|du |au |à la |à l'|le |la |l'|l)?(?P<value>{SPORTS})\b",
+    ),
+    rule(
+        "likes",
+        rf"{WHO}(?:mangerais|mangerait) (?:tous les jours|chaque jour) (?P<value>(?:du |de la |des )[^,;:!?()…]+?){END_FR}",
+        check=is_liking,
+    ),
+    rule(
+        "favourite.{thing}",
+        rf"{WHO}(?:mangerais|mangerait) tous les jours ce (?P<thing>[a-z]+), (?:mon|son|leur) (?:préférée?|favorite?) : {V}",
+    ),
+    rule(
+        "sport", rf"{owned('(?:nouveau )?sport')},? (?:est|c'est)(?: maintenant)? (?:le |la |l')?(?P<value>{SPORTS})\b"
+    ),
+    rule(
+        "sport",
+        rf"{HAVE}{OFTEN} (?:arrêté|abandonné) (?:de faire )?(?:de la |de l'|du |le |la |l')(?P<value>{SPORTS})\b",
+        ended=True,
+        dated=True,
+    ),
+    rule(
         "instrument",
-        r"\bje joue(?: maintenant| aussi)? (?:du |de la |de l')(?P<value>piano|guitare|violon|violoncelle|flûte|"
-        r"batterie|clarinette|saxophone|trompette|harpe|accordéon|ukulélé|basse|hautbois|orgue|banjo)\b",
+        rf"(?:{WHO}(?:a changé d'instrument et )?(?:joue|jouons|apprends|apprend)|\b(?:je me suis|{MINE}{NAMED} s'est|(?P<named>{NAME}) "
+        rf"s'est){OFTEN} mise? (?:à|au)(?: jouer)?|{WHO}travaille un instrument [^.;]*?et (?:je )?joue){OFTEN} "
+        rf"(?:de la |de l'|du |à la |à l'|le |la |l')?(?P<value>{INSTRUMENTS})\b",
+    ),
+    rule(
+        "instrument",
+        rf"{HAVE}{OFTEN} (?:arrêté|abandonné) (?:de jouer )?(?:de la |de l'|du |le |la |l')(?P<value>{INSTRUMENTS})\b",
+        ended=True,
+        dated=True,
     ),
     # things
+    rule(
+        "car", rf"{WHO}(?:conduis|conduit|conduisons|vais partout dans|va partout dans){OFTEN} (?P<value>{CAR}){END_FR}"
+    ),
+    rule(
+        "car",
+        rf"{HAVE}{OFTEN}(?: vendu (?:l'ancienne|ma|sa|la) voiture et)? (?:acheté|pris|loué) (?P<value>{CAR})(?:{END_FR}| à la place)",
+        dated=True,
+    ),
+    rule(
+        "car",
+        rf"{HAVE}{OFTEN} (?:vendu|bousillé) (?:ma|sa|la|notre|l'ancienne) ?(?:vieille )?voiture\b",
+        ended=True,
+        dated=True,
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{HAVE}{OFTEN}(?: acheté)? une? nouve(?:au|l|lle) (?P<thing>{THING})[,:] {V}",
+        check=is_detail,
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{HAVE}{OFTEN} remplacé (?:le|la|mon|ma|son|sa|notre) (?:vieux |vieille )?(?P<thing>{THING}) par {V}",
+        check=is_detail,
+        dated=True,
+    ),
+    rule("detail.{thing}", rf"{HAVE}{OFTEN} (?P<value>[^,;:!?()…]+?) comme (?P<thing>téléphone|ordinateur)\b"),
+    rule(
+        "detail.{thing}",
+        rf"{owned(f'(?P<thing>{GROUP})')} (?:se réunit|répète|a lieu|est|s'entraîne|a été déplacée? ?: c'est|a été déplacée? (?:à|au)|"
+        rf"a changé pour|passe (?:à|au))(?: maintenant| désormais)? (?P<value>{DAYS})",
+    ),
+    rule(
+        "detail.{thing}",
+        rf"{WHO}(?:chante|joue|danse|suis|est) dans une? (?P<thing>{GROUP}) qui (?:se réunit|répète|s'entraîne) (?P<value>{DAYS})",
+    ),
     rule(
         "possession",
         rf"(?:{HAVE}|{WHO}(?:conduis|conduit|possède)) (?P<value>(?:une? )(?:[\w-]+ )??{OWNED}(?: {PROPER})?)\b",
@@ -321,7 +405,7 @@ RULES: tuple[Rule, ...] = (
     rule("possession", rf"\b(?:je n'ai|nous n'avons|on n'a) plus (?:de |d'|mon |ma )(?P<value>{OWNED})\b", ended=True),
     rule(
         "detail.{thing}",
-        rf"\b(?:mon|ma) (?:nouve(?:au|l|lle) )?(?P<thing>{THING})(?: est| c'est| :)(?: maintenant| désormais| toujours)* {V}",
+        rf"{owned('(?:nouve(?:au|l|lle) )?(?P<thing>' + THING + ')')}(?:,? est|,? c'est| :)(?: maintenant| désormais| toujours)* {V}",
         check=is_detail,
     ),
     rule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cognition.extraction.patterns import END_FR, PROPER
+from services.cognition.extraction.patterns import CARS, END_FR, NAME, PROPER
 
 RELATIONS = {
     "mere": "mother", "maman": "mother", "pere": "father", "papa": "father", "soeur": "sister", "frere": "brother",
@@ -28,22 +28,55 @@ MINE = (
     rf"(?:mon|ma|mes) (?:(?:grande?|petite?|nouve(?:au|l|lle)) )?(?P<rel>{REL})"
     r"(?: (?:aînée?|cadette?|cadet|jumelle|jumeau))?"
 )
-WHO = rf"(?:\bj(?:e |')|\bnous |\bon |\b{MINE}{NAMED} )"
-BE = rf"(?:\bje suis|\bnous sommes|\bon est|\b{MINE}{NAMED} est)"
-HAVE = rf"(?:\bj'ai|\bnous avons|\bon a|\b{MINE}{NAMED} a)"
-WAS = rf"(?:\bje (?:me )?suis|\bnous (?:nous )?sommes|\bon (?:s')?est|\b{MINE}{NAMED} (?:s')?est)"
+WHO = rf"(?:\bj(?:e |')|\bnous |\bon |\b{MINE}{NAMED} |\b(?P<named>{NAME}) )"
+BE = rf"(?:\bje suis|\bnous sommes|\bon est|\b{MINE}{NAMED} est|\b(?P<named>{NAME}) est)"
+HAVE = rf"(?:\bj'ai|\bnous avons|\bon a|\b{MINE}{NAMED} a|\b(?P<named>{NAME}) a)"
+NEGATED = rf"(?:\bje |\bnous |\bon |\b{MINE}{NAMED} |\b(?P<named>{NAME}) )(?:n'|ne )"
+WAS = rf"(?:\bje (?:me )?suis|\bnous (?:nous )?sommes|\bon (?:s')?est|\b{MINE}{NAMED} (?:s')?est|\b(?P<named>{NAME}) (?:s')?est)"
 NOT = r"(?:n'|ne )"
 OFTEN = (
     r"(?: (?:maintenant|désormais|actuellement|toujours|récemment|enfin|aussi|vraiment|déjà|finalement|juste|beaucoup|"
     r"bien|tous les deux|énormément|tellement|tout juste))*"
 )
 V = r"(?P<value>[^,;:!?()…]+?)" + END_FR
+LIKED = (
+    r"(?P<value>[^,;:!?()…]+?(?:, (?:le |la |les |l')?[a-zéèêàç]+)*(?:,? et (?:le |la |les |l')?[a-zéèêàç'-]+(?: [a-zéèêàç-]+)?)?)"
+    + END_FR
+)
 LIST = r"(?P<value>[^;:!?()…]+?)(?=\s*(?:[;:!?()…]|\.(?:\s|$)|$)|\s+(?:maintenant|parce|depuis|quand|mais|donc|avec|en|pour)\b)"
 AT = r"(?:à|au|aux|en|dans|près de|sur|chez)"
 ANIMAL = (
     r"(?P<animal>chien|chienne|chiot|chat|chatte|chaton|lapin|hamster|perroquet|cheval|poney|poisson rouge|tortue|"
     r"cochon d'inde|perruche|serpent|lézard|furet|poule|oiseau|poisson)s?"
 )
+ANIMALS = {
+    "chien": "dog", "chienne": "dog", "chiot": "dog", "chat": "cat", "chatte": "cat", "chaton": "cat", "lapin": "rabbit",
+    "hamster": "hamster", "perroquet": "parrot", "cheval": "horse", "poney": "horse", "poisson rouge": "goldfish",
+    "tortue": "turtle", "cochon d'inde": "guinea pig", "perruche": "bird", "serpent": "snake", "lezard": "lizard",
+    "furet": "ferret", "poule": "chicken", "oiseau": "bird", "poisson": "fish",
+}  # fmt: skip
+"""How animals are called → what they are, as in English."""
+SPORTS = (
+    r"(?:escalade|escrime|aviron|badminton|judo|karaté|tir à l'arc|tennis(?: de table)?|ping-pong|water-polo|handball|curling|"
+    r"squash|patinage(?: artistique)?|volley(?:-ball)?|rugby|vélo|cyclisme|boxe|foot(?:ball)?|basket(?:-ball)?|baseball|hockey|"
+    r"golf|natation|course à pied|jogging|randonnée|yoga|pilates|surf|ski|snowboard|voile|kayak|canoë|lutte|gymnastique|"
+    r"plongée|taekwondo|aïkido|triathlon|cricket|padel|danse|équitation)"
+)
+INSTRUMENTS = (
+    r"(?:piano|guitare(?: électrique| basse)?|violon|alto|violoncelle|contrebasse|flûte|batterie|clarinette|saxophone|"
+    r"trompette|trombone|harpe|accordéon|ukulélé|basse|hautbois|orgue|banjo|mandoline|basson|harmonica|cor|tuba|clavier|"
+    r"cornemuse)"
+)
+GROUP = (
+    r"(?:chorale|chœur|groupe|orchestre|club(?: de lecture| d'échecs)?|cours(?: de \w+| d'\w+)?|classe|leçon|entraînement|"
+    r"répétition|réunion|équipe)"
+)
+DAYS = (
+    r"(?:(?:le |les |chaque |tous les )?(?:lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche)s?(?: (?:matin|après-midi|soir))?s?"
+    r"(?:(?: et |, )(?:le |les )?(?:lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche)s?(?: (?:matin|après-midi|soir))?s?)*"
+    r"(?: à (?:midi|\d{1,2} ?h(?: ?\d\d)?))?)"
+)
+CAR = rf"une? (?:[\w-]+ ){{0,2}}{CARS}(?: [\w-]+){{0,2}}?"
 DAY = r"(?:lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche)"
 MONTH = r"(?:janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre)"
 DATE = rf"(?:le )?(?:{DAY} )?(?:\d{{1,2}}|1er) {MONTH}(?: \d{{4}})?"
@@ -78,7 +111,9 @@ JOB = (
     r"écrivaine?|traduct(?:eur|rice)|bibliothécaire|scientifique|cherch(?:eur|euse)|étudiante?|dentiste|pharmacien(?:ne)?|"
     r"thérapeute|psychologue|photographe|musicien(?:ne)?|peintre|act(?:eur|rice)|agricult(?:eur|rice)|jardini(?:er|ère)|"
     r"pompi(?:er|ère)|polici(?:er|ère)|soldat|vétérinaire|sage-femme|chirurgien(?:ne)?|consultante?|direct(?:eur|rice)|"
-    r"secrétaire|caissi(?:er|ère)|vendeu(?:r|se)|analyste|nounou|ambulanci(?:er|ère))"
+    r"secrétaire|caissi(?:er|ère)|vendeu(?:r|se)|analyste|nounou|ambulanci(?:er|ère)|tailleu(?:r|se)|soudeu(?:r|se)|chimiste|boucher|"
+    r"fleuriste|auteure?|édit(?:eur|rice)|coiffeu(?:r|se)|apicult(?:eur|rice)|géologue|biologiste|économiste|physicien(?:ne)?|"
+    r"maçon|pêcheur|(?!psycho)[a-zéè]{3,}logue)(?: d'[\w-]+)?"
 )
 DIET = r"(?:végane?|végétalien(?:ne)?|végétarien(?:ne)?|pescétarien(?:ne)?|flexitarien(?:ne)?|cœliaque|intolérante? au (?:lactose|gluten))"
 LANGUAGE = (
@@ -94,3 +129,8 @@ OWNED = (
 )
 PARTICLE = r"(?:à |au |aux |de |du |d'|des |de l'|de la |le |la |les |l')"
 MARRIED = r"(?P<value>mari|divorc|fianc|pacs)ée?s?\b"
+
+
+def owned(thing: str) -> str:
+    """Somebody's thing: « mon plat », « le plat d'Ada »."""
+    return rf"(?:\b(?:mon|ma|mes|notre|nos) {thing}|(?:\b(?:le|la|les) |\bl'){thing} (?:de |d')(?P<named>{NAME}))"

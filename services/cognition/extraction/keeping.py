@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.keeping import FIND_FACTS, KEEP_FACTS, FactChange, FactKey, FindFacts, KeepFacts
 from libs.shared.contracts.memory import Fact
-from services.cognition.extraction.attributes import ENDED
+from services.cognition.extraction.attributes import spoken_of, stored
 from services.cognition.extraction.drawn import Drawn
 from services.cognition.extraction.rules import draw
 from services.cognition.extraction.supersession import reconcile
@@ -76,11 +76,11 @@ class FactKeeper:
 
     async def _known(self, user_id: str, chosen: Iterable[Key]) -> defaultdict[Key, list[Fact]]:
         keys = tuple(
-            FactKey(subject=subject, attribute=prefix + attribute)
+            FactKey(subject=subject, attribute=stored(attribute, ended=ended))
             for subject, attribute in chosen
-            for prefix in ("", ENDED)
+            for ended in (False, True)
         )
         known: defaultdict[Key, list[Fact]] = defaultdict(list)
         for fact in (await self._bus.request(FIND_FACTS, FindFacts(user_id=user_id, keys=keys))).facts:
-            known[fact.subject, fact.attribute.removeprefix(ENDED)].append(fact)
+            known[fact.subject, spoken_of(fact.attribute)[0]].append(fact)
         return known

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from libs.shared.text import fold
+from services.cognition.extraction.cues import Cues, cues_of
 
 _OPENERS = frozenset(
     [
@@ -119,6 +120,12 @@ END_FR = (
 
 _GROUP = re.compile(r"\(\?P<(\w+)>")
 
+CARS = (
+    r"(?:alfa romeo|audi|bmw|chevrolet|citro[eë]n|cupra|dacia|fiat|ford|honda|hyundai|jaguar|jeep|kia|lexus|mazda|mercedes|"
+    r"mini|mitsubishi|nissan|opel|peugeot|polestar|porsche|renault|saab|seat|skoda|smart|subaru|suzuki|tesla|toyota|"
+    r"vauxhall|volkswagen|volvo|vw)"
+)
+
 Check = Callable[[str], bool]
 
 
@@ -148,8 +155,15 @@ class Rule:
 
         return re.compile(_GROUP.sub(numbered, self.written), re.I)
 
-    def matches(self, clause: str) -> Iterator[dict[str, str]]:
+    @cached_property
+    def cues(self) -> Cues:
+        """One of them stands in every clause that matches."""
+        return cues_of(self.pattern.pattern)
+
+    def matches(self, clause: str, lowered: str) -> Iterator[dict[str, str]]:
         """The groups that took part, by name."""
+        if self.cues and not any(cue in lowered for cue in self.cues):
+            return
         for match in self.pattern.finditer(clause):
             parts = match.groupdict().items()
             yield {name.partition("__")[0]: part for name, part in parts if part is not None}
@@ -182,12 +196,22 @@ def cleaned(value: str, *, keep_article: bool = False) -> str | None:
     found = value.split()
     if not found or len(found) > MOST_WORDS or len(value) > 80:
         return None
-    return None if fold(found[0]) in _OPENERS else value
+    proper = len(found) > 1 and found[0][0].isupper()
+    return None if fold(found[0]) in _OPENERS and not proper else value
 
 
 def listed(value: str) -> list[str]:
-    """The parts of an enumeration."""
-    return [part for part in re.split(r"\s*,\s*|\s+(?:and|or|nor|et|ou|ni)\s+", value) if part.strip()]
+    """The parts of an enumeration; « mixed berry and lemon flavours » is none, but one thing."""
+    parts = [
+        part
+        for part in re.split(r"\s*,\s*(?:(?:and|or|et|ou)\s+)?|\s+(?:and|or|nor|et|ou|ni)\s+", value)
+        if part.strip()
+    ]
+    alike = (
+        "," in value
+        or len({len(cleaned(part) or part) and len((cleaned(part) or part).split()) for part in parts}) == 1
+    )
+    return parts if alike else [value]
 
 
 def is_place(value: str) -> bool:
@@ -204,25 +228,30 @@ _NO_PLACE = re.compile(
 
 def is_workplace(value: str) -> bool:
     """A firm's name, or a kind of place where people work."""
-    return bool(re.match(PROPER, value)) or _WORKPLACE.search(fold(value)) is not None
+    return bool(re.search(rf"\b{PROPER}", value)) or _WORKPLACE.search(fold(value)) is not None
 
 
 _WORKPLACE = re.compile(
     r"\b(?:hospital|school|bank|bakery|restaurant|university|library|museum|clinic|pharmacy|company|firm|agency|factory|"
-    r"shop|store|startup|start-up|government|council|hotel|garage|newspaper|studio|lab|laboratory|farm|airport|"
+    r"shop|store|startup|start-up|government|council|hotel|garage|newspaper|studio|lab|archives?|authority|office|ministry|court|theatre|zoo|laboratory|farm|airport|"
     r"hopital|ecole|banque|boulangerie|universite|bibliotheque|musee|clinique|pharmacie|entreprise|societe|agence|"
-    r"usine|magasin|mairie|hotel|journal|laboratoire|ferme|aeroport|cabinet|librairie|college|lycee)\b"
+    r"usine|magasin|mairie|hotel|journal|laboratoire|ferme|aeroport|cabinet|librairie|capitainerie|imprimerie|presses|laboratoires|archives|ministere|college|lycee)\b"
 )
 
 
 def is_liking(value: str) -> bool:
     """Something that can be liked for long: no person addressed, no clause."""
-    return len(value.split()) <= 5 and _NO_LIKING.search(fold(value)) is None
+    return (
+        len(value.split()) <= 5
+        and not value.endswith((" of", " in", " with", " to", " de"))
+        and _NO_LIKING.search(fold(value)) is None
+    )
 
 
 _NO_LIKING = re.compile(
-    r"^(?:to\b|idea|way|fact|look|sound|feel|your|his|their|her|its|être|etre|ton|ta|tes|votre|vos|son|sa|leur|idee|fait|"
-    r"facon|one|same|other)|\b(?:you|your|is|was|are|were|est|etait|idea|idee|a|as|ai)\b"
+    r"^(?:(?:to|every|each|some|any|having|getting|seeing|making|being|holding|doing|knowing|hearing|thinking|d'avoir|avoir|voir|"
+    r"chaque|quand|comment)\b|idea|way|fact|look|sound|feel|your|his|their|her|its|être|etre|ton|ta|tes|votre|vos|son|sa|leur|idee|fait|"
+    r"facon|one|same|other)|\b(?:you|your|is|was|are|were|est|etait|them|it|our|my|this|that|these|those|them|ce|cette|ces|mon|ma|notre|idea|idee|a|as|ai)\b"
 )
 
 

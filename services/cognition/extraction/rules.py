@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from libs.shared.contracts.memory import MemoryKind
-from libs.shared.text import fold, terms
+from libs.shared.text import fold
 from services.cognition import dates
 from services.cognition.extraction import english, english_words, french, french_words
-from services.cognition.extraction.attributes import is_known, is_single
+from services.cognition.extraction.attributes import NAME, PRINCIPAL, is_known, is_single
 from services.cognition.extraction.clauses import stated
 from services.cognition.extraction.drawn import Drawn, value_key
 from services.cognition.extraction.patterns import Rule, cleaned, listed
@@ -23,6 +24,182 @@ MOST_OF_A_TEXT = 40
 _RULES = (*english.RULES, *french.RULES)
 _RELATIONS = english_words.RELATIONS | french_words.RELATIONS
 _KEEPS_ARTICLE = frozenset({"residence", "hometown", "employer"})
+_ANIMALS = english_words.ANIMALS | french_words.ANIMALS
+_ALIASES = {
+    "car": "car",
+    "voiture": "car",
+    "auto": "car",
+    "phone": "device",
+    "telephone": "device",
+    "portable": "device",
+}
+"""What is an attribute of its own, by the thing's name."""
+_ON_TOP = re.compile(
+    r"\b(?:also|too|as well|another|second|besides|aussi|egalement|deuxieme|second|seconde|en plus|autre)\b"
+)
+_NO_NAMES = frozenset(
+    [
+        "i",
+        "we",
+        "he",
+        "she",
+        "it",
+        "they",
+        "you",
+        "this",
+        "that",
+        "these",
+        "those",
+        "there",
+        "here",
+        "the",
+        "a",
+        "an",
+        "my",
+        "our",
+        "your",
+        "his",
+        "her",
+        "their",
+        "its",
+        "who",
+        "what",
+        "where",
+        "when",
+        "why",
+        "how",
+        "everyone",
+        "everybody",
+        "someone",
+        "somebody",
+        "nobody",
+        "people",
+        "one",
+        "both",
+        "all",
+        "some",
+        "many",
+        "most",
+        "today",
+        "yesterday",
+        "tomorrow",
+        "now",
+        "then",
+        "and",
+        "but",
+        "so",
+        "or",
+        "also",
+        "oh",
+        "well",
+        "hey",
+        "hi",
+        "hello",
+        "ok",
+        "okay",
+        "yes",
+        "no",
+        "not",
+        "please",
+        "thanks",
+        "actually",
+        "apparently",
+        "anyway",
+        "since",
+        "because",
+        "while",
+        "after",
+        "before",
+        "although",
+        "though",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "je",
+        "nous",
+        "il",
+        "elle",
+        "on",
+        "ils",
+        "elles",
+        "vous",
+        "tu",
+        "ce",
+        "cela",
+        "ca",
+        "c'est",
+        "ceci",
+        "le",
+        "la",
+        "les",
+        "l",
+        "un",
+        "une",
+        "des",
+        "mon",
+        "ma",
+        "mes",
+        "notre",
+        "nos",
+        "ton",
+        "ta",
+        "tes",
+        "votre",
+        "son",
+        "sa",
+        "ses",
+        "leur",
+        "qui",
+        "que",
+        "quoi",
+        "ou",
+        "quand",
+        "comment",
+        "tout",
+        "tous",
+        "chacun",
+        "personne",
+        "quelqu'un",
+        "certains",
+        "aujourd'hui",
+        "hier",
+        "demain",
+        "maintenant",
+        "alors",
+        "puis",
+        "ensuite",
+        "et",
+        "mais",
+        "donc",
+        "or",
+        "car",
+        "ah",
+        "bon",
+        "salut",
+        "bonjour",
+        "oui",
+        "non",
+        "merci",
+        "au",
+        "comme",
+        "depuis",
+        "avant",
+        "apres",
+        "lundi",
+        "mardi",
+        "mercredi",
+        "jeudi",
+        "vendredi",
+        "samedi",
+        "dimanche",
+    ]
+)
+"""What no name begins with, although a sentence may."""
+_OF = frozenset({"de", "du", "des", "la", "le"})
 _SPELLINGS = {"colour": "color", "flavour": "flavor", "favourite": "favorite", "neighbour": "neighbor"}
 
 
@@ -48,12 +225,16 @@ def _lane(drawn: Drawn) -> tuple[object, ...]:
 
 def _of_clause(clause: str, text: Text) -> Iterator[Drawn]:
     subject = USER if text.speaker == USER else text.speaker
+    lowered = clause.lower()
     for rule in _RULES:
-        for parts in rule.matches(clause):
+        for parts in rule.matches(clause, lowered):
             about, attribute = _about(rule, parts, subject)
             if attribute is None or not is_known(attribute):
                 continue
+            on_top = not rule.ended and _ON_TOP.search(fold(clause)) is not None
             for value in _values(rule, parts, attribute):
+                if on_top:
+                    attribute, value = _besides(attribute, value, parts)
                 yield Drawn(
                     subject=about,
                     attribute=attribute,
@@ -70,25 +251,50 @@ def _of_clause(clause: str, text: Text) -> Iterator[Drawn]:
 
 def _about(rule: Rule, parts: dict[str, str], subject: str) -> tuple[str, str | None]:
     """Whom it is about, and what it tells: of somebody whom the clause names, by that name."""
-    attribute = rule.attribute
-    if "{thing}" in attribute:
-        attribute = attribute.format(thing=_thing(parts["thing"]))
-    relation = parts.get("rel")
-    if relation is None:
-        return subject, attribute
-    known = _RELATIONS.get(fold(relation))
-    if known is None:
+    attribute = _attribute(rule, parts)
+    relation = _RELATIONS.get(fold(parts.get("rel", "")))
+    if "rel" in parts and relation is None:
         return subject, None
     named = parts.get("named")
-    if named and attribute != "name":
-        return named, attribute
-    return subject, f"{known}.{attribute}"
+    if named is not None and not (relation and attribute == NAME):
+        person = _person(named)
+        called = _RELATIONS.get(fold(person))
+        if called is None:
+            return person, attribute if person else None
+        relation = called
+    return subject, attribute if relation is None else f"{relation}.{attribute}"
+
+
+def _besides(attribute: str, value: str, parts: dict[str, str]) -> tuple[str, str]:
+    """Of what somebody tells to have on top of what they have: it ends nothing."""
+    if attribute in PRINCIPAL:
+        return f"other_{attribute}", value
+    if attribute.startswith("pet."):
+        return "pet", f"{parts['animal']} {value}"
+    return attribute, value
+
+
+def _attribute(rule: Rule, parts: dict[str, str]) -> str:
+    if "{thing}" in rule.attribute:
+        thing = _thing(parts["thing"])
+        alias = _ALIASES.get(thing) if rule.attribute.startswith("detail.") else None
+        return alias or rule.attribute.format(thing=thing)
+    if "{animal}" in rule.attribute:
+        return rule.attribute.format(animal=_ANIMALS[fold(parts["animal"])])
+    return rule.attribute
+
+
+def _person(named: str) -> str:
+    """The name without what only begins the sentence; empty when nothing of a name is left."""
+    words = re.sub(r"['’]s$", "", named).split()
+    while words and fold(words[0]).strip(".'") in _NO_NAMES:
+        words = words[1:]
+    return " ".join(words)
 
 
 def _thing(said: str) -> str:
     """A thing's name, the same however it is spelled."""
-    plain = " ".join(_SPELLINGS.get(word, word) for word in fold(said).split())
-    return " ".join(terms(plain))
+    return " ".join(_SPELLINGS.get(word, word) for word in fold(said).split() if word not in _OF)
 
 
 def _values(rule: Rule, parts: dict[str, str], attribute: str) -> Iterator[str]:

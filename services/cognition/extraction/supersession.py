@@ -1,4 +1,4 @@
-"""What new statements do to known facts: each key's timeline is laid out anew from everything that was said of it. Pure.
+"""What new statements do to known facts: each key's timeline is laid out anew from all that was said of it. Pure.
 
 An attribute that a person has but one value of is one lane: a newer value ends the older. Otherwise each value has a
 lane of its own, which only a negation ends. Since the whole timeline is computed from the times of the statements, it
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from libs.shared.contracts.keeping import FactChange
 from libs.shared.contracts.memory import Fact
-from services.cognition.extraction.attributes import ENDED, is_single
+from services.cognition.extraction.attributes import is_single, spoken_of, stored
 from services.cognition.extraction.drawn import Drawn, value_key
 
 MOST_SOURCES = 32
@@ -109,7 +109,7 @@ def _close(run: _Run, at: datetime, by: _Run) -> None:
 
 def reconcile(drawn: Sequence[Drawn], known: Sequence[Fact], name: Name) -> tuple[list[Fact], list[FactChange]]:
     """New facts and changes of known ones, of one subject and attribute (its negations included)."""
-    attribute = (drawn[0].attribute if drawn else known[0].attribute).removeprefix(ENDED)
+    attribute = drawn[0].attribute if drawn else spoken_of(known[0].attribute)[0]
     timeline = _Timeline(is_single(attribute))
     said = [s for fact in known for s in statements_of(fact)]
     said += [Statement(d, d.at) for d in _new(drawn, known, name)]
@@ -131,10 +131,10 @@ def statements_of(fact: Fact) -> list[Statement]:
 
 
 def _read_back(fact: Fact, source: str, said_at: datetime) -> Drawn:
-    ended = fact.attribute.startswith(ENDED)
+    attribute, ended = spoken_of(fact.attribute)
     return Drawn(
         subject=fact.subject,
-        attribute=fact.attribute.removeprefix(ENDED),
+        attribute=attribute,
         value=fact.value,
         text=fact.text,
         at=fact.valid_from,
@@ -149,12 +149,8 @@ def _read_back(fact: Fact, source: str, said_at: datetime) -> Drawn:
 def _new(drawn: Iterable[Drawn], known: Sequence[Fact], name: Name) -> Iterable[Drawn]:
     """Those that no known fact holds already: neither as its beginning nor as a further source."""
     ids = {fact.id for fact in known}
-    told = {(source, _side(fact), value_key(fact.value)) for fact in known for source in fact.sources}
+    told = {(source, spoken_of(fact.attribute)[1], value_key(fact.value)) for fact in known for source in fact.sources}
     return (d for d in drawn if name(d) not in ids and (d.source, d.ended, value_key(d.value)) not in told)
-
-
-def _side(fact: Fact) -> bool:
-    return fact.attribute.startswith(ENDED)
 
 
 def _differences(runs: Sequence[_Run], name: Name) -> tuple[list[Fact], list[FactChange]]:
@@ -181,7 +177,7 @@ def _fact(run: _Run, fact_id: str, by: str | None) -> Fact:
     return Fact(
         id=fact_id,
         subject=drawn.subject,
-        attribute=ENDED + drawn.attribute if drawn.ended else drawn.attribute,
+        attribute=stored(drawn.attribute, ended=drawn.ended),
         value=drawn.value,
         text=drawn.text,
         sources=_sources(run)[:MOST_SOURCES],
