@@ -165,7 +165,7 @@ async def check_every_row_opens(persistence: RunningPersistence, user_id: str) -
     async with persistence.parts.database.transaction() as session:
         for statement in sealed:
             for slot, value in await session.execute(statement):
-                if value is not None:
+                if slot is not None and value is not None:
                     unseal(ring.data_key(user, slot), value)
         slots = set(await session.scalars(select(MessageRow.slot)))
         assert slots == set(await session.scalars(select(TurnRow.slot)))
@@ -596,7 +596,8 @@ async def check_a_forgetting_that_was_cut_short_is_finished(
 
     assert await finish_promised(persistence.parts) == 0
     listed = await client.bus.request(LIST_RECEIPTS, ListReceipts(user_id=user_id))
-    (receipt,) = listed.receipts
+    assert len(listed.receipts) == 1
+    receipt = listed.receipts[0]
     assert verify(receipt)
     assert (receipt.scope, receipt.subject_id) == (scope, subjects[scope])
     assert receipt.removed.data_keys > 0

@@ -9,17 +9,13 @@ import pytest
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.errors import ServiceError
-from services.persistence import applying, forgetting
+from services.persistence import applying
 from services.persistence.applying import TurnApplier, Verdict
 from services.persistence.handlers import accounts as account_handlers
-from services.persistence.repositories import accounts, index, search, work
-from services.persistence.repositories import forgetting as forgetting_rows
-from services.persistence.repositories import turns as turn_rows
+from services.persistence.repositories import accounts, search, work
 from services.persistence.repositories.sessions import Use, judge_use
-from services.persistence.slot_file import SlotFile
 from services.persistence.watermark import Watermark
 from tests.integration.persistence import test_finding_memories as finding
-from tests.integration.persistence import test_forgetting as forgetting_tests
 from tests.integration.persistence import test_keeping_accounts as account_tests
 from tests.integration.persistence import test_keeping_turns as turn_tests
 from tests.support.persistence import Client, RunningPersistence
@@ -31,51 +27,6 @@ FAILURES = (AssertionError, pytest.fail.Exception, ServiceError)
 
 async def _nothing(*_: Any, **__: Any) -> None:
     return None
-
-
-def keep_the_keys(patch: pytest.MonkeyPatch) -> None:
-    async def destroy(_: SlotFile, slots: frozenset[int]) -> int:
-        return len(slots)
-
-    patch.setattr(SlotFile, "destroy", destroy)
-
-
-def keep_the_postings(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(index, "_rewrite_blocks", _nothing)
-
-
-def keep_the_figures(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(index, "remove_conversation", _nothing)
-
-
-def keep_the_stream(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(forgetting, "_erase", _nothing)
-
-
-def keep_the_jobs(patch: pytest.MonkeyPatch) -> None:
-    async def side_rows(*_: Any) -> set[int]:
-        return set()
-
-    patch.setattr(forgetting_rows, "_side_rows", side_rows)
-
-
-def bury_nothing(patch: pytest.MonkeyPatch) -> None:
-    real = turn_rows.load_known
-
-    async def load_known(*arguments: Any) -> turn_rows.Known:
-        known = await real(*arguments)
-        return turn_rows.Known(**(vars(known) | {"forgotten": False}))
-
-    patch.setattr(turn_rows, "load_known", load_known)
-
-
-def release_at_once(patch: pytest.MonkeyPatch) -> None:
-    real = SlotFile.__init__
-
-    def opened(self: SlotFile, file: int, free: Any, used: set[int], size: int) -> None:
-        real(self, file, [slot for slot in range(size) if slot not in used], used, size)
-
-    patch.setattr(SlotFile, "__init__", opened)
 
 
 def _rewrite(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
@@ -148,24 +99,6 @@ def spare_no_admin(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS: list[tuple[Mutation, Check]] = [
-    (keep_the_keys, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
-    (keep_the_stream, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
-    (keep_the_jobs, lambda c, p, b, _: forgetting_tests.check_a_forgotten_conversation_leaves_nothing(c, p, b)),
-    (
-        keep_the_postings,
-        lambda c, p, _, __: forgetting_tests.test_forgetting_leaves_the_index_as_if_it_had_never_been(c, p),
-    ),
-    (
-        keep_the_figures,
-        lambda c, p, _, __: forgetting_tests.test_forgetting_leaves_the_index_as_if_it_had_never_been(c, p),
-    ),
-    (bury_nothing, lambda c, p, _, __: forgetting_tests.check_a_late_turn_stays_forgotten(c, p)),
-    (
-        release_at_once,
-        lambda c, p, _, m: forgetting_tests.test_a_slot_of_an_unfinished_forgetting_is_not_given_to_another_turn(
-            c, p, m
-        ),
-    ),
     (search_everybody, lambda c, p, _, __: finding.check_nobody_finds_anothers(c, p)),
     (show_what_others_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
     (overlook_what_was_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
