@@ -37,12 +37,14 @@ def spread_out(hits: Sequence[Hit], repetition: float, *, past: bool = False) ->
     said = [frozenset(terms(hit.item.text[:COMPARED_CHARACTERS])) for hit in hits]
     places = {hit.item.id: place for place, hit in enumerate(hits)}
     newer = [places.get(hit.item.superseded_by or "", NO_PLACE) for hit in hits]
-    lost = [repetition * _repeats(place, said, newer) for place in range(len(hits))]
-    scores = [hit.item.score * (1 - share) for hit, share in zip(hits, lost, strict=True)]
-    if not past:
-        scores = lifted(scores, newer)
-    changed = [_scored(hit, score) for hit, score in zip(hits, scores, strict=True)]
-    order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))
+    lost = [repetition * _repeats(place, said, newer) * hit.item.score for place, hit in enumerate(hits)]
+    scores = [hit.item.score - loss for hit, loss in zip(hits, lost, strict=True)]
+    after = scores if past else lifted(scores, newer)
+    changed = [
+        _changed(hit, {"repetition": -loss, "superseding": score - before})
+        for hit, loss, before, score in zip(hits, lost, scores, after, strict=True)
+    ]
+    order = sorted(range(len(hits)), key=lambda place: (-after[place], place))
     return tuple(changed[place] for place in order)
 
 
@@ -58,11 +60,14 @@ def _repeats(place: int, said: Sequence[frozenset[str]], newer: Sequence[int]) -
     return most if most >= ALIKE else 0.0
 
 
-def _scored(hit: Hit, score: float) -> Hit:
-    change = score - hit.item.score
-    if not change:
+def _changed(hit: Hit, changes: dict[str, float]) -> Hit:
+    """The hit with its score changed, each change told among the parts."""
+    told = {name: change for name, change in changes.items() if change}
+    if not told:
         return hit
-    parts = {**hit.item.parts, "repetition": change} if hit.item.parts else {}
+    parts = hit.item.parts
+    parts = {**parts, **{name: parts.get(name, 0.0) + change for name, change in told.items()}}
+    score = hit.item.score + sum(told.values())
     return replace(hit, item=hit.item.model_copy(update={"score": score, "parts": parts}))
 
 

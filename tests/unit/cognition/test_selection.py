@@ -38,6 +38,15 @@ def test_a_loss_is_told_and_parts_add_up() -> None:
     assert lost.score == pytest.approx(sum(lost.parts.values()))
 
 
+def test_what_supersedes_is_lifted_here_too_and_the_lift_told() -> None:
+    newer, older = hit("new", "I moved to Rome.", score=0.2), hit("old", MOVED, score=0.8, superseded_by="new")
+    first, second = spread_out((older, newer), 0.5)
+    assert (first.item.id, second.item.score) == ("new", 0.8)
+    assert first.item.parts["superseding"] == pytest.approx(0.6, abs=0.001)
+    assert "repetition" not in first.item.parts
+    assert [h.item.id for h in spread_out((older, newer), 0.5, past=True)] == ["old", "new"]
+
+
 def test_what_supersedes_is_no_repetition_and_stays_above() -> None:
     newer, older = hit("new", MOVED, score=0.9), hit("old", MOVED, score=0.8, superseded_by="new")
     assert [h.item.score for h in spread_out((newer, older), 0.5)] == [0.9, 0.8]
