@@ -41,8 +41,6 @@ _MOST_WARMED = 100
 _ROOM_LEFT = 2
 """Warming ends at half of the room, so that those who come first aren't given up for those who may."""
 _MOST_ENTRIES = 10_000
-_MERGE_AFTER = 16
-"""Small segments that are written before they are looked through."""
 _LOADS = 3
 """Times that a load is begun anew because something changed meanwhile."""
 
@@ -57,8 +55,9 @@ class _Entry:
     nbytes: int = 0
     changes: int = 0
     gone: set[int] = field(default_factory=set)
-    """Forgotten while an addition may be on its way between its commit and the index."""
-    small: int = _MERGE_AFTER
+    """Forgotten since what holds the lock began: it may have read them before."""
+    small: int = segments.MERGED_AT_ONCE
+    """Segments that may wait to be joined; before the first look as many as make one worth it."""
 
 
 @dataclass
@@ -108,6 +107,7 @@ class Indexes:
         Raises UserNotFound, InvalidRequest.
         """
         async with self._held(addition.user_id) as entry:
+            entry.gone.clear()
             async with self.database.writing() as driver:
                 user = await accounts.keys_of(driver, self.keys, addition.user_id)
                 await rows.lock(driver, addition.user_id)
@@ -278,13 +278,14 @@ class Indexes:
     async def _load(self, user_id: str, entry: _Entry) -> MemoryIndex:
         for _ in range(_LOADS):
             before = entry.changes
+            entry.gone.clear()
             index = await self._read(user_id)
             if entry.changes == before:
                 break
         index.forget(entry.gone)
-        await asyncio.to_thread(index.settle)
-        entry.gone.clear()
         entry.index, entry.nbytes = index, index.nbytes
+        if not index.settled:
+            await asyncio.to_thread(index.settle)
         return index
 
     async def _read(self, user_id: str) -> MemoryIndex:
@@ -316,11 +317,11 @@ class Indexes:
 
     async def _settle(self, user_id: str, entry: _Entry) -> None:
         async with entry.lock:
+            entry.gone.clear()
             index = entry.index
             if index is not None and not index.settled:
                 await asyncio.to_thread(index.settle)
                 entry.nbytes = index.nbytes
-            entry.gone.clear()
             if index is not None and index.wasteful:
                 await self._load(user_id, entry)
 
@@ -331,17 +332,20 @@ class Indexes:
             entry.index.count_use(ordinals, at)
 
     def _merge_soon(self, user_id: str, entry: _Entry, *written: TermRows | VectorRows | None) -> None:
-        entry.small += any(content is not None and segments.tier_of(len(content)) < 2 for content in written)
-        if entry.small >= _MERGE_AFTER:
+        entry.small += any(
+            content is not None and segments.is_small(segments.tier_of(len(content))) for content in written
+        )
+        if entry.small >= segments.MERGED_AT_ONCE:
             entry.small = 0
-            self._begin(self._merge(user_id))
+            self._begin(self._merge(user_id, entry))
 
-    async def _merge(self, user_id: str) -> None:
+    async def _merge(self, user_id: str, entry: _Entry) -> None:
         async with self.database.writing() as driver:
             user = await accounts.keys_of(driver, self.keys, user_id)
             await rows.lock(driver, user_id)
-            old = await self._store.merge(driver, user_id, user)
-            note = await retiring.retire(driver, user_id, old) if old else None
+            merged = await self._store.merge(driver, user_id, user)
+            note = await retiring.retire(driver, user_id, merged.old_slots) if merged.old_slots else None
+        entry.small += merged.waiting
         if note is not None:
             await retiring.destroy_retired(self.database, self.keys.slots, note)
 

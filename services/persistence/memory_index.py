@@ -1,9 +1,9 @@
 """One user's index as it is searched: columns by number, terms in a large part and a small one, vectors.
 
 A memory's number is its place in the columns; it is given once and not given again. ``base`` holds most memories,
-``recent`` those that came since, with the memories whose neighbours they are now: what is in ``recent`` doesn't count in
-``base``. Readers take ``view`` once and see one state; ``add`` and ``settle`` may run in a thread, one at a time, and
-replace it.
+``recent`` those that came since, with the memories whose neighbours they are now: what is in ``recent`` doesn't count
+in ``base``. Readers take ``view`` once and see one state; ``add`` and ``settle`` may run in a thread, one at a time,
+and replace it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -40,6 +41,15 @@ class Rewritten:
     terms: int
     """Memories whose terms went."""
     vectors: int
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What joining segments changed; ``old_slots`` are to be destroyed once it is committed."""
+
+    old_slots: frozenset[int]
+    waiting: int
+    """How many small segments of one kind were too few to be joined."""
 
 
 @dataclass
@@ -103,15 +113,16 @@ class SegmentStore:
         await rows.leave(driver, user_id, gone)
         return Rewritten(frozenset(slots), len(slots), taken[True], taken[False])
 
-    async def merge(self, driver: Any, user_id: str, user: UserKeys) -> frozenset[int]:
-        """Joins small segments; the slots of those that went."""
+    async def merge(self, driver: Any, user_id: str, user: UserKeys) -> Merged:
+        """Joins small segments where there are many."""
         heads = await rows.heads(driver, user_id)
         old: set[int] = set()
+        small = Counter((head.embedder, head.tier) for head in heads if segments.is_small(head.tier))
         for embedder in {head.embedder for head in heads}:
             own = {head.segment_id: head for head in heads if head.embedder == embedder}
             for chosen in segments.merges([(h.segment_id, h.tier, h.count) for h in own.values()]):
                 old |= await self._join(driver, user_id, user, [own[segment_id] for segment_id in chosen])
-        return frozenset(old)
+        return Merged(frozenset(old), 0 if old else max(small.values(), default=0))
 
     async def give_up(self, driver: Any, user_id: str, contents: Contents) -> list[str]:
         """Removes segments that no key opens; the memories that are to be indexed anew."""

@@ -277,7 +277,7 @@ MOST_IN_SEGMENT = 2048
 """Memories: a forgetting rewrites about as much as it touches, and a cold start opens few of them."""
 _TIERS = (16, 512)
 """Below so many memories a segment is of tier 0, then 1, then it is complete."""
-_MERGED_AT_ONCE = 16
+MERGED_AT_ONCE = 16
 
 
 def tier_of(count: int) -> int:
@@ -285,12 +285,17 @@ def tier_of(count: int) -> int:
     return sum(count >= bound for bound in _TIERS)
 
 
+def is_small(tier: int) -> bool:
+    """Whether segments of the tier are still to be merged."""
+    return tier < len(_TIERS)
+
+
 def merges(segments: Sequence[tuple[int, int, int]]) -> list[list[int]]:
     """What to join of ``(segment id, tier, count)``, oldest first: ids that become one segment each."""
     found = []
     for tier in range(len(_TIERS)):
         waiting = sorted((segment_id, count) for segment_id, of_tier, count in segments if of_tier == tier)
-        if len(waiting) >= _MERGED_AT_ONCE:
+        if len(waiting) >= MERGED_AT_ONCE:
             found.append(_fitting(waiting))
     return found
 

@@ -7,7 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,11 @@ from libs.shared.contracts.indexing import (
 )
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_PROFILE, FindCandidates, Profile, ReadProfile
 from libs.shared.errors import InvalidRequest
+from libs.shared.sealing import Unreadable, unseal
+from services.persistence import retiring
 from services.persistence.handlers.finding import MOST_FRESH
+from services.persistence.repositories import accounts
+from services.persistence.segment_store import Contents, Rewritten, SegmentStore
 from tests.support.persistence import START, Client, RunningPersistence
 
 EMBEDDER = "test@1"
@@ -122,7 +127,7 @@ async def keep_and_index(
 async def ordinals(persistence: RunningPersistence, ids: Mapping[str, str]) -> dict[str, int]:
     async with persistence.parts.database.plainly() as driver:
         rows = await driver.fetch("SELECT message_id, ordinal FROM messages")
-    by_id = {message_id: ordinal for message_id, ordinal in rows}
+    by_id = dict(map(tuple, rows))
     return {text: by_id[message_id] for text, message_id in ids.items()}
 
 
@@ -329,4 +334,162 @@ async def test_uses_and_pins_are_known_at_once_and_after_a_load(
         persistence.parts.indexes.drop(user_id)
 
 
-NOW = datetime(2026, 3, 2, tzinfo=UTC)
+async def segments_of(persistence: RunningPersistence, user_id: str) -> list[tuple[int, str, int, int]]:
+    """Segment, embedder, count, slot."""
+    async with persistence.parts.database.plainly() as driver:
+        rows = await driver.fetch(
+            "SELECT segment_id, embedder, count, slot FROM index_segments WHERE user_id = $1 ORDER BY 1", user_id
+        )
+    return [tuple(row) for row in rows]
+
+
+async def forget(persistence: RunningPersistence, user_id: str, *forgotten: int) -> Rewritten:
+    """As a forgetting does it."""
+    parts = persistence.parts
+    async with parts.database.writing() as driver:
+        rewritten = await parts.indexes.take_out(driver, user_id, forgotten)
+        note = await retiring.retire(driver, user_id, rewritten.old_slots)
+    parts.indexes.forgotten(user_id, forgotten)
+    await retiring.destroy_retired(parts.database, parts.keys.slots, note)
+    return rewritten
+
+
+async def test_small_segments_are_joined_under_a_fresh_key(client: Client, persistence: RunningPersistence) -> None:
+    user_id = await client.user()
+    texts = [f"text number{i}" for i in range(20)]
+    ids = await keep(client, persistence, user_id, "c1", *texts)
+    for text in texts[:16]:
+        await index(client, user_id, row(ids[text], text))
+    await persistence.parts.indexes.settled()
+    before = {slot for *_, slot in await segments_of(persistence, user_id)}
+    assert sorted(count for _, _, count, _ in await segments_of(persistence, user_id)) == [16, 16]
+    for text in texts[16:]:
+        await index(client, user_id, row(ids[text], text))
+    # the user's own, one a turn, one a segment: none of what was joined is left
+    slots = {slot for *_, slot in await segments_of(persistence, user_id)}
+    assert before < slots
+    assert len(persistence.parts.keys.slots.used) == 1 + len(texts) + len(slots)
+    found = await evidence(client, user_id, "text")
+    persistence.parts.indexes.drop(user_id)
+    assert await evidence(client, user_id, "text") == found
+    assert len(found) == len(texts)
+
+
+async def test_forgetting_rewrites_only_what_it_touches(client: Client, persistence: RunningPersistence) -> None:
+    user_id = await client.user()
+    first = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    second = await keep_and_index(client, persistence, user_id, "c2", *OTHERS)
+    before = {segment: slot for segment, _, _, slot in await segments_of(persistence, user_id)}
+    rewritten = await forget(persistence, user_id, first["the cat sat"])
+    after = {segment: slot for segment, _, _, slot in await segments_of(persistence, user_id)}
+    assert (rewritten.segments, rewritten.terms, rewritten.vectors) == (2, 1, 1)
+    assert rewritten.old_slots == {before[s] for s in before if before[s] != after[s]}
+    assert len(rewritten.old_slots) == 2
+    assert not rewritten.old_slots & persistence.parts.keys.slots.used
+    left = [text for text in TEXTS if text != "the cat sat"]
+    for _ in range(2):
+        found = await evidence(client, user_id, "cat a", vector=direction("cat"), embedder=EMBEDDER)
+        assert set(found) == {first[text] for text in left} | set(second.values())
+        await persistence.parts.indexes.settled()
+        for place, text in enumerate(left):
+            score = (await evidence(client, user_id, "cat a")).get(first[text])
+            expected = bm25([left, OTHERS], "cat a", 0, place)
+            assert (score.bm25 if score else 0.0) == pytest.approx(expected, rel=1e-5)
+        persistence.parts.indexes.drop(user_id)
+
+
+async def test_a_segment_of_nothing_is_removed(client: Client, persistence: RunningPersistence) -> None:
+    user_id = await client.user()
+    known = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    await forget(persistence, user_id, *known.values())
+    assert await segments_of(persistence, user_id) == []
+    assert not await evidence(client, user_id, "cat")
+    assert (await profile(client, user_id)).memories == 0
+
+
+async def test_no_segment_opens_with_another_key(client: Client, persistence: RunningPersistence) -> None:
+    """No plain term, hash, name or vector lies in the database: what is stored opens with its slot's key alone."""
+    user_id = await client.user()
+    ids = await keep(client, persistence, user_id, "c1", "unmistakable")
+    await index(client, user_id, row(ids["unmistakable"], "unmistakable", speaker="Unmistakable Name"))
+    parts = persistence.parts
+    async with parts.database.plainly() as driver:
+        user = await accounts.keys_of(driver, parts.keys, user_id)
+        contents = await driver.fetch("SELECT slot, content FROM index_segments ORDER BY segment_id")
+    needles = (b"Unmistakable", user.hash_term("unmistakable")[:8], direction("unmistakable")[:8], b"MGT1", b"MGV1")
+    for slot, content in contents:
+        assert not any(needle in content for needle in needles)
+        plain = unseal(parts.keys.data_key(user, slot), content)
+        assert plain[:4] in needles
+        for other, _ in contents:
+            if other != slot:
+                with pytest.raises(Unreadable):
+                    unseal(parts.keys.data_key(user, other), content)
+
+
+async def test_what_no_key_opens_is_asked_for_again(client: Client, persistence: RunningPersistence) -> None:
+    user_id = await client.user()
+    await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    await keep_and_index(client, persistence, user_id, "c2", *OTHERS)
+    _, _, _, slot = (await segments_of(persistence, user_id))[0]
+    await persistence.parts.keys.slots.destroy((slot,))
+    persistence.parts.indexes.drop(user_id)
+    assert (await profile(client, user_id)).memories == len(OTHERS)
+    await persistence.parts.indexes.settled()
+    assert len(await segments_of(persistence, user_id)) == 3
+    assert sorted(await fresh(client, user_id)) == sorted(TEXTS)
+
+
+async def test_one_load_serves_all_who_wait(
+    client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await client.user()
+    await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    persistence.parts.indexes.drop(user_id)
+    loads = []
+    real = SegmentStore.read
+
+    async def read(self: SegmentStore, *arguments: Any) -> Contents:
+        loads.append(arguments)
+        return await real(self, *arguments)
+
+    monkeypatch.setattr(SegmentStore, "read", read)
+    found = await asyncio.gather(*(evidence(client, user_id, "cat") for _ in range(8)))
+    assert len(loads) == 1
+    assert all(one == found[0] for one in found)
+
+
+async def test_the_longest_unused_index_makes_room(client: Client, persistence: RunningPersistence) -> None:
+    users = [await client.user() for _ in range(3)]
+    for user_id in users:
+        await keep_and_index(client, persistence, user_id, f"c{user_id[:8]}", *TEXTS)
+        await evidence(client, user_id, "cat")
+    indexes = persistence.parts.indexes
+    indexes.budget_bytes = indexes.nbytes - 1
+    await evidence(client, users[0], "cat")
+    indexes.drop(users[0])
+    found = await evidence(client, users[0], "cat")
+    assert 0 < indexes.nbytes <= indexes.budget_bytes
+    assert len(await evidence(client, users[1], "cat")) == len(found)
+
+
+async def test_what_is_forgotten_while_it_is_loaded_does_not_come_back(
+    client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await client.user()
+    known = await keep_and_index(client, persistence, user_id, "c1", *TEXTS)
+    gone = known["the cat sat"]
+    persistence.parts.indexes.drop(user_id)
+    real = SegmentStore.read
+    forgotten: list[int] = []
+
+    async def read(self: SegmentStore, *arguments: Any) -> Contents:
+        contents = await real(self, *arguments)
+        if not forgotten:
+            forgotten.append(gone)
+            await forget(persistence, user_id, gone)
+        return contents
+
+    monkeypatch.setattr(SegmentStore, "read", read)
+    assert gone not in await evidence(client, user_id, "cat")
+    assert forgotten == [gone]

@@ -186,16 +186,12 @@ _STEPS = st.lists(
 
 def play(steps: Sequence[tuple[str, list[Said] | list[int] | None]], queries: Sequence[set[str]]) -> None:
     twin = Twin()
-    forgotten: set[int] = set()
     for name, what in steps:
         match name:
             case "add":
-                # an ordinal is not given out again
-                twin.add([one for one in what or () if isinstance(one, Said) and one.ordinal not in forgotten])
+                twin.add([one for one in what or () if isinstance(one, Said)])
             case "forget":
-                gone = [ordinal for ordinal in what or () if isinstance(ordinal, int)]
-                forgotten.update(gone)
-                twin.forget(gone)
+                twin.forget([ordinal for ordinal in what or () if isinstance(ordinal, int)])
             case "merge":
                 twin.merge()
             case "lay out":
