@@ -40,6 +40,14 @@ def _extend_conversations() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False, server_default="chat"),
         sa.Column("remembered", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("about", sa.LargeBinary(), nullable=True),
+        sa.Column("name_hash", sa.LargeBinary(), nullable=True),
+    )
+    op.create_index(
+        "uq_conversations_name",
+        "conversations",
+        ["user_id", "name_hash"],
+        unique=True,
+        postgresql_where=sa.text("name_hash IS NOT NULL"),
     )
     _add(
         "turns",
@@ -259,13 +267,14 @@ def downgrade() -> None:
     op.execute("DELETE FROM conversations WHERE kind IN ('notes', 'document', 'import')")
     for table in ("receipts", "fact_sources", "facts", "memory_states", "index_members", "index_segments"):
         op.drop_table(table)
+    op.drop_index("uq_conversations_name", table_name="conversations")
     op.drop_index("uq_messages_source", table_name="messages")
     op.drop_index(op.f("ix_messages_user_id_at_ordinal"), table_name="messages")
     op.create_index(op.f("ix_messages_user_id"), "messages", ["user_id"])
     for table, columns in {
         "messages": ("kind", "about", "source_hash"),
         "turns": ("recalled",),
-        "conversations": ("kind", "remembered", "about"),
+        "conversations": ("kind", "remembered", "about", "name_hash"),
     }.items():
         for column in columns:
             op.drop_column(table, column)

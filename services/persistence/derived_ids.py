@@ -30,5 +30,5 @@ def source_hash(user: UserKeys, external: str) -> bytes:
 
 
 def document_hash(user: UserKeys, name: str) -> bytes:
-    """What stands for a document's name, on its first passage."""
+    """What stands for a document's name."""
     return _hash(user, b"mongars document", name)

@@ -43,7 +43,9 @@ class FactKeys:
         facts = self._users.get(user_id)
         if facts is None:
             async with self._loading:
-                facts = self._users.get(user_id) or await self._load(user_id, load)
+                facts = self._users.get(user_id)
+                if facts is None:
+                    facts = await self._load(user_id, load)
         else:
             self._users.move_to_end(user_id)
         return [fact_id for key in dict.fromkeys(keys) for fact_id in facts.get(key, ())]

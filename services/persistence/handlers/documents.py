@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,10 +92,9 @@ async def _keep(driver: Any, request: KeepDocument, user: UserKeys, parts: Parts
     (title_slot, title_key), *keys = await fresh_keys(parts, user, 1 + len(request.passages))
     about = json.dumps({name: getattr(request, name) for name in _DESCRIBED}).encode()
     title = seal(title_key, request.name.encode())
-    heading = NewHeading(document_id, "document", title, seal(title_key, about), title_slot)
+    heading = NewHeading(document_id, "document", title, seal(title_key, about), title_slot, name_hash)
     ids = [parts.new_id() for _ in keys]
     memories = await asyncio.to_thread(_sealed, request, document_id, at, ids, keys)
-    memories[0] = replace(memories[0], source_hash=name_hash)
     await keeping.begin(driver, request.user_id, [heading], at)
     await keeping.keep(driver, request.user_id, memories)
     added = Added(len(ids), at, at, ids[-1], out_of_order=False)

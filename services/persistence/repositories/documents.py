@@ -31,14 +31,9 @@ _LISTED = Statement(
     + "AND (c.updated_at, c.conversation_id) < (CAST(:at AS timestamptz), CAST(:id AS varchar)) "
     + "ORDER BY c.updated_at DESC, c.conversation_id DESC LIMIT :most"
 )
-_NAMED = Statement(
-    _COLUMNS
-    + "FROM messages AS m JOIN conversations AS c USING (conversation_id) "
-    + "WHERE m.user_id = :user_id AND m.source_hash = :name_hash AND c.kind = 'document'"
-)
+_NAMED = Statement(_COLUMNS + _MINE + "AND c.name_hash = :name_hash")
 _UNNAME = Statement("""
-UPDATE messages SET source_hash = NULL WHERE user_id = :user_id AND conversation_id = :document_id
-  AND source_hash IS NOT NULL
+UPDATE conversations SET name_hash = NULL WHERE user_id = :user_id AND conversation_id = :document_id
 """)
 
 

@@ -25,6 +25,8 @@ class NewHeading:
     title: bytes | None
     about: bytes | None
     slot: int | None
+    name_hash: bytes | None = None
+    """Of a document."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,14 @@ FOR UPDATE OF c
 """)
 _BEGIN = Statement("""
 INSERT INTO conversations
-  (conversation_id, user_id, kind, remembered, title, about, title_slot, message_count, created_at, updated_at)
-SELECT c.id, CAST(:user_id AS varchar), c.kind, true, c.title, c.about, c.slot, 0,
+  (conversation_id, user_id, kind, remembered, title, about, title_slot, name_hash, message_count, created_at,
+  updated_at)
+SELECT c.id, CAST(:user_id AS varchar), c.kind, true, c.title, c.about, c.slot, c.name_hash, 0,
   CAST(:at AS timestamptz), CAST(:at AS timestamptz)
 FROM unnest(
   CAST(:ids AS varchar[]), CAST(:kinds AS varchar[]), CAST(:titles AS bytea[]), CAST(:abouts AS bytea[]),
-  CAST(:slots AS bigint[])
-) AS c (id, kind, title, about, slot)
+  CAST(:slots AS bigint[]), CAST(:name_hashes AS bytea[])
+) AS c (id, kind, title, about, slot, name_hash)
 """)
 _KEEP = Statement("""
 WITH given AS (
@@ -176,6 +179,7 @@ async def begin(driver: Any, user_id: str, new: Sequence[NewHeading], at: dateti
             titles=[heading.title for heading in new],
             abouts=[heading.about for heading in new],
             slots=[heading.slot for heading in new],
+            name_hashes=[heading.name_hash for heading in new],
             at=at,
         )
 

@@ -13,7 +13,16 @@ class ConversationRow(Base):
     """A conversation's heading. Imports, notes and documents are conversations too, each of its ``kind``."""
 
     __tablename__ = "conversations"
-    __table_args__ = (Index(None, "user_id", "updated_at", "conversation_id"),)
+    __table_args__ = (
+        Index(None, "user_id", "updated_at", "conversation_id"),
+        Index(
+            "uq_conversations_name",
+            "user_id",
+            "name_hash",
+            unique=True,
+            postgresql_where=text("name_hash IS NOT NULL"),
+        ),
+    )
 
     conversation_id: Mapped[Identifier] = mapped_column(primary_key=True)
     user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"))
@@ -24,6 +33,8 @@ class ConversationRow(Base):
     """Of an import at first the id that it was imported under, of a document its name."""
     about: Mapped[Sealed | None]
     """Of a document: media type, size, pages, digest, as JSON under the title's key."""
+    name_hash: Mapped[bytes | None]
+    """Keyed hash of a document's name: another of the name replaces it."""
     title_slot: Mapped[Slot | None] = mapped_column(unique=True)
     newest_message_id: Mapped[Identifier | None]
     """The leaf that the next turn continues."""

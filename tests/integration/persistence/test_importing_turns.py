@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -23,7 +24,7 @@ from libs.shared.contracts.recall import READ_MEMORIES, ReadMemories
 from libs.shared.contracts.turns import READ_TURNS, ReadTurns
 from libs.shared.errors import ConversationNotFound, InvalidRequest, UserNotFound
 from services.persistence.derived_ids import derived_conversation_id
-from services.persistence.repositories import accounts
+from services.persistence.repositories import accounts, memories
 from services.persistence.sealing import UserKeys
 from services.persistence.tables import ConversationRow, JobRow, MessageRow, TurnRow
 from tests.support.persistence import START, Client, RunningPersistence, imported
@@ -86,6 +87,9 @@ async def test_two_imports_of_the_same_turns_at_once_keep_each_once(
 ) -> None:
     user_id = await client.user()
     turns = [imported(str(i), f"text {i}", minute=i) for i in range(50)]
+    async with AsyncExitStack() as opened:  # connections, so that no import waits for one while another ends
+        for _ in range(3):
+            await opened.enter_async_context(persistence.parts.database.plainly())
     async with asyncio.timeout(20):
         kept = await asyncio.gather(*(client.import_turns(user_id, *turns) for _ in range(4)))
     assert (sum(len(one.items) for one in kept), sum(one.present for one in kept)) == (50, 150)
@@ -205,10 +209,11 @@ async def check_nobody_reads_anothers_memories(client: Client, persistence: Runn
     await client.import_turns(user_id, imported("1", "mine"))
     async with persistence.parts.database.transaction() as session:
         ordinals = tuple(await session.scalars(select(MessageRow.ordinal)))
-    # both users' keys are at hand, so that only the query keeps them apart
     mine = await client.cognition.request(READ_MEMORIES, ReadMemories(user_id=user_id, ordinals=ordinals))
     theirs = await client.cognition.request(READ_MEMORIES, ReadMemories(user_id=other, ordinals=ordinals))
     assert ([item.text for item in mine.items], theirs.ordinals, theirs.items) == (["mine"], (), ())
+    async with persistence.parts.database.plainly() as driver:
+        assert await memories.by_ordinal(driver, other, ordinals) == []
 
 
 async def test_nobody_reads_anothers_memories(client: Client, persistence: RunningPersistence) -> None:

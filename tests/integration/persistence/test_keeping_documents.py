@@ -25,7 +25,7 @@ from libs.shared.contracts.keeping import (
     Passage,
     RewriteMemory,
 )
-from libs.shared.contracts.memory import LIST_MEMORIES, ListMemories, MemoryItem
+from libs.shared.contracts.memory import FORGET_MEMORY, LIST_MEMORIES, ListMemories, MemoryItem, MemoryRef
 from libs.shared.errors import DocumentNotFound, InvalidRequest
 from services.persistence import forgetting
 from services.persistence.tables import JobRow, MessageRow, TurnRow
@@ -125,6 +125,15 @@ async def check_a_newer_document_of_the_name_replaces_the_older(
 
 async def test_a_newer_document_of_the_name_replaces_the_older(client: Client, persistence: RunningPersistence) -> None:
     await check_a_newer_document_of_the_name_replaces_the_older(client, persistence)
+
+
+async def test_a_document_that_lost_a_passage_is_still_known_by_its_name(client: Client) -> None:
+    user_id = await client.user()
+    kept = await keep(client, user_id, paper("the rent is due", "no dogs"))
+    await client.bus.request(FORGET_MEMORY, MemoryRef(user_id=user_id, id=kept.items[0].id))
+    await keep(client, user_id, paper("dogs are welcome", digest="d2"))
+    assert [item.text for item in await passages(client, user_id)] == ["dogs are welcome"]
+    assert len(await documents(client, user_id)) == 1
 
 
 async def test_a_replacement_that_is_cut_short_is_finished_at_start(
