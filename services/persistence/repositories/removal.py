@@ -115,32 +115,29 @@ async def change_ends(driver: Any, user_id: str, changes: Sequence[Superseded]) 
 
 # ---------------------------------------------------------------- what names messages elsewhere
 
-_TRIM_JOBS = """
-UPDATE {table} AS t SET payload = jsonb_set(t.payload, '{{message_ids}}', coalesce((
-    SELECT jsonb_agg(m.id ORDER BY m.place) FROM jsonb_array_elements_text(t.payload->'message_ids')
-      WITH ORDINALITY AS m (id, place)
-    WHERE NOT EXISTS (SELECT FROM unnest(CAST(:ids AS varchar[])) AS d (id) WHERE d.id = m.id)
-  ), '[]'))
-WHERE t.user_id = :user_id AND t.kind = :kind AND EXISTS (
-  SELECT FROM jsonb_array_elements_text(t.payload->'message_ids') AS m (id)
-  JOIN unnest(CAST(:ids AS varchar[])) AS d (id) ON d.id = m.id
+_TRIM = """
+WITH kept AS (
+  SELECT t.{key}, jsonb_agg(m.id ORDER BY m.place) FILTER (WHERE d.id IS NULL) AS ids FROM {table} AS t
+  CROSS JOIN LATERAL jsonb_array_elements_text(t.payload->'message_ids') WITH ORDINALITY AS m (id, place)
+  LEFT JOIN unnest(CAST(:ids AS varchar[])) AS d (id) ON d.id = m.id
+  WHERE t.user_id = :user_id AND t.kind = :kind GROUP BY t.{key} HAVING bool_or(d.id IS NOT NULL)
 )
-RETURNING 1
+UPDATE {table} AS t SET payload = jsonb_set(t.payload, '{{message_ids}}', coalesce(kept.ids, '[]'))
+FROM kept WHERE t.{key} = kept.{key} RETURNING 1
 """
-_TRIM_JOB_LIST = Statement(_TRIM_JOBS.format(table="jobs"))
-_TRIM_OUTBOX = Statement(_TRIM_JOBS.format(table="outbox"))
+_TRIM_JOBS = Statement(_TRIM.format(table="jobs", key="job_id"))
+_TRIM_OUTBOX = Statement(_TRIM.format(table="outbox", key="id"))
 _EMPTY = "DELETE FROM {table} WHERE user_id = :user_id AND kind = :kind AND payload->'message_ids' = '[]'"
 _EMPTY_JOBS = Statement(_EMPTY.format(table="jobs"))
 _EMPTY_OUTBOX = Statement(_EMPTY.format(table="outbox"))
 _UNRECALL = Statement("""
-UPDATE turns SET recalled = ARRAY(
-  SELECT r.id FROM unnest(recalled) WITH ORDINALITY AS r (id, place)
-  WHERE NOT EXISTS (SELECT FROM unnest(CAST(:ids AS varchar[])) AS d (id) WHERE d.id = r.id) ORDER BY r.place
+WITH kept AS (
+  SELECT t.turn_id, array_agg(r.id ORDER BY r.place) FILTER (WHERE d.id IS NULL) AS ids FROM turns AS t
+  CROSS JOIN LATERAL unnest(t.recalled) WITH ORDINALITY AS r (id, place)
+  LEFT JOIN unnest(CAST(:ids AS varchar[])) AS d (id) ON d.id = r.id
+  WHERE t.user_id = :user_id GROUP BY t.turn_id HAVING bool_or(d.id IS NOT NULL)
 )
-WHERE turn_id IN (
-  SELECT t.turn_id FROM turns AS t CROSS JOIN LATERAL unnest(t.recalled) AS r (id)
-  JOIN unnest(CAST(:ids AS varchar[])) AS d (id) ON d.id = r.id WHERE t.user_id = :user_id
-)
+UPDATE turns AS t SET recalled = coalesce(kept.ids, '{}') FROM kept WHERE t.turn_id = kept.turn_id
 """)
 _POSITIONS = """
 UPDATE applied_positions AS a SET erase_after = :now FROM turns AS t
@@ -154,7 +151,7 @@ _POSITION_OF_TURN = Statement(_POSITIONS.format(chosen="t.turn_id = :id"))
 async def remove_mentions(driver: Any, user_id: str, message_ids: Sequence[str]) -> int:
     """Takes the messages out of jobs, waiting events and the turns that recalled them; how many jobs named them."""
     values = {"user_id": user_id, "kind": INDEX_KIND}
-    trimmed = await _TRIM_JOB_LIST.fetch(driver, ids=message_ids, **values)
+    trimmed = await _TRIM_JOBS.fetch(driver, ids=message_ids, **values)
     await _TRIM_OUTBOX.fetch(driver, ids=message_ids, **values)
     await _EMPTY_JOBS.fetch(driver, **values)
     await _EMPTY_OUTBOX.fetch(driver, **values)
