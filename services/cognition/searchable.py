@@ -169,16 +169,19 @@ class Searchable:
         """Facts first: what is indexed is not read again."""
         if texts and not wanted.vectors_alone:
             outcome.facts += await self._draw(wanted.user_id, texts)
-        pairs = zip_longest(texts, made.vectors)
-        if wanted.vectors_alone:
-            rows = tuple(IndexRow(message_id=text.message_id, vector=vector) for text, vector in pairs if vector)
-        else:
-            rows = tuple(row(text, vector) for text, vector in pairs)
+        rows = await asyncio.to_thread(_rows, texts, made.vectors, vectors_alone=wanted.vectors_alone)
         done = wanted.jobs if ends else ()
         if rows or done:
             embedder = made.embedder if made.vectors else None
             written = IndexMessages(user_id=wanted.user_id, embedder=embedder, rows=rows, done_jobs=done)
             await self._bus.request(INDEX_MESSAGES, written)
+
+
+def _rows(texts: Sequence[Text], vectors: Sequence[bytes], *, vectors_alone: bool) -> tuple[IndexRow, ...]:
+    pairs = zip_longest(texts, vectors)
+    if vectors_alone:
+        return tuple(IndexRow(message_id=text.message_id, vector=vector) for text, vector in pairs if vector)
+    return tuple(row(text, vector) for text, vector in pairs)
 
 
 def _left_s(wanted: Wanted) -> float | None:

@@ -34,6 +34,10 @@ def fact_id(drawn: Drawn) -> str:
     return hashlib.blake2b(told, digest_size=16, person=b"mongars fact").hexdigest()
 
 
+def _drawn(texts: Sequence[Text]) -> list[Drawn]:
+    return [drawn for text in texts for drawn in draw(text)]
+
+
 class FactKeeper:
     """Keeps facts; one batch of a user at a time, since each is judged by what the one before has left."""
 
@@ -43,7 +47,7 @@ class FactKeeper:
 
     async def draw(self, user_id: str, texts: Sequence[Text]) -> tuple[Fact, ...]:
         """By rules. Gives the new facts; the same texts again give none."""
-        found = [drawn for text in texts for drawn in draw(text)]
+        found = await asyncio.to_thread(_drawn, texts)
         return await self.keep(user_id, found) if found else ()
 
     async def keep(self, user_id: str, drawn: Iterable[Drawn]) -> tuple[Fact, ...]:

@@ -228,7 +228,17 @@ _NO_PLACE = re.compile(
 
 def is_workplace(value: str) -> bool:
     """A firm's name, or a kind of place where people work."""
-    return bool(re.search(rf"\b{PROPER}", value)) or _WORKPLACE.search(fold(value)) is not None
+    folded = fold(value)
+    if _NO_WORKPLACE.search(folded):
+        return False
+    return bool(re.search(rf"\b{PROPER}", value)) or _WORKPLACE.search(folded) is not None
+
+
+_NO_WORKPLACE = re.compile(
+    r"\b(?:group|club|team|class|gym|choir|band|army|christmas|easter|noel|paques|home|night|weekend|groupe|equipe|cours|"
+    r"chorale|salle de sport|maison|nuit|(?:mon|tues|wednes|thurs|fri|satur|sun)day|lundi|mardi|mercredi|jeudi|vendredi|"
+    r"samedi|dimanche)s?\b"
+)
 
 
 _WORKPLACE = re.compile(

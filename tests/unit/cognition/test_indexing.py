@@ -10,38 +10,47 @@ import pytest
 from libs.shared import extractive
 from libs.shared.bus.base import Delivery
 from libs.shared.contracts.common import Position, Speaker
+from libs.shared.contracts.indexing import IndexRequested, UnindexedMessage
 from libs.shared.contracts.jobs import JobState
-from libs.shared.contracts.memory import IndexRequested, UnindexedMessage
+from libs.shared.contracts.memory import Fact
 from libs.shared.errors import BackendFailed, NoModel, ServiceError, TimedOut, Unavailable
 from services.cognition import indexing
 from services.cognition.embedding import Embedder
-from services.cognition.indexing import CONTEXT_CHARACTERS, Indexer, Pace, embedding_text, is_memorable
+from services.cognition.extraction.keeping import FactKeeper
+from services.cognition.indexing import Indexer, Pace
 from services.cognition.outcomes import Outcomes
+from services.cognition.searchable import Searchable, of_unindexed
 from services.cognition.traffic import Traffic
+from services.cognition.traits import importance_of, traits_of
 from tests.unit.cognition.asking import LIMIT_S
 from tests.unit.cognition.conftest import Build, Household
 
 
-def message(number: int, text: str = "My dog is Rex", *, previous: str | None = None) -> UnindexedMessage:
+def message(number: int, text: str = "My dog is Rex", *, speaker: str = "user") -> UnindexedMessage:
     return UnindexedMessage(
         message_id=f"m{number}",
-        speaker=Speaker.USER,
+        speaker=speaker,
         text=text,
-        previous_text=previous,
         at=datetime(2026, 1, 1, tzinfo=UTC),
     )
 
 
 def delivery(
-    *ids: str, attempt: int = 1, last: bool = False, job_id: str = "job-1", user_id: str = "u1"
+    *ids: str,
+    attempt: int = 1,
+    last: bool = False,
+    job_id: str = "job-1",
+    user_id: str = "u1",
+    embedder: str | None = None,
 ) -> Delivery[IndexRequested]:
-    asked = IndexRequested(user_id=user_id, conversation_id="c1", message_ids=ids, job_id=job_id)
+    asked = IndexRequested(user_id=user_id, conversation_id="c1", message_ids=ids, job_id=job_id, embedder=embedder)
     return Delivery(asked, f"event-of-{job_id}", Position(epoch="e", sequence=1), attempt, last)
 
 
 def indexer(home: Household, batch: int = 2, traffic: Traffic | None = None, pace: Pace | None = None) -> Indexer:
     embedder = Embedder(home.cognition, Outcomes(home.cognition))
-    return Indexer(home.cognition, embedder, batch, traffic or Traffic(), pace)
+    searchable = Searchable(home.cognition, embedder, FactKeeper(home.cognition).draw)
+    return Indexer(home.cognition, searchable, batch, traffic or Traffic(), pace)
 
 
 def ends(home: Household) -> list[tuple[str, JobState]]:
@@ -245,14 +254,73 @@ def test_who_is_far_behind_makes_no_pauses_until_it_has_caught_up() -> None:
     assert pace.pause_s == indexing.LONGEST_PAUSE_S
 
 
-def test_the_turn_before_is_the_context_and_never_crowds_out_the_text() -> None:
-    assert embedding_text(message(0, "yes", previous="Do you like dogs?")) == "Do you like dogs?\nyes"
-    long = embedding_text(message(0, "yes", previous="x" * 10_000))
-    assert long == "x" * CONTEXT_CHARACTERS + "\nyes"
+async def test_the_turn_alone_is_embedded_and_judged(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0, "I moved to Lyon in 2019.", speaker="Odile")]
+    await indexer(home).index(delivery("m0"))
+    assert home.inference.embedded == [("I moved to Lyon in 2019.",)]
+    ((row,),) = (written.rows for written in home.persistence.indexed)
+    assert (row.speaker, row.words, row.importance) == ("Odile", 6, importance_of("I moved to Lyon in 2019."))
+    assert row.traits == traits_of("I moved to Lyon in 2019.") != 0
+
+
+async def test_an_importance_that_the_user_set_is_kept(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0).model_copy(update={"importance": 0.75})]
+    await indexer(home).index(delivery("m0"))
+    assert home.persistence.indexed[0].rows[0].importance == 0.75
+
+
+async def check_facts_are_kept_before_the_rows(home: Household) -> None:
+    home.persistence.unindexed = [message(0, "I live in Lyon.")]
+    await indexer(home).index(delivery("m0"))
+    order = [type(asked).__name__ for asked in home.persistence.asked]
+    assert order.index("KeepFacts") < order.index("IndexMessages"), "what is indexed is not read again"
+    assert [fact.value for kept in home.persistence.kept_facts for fact in kept.facts] == ["Lyon"]
+
+
+async def test_facts_are_kept_before_the_rows_that_end_the_job(household: Build) -> None:
+    await check_facts_are_kept_before_the_rows(await household(embedder=True))
+
+
+async def test_facts_that_are_not_drawn_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: object) -> tuple[Fact, ...]:
+        return ()
+
+    monkeypatch.setattr(FactKeeper, "draw", nothing)
+    with pytest.raises((AssertionError, ValueError)):
+        await check_facts_are_kept_before_the_rows(await household(embedder=True))
+
+
+async def test_a_job_whose_facts_could_not_be_kept_is_not_done(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0, "I live in Lyon.")]
+    home.persistence.refusing["keep_facts"] = Unavailable("restarting")
+    with pytest.raises(Unavailable):
+        await indexer(home).index(delivery("m0"))
+    assert home.persistence.indexed == []
+
+
+async def test_re_indexing_makes_vectors_of_the_named_embedder_and_nothing_else(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0, "I live in Lyon.")]
+    await indexer(home).index(delivery("m0", embedder="minilm@1"))
+    (written,) = home.persistence.indexed
+    assert (written.embedder, written.rows[0].terms, written.done_jobs) == ("minilm@1", {}, ("job-1",))
+    assert written.rows[0].vector is not None
+    assert home.persistence.kept_facts == []
+
+
+async def test_vectors_of_another_version_are_not_mixed_in(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0)]
+    with pytest.raises(Unavailable):
+        await indexer(home).index(delivery("m0", embedder="minilm@2"))
+    assert [row.vector for written in home.persistence.indexed for row in written.rows] == []
 
 
 def test_quotations_of_memories_are_not_indexed() -> None:
     quoted = "".join(extractive.answer("dog?", [], why="no-model", memory="searched"))
-    assert is_memorable(message(0, quoted)), "a user may quote it"
-    assert not is_memorable(message(0, quoted).model_copy(update={"speaker": Speaker.ASSISTANT}))
-    assert not is_memorable(message(0, "  "))
+    assert of_unindexed(message(0, quoted)).memorable, "a user may quote it"
+    assert not of_unindexed(message(0, quoted, speaker=Speaker.ASSISTANT)).memorable
+    assert not of_unindexed(message(0, "  ")).memorable
