@@ -12,10 +12,9 @@ from libs.shared.errors import ServiceError
 from services.persistence import applying
 from services.persistence.applying import TurnApplier, Verdict
 from services.persistence.handlers import accounts as account_handlers
-from services.persistence.repositories import accounts, search, work
+from services.persistence.repositories import accounts, work
 from services.persistence.repositories.sessions import Use, judge_use
 from services.persistence.watermark import Watermark
-from tests.integration.persistence import test_finding_memories as finding
 from tests.integration.persistence import test_keeping_accounts as account_tests
 from tests.integration.persistence import test_keeping_turns as turn_tests
 from tests.support.persistence import Client, RunningPersistence
@@ -27,29 +26,6 @@ FAILURES = (AssertionError, pytest.fail.Exception, ServiceError)
 
 async def _nothing(*_: Any, **__: Any) -> None:
     return None
-
-
-def _rewrite(patch: pytest.MonkeyPatch, name: str, before: str, after: str) -> None:
-    statement = getattr(search, name)
-    assert before in statement.sql, "the mutation no longer bites"
-    patch.setattr(statement, "sql", statement.sql.replace(before, after))
-
-
-def search_everybody(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, "_EVIDENCE", "WHERE user_id = $1 AND embedder", "WHERE embedder")
-    _rewrite(patch, "_EVIDENCE", "WHERE d.user_id = $1", "")
-    _rewrite(patch, "_FOUND", "AND e.user_id = $1", "")
-    _rewrite(patch, "_FOUND", "WHERE d.user_id = $1 AND", "WHERE")
-    _rewrite(patch, "_FOUND", "AND m.user_id = $1", "")
-
-
-def show_what_others_just_said(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, "_FOUND", "WHERE user_id = $1 AND state", "WHERE state")
-    _rewrite(patch, "_FOUND", "WHERE m.user_id = $1 AND", "WHERE")
-
-
-def overlook_what_was_just_said(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, "_FOUND", "state <> 'done'", "false")
 
 
 def apply_again(patch: pytest.MonkeyPatch) -> None:
@@ -99,9 +75,6 @@ def spare_no_admin(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS: list[tuple[Mutation, Check]] = [
-    (search_everybody, lambda c, p, _, __: finding.check_nobody_finds_anothers(c, p)),
-    (show_what_others_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
-    (overlook_what_was_just_said, lambda c, p, _, __: finding.check_what_was_just_said_is_found(c, p)),
     (apply_again, lambda c, p, _, __: turn_tests.test_a_redelivered_turn_is_kept_once(p, c)),
     (never_wait, lambda c, p, _, __: turn_tests.test_a_reader_sees_the_turn_that_is_still_being_applied(p, c)),
     (leave_the_watermark, lambda c, _, __, ___: turn_tests.test_a_kept_turn_is_readable_by_who_waits_for_it(c)),

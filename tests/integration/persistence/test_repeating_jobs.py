@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from libs.shared.bus.base import Delivery
+from libs.shared.contracts.indexing import INDEX_MESSAGES, INDEX_REQUESTED, IndexMessages, IndexRequested, IndexRow
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
-from libs.shared.contracts.memory import INDEX_MESSAGES, INDEX_REQUESTED, IndexMessages, IndexRequested, IndexRow
 from services.persistence import housekeeping
 from services.persistence.parts import Parts
 from services.persistence.repositories import work
