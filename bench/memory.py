@@ -17,7 +17,8 @@ import random
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,69 +28,21 @@ import psutil
 
 from bench.dialogues import Dialogue, Kind, Probe, dialogue
 from bench.installing import Installation, installed
-from bench.load import percentile
-from bench.memory_client import Client, Done, Vectors, embed, import_turns
+from bench.memory_client import Client, Vectors, embed, import_turns
+from bench.memory_figures import DEEP_K, Figures, K, Recalled, Took, aims, as_json, peer_rows, print_tables
 from bench.memory_index import IndexFigures, measure_index
+from bench.processes import cpu_seconds
 from bench.recall import settle
-from bench.report import Aim, bars, finish, table
+from bench.report import bars, finish
 
-K = 10
-DEEP_K = 100
-"""How far is looked when neither the newest telling nor an older one is among the first K."""
 SEED = 20
 LANGUAGE_MEMORIES = 2000
 """Of the two users whose languages are compared; fewer when ``--memories`` is smaller."""
 SMALL_USERS, SMALL_MEMORIES = 3, 500
 PROBES_A_KIND = 400
+BLOCK = 50
+"""Questions that are asked before they are asked again: fewer than cognition keeps the embeddings of."""
 INDEX_QUESTIONS = 200
-MEM0 = "mem0 on qdrant"
-"""mem0's default store, and the one of its local ones that also searches words."""
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """What became of one kind of probe."""
-
-    asked: int
-    found: float
-    """Any evidence among the first ten."""
-    first: float
-    """No stale evidence comes before the newest, however far down it stands within the first DEEP_K."""
-    foreign: int
-    """Hits of other users."""
-
-
-@dataclass(frozen=True)
-class Took:
-    """Milliseconds, ascending."""
-
-    name: str
-    ms: tuple[float, ...]
-
-    @classmethod
-    def of(cls, name: str, ms: Sequence[float]) -> Took:
-        return cls(name, tuple(sorted(ms)))
-
-    def at(self, share: float) -> float:
-        return percentile(list(self.ms), share)
-
-
-@dataclass
-class Figures:
-    """All that was measured; what is empty or None was not."""
-
-    memories: int
-    embedded: Done | None = None
-    imported: Done | None = None
-    recalled: dict[str, dict[Kind, Recalled]] = field(default_factory=dict)
-    """By user."""
-    took: list[Took] = field(default_factory=list)
-    index_recall: float | None = None
-    peer_memories: int = 0
-    peers: dict[str, Any] = field(default_factory=dict)
-
-    def find(self, name: str, share: float) -> float | None:
-        return next((took.at(share) for took in self.took if took.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -138,15 +91,26 @@ def judge(one: Probe, ranked: Sequence[str], deeper: Sequence[str], owner: str) 
     return bool(one.gold & set(ranked)), first, sum(not source.startswith(f"{owner}/") for source in deeper)
 
 
-def search_twice(client: Client, questions: Sequence[str]) -> list[Took]:
-    """Each question with its embedding, and again with the embedding that is there."""
+def search_twice(client: Client, questions: Sequence[str], pids: dict[str, int]) -> list[Took]:
+    """Each question with its embedding, and again, a block later, with the embedding that is there."""
     for question in questions[:3]:
         client.search(question + " ?", K)
-    both = [(client.search(question, K)[1], client.search(question, K)[1]) for question in questions]
-    return [
-        Took.of("search with the question's embedding", [first for first, _ in both]),
-        Took.of("search without it (asked again)", [again for _, again in both]),
-    ]
+    names = ("search with the question's embedding", "search without it (asked again)")
+    ms: dict[str, list[float]] = {name: [] for name in names}
+    cpu_s = {name: dict.fromkeys(pids, 0.0) for name in names}
+    for start in range(0, len(questions), BLOCK):
+        for name in names:
+            before = {process: cpu_seconds(pid) for process, pid in pids.items()}
+            ms[name] += [client.search(question, K)[1] for question in questions[start : start + BLOCK]]
+            for process, pid in pids.items():
+                cpu_s[name][process] += cpu_seconds(pid) - before[process]
+    return [Took.of(name, ms[name], cpu_s[name]) for name in names]
+
+
+def unasked(count: int) -> list[str]:
+    """Questions of another life, in which people have the same names: no probe asked them, so no cache knows them."""
+    probes = dialogue("nobody", 12 * count, seed=SEED - 1).probes
+    return random.Random(SEED).sample(list(dict.fromkeys(probe.question for probe in probes)), count)
 
 
 def chat_in_turn(clients: dict[str, Client], questions: Sequence[str]) -> list[Took]:
@@ -216,20 +180,18 @@ class Measurement:
 
     def _time(self, ana: Person, vectors: Vectors) -> None:
         figures, count = self.figures, self._args.searches
-        unasked = [p.question for p in random.Random(SEED + 1).sample(ana.said.probes, len(ana.said.probes))]
-        questions = list(dict.fromkeys(unasked))[:count]
-        figures.took += search_twice(ana.client, questions)
+        questions = iter(unasked(count + count // 2 + 2 * INDEX_QUESTIONS))
+        figures.took += search_twice(ana.client, list(islice(questions, count)), self._running.pids)
         nobody = Client(self._running.url, self._running.key("nobody", "read"))
         reader = Client(self._running.url, self._running.key("ana", "read"))
-        figures.took += chat_in_turn(
-            {"chat, no memories": nobody, "chat, all memories": reader}, questions[: count // 2]
-        )
-        asked = embed(ana.client.url, ana.client.key, questions[:INDEX_QUESTIONS])[0]
+        chats = {"chat, no memories": nobody, "chat, all memories": reader}
+        figures.took += chat_in_turn(chats, list(islice(questions, count // 2)))
+        asked = embed(ana.client.url, ana.client.key, list(islice(questions, INDEX_QUESTIONS)))[0]
         index = self._index(ana, vectors, asked)
         figures.index_recall = index.recall
         figures.took.append(Took("the index alone, over the bus", index.took_ms))
         if self._args.peers_python is not None:
-            self._beside(ana, questions[:INDEX_QUESTIONS], asked, vectors)
+            self._beside(ana, list(questions), vectors)
 
     def _index(self, person: Person, vectors: Vectors, asked: Vectors) -> IndexFigures:
         return asyncio.run(
@@ -244,7 +206,7 @@ class Measurement:
             )
         )
 
-    def _beside(self, ana: Person, questions: list[str], asked: Vectors, vectors: Vectors) -> None:
+    def _beside(self, ana: Person, questions: list[str], vectors: Vectors) -> None:
         """The peers over ``--peer-memories``, and ours over as many when that is fewer."""
         figures = self.figures
         figures.peer_memories = count = min(self._args.peer_memories or len(vectors), len(vectors))
@@ -255,7 +217,8 @@ class Measurement:
             beside = Person("ana", Dialogue(turns, ana.said.probes), Client(ana.client.url, key))
             import_turns(ana.client.url, key, turns)
             settle(self._running.pids)
-        took = search_twice(beside.client, questions)
+        took = search_twice(beside.client, questions, self._running.pids)
+        asked = embed(ana.client.url, ana.client.key, questions)[0]
         index = self._index(beside, vectors[:count], asked)
         figures.took.append(Took("beside peers: search with the question's embedding", took[0].ms))
         figures.took.append(Took("beside peers: search without it", took[1].ms))
@@ -265,101 +228,6 @@ class Measurement:
 
     def _say(self, what: str) -> None:
         print(f"… {what}, load {psutil.getloadavg()[0]:.1f}", flush=True)
-
-
-def print_tables(figures: Figures) -> None:
-    rows = [
-        (name, kind.value, r.asked, r.found, r.first, r.foreign)
-        for name, kinds in figures.recalled.items()
-        for kind, r in kinds.items()
-    ]
-    print(table(("user", "probes", "asked", f"any evidence@{K}", "and before the stale", "hits of others"), rows))
-    print(
-        "\n" + table(("", "n", "p50 ms", "p99 ms"), [(t.name, len(t.ms), t.at(0.5), t.at(0.99)) for t in figures.took])
-    )
-    if figures.peers:
-        print(f"\nBeside, over {figures.peer_memories} memories:\n")
-        print(table(("peer", "p50 ms", "p99 ms"), peer_rows(figures.peers)))
-    if figures.embedded and figures.imported:
-        print(
-            f"\nThe embedder alone {figures.embedded.per_second:.0f} texts/s, import {figures.imported.per_second:.0f} "
-            f"turns/s; recall of the index {figures.index_recall:.4f} of exact."
-        )
-
-
-def peer_rows(peers: dict[str, Any]) -> list[tuple[str, float, float]]:
-    rows = []
-    for name, found in peers.items():
-        if not isinstance(found, dict):
-            continue
-        for label, part in (("", found), (", with embedding", found.get("with_embedding"))):
-            if part and "p50_ms" in part:
-                rows.append((name + label, part["p50_ms"], part["p99_ms"]))
-        if "without_embedding" in found:
-            part = found["without_embedding"]
-            rows.append((f"{name}, without it", part["p50_ms"], part["p99_ms"]))
-    return rows
-
-
-def aims(figures: Figures) -> list[Aim]:
-    """The issue's aims. A share that should be large is held by what it lacks."""
-    recalled = figures.recalled
-    current = [kinds[Kind.CURRENT] for kinds in recalled.values() if Kind.CURRENT in kinds]
-    asked = sum(r.asked for r in current)
-    outranked = 1 - sum(r.first * r.asked for r in current) / asked if asked else None
-    foreign = sum(r.foreign for kinds in recalled.values() for r in kinds.values())
-    chat = [figures.find(f"chat, {which} memories", 0.5) for which in ("all", "no")]
-    rate = figures.embedded.per_second / figures.imported.per_second if figures.embedded and figures.imported else None
-    return [
-        Aim("changed facts not before the stale", outranked, 0.01),
-        Aim("hits of other users", float(foreign), 0.0),
-        Aim("search p50", figures.find("search with the question's embedding", 0.5), 25.0, "ms"),
-        Aim("search p99", figures.find("search with the question's embedding", 0.99), 60.0, "ms"),
-        Aim("without the embedding p50", figures.find("search without it (asked again)", 0.5), 12.0, "ms"),
-        Aim("missed by the index", None if figures.index_recall is None else 1 - figures.index_recall, 0.01),
-        Aim("embedder's rate over import's", rate, 1 / 0.6, "×"),
-        Aim("French below English", language_gap(recalled), 0.05),
-        Aim("chat with all memories, more", None if None in chat else chat[0] - chat[1], 10.0, "ms"),  # type: ignore[operator]
-        *peer_aims(figures),
-    ]
-
-
-def language_gap(recalled: dict[str, dict[Kind, Recalled]]) -> float | None:
-    """Any evidence in English less the same in French, over all probes."""
-    shares = []
-    for language in ("en", "fr"):
-        kinds = recalled.get(language, {}).values()
-        asked = sum(r.asked for r in kinds)
-        if not asked:
-            return None
-        shares.append(sum(r.found * r.asked for r in kinds) / asked)
-    return shares[0] - shares[1]
-
-
-def peer_aims(figures: Figures) -> list[Aim]:
-    """Not held when the peer isn't installed."""
-    theirs = figures.peers.get(MEM0, {}).get("with_embedding", {}).get("p99_ms")
-    ours = figures.find("beside peers: search with the question's embedding", 0.99)
-    exact = figures.peers.get("sqlite-vec", {}).get("p50_ms")
-    index = figures.find("beside peers: the index alone, over the bus", 0.5)
-    return [
-        Aim("p99 of mem0's", None if theirs is None or ours is None else ours / theirs, 1 / 3, "×"),
-        Aim("index of sqlite-vec's p50", None if exact is None or index is None else index / exact, 0.1, "×"),
-    ]
-
-
-def as_json(figures: Figures) -> dict[str, Any]:
-    """Without the single times."""
-    return {
-        "memories": figures.memories,
-        "embedded_per_second": figures.embedded and figures.embedded.per_second,
-        "imported_per_second": figures.imported and figures.imported.per_second,
-        "recalled": {name: {k.name.lower(): vars(r) for k, r in by.items()} for name, by in figures.recalled.items()},
-        "took": {t.name: {"n": len(t.ms), "p50_ms": t.at(0.5), "p99_ms": t.at(0.99)} for t in figures.took},
-        "index_recall": figures.index_recall,
-        "peer_memories": figures.peer_memories,
-        "peers": figures.peers,
-    }
 
 
 def main() -> None:

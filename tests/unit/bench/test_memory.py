@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bench.dialogues import Kind, Probe
-from bench.memory import MEM0, Figures, Recalled, Took, aims, judge, language_gap
+from bench.memory import judge, unasked
 from bench.memory_client import Done
+from bench.memory_figures import MEM0, Figures, Recalled, Took, aims, language_gap
 from bench.memory_index import share_found
 from bench.report import bars
 
@@ -100,6 +101,11 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     bare = Figures(memories=0)
     assert {aim.met for aim in aims(bare) if aim.name != "hits of other users"} == {None}
     assert language_gap({"en": {}, "fr": {}}) is None
+
+
+def test_as_many_new_questions_as_are_wanted_are_found() -> None:
+    for count in (10, 1900):
+        assert len(set(unasked(count))) == count
 
 
 def test_the_share_found_counts_what_is_equally_near() -> None:
