@@ -46,11 +46,21 @@ class Person:
     def close(self) -> None:
         self.http.close()
 
-    def request(self, text: str, *, conversation_id: str | None = None, explain: bool = False, **more: Any) -> Any:
+    def request(
+        self,
+        text: str,
+        *,
+        conversation_id: str | None = None,
+        explain: bool = False,
+        remember: bool = True,
+        **more: Any,
+    ) -> Any:
         """The body of a chat completion, and of nothing else."""
         metadata = {"conversation_id": conversation_id} if conversation_id else {}
         if explain:
             metadata["explain"] = "true"
+        if not remember:
+            metadata["remember"] = "false"
         return {"messages": [{"role": "user", "content": text}], "metadata": metadata, "max_tokens": 24, **more}
 
     def say(self, text: str, **how: Any) -> Answer:

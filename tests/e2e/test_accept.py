@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,6 @@ from tests.support.installation import ROOT, Installation, installation
 ACCEPT = Path(os.environ.get("MONGARS_ACCEPT", ROOT.parent / "shared" / "accept"))
 SERVICES = "api,cognition,persistence,scheduler,inference"
 LOADED_WITHIN_S = 120.0
-
-pytestmark = pytest.mark.torch
 
 
 def wait_for_model(installed: Installation, name: str, meet: Meet) -> Person:
@@ -76,6 +75,7 @@ def tokens_come_one_by_one(person: Person) -> None:
     assert len([piece for piece in pieces if piece]) >= 4
 
 
+@pytest.mark.torch
 @pytest.mark.ray
 def test_the_official_client_is_answered_through_ray_serve(by_ray: Installation, meet: Meet) -> None:
     person = wait_for_model(by_ray, "tiny", meet)
@@ -83,11 +83,13 @@ def test_the_official_client_is_answered_through_ray_serve(by_ray: Installation,
     tokens_come_one_by_one(person)
 
 
+@pytest.mark.torch
 @pytest.mark.ray
 def test_the_nats_command_sees_every_service_and_node_with_ray(by_ray: Installation, meet: Meet) -> None:
     passes("nats_ops.py", by_ray, "--services", SERVICES)
 
 
+@pytest.mark.torch
 @pytest.mark.ray
 def test_a_killed_inference_serves_again_through_ray_within_twenty_seconds(by_ray: Installation, meet: Meet) -> None:
     person = wait_for_model(by_ray, "tiny", meet)
@@ -96,6 +98,7 @@ def test_a_killed_inference_serves_again_through_ray_within_twenty_seconds(by_ra
     assert took <= 20.0
 
 
+@pytest.mark.torch
 def test_the_official_client_is_answered_through_llama_cpp(by_llama_cpp: Installation, meet: Meet) -> None:
     person = wait_for_model(by_llama_cpp, "tiny", meet)
     passes("openai_client.py", by_llama_cpp)
@@ -107,6 +110,7 @@ def test_the_official_client_is_answered_without_a_language_model(running: Insta
     passes("nats_ops.py", running, "--services", SERVICES)
 
 
+@pytest.mark.torch
 def test_a_broken_model_file_is_named_and_the_rest_goes_on(
     make_installation: Callable[..., Installation], meet: Meet, models: Path, tmp_path: Path
 ) -> None:
@@ -122,3 +126,38 @@ def test_a_broken_model_file_is_named_and_the_rest_goes_on(
     refused = person.http.post("/v1/chat/completions", json=person.request("Hello?", model="broken"))
     assert refused.status_code == 404
     assert refused.json()["error"]["code"] == "model_not_found"
+
+
+def small_conversation() -> dict[str, Any]:
+    """Two people over some weeks in the recall program's format, with questions and where their answers stand."""
+    said = [
+        ("9:00 am on 3 May, 2023", "Nora", "I adopted a grey cat named Biscuit from the shelter."),
+        ("", "Paul", "Lovely! My bakery opens on Saturday, finally."),
+        ("", "Nora", "I will come for the rye bread."),
+        ("7:30 pm on 12 June, 2023", "Paul", "The oven broke, and the repair took four days."),
+        ("", "Nora", "We drove to Tadoussac to watch the whales."),
+        ("", "Paul", "My daughter Inès started to play the cello."),
+        ("1:15 pm on 2 July, 2023", "Nora", "Biscuit caught his first mouse in the barn."),
+        ("", "Paul", "I am learning Portuguese for the trip to Lisbon."),
+    ]
+    sessions: list[dict[str, Any]] = []
+    for place, (at, speaker, text) in enumerate(said):
+        if at:
+            sessions.append({"at": at, "turns": []})
+        sessions[-1]["turns"].append({"id": f"D{len(sessions)}:{place}", "speaker": speaker, "text": text})
+    asked = [
+        ("What is the name of Nora's cat?", "D1:0", 4),
+        ("What does Paul open?", "D1:1", 4),
+        ("Where did Nora watch whales?", "D2:4", 4),
+        ("Which instrument does Inès play?", "D2:5", 4),
+        ("Which language is Paul learning?", "D3:7", 4),
+        ("When did the oven break?", "D2:3", 2),
+    ]
+    qa = [{"question": question, "evidence": [turn], "category": kind} for question, turn, kind in asked]
+    return {"conversation": "small", "sessions": sessions, "qa": qa}
+
+
+def test_a_small_conversation_is_recalled_by_the_recall_program(running: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(small_conversation()))
+    passes("locomo_recall.py", running, str(file), "--k", "3", "--floor", "0.8")

@@ -35,15 +35,23 @@ class Installation:
     admin: dict[str, str] | None = None
     """Name and one-time password, from the first start."""
 
-    def run(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """``mongars ARGUMENTS`` with its outcome, whatever that is."""
         return subprocess.run(
-            self.command(*arguments), env=self.shell, capture_output=True, text=True, timeout=timeout_s, check=False
+            self.command(*arguments),
+            env=self.shell,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            cwd=cwd,
         )
 
-    def mongars(self, *arguments: str) -> str:
+    def mongars(self, *arguments: str, cwd: Path | None = None) -> str:
         """What ``mongars ARGUMENTS`` printed; it has to succeed."""
-        ran = self.run(*arguments)
+        ran = self.run(*arguments, cwd=cwd)
         assert ran.returncode == 0, f"mongars {' '.join(arguments)}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
         return ran.stdout
 
