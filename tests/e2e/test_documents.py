@@ -59,7 +59,7 @@ def test_the_same_again_changes_nothing_and_another_replaces_it(ada: Person) -> 
 
 
 def test_a_forgotten_document_is_found_no_more(ada: Person) -> None:
-    document = send(ada, "notes.md", "# Bail\n\nLe loyer est de 850 euros.".encode()).json()["document"]
+    document = send(ada, "notes.md", b"# Bail\n\nLe loyer est de 850 euros.").json()["document"]
     assert found(ada, "combien est le loyer")[0]["text"] == "Bail\n\nLe loyer est de 850 euros."
     receipt = ada.http.delete(f"/api/v1/documents/{document['document_id']}")
     assert receipt.status_code == 200
