@@ -98,6 +98,8 @@ class MemoryIndex:
     _taken: int = 0
     _capacity: int = 0
     _unsettled: bool = False
+    _told: Array = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    """Pairs of ordinals, older and newer: facts may tell of a memory before it is here."""
 
     def __post_init__(self) -> None:
         self.columns: dict[str, Array] = {name: np.zeros(0, dtype=dtype) for name, dtype in _COLUMNS.items()}
@@ -172,6 +174,9 @@ class MemoryIndex:
             self.columns[name][here] = values
         self._append_terms(rows.hashes[of_terms], rows.frequencies[of_terms])
         self._taken = first + count
+        awaited = np.isin(self._told, rows.ordinals[fresh]).any(axis=1)
+        if awaited.any():
+            self._link(self._told[awaited])
         return np.unique(conversations)
 
     def _known_names(self, names: Iterable[str]) -> Array:
@@ -329,8 +334,11 @@ class MemoryIndex:
 
     def set_newer(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Which memory tells otherwise since then: (older, newer) ordinals, all there are."""
-        known = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+        self._told = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
         self["newer"][:] = _NONE
+        self._link(self._told)
+
+    def _link(self, known: Array) -> None:
         older, newer = self.numbers_of(known[:, 0]), self.numbers_of(known[:, 1])
         here = (older >= 0) & (newer >= 0) & (older != newer)
         self["newer"][older[here]] = newer[here]

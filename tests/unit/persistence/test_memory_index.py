@@ -307,6 +307,25 @@ def test_a_memory_that_is_superseded_brings_the_newer_ones() -> None:
     assert newer == {1: 9, 9: 17}
 
 
+def check_a_fact_may_come_before_its_memory() -> None:
+    twin = Twin()
+    twin.add([Said(1, "x", 0, ("a",))])
+    twin.index.set_newer([(1, 9)])
+    twin.add([Said(9, "y", 9, ("b",))])
+    found = candidates(twin.index, search(twin.index, asked({"a"}, limit=1)), ())
+    assert {found.ordinals[i]: found.ordinals[place] for i, place in enumerate(found.newer) if place >= 0} == {1: 9}
+
+
+def test_facts_that_were_told_before_their_memory_was_indexed_count_afterwards() -> None:
+    check_a_fact_may_come_before_its_memory()
+
+
+def test_facts_forgotten_while_their_memory_is_indexed_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryIndex, "_link", lambda self, known: None)
+    with pytest.raises(AssertionError):
+        check_a_fact_may_come_before_its_memory()
+
+
 def test_what_the_user_chose_stands_before_what_was_judged() -> None:
     twin = Twin()
     twin.add([Said(1, "x", 0, ("a",))])
