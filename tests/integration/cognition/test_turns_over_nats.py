@@ -17,10 +17,11 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.common import MemoryMode
+from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import INDEX_REQUESTED, SEARCH_MEMORY, IndexRequested, SearchMemory
+from libs.shared.contracts.memory import SEARCH_MEMORY, SearchMemory
 from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.telemetry import NODE, Replica
