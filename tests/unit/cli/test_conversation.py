@@ -84,6 +84,19 @@ def test_a_temporary_conversation_is_not_kept_and_says_everything_again(gateway:
     assert [m["content"] for m in gateway.asked[1]["messages"]] == ["one", "fine", "two"]
 
 
+def test_an_explained_answer_brings_what_was_recalled_for_it_alone(gateway: Gateway) -> None:
+    gateway.says("ok")
+    head = {"choices": [{"delta": {"role": "assistant"}}], "mongars": {"recalled": [{"text": "bees"}], "prompt": []}}
+    gateway.lines.insert(0, f"data: {json.dumps(head)}")
+    talk = Conversation(gateway.server_port, "k", explain=True)
+    assert list(talk.say("hi")) == ["ok"]
+    assert gateway.asked[0]["metadata"] == {"explain": "true"}
+    assert talk.recalled == [{"text": "bees"}]
+    gateway.lines.pop(0)
+    list(talk.say("and?"))
+    assert talk.recalled == []
+
+
 def test_a_refusal_is_told_in_the_gateways_words(gateway: Gateway) -> None:
     gateway.status = 404
     gateway.lines = [json.dumps({"error": {"message": "there is no model x", "code": "model_not_found"}})]
