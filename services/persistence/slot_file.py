@@ -130,7 +130,7 @@ class SlotFile:
         """The same for several, with one synchronisation: a slot for each, in order."""
         slots = await self._take_many(len(sealed_keys))
         self._used.update(slots)
-        await self._write(tuple((slot, encode_slot(slot, key)) for slot, key in zip(slots, sealed_keys, strict=True)))
+        await self._write([(slot, encode_slot(slot, key)) for slot, key in zip(slots, sealed_keys, strict=True)])
         return slots
 
     async def destroy(self, slots: Iterable[int]) -> int:

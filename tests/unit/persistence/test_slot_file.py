@@ -183,6 +183,33 @@ async def test_a_failing_disk_hands_out_nothing(
     assert slots.failure is None
 
 
+async def test_many_keys_take_one_synchronisation_and_each_its_slot(
+    slots: SlotFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await slots.allocate(key())
+    synchronised: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synchronised.append)
+    given = await slots.allocate_many([key(n) for n in range(200)])
+    assert [slots.read(slot) for slot in given] == [key(n) for n in range(200)]
+    assert len(synchronised) == 1
+    assert await slots.allocate_many([]) == []
+
+
+async def test_many_keys_that_find_no_room_take_no_slot(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = SlotFile.open(path, ())
+    await slots.allocate(key())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StorageFull):
+            await slots.allocate_many([key(n) for n in range(slots.size)])
+        assert len(await slots.allocate_many([key(n) for n in range(slots.size - 1)])) == slots.size - 1
+    await slots.close()
+
+
 async def test_growing_on_a_full_disk_is_refused_and_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slots = SlotFile.open(path, ())
 
