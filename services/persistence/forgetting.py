@@ -17,7 +17,8 @@ from libs.shared.contracts.accounts import UserRef
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.forgetting import Receipt, Scope
 from libs.shared.contracts.turns import TURN_COMPLETED
-from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError
+from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError, UserNotFound
+from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
 from services.persistence.announcing import announce_memory_changed
 from services.persistence.parts import Parts
@@ -25,6 +26,7 @@ from services.persistence.receipts import write_receipt
 from services.persistence.repositories import accounts, forgetting, removal, work
 from services.persistence.repositories.forgetting import Done, Promise
 from services.persistence.retiring import KEYS, destroy_retired
+from services.persistence.slot_file import KeyGone
 from services.persistence.taking import Taken, take
 
 log = get_logger(__name__)
@@ -32,6 +34,7 @@ log = get_logger(__name__)
 _POSITIONS_AT_ONCE = 200
 _RECEIPT_KEY = b"mongars receipt"
 _STREAM = "stream_messages"
+_TURNS_WAIT_S = 10.0
 
 
 async def forget_memory(user_id: str, memory_id: str, parts: Parts) -> Receipt:
@@ -69,10 +72,11 @@ async def _forget_conversation(scope: Scope, user_id: str, conversation_id: str,
 
 async def forget_everything(user_id: str, parts: Parts) -> Receipt:
     """All that is remembered of a user; the account stays. Raises UserNotFound, NotYetApplied."""
-    await parts.watermark.wait_until_caught_up()
+    await parts.watermark.wait_until_caught_up(_TURNS_WAIT_S)
     async with parts.forgetting:
         async with parts.applier.lock, parts.database.writing() as driver:
-            await accounts.keys_of(driver, parts.keys, user_id)
+            if not await forgetting.lock_user(driver, user_id):
+                raise UserNotFound("there is no such account")
             promise = await forgetting.promise(driver, user_id, "everything", user_id, parts.clock())
         return await _carry_out(promise, parts)
 
@@ -94,11 +98,19 @@ async def finish_promised(parts: Parts) -> int:
         async with parts.database.plainly() as driver:
             waiting = await forgetting.promised(driver)
         for promise, scope in waiting:
-            if scope == KEYS:
-                await destroy_retired(parts.database, parts.keys.slots, promise)
-            else:
-                await _carry_out(promise, parts)
+            await _finish(promise, scope, parts)
     return len(waiting)
+
+
+async def _finish(promise: int, scope: str, parts: Parts) -> None:
+    try:
+        if scope == KEYS:
+            await destroy_retired(parts.database, parts.keys.slots, promise)
+        else:
+            await _carry_out(promise, parts)
+    except (KeyGone, Unreadable):
+        # the user's own key is lost: nobody reads what was to be forgotten, and nothing else may wait for it
+        log.error("forgetting_lacks_the_users_key", scope=scope)
 
 
 async def _carry_out(promise_id: int, parts: Parts) -> Receipt:

@@ -71,9 +71,9 @@ _NOTE = Statement("UPDATE forgettings SET slots = :slots, done = :done WHERE id 
 _KEEP = Statement("DELETE FROM forgettings WHERE id = :id RETURNING slots")
 
 
-async def lock_user(driver: Any, user_id: str) -> None:
-    """Holds off whatever else is written for the user until the end of the transaction."""
-    await _LOCK_USER.fetch(driver, user_id=user_id)
+async def lock_user(driver: Any, user_id: str) -> bool:
+    """Holds off what else is written for the user until the end of the transaction; whether there is such a user."""
+    return bool(await _LOCK_USER.fetch(driver, user_id=user_id))
 
 
 async def promise(driver: Any, user_id: str, scope: Scope, subject_id: str, now: datetime) -> int:
