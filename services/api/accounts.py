@@ -60,9 +60,10 @@ class Accounts:
     async def forget(self, changed: AccountChanged) -> None:
         """Drops what is believed of the user, and of the key."""
         self._users.discard(changed.user_id)
+        # the process's own beliefs first: they go at once, while what is shared takes an answer of the broker
+        await self._keys.discard_where(lambda holder: holder is None or holder.user_id == changed.user_id)
         if changed.key_hash is not None:
             await self._keys.discard(credential_entry(changed.key_hash))
-        await self._keys.discard_where(lambda holder: holder is None or holder.user_id == changed.user_id)
 
     async def _find_key(self, hashed: str) -> KeyHolder | None:
         found = await self._bus.request(FIND_KEY, FindKey(hash=hashed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -40,9 +41,8 @@ class LayeredCache(Generic[M]):
     async def discard_where(self, condition: Callable[[M | None], bool]) -> None:
         """Forgets the process's values that meet ``condition``, in both layers, and every load under way."""
         self._discards += 1
-        for key, value in self._process.discard_where(condition):
-            if value is not None:
-                await self._discard_shared(key)
+        gone = self._process.discard_where(condition)
+        await asyncio.gather(*(self._discard_shared(key) for key, value in gone if value is not None))
 
     async def _through(self, key: str, load: Callable[[], Coroutine[Any, Any, M | None]]) -> tuple[M | None, float]:
         discards = self._discards

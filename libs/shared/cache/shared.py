@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from libs.shared.bus.base import Entry, KeyValue
 from libs.shared.contracts.base import KIB, Message
-from libs.shared.errors import ServiceError, Unavailable
+from libs.shared.errors import Forbidden, StorageFull, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, metrics
 
 M = TypeVar("M", bound=Message)
@@ -21,6 +21,8 @@ PATIENCE_S = 0.5
 PAUSE_S = 1.0
 """How long the bucket is not asked after it failed."""
 LARGEST_BYTES = 16 * KIB
+_AWAY = (Unavailable, TimedOut, StorageFull, Forbidden, TimeoutError)
+"""What says that the bucket can't serve now; anything else is a fault of ours."""
 
 log = get_logger(__name__)
 
@@ -84,7 +86,7 @@ class SharedLayer(Generic[M]):
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._bucket.update(key, body, revision)
-        except (ServiceError, TimeoutError) as error:
+        except _AWAY as error:
             self._pause(error)
 
     async def discard(self, key: str) -> None:
@@ -95,7 +97,7 @@ class SharedLayer(Generic[M]):
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._bucket.delete(key)
-        except (ServiceError, TimeoutError) as error:
+        except _AWAY as error:
             self._pause(error)
             raise Unavailable("a cache entry could not be discarded") from None
         self._count_eviction("invalidated")
@@ -107,7 +109,7 @@ class SharedLayer(Generic[M]):
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._bucket.read(key)
-        except (ServiceError, TimeoutError) as error:
+        except _AWAY as error:
             self._pause(error)
             metrics.CACHE_SKIPPED.add(1, self._labels)
             return None
