@@ -27,6 +27,8 @@ _SAMPLE_CHARACTERS = 20_000
 _WIDE = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 """Scripts that embedders read letter by letter."""
 _DIGITS_PER_TOKEN = 2
+_FOREIGN_LETTERS_PER_TOKEN = 2
+_LAST_LATIN = "\u024f"
 
 
 class Measure:
@@ -34,7 +36,7 @@ class Measure:
     would not be read to its end. Small embedders know English words whole and spell the others."""
 
     def __init__(self, english: bool) -> None:
-        self._letters_per_token = 7 if english else 3
+        self._letters_per_token = 7 if english else 4
 
     def __call__(self, text: str) -> int:
         return sum(map(self._of_word, _TOKEN.finditer(text)))
@@ -45,7 +47,10 @@ class Measure:
             return 1 + (len(digits) - 1) // _DIGITS_PER_TOKEN
         if word is None:
             return 1
-        return len(word) if _WIDE.search(word) else 1 + (len(word) - 1) // self._letters_per_token
+        if _WIDE.search(word):
+            return len(word)
+        each = _FOREIGN_LETTERS_PER_TOKEN if max(word) > _LAST_LATIN else self._letters_per_token
+        return 1 + (len(word) - 1) // each
 
 
 def measure_of(blocks: Sequence[Block]) -> Measure:
