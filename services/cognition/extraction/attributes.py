@@ -2,94 +2,29 @@
 
 from __future__ import annotations
 
+from services.cognition.extraction.patterns import split_words
+
 ENDED = "ended."
 """Before an attribute: that something of it holds no longer, such as ``ended.pet``."""
 LIKES, DISLIKES = "likes", "dislikes"
 """Of taste alone the negation has a name of its own."""
 NAME = "name"
 
-SINGLE = frozenset(
-    {
-        "address",
-        "age",
-        "birthday",
-        "device",
-        "email",
-        "employer",
-        "hometown",
-        "name",
-        "nationality",
-        "occupation",
-        "phone",
-        "relationship_status",
-        "residence",
-        "school",
-    }
+SINGLE = split_words(
+    "address age birthday device email employer hometown name nationality occupation phone relationship_status "
+    "residence school"
 )
-MANY = frozenset(
-    {
-        "allergy",
-        "diet",
-        "goal",
-        "habit",
-        "health",
-        "hobby",
-        "language",
-        "likes",
-        "medication",
-        "membership",
-        "other_car",
-        "other_instrument",
-        "other_sport",
-        "pet",
-        "plan",
-        "possession",
-        "study",
-    }
+MANY = split_words(
+    "allergy diet goal habit health hobby language likes medication membership other_car other_instrument other_sport "
+    "pet plan possession study"
 )
-ONE_OF = frozenset(
-    [
-        "mother",
-        "father",
-        "wife",
-        "husband",
-        "partner",
-        "girlfriend",
-        "boyfriend",
-        "fiance",
-        "boss",
-        "landlord",
-        "mother_in_law",
-        "father_in_law",
-        "best_friend",
-    ]
+ONE_OF = split_words(
+    "mother father wife husband partner girlfriend boyfriend fiance boss landlord mother_in_law father_in_law "
+    "best_friend"
 )
-RELATIONS = ONE_OF | frozenset(
-    [
-        "sister",
-        "brother",
-        "daughter",
-        "son",
-        "child",
-        "grandmother",
-        "grandfather",
-        "aunt",
-        "uncle",
-        "cousin",
-        "niece",
-        "nephew",
-        "friend",
-        "roommate",
-        "neighbour",
-        "colleague",
-        "teacher",
-        "doctor",
-        "dentist",
-        "therapist",
-        "dog",
-        "cat",
-        "ex",
-    ]
+RELATIONS = ONE_OF | split_words(
+    "sister brother daughter son child grandmother grandfather aunt uncle cousin niece nephew friend roommate "
+    "neighbour colleague teacher doctor dentist therapist dog cat ex"
 )
 FAMILIES = ("favourite", "detail", "pet")
 """Their second part is the thing itself, such as ``favourite.colour``; of each thing there is one."""

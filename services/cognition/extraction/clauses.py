@@ -34,7 +34,8 @@ _NOT_STATED = re.compile(
     r"|\b(?:serai|aurai|voudrai|aimerai|pourrai|devrai|irai|vivrai|habiterai|travaillerai|ferai|prendrai|mangerai|"
     r"acheterai|prefererai|adorerai|demenagerai)(?:s|t|ent|ons|ez)\b|\b(?:serions|aurions|voudrions|aimerions)\b"
     # what others say
-    r"|\b(?:says?|said|saying|claims?|claimed|told|tells|heard(?! it\b)|according to|apparently|allegedly|reads|wrote|asked|"
+    r"|\b(?:says?|said|saying|claims?|claimed|told|tells|heard(?! it\b)|according to|apparently|allegedly|reads|"
+    r"wrote|asked|"
     r"thinks?|believes?|supposedly)\b"
     r"|\b(?:dit|disait|disent|raconte\w*|pretend\w*|affirme\w*|selon|d'apres|parait|ecrit|entendu|demande\w*|"
     r"soi-disant|croit|croient)\b"

@@ -37,7 +37,8 @@ LIST = (
     r"(?P<value>[^;:!?()…]+?)(?=\s*(?:[;:!?()…]|\.(?:\s|$)|$)|\s+(?:now|because|since|when|but|so|with|in|at|on|for)\b)"
 )
 ANIMAL = (
-    r"(?P<animal>dog|cat|puppy|kitten|rabbit|hamster|parrot|horse|pony|goldfish|turtle|tortoise|guinea pig|budgie|snake|"
+    r"(?P<animal>dog|cat|puppy|kitten|rabbit|hamster|parrot|horse|pony|goldfish|turtle|tortoise|guinea pig|budgie|"
+    r"snake|"
     r"lizard|ferret|hen|chicken|bird|fish)s?"
 )
 ANIMALS = (
@@ -66,17 +67,23 @@ ANIMALS = (
 )
 """How animals are called → what they are."""
 SPORTS = (
-    r"(?:climbing|bouldering|fencing|rowing|badminton|judo|karate|archery|(?:table |beach )?tennis|water polo|handball|curling|"
-    r"squash|figure skating|volleyball|rugby|cycling|boxing|football|soccer|basketball|baseball|hockey|golf|swimming|running|"
-    r"jogging|hiking|yoga|pilates|surfing|skiing|snowboarding|sailing|kayaking|canoeing|wrestling|gymnastics|skating|diving|"
+    r"(?:climbing|bouldering|fencing|rowing|badminton|judo|karate|archery|(?:table |beach )?tennis|water polo|"
+    r"handball|curling|"
+    r"squash|figure skating|volleyball|rugby|cycling|boxing|football|soccer|basketball|baseball|hockey|golf|"
+    r"swimming|running|"
+    r"jogging|hiking|yoga|pilates|surfing|skiing|snowboarding|sailing|kayaking|canoeing|wrestling|gymnastics|"
+    r"skating|diving|"
     r"taekwondo|aikido|triathlon|cricket|padel|dancing|horse riding)"
 )
 INSTRUMENTS = (
-    r"(?:piano|(?:electric |bass |acoustic )?guitar|violin|viola|cello|double bass|flute|drums|clarinet|saxophone|trumpet|"
-    r"trombone|harp|accordion|ukulele|bass|oboe|organ|banjo|mandolin|bassoon|harmonica|recorder|horn|tuba|keyboard|bagpipes)"
+    r"(?:piano|(?:electric |bass |acoustic )?guitar|violin|viola|cello|double bass|flute|drums|clarinet|saxophone|"
+    r"trumpet|"
+    r"trombone|harp|accordion|ukulele|bass|oboe|organ|banjo|mandolin|bassoon|harmonica|recorder|horn|tuba|keyboard|"
+    r"bagpipes)"
 )
 GROUP = (
-    r"(?:choir|band|orchestra|book club|chess club|club|reading group|group|class|course|lesson|training|practice|rehearsal|"
+    r"(?:choir|band|orchestra|book club|chess club|club|reading group|group|class|course|lesson|training|practice|"
+    r"rehearsal|"
     r"yoga class|dance class|language class|study group|meeting|team)"
 )
 DAYS = (
@@ -100,30 +107,36 @@ WHEN = (
     rf"(?: (?:morning|afternoon|evening|night))?{CLOCK}?|at (?:noon|\d{{1,2}}(?::\d\d)?(?: ?[ap]\.?m\.?)?))"
 )
 EVENT = (
-    r"(?:(?:dentist|doctor|doctor's|dental|medical|hair|eye|vet|job|work|driving|piano|parent-teacher|staff|team|follow-up)"
+    r"(?:(?:dentist|doctor|doctor's|dental|medical|hair|eye|vet|job|work|driving|piano|parent-teacher|staff|team|"
+    r"follow-up)"
     r"(?:'s)? )?(?:appointment|check-?up|interview|exam|test|meeting|flight|train|surgery|operation|wedding|lesson|"
     r"deadline|presentation|concert|party|conference)"
 )
 THING = (
     r"(?:(?!favou?rite|new|own)[a-z'-]+ ){0,2}(?:code|pin|number|size|address|locker|car|bike|bicycle|motorbike|phone|"
     r"laptop|computer|tablet|camera|bank|gym|school|class|team|type|seat|room|desk|office|username|nickname|network|"
-    r"provider|doctor|dentist|therapist|instrument|major|subject|project|schedule|shift|bedtime|budget|salary|rent|goal|"
+    r"provider|doctor|dentist|therapist|instrument|major|subject|project|schedule|shift|bedtime|budget|salary|rent|"
+    r"goal|"
     r"plan|subscription|insurance|airline|hobby|title|combination|editor|browser|language|route|commute|diet|drink|"
     r"breakfast|ringtone|thermostat|hotel|train|bus|barber|hairdresser|mechanic|accountant|lawyer|coach|trainer)"
 )
 CONDITION = (
-    r"(?:type [12] )?(?:diabetes|asthma|epilepsy|migraines?|arthritis|hypertension|high blood pressure|anxiety|depression|"
+    r"(?:type [12] )?(?:diabetes|asthma|epilepsy|migraines?|arthritis|hypertension|high blood pressure|anxiety|"
+    r"depression|"
     r"insomnia|eczema|psoriasis|celiac disease|coeliac disease|adhd|autism|dyslexia|cancer|anaemia|anemia|hay fever|"
     r"tinnitus|scoliosis|endometriosis|hypothyroidism)"
 )
 JOB = (
-    r"(?:[a-z]+ )?(?:nurse|doctor|teacher|engineer|developer|programmer|designer|lawyer|architect|accountant|baker|chef|"
+    r"(?:[a-z]+ )?(?:nurse|doctor|teacher|engineer|developer|programmer|designer|lawyer|architect|accountant|baker|"
+    r"chef|"
     r"cook|waiter|waitress|barista|electrician|plumber|carpenter|mechanic|pilot|driver|journalist|writer|translator|"
     r"librarian|scientist|researcher|professor|student|dentist|pharmacist|therapist|psychologist|photographer|musician|"
     r"painter|actor|actress|farmer|gardener|firefighter|police officer|soldier|vet|veterinarian|midwife|surgeon|"
-    r"consultant|manager|director|secretary|cashier|salesman|saleswoman|analyst|freelancer|nanny|paramedic|social worker|tailor|welder|chemist|"
+    r"consultant|manager|director|secretary|cashier|salesman|saleswoman|analyst|freelancer|nanny|paramedic|social "
+    r"worker|tailor|welder|chemist|"
     r"builder|butcher|fisherman|florist|author|editor|tutor|bartender|hairdresser|barber|beekeeper|geologist|biologist|"
-    r"economist|physicist|(?!optim|pessim|femin|perfection|real|minimal|ideal|tour|final)[a-z]{3,}(?:ologist|keeper|smith|"
+    r"economist|physicist|(?!optim|pessim|femin|perfection|real|minimal|ideal|tour|final)[a-z]{3,}(?:ologist|keeper|"
+    r"smith|"
     r"wright|maker|trician|tician))"
 )
 DIET = (

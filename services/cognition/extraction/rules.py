@@ -11,17 +11,25 @@ from datetime import UTC, datetime
 from libs.shared.contracts.memory import MemoryKind
 from libs.shared.text import fold
 from services.cognition import dates
-from services.cognition.extraction import english, english_words, french, french_words
+from services.cognition.extraction import (
+    english_life,
+    english_things,
+    english_words,
+    french_life,
+    french_things,
+    french_words,
+)
 from services.cognition.extraction.attributes import NAME, PRINCIPAL, is_known, is_single
 from services.cognition.extraction.clauses import stated
 from services.cognition.extraction.drawn import Drawn, value_key
-from services.cognition.extraction.patterns import Rule, cleaned, listed
+from services.cognition.extraction.patterns import Rule, split_words
+from services.cognition.extraction.values import cleaned, listed
 from services.cognition.searchable import ASSISTANT, Text
 
 EXTRACTOR = "rules@1"
 USER = "user"
 MOST_OF_A_TEXT = 40
-_RULES = (*english.RULES, *french.RULES)
+ALL = (*english_life.RULES, *english_things.RULES, *french_life.RULES, *french_things.RULES)
 _RELATIONS = english_words.RELATIONS | french_words.RELATIONS
 _KEEPS_ARTICLE = frozenset({"residence", "hometown", "employer"})
 _ANIMALS = english_words.ANIMALS | french_words.ANIMALS
@@ -32,173 +40,28 @@ _ALIASES = {
     "phone": "device",
     "telephone": "device",
     "portable": "device",
+    "phone number": "phone",
+    "number": "phone",
+    "numero telephone": "phone",
+    "numero": "phone",
 }
 """What is an attribute of its own, by the thing's name."""
 _ON_TOP = re.compile(
     r"\b(?:also|too|as well|another|second|besides|aussi|egalement|deuxieme|second|seconde|en plus|autre)\b"
 )
-_NO_NAMES = frozenset(
-    [
-        "i",
-        "we",
-        "he",
-        "she",
-        "it",
-        "they",
-        "you",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-        "here",
-        "the",
-        "a",
-        "an",
-        "my",
-        "our",
-        "your",
-        "his",
-        "her",
-        "their",
-        "its",
-        "who",
-        "what",
-        "where",
-        "when",
-        "why",
-        "how",
-        "everyone",
-        "everybody",
-        "someone",
-        "somebody",
-        "nobody",
-        "people",
-        "one",
-        "both",
-        "all",
-        "some",
-        "many",
-        "most",
-        "today",
-        "yesterday",
-        "tomorrow",
-        "now",
-        "then",
-        "and",
-        "but",
-        "so",
-        "or",
-        "also",
-        "oh",
-        "well",
-        "hey",
-        "hi",
-        "hello",
-        "ok",
-        "okay",
-        "yes",
-        "no",
-        "not",
-        "please",
-        "thanks",
-        "actually",
-        "apparently",
-        "anyway",
-        "since",
-        "because",
-        "while",
-        "after",
-        "before",
-        "although",
-        "though",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "je",
-        "nous",
-        "il",
-        "elle",
-        "on",
-        "ils",
-        "elles",
-        "vous",
-        "tu",
-        "ce",
-        "cela",
-        "ca",
-        "c'est",
-        "ceci",
-        "le",
-        "la",
-        "les",
-        "l",
-        "un",
-        "une",
-        "des",
-        "mon",
-        "ma",
-        "mes",
-        "notre",
-        "nos",
-        "ton",
-        "ta",
-        "tes",
-        "votre",
-        "son",
-        "sa",
-        "ses",
-        "leur",
-        "qui",
-        "que",
-        "quoi",
-        "ou",
-        "quand",
-        "comment",
-        "tout",
-        "tous",
-        "chacun",
-        "personne",
-        "quelqu'un",
-        "certains",
-        "aujourd'hui",
-        "hier",
-        "demain",
-        "maintenant",
-        "alors",
-        "puis",
-        "ensuite",
-        "et",
-        "mais",
-        "donc",
-        "or",
-        "car",
-        "ah",
-        "bon",
-        "salut",
-        "bonjour",
-        "oui",
-        "non",
-        "merci",
-        "au",
-        "comme",
-        "depuis",
-        "avant",
-        "apres",
-        "lundi",
-        "mardi",
-        "mercredi",
-        "jeudi",
-        "vendredi",
-        "samedi",
-        "dimanche",
-    ]
+_NO_NAMES = split_words(
+    "recently lately just i we he she it they you this that these those there here the a an my our your his her "
+    "their its who what where "
+    "when why how everyone everybody someone somebody nobody people one both all some many most today yesterday "
+    "tomorrow now then and but so or also oh well hey hi hello ok okay yes no not please thanks actually apparently "
+    "anyway since because while after before although though monday tuesday wednesday thursday friday saturday sunday "
+    "je nous il elle on ils elles vous tu ce cela ca c'est ceci le la les l un une des mon ma mes notre nos ton ta "
+    "tes votre son sa ses leur qui que quoi ou quand comment tout tous chacun personne quelqu'un certains aujourd'hui "
+    "hier demain maintenant alors puis ensuite et mais donc or car ah bon salut bonjour oui non merci au comme depuis "
+    "avant apres lundi mardi mercredi jeudi vendredi samedi dimanche"
 )
 """What no name begins with, although a sentence may."""
+_GENERAL = frozenset({"hobby", "habit", "possession"})
 _OF = frozenset({"de", "du", "des", "la", "le"})
 _SPELLINGS = {"colour": "color", "flavour": "flavor", "favourite": "favorite", "neighbour": "neighbor"}
 
@@ -209,7 +72,7 @@ def draw(text: Text) -> list[Drawn]:
         return []
     found: dict[tuple[object, ...], Drawn] = {}
     for clause in stated(text.text):
-        for drawn in _of_clause(clause, text):
+        for drawn in _telling(list(_of_clause(clause, text))):
             lane = _lane(drawn)
             if lane in found or len(found) < MOST_OF_A_TEXT:
                 found[lane] = drawn
@@ -223,10 +86,25 @@ def _lane(drawn: Drawn) -> tuple[object, ...]:
     return (drawn.subject, drawn.attribute, drawn.ended, told)
 
 
+def _telling(drawn: list[Drawn]) -> list[Drawn]:
+    """Without what says in general what another says exactly: a sport is a hobby too."""
+    exact = [one for one in drawn if not _is_general(one)]
+    return exact + [one for one in drawn if _is_general(one) and not any(_says_more(other, one) for other in exact)]
+
+
+def _is_general(drawn: Drawn) -> bool:
+    return not drawn.ended and (drawn.attribute in _GENERAL or drawn.attribute.startswith("detail."))
+
+
+def _says_more(exact: Drawn, general: Drawn) -> bool:
+    same = (exact.subject, exact.ended) == (general.subject, general.ended)
+    return same and bool(general.value) and set(value_key(general.value)) <= set(value_key(exact.value))
+
+
 def _of_clause(clause: str, text: Text) -> Iterator[Drawn]:
     subject = USER if text.speaker == USER else text.speaker
     lowered = clause.lower()
-    for rule in _RULES:
+    for rule in ALL:
         for parts in rule.matches(clause, lowered):
             about, attribute = _about(rule, parts, subject)
             if attribute is None or not is_known(attribute):
