@@ -40,6 +40,7 @@ LANGUAGE_MEMORIES = 2000
 """Of the two users whose languages are compared; fewer when ``--memories`` is smaller."""
 SMALL_USERS, SMALL_MEMORIES = 3, 500
 PROBES_A_KIND = 400
+PEERS_TIMEOUT_S = 3 * 3600.0
 BLOCK = 50
 """Questions that are asked before they are asked again: fewer than cognition keeps the embeddings of."""
 INDEX_QUESTIONS = 200
@@ -132,7 +133,9 @@ def run_peers(python: str, person: Person, questions: list[str], asked: Vectors,
         np.save(folder / "questions.npy", asked)
         given = json.dumps({"url": person.client.url, "key": person.client.key})
         script = str(Path(__file__).with_name("memory_peers.py"))
-        done = subprocess.run([python, script, name], input=given, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, script, name], input=given, capture_output=True, text=True, timeout=PEERS_TIMEOUT_S, check=False
+        )
     if done.returncode:
         raise RuntimeError(f"the peers failed: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout)
