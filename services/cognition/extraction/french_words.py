@@ -56,8 +56,9 @@ ANIMAL = (
     r"cochon d'inde|perruche|serpent|lézard|furet|poule|oiseau|poisson)s?"
 )
 ANIMALS = {
-    "chien": "dog", "chienne": "dog", "chiot": "dog", "chat": "cat", "chatte": "cat", "chaton": "cat", 
-    "lapin": "rabbit",     "hamster": "hamster", "perroquet": "parrot", "cheval": "horse", "poney": "horse", "poisson rouge": "goldfish",
+    "chien": "dog", "chienne": "dog", "chiot": "dog", "chat": "cat", "chatte": "cat", "chaton": "cat",
+    "lapin": "rabbit", "hamster": "hamster", "perroquet": "parrot", "cheval": "horse", "poney": "horse",
+    "poisson rouge": "goldfish",
     "tortue": "turtle", "cochon d'inde": "guinea pig", "perruche": "bird", "serpent": "snake", "lezard": "lizard",
     "furet": "ferret", "poule": "chicken", "oiseau": "bird", "poisson": "fish",
 }  # fmt: skip
