@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from libs.shared.contracts.conversations import CHANGE_CONVERSATION, ChangeConversation
 from libs.shared.contracts.documents import ADD_DOCUMENT, LARGEST_DOCUMENT, AddDocument
 from libs.shared.contracts.memory import ADD_MEMORY, AddMemory, ImportedTurn, MemoryKind
-from libs.shared.errors import ConversationNotFound
+from libs.shared.errors import ConversationNotFound, DocumentDamaged, InvalidRequest, UnsupportedDocument
 from services.api.archives.parsing import Contents
 from services.api.archives.records import Heading, Note, Passage, record_of
 from services.api.exports import Everything
@@ -87,16 +89,16 @@ class ArchiveImport:
                 await self._head(heading)
 
     async def _head(self, heading: Heading) -> None:
-        change = ChangeConversation(
-            user_id=self.user_id,
-            conversation_id=heading.conversation_id,
-            title=heading.title[:_LONGEST_TITLE] if heading.title else None,
-            remembered=None if heading.remembered else False,
-        )
         try:
+            change = ChangeConversation(
+                user_id=self.user_id,
+                conversation_id=heading.conversation_id,
+                title=heading.title[:_LONGEST_TITLE] if heading.title else None,
+                remembered=None if heading.remembered else False,
+            )
             await self.parts.bus.request(CHANGE_CONVERSATION, change)
-        except ConversationNotFound:
-            return  # it was forgotten meanwhile
+        except (ConversationNotFound, ValidationError):
+            return  # it was forgotten meanwhile, or its id is none that could be asked for
 
     async def _notes(self) -> None:
         everything = Everything(self.parts, self.user_id, None)
@@ -105,12 +107,10 @@ class ArchiveImport:
             if _mark(note.text) in here:
                 continue
             here.add(_mark(note.text))
-            await self.parts.bus.request(
-                ADD_MEMORY,
-                AddMemory(
-                    user_id=self.user_id, text=note.text, at=note.at, pinned=note.pinned, importance=note.importance
-                ),
+            wanted = AddMemory(
+                user_id=self.user_id, text=note.text, at=note.at, pinned=note.pinned, importance=note.importance
             )
+            await self.parts.bus.request(ADD_MEMORY, wanted)
             self.notes += 1
 
     async def _documents(self) -> None:
@@ -124,8 +124,12 @@ class ArchiveImport:
                 self.left_out += 1
                 continue
             wanted = AddDocument(user_id=self.user_id, name=name, media_type=_PLAIN_TEXT, content=text)
-            await self.parts.bus.request(ADD_DOCUMENT, wanted)
-            self.documents += 1
+            try:
+                await self.parts.bus.request(ADD_DOCUMENT, wanted)
+            except (UnsupportedDocument, DocumentDamaged, InvalidRequest):
+                self.left_out += 1
+            else:
+                self.documents += 1
 
 
 def _of_kind(records: SealedSpool, kind: type[Any]) -> Iterator[Any]:

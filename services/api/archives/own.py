@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from libs.shared.contracts.memory import ImportedTurn
+from libs.shared.contracts.memory import LONGEST_MEMORY, ImportedTurn
 from services.api.archives.records import Heading, Note, Passage, Record
-from services.api.archives.turns import identity, moment_of, text_of, turns
+from services.api.archives.turns import moment_of, text_of, turns
 
 FORMAT = "mongars-memory"
 VERSION = 1
+_LONGEST_NAME = 512
+"""Of a document."""
 _SCALARS = frozenset({"format", "version", "exported_at"})
 _DRAWN_ANEW = frozenset({"facts"})
 """They come again from what they were drawn from."""
@@ -33,22 +35,17 @@ def _check(section: str, found: Any) -> None:
 
 
 def _turn(found: dict[str, Any]) -> Iterator[ImportedTurn]:
-    at, text = moment_of(found.get("at")), text_of(found.get("text"))
-    if at is None or not text.strip():
-        raise ValueError("a turn needs a text and a date")
-    yield from turns(
-        id=text_of(found.get("id")),
-        conversation_id=text_of(found.get("conversation_id")),
-        speaker=text_of(found.get("speaker")),
-        text=text,
-        at=at,
-    )
+    at, text, speaker = moment_of(found.get("at")), text_of(found.get("text")), text_of(found.get("speaker"))
+    named, conversation = text_of(found.get("id")), text_of(found.get("conversation_id"))
+    if at is None or not all(part.strip() for part in (text, speaker, named, conversation)):
+        raise ValueError("a turn needs an id, a conversation, a speaker, a text and a date")
+    yield from turns(id=named, conversation_id=conversation, speaker=speaker, text=text, at=at)
 
 
 def _message(found: dict[str, Any]) -> Iterator[ImportedTurn]:
     """Under the id that it was imported with, or its own: what is here already is known by it."""
     named = found.get("source_id") or found.get("message_id")
-    yield from _turn({**found, "id": identity(named) if named else ""})
+    yield from _turn({**found, "id": named})
 
 
 def _heading(found: dict[str, Any]) -> Iterator[Heading]:
@@ -58,7 +55,7 @@ def _heading(found: dict[str, Any]) -> Iterator[Heading]:
 
 def _note(found: dict[str, Any]) -> Iterator[Note]:
     at, text, importance = moment_of(found.get("at")), text_of(found.get("text")), found.get("importance")
-    if at is None or not text.strip():
+    if at is None or not text.strip() or len(text) > LONGEST_MEMORY:
         raise ValueError("a note needs a text and a date")
     weight = float(importance) if isinstance(importance, int | float) and 0 <= importance <= 1 else None
     yield Note(text, at, found.get("pinned") is True, weight)
@@ -66,7 +63,7 @@ def _note(found: dict[str, Any]) -> Iterator[Note]:
 
 def _passage(found: dict[str, Any]) -> Iterator[Passage]:
     name, text = text_of(found.get("name")), text_of(found.get("text"))
-    if not name or not text:
+    if not text or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise ValueError("a passage needs a document's name and a text")
     yield Passage(name, text)
 

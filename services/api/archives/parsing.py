@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ _OWN = "mongars"
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _MOST_AHEAD = timedelta(days=1)
 _MOST_HEADINGS = 200_000
+_MOST_TURNS = 2_000_000
 
 
 class Stopped(Exception):
@@ -40,10 +42,11 @@ class Contents:
     notes: int = 0
     documents: int = 0
     left_out: int = 0
-    """Turns and notes whose date can't be: before 1900, or still to come."""
+    """Turns and notes whose date can't be (before 1900, or still to come), and turns whose id came before."""
     headings: dict[str, Heading] = field(default_factory=dict)
     """By the importer's conversation id."""
     _document: str | None = None
+    _ids: set[bytes] = field(default_factory=set)
 
     def count(self, record: Record, now: datetime) -> bool:
         """Whether the record is to be imported."""
@@ -59,9 +62,20 @@ class Contents:
         if not _EARLIEST <= record.at <= now + _MOST_AHEAD:
             self.left_out += 1
             return False
-        self.turns += isinstance(record, ImportedTurn)
-        self.notes += isinstance(record, Note)
-        return True
+        if isinstance(record, Note):
+            self.notes += 1
+            return True
+        return self._count_turn(record)
+
+    def _count_turn(self, turn: ImportedTurn) -> bool:
+        if self.turns >= _MOST_TURNS:
+            raise ArchiveUnreadable("This archive has too many turns.")
+        short = hashlib.blake2b(turn.id.encode(), digest_size=12).digest()
+        known = short in self._ids
+        self._ids.add(short)
+        self.left_out += known
+        self.turns += not known
+        return not known
 
 
 def read_archive(source: SealedSpool, into: SealedSpool, *, most_bytes: int, now: datetime, stop: Event) -> Contents:

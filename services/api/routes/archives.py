@@ -139,11 +139,19 @@ async def export_memory(
         if format == "json"
         else (as_markdown(everything, at), "text/markdown", "md")
     )
+    joined = _joined(pieces)
+    first = await anext(joined)  # before the head, so that a refusal has its status
     return StreamingResponse(
-        _joined(pieces),
+        _after(first, joined),
         media_type=kind,
         headers={"Content-Disposition": f'attachment; filename="mongars-memory-{at:%Y-%m-%d}.{suffix}"'},
     )
+
+
+async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 async def _joined(pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:

@@ -25,6 +25,7 @@ class RememberedThings:
         self.contents: dict[str, bytes] = {}
         self.importing: Callable[[memory.ImportTurns], Awaitable[None]] = at_once
         """May raise what cognition refuses, or take its time."""
+        self.before_listing: Callable[[conversations.ListConversations], None] = lambda _: None
 
     async def serve(self, persistence: MemoryBus, cognition: MemoryBus, heard: Heard) -> None:
         answers: dict[Any, Any] = {
@@ -53,6 +54,7 @@ class RememberedThings:
 
     def _list_conversations(self, wanted: conversations.ListConversations) -> conversations.Conversations:
         """A page each for the two that there are."""
+        self.before_listing(wanted)
         which, after = ("c2", None) if wanted.cursor else ("c1", "2")
         return conversations.Conversations(conversations=(heading(which),), next_cursor=after)
 

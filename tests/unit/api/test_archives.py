@@ -132,7 +132,7 @@ def test_half_characters_are_replaced(folder: Path) -> None:
     assert [t.text for t in read(content, folder)[1]] == ["broken � emoji"]
 
 
-OWN = {
+OWN: dict[str, Any] = {
     "format": "mongars-memory",
     "version": 1,
     "exported_at": "2026-04-01T00:00:00+00:00",
@@ -148,7 +148,7 @@ OWN = {
         {
             "conversation_id": "c1",
             "message_id": "m2",
-            "source_id": "old/1",
+            "source_id": "old/\t" + "1" * 250,
             "speaker": "Odile",
             "text": "A Pi.",
             "at": "2026-01-01T00:00:05Z",
@@ -163,7 +163,7 @@ OWN = {
 
 def test_our_own_export_is_read_with_the_ids_that_things_had(folder: Path) -> None:
     contents, found = read(json.dumps(OWN).encode(), folder)
-    assert [t.id for t in found if isinstance(t, ImportedTurn)] == ["m1", "old/1"]
+    assert [t.id for t in found if isinstance(t, ImportedTurn)] == ["m1", "old/\t" + "1" * 250]
     assert [n.pinned for n in found if isinstance(n, Note)] == [True]
     assert [p.text for p in found if isinstance(p, Passage)] == ["one", "two"]
     assert (contents.kind, contents.turns, contents.notes, contents.documents) == ("mongars", 2, 1, 1)

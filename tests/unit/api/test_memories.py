@@ -312,6 +312,15 @@ async def test_everything_is_exported_and_can_be_imported_elsewhere(api: Api, ho
     await elsewhere.close()
 
 
+async def test_an_export_that_cannot_begin_has_a_status(api: Api, house: House) -> None:
+    def away(_: object) -> None:
+        raise ServiceError.named("unavailable", "restarting", {})
+
+    house.memory.before_listing = away
+    answer = await api.client.get(f"{MEMORIES}/export", headers=api.key())
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
 async def test_the_export_for_reading_has_every_section(api: Api) -> None:
     await api.client.post(MEMORIES, json={"text": "The safe\nis blue"}, headers=api.key())
     text = await exported(api, "markdown")
