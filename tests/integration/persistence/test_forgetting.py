@@ -41,6 +41,7 @@ from services.persistence import forgetting, housekeeping
 from services.persistence.forgetting import finish_promised
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import removal
+from services.persistence.retiring import destroy_retired, retire
 from services.persistence.slot_file import KeyGone, SlotFile
 from services.persistence.tables import (
     Base,
@@ -534,7 +535,7 @@ async def test_a_stream_that_does_not_let_go_is_told_and_repeated(
 # ---------------------------------------------------------------- cut short
 
 CRASHES: dict[str, tuple[Any, str]] = {
-    "before anything is removed": (removal, "remove_mentions"),
+    "before anything is removed": (removal, "facts_without_source"),
     "before the promise knows what went": (forgetting_rows, "note"),
     "after the rows": (forgetting, "_erase"),
     "before the keys": (SlotFile, "destroy"),
@@ -549,6 +550,13 @@ SCOPES: dict[str, Forget] = {
     "fact": forget_memory,
     "everything": forget_everything,
     "account": forget_account,
+}
+
+
+_FIRST_STEPS = {
+    **dict.fromkeys(("memory", "conversation", "document"), "facts_without_source"),
+    **dict.fromkeys(("everything", "account"), "count_messages"),
+    "fact": "ends_around",
 }
 
 
@@ -616,8 +624,8 @@ async def check_a_forgetting_that_was_cut_short_is_finished(
 async def test_a_forgetting_that_was_cut_short_is_finished_at_start(
     client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch, scope: str, where: str
 ) -> None:
-    if scope in ("fact", "everything", "account") and where == "before anything is removed":
-        monkeypatch.setitem(CRASHES, where, (forgetting_rows, "lock_user"))
+    if where == "before anything is removed":
+        monkeypatch.setitem(CRASHES, where, (removal, _FIRST_STEPS[scope]))
     await check_a_forgetting_that_was_cut_short_is_finished(client, persistence, monkeypatch, scope, where)
 
 
@@ -651,6 +659,26 @@ async def test_a_slot_of_an_unfinished_forgetting_is_not_given_to_another_turn(
     client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await check_a_slot_of_an_unfinished_forgetting_is_given_to_nobody(client, persistence, monkeypatch)
+
+
+async def test_keys_that_something_left_behind_when_it_was_sealed_anew_go_at_start(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id = await client.user()
+    slot = (await client.open(user_id)).slot
+    async with persistence.parts.database.writing() as driver:
+        note = await retire(driver, user_id, {slot})
+    await persistence.stop()
+    await persistence.open()
+    user = persistence.parts.keys.open_user(user_id, await key_slot_of(persistence, user_id))
+    assert slot in persistence.parts.keys.slots.used
+    assert await finish_promised(persistence.parts) == 1
+    assert slot not in persistence.parts.keys.slots.used
+    # given out again, it is nobody else's: who comes second finds the note gone
+    given = {(await persistence.parts.keys.new_data_key(user))[0] for _ in range(1100)}
+    assert slot in given
+    assert await destroy_retired(persistence.parts.database, persistence.parts.keys.slots, note) == 0
+    assert given <= persistence.parts.keys.slots.used
 
 
 async def test_tombstones_and_promises(client: Client, persistence: RunningPersistence) -> None:
