@@ -1,4 +1,4 @@
-"""What the tables share: names of constraints, column types, the vector type."""
+"""What the tables share: names of constraints and column types."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import BigInteger, ColumnElement, DateTime, LargeBinary, MetaData, String, any_, literal
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, mapped_column
-from sqlalchemy.types import UserDefinedType
 
 Identifier = Annotated[str, mapped_column(String(64))]
 Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
@@ -20,19 +18,6 @@ Whole = Annotated[int, mapped_column(BigInteger)]
 Sealed = Annotated[bytes, mapped_column(LargeBinary)]
 """Nonce plus secretbox, never plain."""
 Json = Annotated[Any, mapped_column(JSONB(none_as_null=False))]
-
-
-class VectorType(UserDefinedType[bytes]):
-    """pgvector's ``vector`` of any dimension; values are little-endian float32 bytes (see ``postgres.py``)."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "vector"
-
-
-# Reflection (``alembic check``) warns of a type that it doesn't know.
-ischema_names["vector"] = VectorType
 
 
 class Base(DeclarativeBase):
