@@ -117,3 +117,15 @@ def test_an_unknown_setting_is_refused_and_a_stale_one_falls_back() -> None:
     found, refused = ledger.settings_from({"recall_k": 4, "colour": 1, "recall_min_score": 7})
     assert found.recall_k == 4
     assert refused == ("colour", "recall_min_score")
+
+
+def test_weights_are_set_as_a_whole_and_what_is_left_out_has_its_default() -> None:
+    held = ledger.checked_value("recall_weights", {"speaker": 0.5})
+    assert held == {**ledger.default_of("recall_weights"), "speaker": 0.5}
+    assert ledger.checked_value("recall_weights", held) == held
+
+
+@pytest.mark.parametrize("value", [{"speaker": 11}, {"terms": -1}, {"speaker": "much"}, 0.5, None])
+def test_weights_out_of_bounds_are_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest):
+        ledger.checked_value("recall_weights", value)

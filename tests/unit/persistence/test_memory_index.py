@@ -307,6 +307,15 @@ def test_a_memory_that_is_superseded_brings_the_newer_ones() -> None:
     assert newer == {1: 9, 9: 17}
 
 
+def test_a_turn_with_every_term_scores_what_a_whole_one_is_said_to() -> None:
+    twin = Twin()
+    twin.add([Said(1, "x", 0, ("a", "b")), Said(2, "y", 1, ("c", "d")), Said(3, "z", 2, ("a", "e"))])
+    found = search(twin.index, asked({"a", "b"}))
+    assert found.whole_bm25 == pytest.approx(float(found.bm25.max()), rel=1e-5)
+    assert search(twin.index, asked({"a", "b", "f"})).whole_bm25 > found.whole_bm25
+    assert search(twin.index, asked(set())).whole_bm25 == 0.0
+
+
 def check_a_fact_may_come_before_its_memory() -> None:
     twin = Twin()
     twin.add([Said(1, "x", 0, ("a",))])
