@@ -170,6 +170,28 @@ def test_our_own_export_is_read_with_the_ids_that_things_had(folder: Path) -> No
     assert not contents.headings["c1"].remembered
 
 
+def test_an_id_that_comes_twice_is_taken_once(folder: Path) -> None:
+    twice = claude(("human", "first"), ("human", "second"))
+    twice["chat_messages"][1]["uuid"] = twice["chat_messages"][0]["uuid"]
+    contents, found = read(json.dumps([twice]).encode(), folder)
+    assert [t.text for t in found] == ["first"]
+    assert (contents.turns, contents.left_out) == (1, 1)
+
+
+BAD_PARTS: tuple[dict[str, Any], ...] = (
+    {"messages": [{**OWN["messages"][0], "speaker": "  "}]},
+    {"messages": [{**OWN["messages"][0], "conversation_id": "x" * 300}]},
+    {"notes": [{**OWN["notes"][0], "text": "x" * (LONGEST_MEMORY + 1)}]},
+    {"passages": [{"name": "a\nb", "text": "x"}]},
+    {"passages": [{"name": "x" * 600, "text": "x"}]},
+)
+
+
+@pytest.mark.parametrize("change", BAD_PARTS)
+def test_what_could_not_be_kept_is_refused_before_anything_is(folder: Path, change: dict[str, Any]) -> None:
+    assert "nothing was imported" in refused(json.dumps({**OWN, **change}).encode(), folder)
+
+
 @pytest.mark.parametrize(
     "change", [{"version": 2}, {"format": "another"}, {"surprise": [1]}, {"messages": [{"at": 1}]}]
 )
