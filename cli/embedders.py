@@ -22,6 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEPT = ("tokenizer.json", "config.json")
 _WEIGHTS = ("model.onnx", "onnx/model.onnx")
 _SAFETENSORS = "model.safetensors"
+_LONGEST_PREFIX = 1000
 _E5 = re.compile(r"(?:^|[-_])e5(?:$|[-_])", re.IGNORECASE)
 
 
@@ -66,7 +67,7 @@ def described(source: Path, name: str, asked: Asked) -> Description:
     """From the files that Sentence Transformers leaves in a model's folder, where they are there."""
     pooling = _json(source / "1_Pooling" / "config.json")
     limits = _json(source / "sentence_bert_config.json")
-    prompts = _json(source / "config_sentence_transformers.json").get("prompts") or {}
+    prompts = _prompts(source)
     usual = ("query: ", "passage: ") if _E5.search(name) else ("", "")
     query = prompts.get("query", usual[0])
     passage = prompts.get("passage", prompts.get("document", usual[1]))
@@ -165,6 +166,14 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _prompts(source: Path) -> dict[str, str]:
+    """By purpose."""
+    told = _json(source / "config_sentence_transformers.json").get("prompts")
+    if not isinstance(told, dict):
+        return {}
+    return {key: value for key, value in told.items() if isinstance(value, str) and len(value) <= _LONGEST_PREFIX}
 
 
 def _within(value: object, least: int, most: int) -> int | None:

@@ -45,9 +45,9 @@ class Description(BaseModel):
     normalise: bool = True
     max_tokens: int = Field(default=512, ge=LEAST_TOKENS, le=8192)
     """The rest of a longer text is not read."""
-    query_prefix: str = Field(default="", max_length=200)
+    query_prefix: str = Field(default="", max_length=1000)
     """What the model was trained to see before a question, such as ``query: ``."""
-    passage_prefix: str = Field(default="", max_length=200)
+    passage_prefix: str = Field(default="", max_length=1000)
     dimensions: int | None = Field(default=None, ge=1, le=8192)
     """None: as ``config.json`` says."""
     version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,32}$")
