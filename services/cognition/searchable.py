@@ -40,6 +40,8 @@ class Text:
     at: datetime
     importance: float | None = None
     """As the user set it."""
+    version: int | None = None
+    """Of the text; None: it was kept just now."""
 
     @property
     def memorable(self) -> bool:
@@ -100,12 +102,14 @@ def row(text: Text, vector: bytes | None) -> IndexRow:
         words=len(words(text.text)),
         traits=traits_of(text.text),
         importance=judged,
+        version=text.version,
     )
 
 
 def of_unindexed(message: UnindexedMessage) -> Text:
     """What a job asks for."""
-    return Text(message.message_id, message.kind, message.speaker, message.text, message.at, message.importance)
+    said = (message.message_id, message.kind, message.speaker, message.text, message.at)
+    return Text(*said, importance=message.importance, version=message.version)
 
 
 def of_kept(item: MemoryItem) -> Text:
@@ -180,7 +184,11 @@ class Searchable:
 def _rows(texts: Sequence[Text], vectors: Sequence[bytes], *, vectors_alone: bool) -> tuple[IndexRow, ...]:
     pairs = zip_longest(texts, vectors)
     if vectors_alone:
-        return tuple(IndexRow(message_id=text.message_id, vector=vector) for text, vector in pairs if vector)
+        return tuple(
+            IndexRow(message_id=text.message_id, vector=vector, version=text.version)
+            for text, vector in pairs
+            if vector
+        )
     return tuple(row(text, vector) for text, vector in pairs)
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,7 @@ _ROOM_LEFT = 2
 _MOST_ENTRIES = 10_000
 _LOADS = 3
 """Times that a load is begun anew because something changed meanwhile."""
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Indexes:
     preferred: str | None = None
     """The embedder that is to be used where a user's memories have vectors of several, equally many."""
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._store = SegmentStore(self.keys, self.unused)
@@ -106,20 +107,26 @@ class Indexes:
 
         Raises UserNotFound, InvalidRequest.
         """
+        # who asked may go away: what is committed is taken in nevertheless, and no thread is left without its lock
+        return await asyncio.shield(self._begun(self._add(addition)))
+
+    async def _add(self, addition: Addition) -> int:
         async with self._held(addition.user_id) as entry:
             entry.gone.clear()
             async with self.database.writing() as driver:
                 user = await accounts.keys_of(driver, self.keys, addition.user_id)
                 await rows.lock(driver, addition.user_id)
-                ids = [row.message_id for row in addition.rows]
-                owned = await rows.owned(driver, addition.user_id, ids, addition.embedder)
+                versions = {row.message_id: row.version for row in addition.rows}
+                found = await rows.owned(driver, addition.user_id, versions, addition.embedder)
+                owned = {message_id: one for message_id, one in found.items() if one.current}
                 await self._check_dimensions(driver, addition, user, entry.index)
                 terms = await term_rows(addition, owned, user)
                 vectors = vector_rows(addition, owned)
                 for embedder, content in ((TERMS, terms), (addition.embedder, vectors)):
                     if content is not None and embedder is not None:
                         await self._store.write(driver, addition.user_id, user, embedder, content)
-                await work.finish_jobs(driver, addition.user_id, addition.done_jobs, self.clock())
+                if len(owned) == len(found):  # else they are offered again: a text has to be read anew
+                    await work.finish_jobs(driver, addition.user_id, addition.done_jobs, self.clock())
             await self._take_in(entry, terms, vectors, addition.embedder, owned)
         self._merge_soon(addition.user_id, entry, terms, vectors)
         self._make_room()
@@ -220,15 +227,15 @@ class Indexes:
 
     async def warm(self) -> None:
         """Loads the indexes of those who said something last, as far as there is room."""
-        async with self.database.plainly() as driver:
-            users = await rows.recent_users(driver, _MOST_WARMED)
-        for user_id in users:
-            if self.nbytes * _ROOM_LEFT > self.budget_bytes:
-                return
-            try:
+        try:
+            async with self.database.plainly() as driver:
+                users = await rows.recent_users(driver, _MOST_WARMED)
+            for user_id in users:
+                if self.nbytes * _ROOM_LEFT > self.budget_bytes:
+                    return
                 await self._opened(user_id)
-            except ServiceError as error:
-                log.warning("index_not_warmed", reason=error.code)
+        except ServiceError as error:
+            log.warning("indexes_not_warmed", reason=error.code)
 
     @property
     def nbytes(self) -> int:
@@ -285,7 +292,7 @@ class Indexes:
         index.forget(entry.gone)
         entry.index, entry.nbytes = index, index.nbytes
         if not index.settled:
-            await asyncio.to_thread(index.settle)
+            self._begin(self._settle(user_id, entry))
         return index
 
     async def _read(self, user_id: str) -> MemoryIndex:
@@ -360,9 +367,13 @@ class Indexes:
                 del self._entries[user_id]
 
     def _begin(self, work_: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(_logged(work_))
+        self._begun(_logged(work_))
+
+    def _begun(self, work_: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work_)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _logged(work_: Coroutine[Any, Any, None]) -> None:
@@ -370,6 +381,8 @@ async def _logged(work_: Coroutine[Any, Any, None]) -> None:
         await work_
     except ServiceError as error:
         log.warning("index_work_failed", reason=error.code)
+    except Exception:
+        log.exception("index_work_failed")
 
 
 def chosen_embedder(counts: Mapping[str, int], preferred: str | None) -> str | None:

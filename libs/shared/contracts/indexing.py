@@ -49,6 +49,8 @@ class UnindexedMessage(Message):
     at: datetime
     importance: float | None = None
     """As the user set it; None: to be judged."""
+    version: int | None = None
+    """Of the text; an edit gives another."""
 
 
 class UnindexedMessages(Message):
@@ -70,6 +72,8 @@ class IndexRow(Message):
     words: int = Field(default=0, ge=0)
     traits: int = Field(default=0, ge=0, lt=2**32)
     importance: float = Field(default=0.0, ge=0, le=1)
+    version: int | None = None
+    """Of the text that this was made of: one that was edited since is passed over. None: not known."""
 
 
 class IndexMessages(Message):

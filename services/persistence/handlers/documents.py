@@ -60,6 +60,7 @@ async def keep_document(request: KeepDocument, parts: Parts) -> KeptMemories:
         raise InvalidRequest("a passage has no words", errors=["passages"])
     async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
+    embedder = (await parts.indexes.profile(request.user_id)).embedder
     async with undisturbed(parts, request.user_id) as driver:
         written = await _keep(driver, request, user, parts)
         ids = [memory.message_id for memory in written.memories]
@@ -75,7 +76,7 @@ async def keep_document(request: KeepDocument, parts: Parts) -> KeptMemories:
         present=len(request.passages) - len(written.memories),
         job_ids=job_ids,
         conversation_id=written.document_id,
-        embedder=(await parts.indexes.profile(request.user_id)).embedder,
+        embedder=embedder,
     )
 
 

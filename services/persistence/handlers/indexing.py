@@ -41,6 +41,7 @@ async def read_unindexed(request: ReadUnindexed, parts: Parts) -> UnindexedMessa
                 text=message.text,
                 at=row.at,
                 importance=row.importance,
+                version=row.slot,
             )
             for row, message in zip(rows, opened, strict=True)
             if message is not None

@@ -54,6 +54,7 @@ async def keep_turns(request: KeepTurns, parts: Parts) -> KeptMemories:
     turns = checked(request.turns, parts.clock())
     async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
+    embedder = (await parts.indexes.profile(request.user_id)).embedder
     ours = {name: derived_conversation_id(user, name) for name in {turn.conversation_id for turn in turns}}
     await welcome_back(parts, request.user_id, ours.values())
     async with undisturbed(parts, request.user_id) as driver:
@@ -74,7 +75,7 @@ async def keep_turns(request: KeepTurns, parts: Parts) -> KeptMemories:
         items=tuple(map(_item, batch.turns, memories)),
         present=len(request.turns) - len(memories),
         job_ids=job_ids,
-        embedder=(await parts.indexes.profile(request.user_id)).embedder,
+        embedder=embedder,
     )
 
 
@@ -176,6 +177,7 @@ async def keep_note(request: KeepNote, parts: Parts) -> KeptMemories:
         raise InvalidRequest("a note has no words", errors=["text"])
     async with parts.database.plainly() as driver:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
+    embedder = (await parts.indexes.profile(request.user_id)).embedder
     notes = notes_conversation_id(user)
     await welcome_back(parts, request.user_id, (notes,))
     async with undisturbed(parts, request.user_id) as driver:
@@ -196,7 +198,7 @@ async def keep_note(request: KeepNote, parts: Parts) -> KeptMemories:
         items=(_note_item(request, note),),
         job_ids=job_ids,
         conversation_id=notes,
-        embedder=(await parts.indexes.profile(request.user_id)).embedder,
+        embedder=embedder,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from libs.shared.contracts.keeping import KeptMemories, RewriteMemory
@@ -62,7 +63,9 @@ async def _rewrite_said(request: RewriteMemory, user: UserKeys, parts: Parts) ->
         row = await _found(driver, request)
         if request.text is not None:
             slots, taken_back = await _seal_anew(driver, request, request.text, user, parts)
-            job_ids = await _ask_to_index(driver, request.user_id, row, parts)
+            job_ids = await _ask_to_index(
+                driver, row, await memories.ids_of_turn(driver, request.user_id, row.message_id), request, parts
+            )
         if request.pinned is not None or request.importance is not None:
             await keeping.set_state(driver, request.user_id, request.id, request.pinned, request.importance)
         pinned, importance = await memories.chosen(driver, request.user_id, request.id)
@@ -107,10 +110,14 @@ def _resealed(row: SealedSibling, text: str | None, key: bytes, user: UserKeys, 
     return SealedSibling(row.message_id, row.slot, seal(key, plain), about)
 
 
-async def _ask_to_index(driver: Any, user_id: str, row: SealedMemory, parts: Parts) -> tuple[str, ...]:
-    if not (await keeping.headings(driver, user_id, (row.conversation_id,)))[row.conversation_id].remembered:
+async def _ask_to_index(
+    driver: Any, row: SealedMemory, within: Sequence[str], request: RewriteMemory, parts: Parts
+) -> tuple[str, ...]:
+    """For the edited one, and those sealed anew with it: what was on its way into the index may be passed over now."""
+    headings = await keeping.headings(driver, request.user_id, (row.conversation_id,))
+    if not headings[row.conversation_id].remembered:
         return ()
-    requests = index_requests(user_id, [row.message_id], row.conversation_id, parts.new_id)
+    requests = index_requests(request.user_id, within, row.conversation_id, parts.new_id)
     return await keeping.ask_to_index(driver, requests, parts.clock(), row.conversation_id)
 
 

@@ -67,12 +67,21 @@ _OF_TURN = Statement("""
 SELECT message_id, slot, text, about FROM messages WHERE turn_id = :turn_id AND user_id = :user_id
 ORDER BY ordinal FOR UPDATE
 """)
+_IDS_OF_TURN = Statement("""
+SELECT m.message_id FROM messages AS m JOIN messages AS one USING (turn_id)
+WHERE one.message_id = :message_id AND one.user_id = :user_id ORDER BY m.ordinal
+""")
 _STATE = Statement("SELECT pinned, importance FROM memory_states WHERE message_id = :id AND user_id = :user_id")
 
 
 async def of_turn(driver: Any, user_id: str, turn_id: str) -> list[SealedSibling]:
     """Everything that the turn's key seals, locked until the commit."""
     return [SealedSibling(*row) for row in await _OF_TURN.fetch(driver, user_id=user_id, turn_id=turn_id)]
+
+
+async def ids_of_turn(driver: Any, user_id: str, message_id: str) -> list[str]:
+    """The memory, and what was said with it."""
+    return [row[0] for row in await _IDS_OF_TURN.fetch(driver, user_id=user_id, message_id=message_id)]
 
 
 async def chosen(driver: Any, user_id: str, message_id: str) -> tuple[bool, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -184,6 +184,8 @@ class Owned:
     pinned: bool
     has_terms: bool
     has_vector: bool
+    current: bool
+    """False: it was sealed anew since it was read, and may say something else by now."""
 
 
 _OWNED = Statement("""
@@ -192,17 +194,28 @@ SELECT m.message_id, m.ordinal, m.conversation_id, CAST(extract(epoch FROM m.at)
   EXISTS (SELECT FROM index_members AS t WHERE t.user_id = :user_id AND t.embedder = '' AND t.ordinal = m.ordinal),
   EXISTS (
     SELECT FROM index_members AS v WHERE v.user_id = :user_id AND v.embedder = :embedder AND v.ordinal = m.ordinal
-  )
+  ), asked.version IS NULL OR asked.version = m.slot
 FROM messages AS m JOIN conversations AS c USING (conversation_id)
 LEFT JOIN memory_states AS s ON s.message_id = m.message_id
+JOIN unnest(CAST(:message_ids AS varchar[]), CAST(:versions AS bigint[])) AS asked (message_id, version)
+  ON asked.message_id = m.message_id
 WHERE m.message_id = ANY(CAST(:message_ids AS varchar[])) AND m.user_id = :user_id AND c.remembered
 """)
 
 
-async def owned(driver: Any, user_id: str, message_ids: Sequence[str], embedder: str | None) -> dict[str, Owned]:
-    """The user's messages among these that still exist and are to be remembered."""
-    asked = {"user_id": user_id, "message_ids": list(message_ids), "embedder": embedder or TERMS}
-    return {row[0]: Owned(*row) for row in await _OWNED.fetch(driver, **asked)}
+async def owned(
+    driver: Any, user_id: str, versions: Mapping[str, int | None], embedder: str | None
+) -> dict[str, Owned]:
+    """The user's messages among these that still exist and are to be remembered; a version is of the text as it was
+    read, where that is known."""
+    rows = await _OWNED.fetch(
+        driver,
+        user_id=user_id,
+        message_ids=list(versions),
+        versions=list(versions.values()),
+        embedder=embedder or TERMS,
+    )
+    return {row[0]: Owned(*row) for row in rows}
 
 
 @dataclass(frozen=True)

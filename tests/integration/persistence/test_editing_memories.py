@@ -108,6 +108,28 @@ async def test_an_edit_leaves_nothing_of_the_old_text(client: Client, persistenc
     await check_an_edit_leaves_nothing_of_the_old_text(client, persistence)
 
 
+async def check_what_was_read_before_an_edit_is_not_indexed_after_it(client: Client, _: RunningPersistence) -> None:
+    user_id = await client.user()
+    note = await client.note(user_id, "I live in Paris")
+    request = ReadUnindexed(user_id=user_id, message_ids=(note.id,))
+    (before,) = (await client.cognition.request(READ_UNINDEXED, request)).messages
+    await rewrite(client, user_id, note.id, text="I live in Lyon")
+    row = IndexRow(message_id=note.id, terms={"paris": 1}, words=3, version=before.version)
+    late = IndexMessages(user_id=user_id, embedder=None, rows=(row,))
+    assert (await client.cognition.request(INDEX_MESSAGES, late)).count == 0
+    assert (await found(client, user_id), await unindexed(client, user_id, note.id)) == (0, ["I live in Lyon"])
+    (after,) = (await client.cognition.request(READ_UNINDEXED, request)).messages
+    row = IndexRow(message_id=note.id, terms={"lyon": 1}, words=3, version=after.version)
+    await client.cognition.request(INDEX_MESSAGES, IndexMessages(user_id=user_id, embedder=None, rows=(row,)))
+    assert await found(client, user_id, "lyon") == 1
+
+
+async def test_what_was_read_before_an_edit_is_not_indexed_after_it(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    await check_what_was_read_before_an_edit_is_not_indexed_after_it(client, persistence)
+
+
 async def test_the_edited_turn_leaves_the_stream_at_the_next_housekeeping(
     client: Client, persistence: RunningPersistence
 ) -> None:

@@ -12,7 +12,7 @@ from libs.shared.errors import ServiceError
 from services.persistence import applying, underived
 from services.persistence.handlers import keeping as keeping_handlers
 from services.persistence.postgres import Statement
-from services.persistence.repositories import conversations, facts, keeping, memories
+from services.persistence.repositories import conversations, facts, keeping, memories, segments
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import turns as turn_rows
 from tests.integration.persistence import test_editing_memories as editing
@@ -71,6 +71,10 @@ def keep_what_was_derived(patch: pytest.MonkeyPatch, _: RunningPersistence) -> N
     patch.setattr(underived, "take_derived", _nothing)
 
 
+def index_any_version(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
+    _rewrite(patch, segments._OWNED, "asked.version IS NULL OR asked.version = m.slot", "true")
+
+
 def keep_sources_of_facts(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
     patch.setattr(underived._UNLINK, "fetch", _nothing)
 
@@ -121,6 +125,7 @@ MUTATIONS: list[tuple[Mutation, Check]] = [
     (show_notes_as_conversations, lambda c, _: importing.test_notes_are_kept_together_and_are_no_conversation(c)),
     (keep_old_keys, editing.check_an_edit_leaves_nothing_of_the_old_text),
     (keep_what_was_derived, editing.check_an_edit_leaves_nothing_of_the_old_text),
+    (index_any_version, editing.check_what_was_read_before_an_edit_is_not_indexed_after_it),
     (keep_what_was_derived, editing.check_what_is_no_longer_remembered_is_not_found),
     (remember_everything, editing.check_what_is_no_longer_remembered_is_not_found),
     (count_anybodys, editing.check_a_turn_counts_what_it_recalled),
