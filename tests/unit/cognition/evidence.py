@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -32,13 +33,12 @@ def found(
     return Found(ordinal=ordinal, bm25=bm25, cosine=cosine, **(row | about))  # type: ignore[arg-type]
 
 
-def item(message_id: str, text: str = "something said", *, score: float = 0.5, **about: object) -> MemoryItem:
-    return memory(message_id, text, **({"score": score, "parts": {"terms": score}} | about))
+def item(message_id: str, text: str = "something said", *, score: float = 0.5, **about: Any) -> MemoryItem:
+    told: dict[str, Any] = {"score": score, "parts": {"terms": score}} | about
+    return memory(message_id, text, **told)
 
 
-def hit(
-    message_id: str, text: str = "something said", *, score: float = 0.5, age_days: int = 0, **about: object
-) -> Hit:
+def hit(message_id: str, text: str = "something said", *, score: float = 0.5, age_days: int = 0, **about: Any) -> Hit:
     return Hit(item(message_id, text, score=score, **({"at": DAY - timedelta(days=age_days)} | about)))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from libs.shared.bus.base import Bus, Delivery
 from libs.shared.contracts.base import Principal
@@ -191,7 +192,7 @@ class Persistence:
         self.turns.append(delivery.message)
         self.applied.set()
 
-    def remember(self, text: str, *, speaker: str = Speaker.USER, **about: object) -> MemoryItem:
+    def remember(self, text: str, *, speaker: str = Speaker.USER, **about: Any) -> MemoryItem:
         """Something that is indexed."""
         item = memory(f"m{len(self.known)}", text, speaker=speaker, **about)
         self.known.append(item)
@@ -202,7 +203,7 @@ class Persistence:
         return [(m.speaker.value, unseal(self.keys[m.text.slot], m.text.sealed).decode()) for m in turn.messages]
 
 
-def memory(message_id: str, text: str, *, speaker: str = Speaker.USER, **about: object) -> MemoryItem:
+def memory(message_id: str, text: str, *, speaker: str = Speaker.USER, **about: Any) -> MemoryItem:
     """A memory of an earlier conversation."""
     told = {
         "id": message_id,

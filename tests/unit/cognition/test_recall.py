@@ -174,7 +174,7 @@ def test_evidence_does_not_depend_on_the_other_candidates() -> None:
 
 def test_two_kinds_of_evidence_say_more_than_one() -> None:
     both, one = (ranked([found(0, bm25=5.0, cosine=cosine)])[0].evidence for cosine in (0.55, None))
-    assert (one, both) == (pytest.approx(0.5), pytest.approx(0.75))
+    assert (one, both) == pytest.approx((0.5, 0.75))
 
 
 def columns(fresh: tuple[str, ...], whole: float = 4.0) -> Candidates:
@@ -201,7 +201,7 @@ def columns(fresh: tuple[str, ...], whole: float = 4.0) -> Candidates:
 def check_fresh_words_count() -> None:
     (old, fresh, beside) = found_in(columns(("My dog is called Rex.", "It rains.")), ("dog", "cal", "nam"))
     assert (old.speaker, old.bm25) == ("Zoé", 2.0)
-    assert (fresh.bm25, beside.bm25) == (pytest.approx(4.0 * 2 / 3), 0.0)
+    assert (fresh.bm25, beside.bm25) == pytest.approx((4.0 * 2 / 3, 0.0))
     assert ranked([old, fresh, beside])[0].found is fresh
 
 

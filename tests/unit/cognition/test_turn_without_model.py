@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,7 @@ async def test_a_question_asked_before_is_not_quoted_beside_what_answers_it(hous
 
 async def test_documents_are_quoted_with_their_page(household: Build) -> None:
     home = await household()
-    about = {"kind": MemoryKind.PASSAGE, "title": "bail.pdf", "page": 3}
+    about: dict[str, Any] = {"kind": MemoryKind.PASSAGE, "title": "bail.pdf", "page": 3}
     home.persistence.remember("Les chiens sont admis.", **about)
     assert "Dans « bail.pdf », p. 3 : « Les chiens sont admis. »" in text(
         await home.ask(request("Mon chien est-il admis ?"))
