@@ -183,20 +183,21 @@ class Memory:
         return ranked, None if vector else NO_EMBEDDER
 
     async def _brought(self, search: _Search, ranked: Sequence[Ranked]) -> list[Hit]:
-        """The hits with their texts; what was forgotten meanwhile is absent."""
+        """The hits with their texts, each memory once: one that is being indexed may be found in both places. What was
+        forgotten meanwhile is absent."""
         ordinals = tuple(one.found.ordinal for one in ranked if one.found.fresh is None)
         texts = {}
         if ordinals:
             wanted = ReadMemories(user_id=search.user_id, ordinals=ordinals)
             brought = await ask(self._bus, READ_MEMORIES, wanted, patience_s=search.patience_s)
             texts = dict(zip(brought.ordinals, brought.items, strict=True))
-        hits = []
+        hits: dict[str, Hit] = {}
         for one in ranked:
             item = one.found.fresh or texts.get(one.found.ordinal)
-            if item is not None:
+            if item is not None and item.id not in hits:
                 scored = item.model_copy(update={"score": one.score, "parts": one.parts})
-                hits.append(Hit(scored, one.evidence, None if one.until is None else moment(one.until)))
-        return hits
+                hits[item.id] = Hit(scored, one.evidence, None if one.until is None else moment(one.until))
+        return list(hits.values())
 
 
 def _intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:

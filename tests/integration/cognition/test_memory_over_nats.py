@@ -1,4 +1,4 @@
-"""What is imported, noted and said becomes memories and facts: real broker, database, persistence, scheduler, cognition."""
+"""What is imported, noted and said becomes memories and facts, with a real broker, database and services."""
 
 from __future__ import annotations
 
