@@ -26,7 +26,7 @@ from services.persistence.repositories import accounts, work
 from services.persistence.repositories import segments as rows
 from services.persistence.repositories.segments import Owned
 from services.persistence.sealing import KeyRing, UserKeys
-from services.persistence.segment_store import Contents, Rewritten, SegmentStore
+from services.persistence.segment_store import Rewritten, SegmentStore
 from services.persistence.segments import TermRows, VectorRows
 from services.persistence.tables.index import TERMS
 from services.persistence.unused_keys import UnusedKeys
@@ -199,7 +199,8 @@ class Indexes:
         """They stood in a prompt once more."""
         if (entry := self._entries.get(user_id)) is not None:
             entry.changes += 1
-            self._begin(self._count_use(user_id, entry, message_ids, at.timestamp()))
+            if entry.index is not None:
+                self._begin(self._count_use(user_id, entry.index, message_ids, at.timestamp()))
 
     def state_set(self, user_id: str, ordinal: int, pinned: bool, importance: float | None) -> None:
         """The user pinned it, or said how important it is (None: as it was judged)."""
@@ -305,7 +306,7 @@ class Indexes:
             newer = await rows.newer(driver, user_id)
         if contents.lost:
             self._begin(self._give_up(user_id, embedder))
-        index = await asyncio.to_thread(_built, contents, embedder)
+        index = await asyncio.to_thread(contents.as_index, embedder)
         index.set_states(states)
         index.set_newer(newer)
         return index
@@ -332,11 +333,10 @@ class Indexes:
             if index is not None and index.wasteful:
                 await self._load(user_id, entry)
 
-    async def _count_use(self, user_id: str, entry: _Entry, message_ids: Sequence[str], at: float) -> None:
+    async def _count_use(self, user_id: str, index: MemoryIndex, message_ids: Sequence[str], at: float) -> None:
         async with self.database.plainly() as driver:
             ordinals = await rows.ordinals_of(driver, user_id, message_ids)
-        if entry.index is not None:
-            entry.index.count_use(ordinals, at)
+        index.count_use(ordinals, at)
 
     def _merge_soon(self, user_id: str, entry: _Entry, *written: TermRows | VectorRows | None) -> None:
         entry.small += any(
@@ -388,15 +388,6 @@ async def _logged(work_: Coroutine[Any, Any, None]) -> None:
 def chosen_embedder(counts: Mapping[str, int], preferred: str | None) -> str | None:
     """The embedder with the most vectors; of equally many the preferred one."""
     return max(counts, key=lambda embedder: (counts[embedder], embedder == preferred, embedder), default=None)
-
-
-def _built(contents: Contents, embedder: str | None) -> MemoryIndex:
-    index = MemoryIndex(embedder=embedder)
-    terms = segments.joined_terms(contents.terms)
-    index.reserve(len(terms))
-    vectors = contents.vectors.get(embedder or TERMS)
-    index.add(terms, segments.joined_vectors(vectors) if vectors else None, embedder)
-    return index
 
 
 def _number(term_hash: bytes) -> int:

@@ -148,6 +148,8 @@ class MemoryIndex:
 
     def add(self, terms: TermRows | None, vectors: VectorRows | None, embedder: str | None = None) -> None:
         """Takes in what isn't here yet, and makes it findable. Room for it was reserved."""
+        if self.vectors is not None:
+            self.vectors.reserve(self._capacity)
         touched = self._take_terms(terms) if terms is not None else np.zeros(0, dtype=np.int32)
         if vectors is not None and len(vectors):
             self._take_vectors(vectors, embedder)
@@ -200,7 +202,6 @@ class MemoryIndex:
             return
         if self.vectors is None:
             self.vectors = Vectors(rows.matrix.shape[1], self._capacity)
-        self.vectors.reserve(self._capacity)
         numbers = self.numbers_of(rows.ordinals)
         here = numbers >= 0
         self.vectors.put(numbers[here], rows.matrix[here], self._taken)
@@ -232,7 +233,6 @@ class MemoryIndex:
         spans = _ranges(self["starts"][dead], self["sizes"][dead])
         self._hashes[spans], self._frequencies[spans] = 0, 0
         if self.vectors is not None:
-            self.vectors.reserve(self._capacity)
             self.vectors.erase(dead)
 
     def _lay_out_all(self) -> None:

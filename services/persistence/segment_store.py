@@ -14,6 +14,7 @@ import numpy as np
 from libs.shared.sealing import Unreadable, seal, unseal
 from libs.shared.telemetry import get_logger
 from services.persistence import segments
+from services.persistence.memory_index import MemoryIndex
 from services.persistence.repositories import segments as rows
 from services.persistence.repositories.segments import NewSegment, SegmentHead
 from services.persistence.sealing import KeyRing, UserKeys
@@ -60,6 +61,14 @@ class Contents:
     vectors: dict[str, list[VectorRows]] = field(default_factory=dict)
     lost: list[SegmentHead] = field(default_factory=list)
     """Segments that no key opens."""
+
+    def as_index(self, embedder: str | None) -> MemoryIndex:
+        """As it is searched, with the vectors of one embedder."""
+        index = MemoryIndex(embedder=embedder)
+        terms, vectors = segments.joined_terms(self.terms), self.vectors.get(embedder or TERMS)
+        index.reserve(len(terms))
+        index.add(terms, segments.joined_vectors(vectors) if vectors else None, embedder)
+        return index
 
 
 class SegmentStore:

@@ -25,6 +25,7 @@ from libs.shared.contracts.recall import FIND_CANDIDATES, READ_PROFILE, FindCand
 from libs.shared.errors import InvalidRequest
 from libs.shared.sealing import Unreadable, unseal
 from services.persistence import retiring
+from services.persistence.additions import Addition
 from services.persistence.handlers.finding import MOST_FRESH
 from services.persistence.repositories import accounts
 from services.persistence.segment_store import Contents, Rewritten, SegmentStore
@@ -493,3 +494,25 @@ async def test_what_is_forgotten_while_it_is_loaded_does_not_come_back(
     monkeypatch.setattr(SegmentStore, "read", read)
     assert gone not in await evidence(client, user_id, "cat")
     assert forgotten == [gone]
+
+
+async def test_what_is_committed_is_found_although_who_asked_went_away(
+    client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await client.user()
+    ids = await keep(client, persistence, user_id, "c1", "a cat")
+    await evidence(client, user_id, "cat")
+    indexes, began = persistence.parts.indexes, asyncio.Event()
+    real = SegmentStore.write
+
+    async def write(self: SegmentStore, *arguments: Any) -> None:
+        began.set()
+        await real(self, *arguments)
+
+    monkeypatch.setattr(SegmentStore, "write", write)
+    asked = asyncio.create_task(indexes.add(Addition(user_id, EMBEDDER, (row(ids["a cat"], "a cat"),))))
+    async with asyncio.timeout(5):
+        await began.wait()
+    asked.cancel()
+    await indexes.settled()
+    assert len(await evidence(client, user_id, "cat")) == 1

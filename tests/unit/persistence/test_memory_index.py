@@ -349,3 +349,14 @@ def test_the_best_are_few_and_the_newer_of_equals() -> None:
     twin.add([Said(i, f"c{i}", 0, ("a",)) for i in range(1, 20)])
     found = candidates(twin.index, search(twin.index, asked({"a"}, limit=3)), ())
     assert sorted(found.ordinals) == [17, 18, 19]
+
+
+def test_memories_without_vectors_may_follow_many_with_them() -> None:
+    twin = Twin()
+    twin.add([Said(i, "x", i, ("a",)) for i in range(1, 5)])
+    rest = [Said(i, "x", i, ("b",)) for i in range(5, 4_000)]
+    terms = term_rows(rest)
+    twin.index.reserve(len(terms))
+    twin.index.add(terms, None)
+    found = twin.found({"b"}, twin.directions())
+    assert {ordinal for ordinal, (_, cosine) in found.items() if cosine is not None} == {1, 2, 3, 4}
