@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.persistence import nearest
 from services.persistence.nearest import Signs, Vectors, cosines, fewest, singles, unit
+from services.persistence.segments import Array
 
 Floats = np.typing.NDArray[np.float32]
 
@@ -107,7 +108,7 @@ def _signs_of_another(patch: pytest.MonkeyPatch) -> None:
 def _later_ones_unsigned(patch: pytest.MonkeyPatch) -> None:
     real = Vectors.put
 
-    def put(self: Vectors, numbers: nearest.Array, matrix: nearest.Array, size: int) -> None:
+    def put(self: Vectors, numbers: Array, matrix: Array, size: int) -> None:
         signs, self.signs = self.signs, None
         if signs is None:
             self.signs = None

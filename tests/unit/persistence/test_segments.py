@@ -72,10 +72,10 @@ def test_what_is_taken_out_leaves_no_id_and_no_name(rows: list[TermRow], out: se
 
 
 def test_vectors_have_length_one_and_survive() -> None:
-    rows = segments.as_vectors([3, 4], [np.array(v, dtype="<f4").tobytes() for v in ([3, 4, 0], [0, 0, 0])])
+    rows = segments.as_vectors([3, 4], [np.array(v, dtype="<f4").tobytes() for v in ((3, 4, 0), (0, 0, 0))])
     again = segments.unpack_vectors(segments.pack_vectors(rows))
     assert again.ordinals.tolist() == [3, 4]
-    np.testing.assert_allclose(again.matrix.astype("f4"), [[0.6, 0.8, 0], [0, 0, 0]], atol=1e-3)
+    np.testing.assert_allclose(again.matrix.astype("f4"), np.array([[0.6, 0.8, 0], [0, 0, 0]]), atol=1e-3)
 
 
 def _content() -> bytes:
