@@ -67,9 +67,11 @@ class Shelf:
         """Seconds since it was used; 0 while it is."""
         return 0.0 if self._users else monotonic() - self._used_at
 
-    async def unload(self) -> None:
-        """It is loaded again when it is asked."""
+    async def unload(self, *, in_use: bool = False) -> None:
+        """It is loaded again when it is asked. While somebody waits for it, it stays, unless ``in_use`` may go, too."""
         async with self._loading:
+            if self._users and not in_use:
+                return
             embedder, self._loaded = self._loaded, None
             if embedder is not None:
                 await embedder.close()
@@ -149,8 +151,9 @@ class Embedders:
         for shelf in [s for s in self._installed.values() if s.loaded and s.idle_s() > IDLE_S]:
             await shelf.unload()
         for shelf in [s for s in self._retired if s.idle_s() > 0]:
-            self._retired.remove(shelf)
             await shelf.unload()
+            if not shelf.loaded:
+                self._retired.remove(shelf)
 
     async def embed(
         self, name: str, texts: tuple[str, ...], purpose: Purpose, *, background: bool
@@ -179,7 +182,7 @@ class Embedders:
     async def close(self) -> None:
         """After the bus has drained."""
         for shelf in filter(None, (self._default, *self._installed.values(), *self._retired)):
-            await shelf.unload()
+            await shelf.unload(in_use=True)
 
     def _by_name(self, name: str) -> Shelf | None:
         if self._default is not None and self._default.spec.name == name:

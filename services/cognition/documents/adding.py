@@ -19,7 +19,7 @@ from libs.shared.contracts.documents import (
 )
 from libs.shared.contracts.keeping import KEEP_DOCUMENT, KeepDocument, KeptMemories
 from libs.shared.contracts.memory import Fact
-from libs.shared.errors import InvalidRequest, TooLarge
+from libs.shared.errors import InvalidRequest, Overloaded, TimedOut, TooLarge
 from libs.shared.telemetry import get_logger
 from services.cognition.documents.reading import Document, Reader
 from services.cognition.importing import NO_EMBEDDER, PORTIONS, Admission
@@ -88,7 +88,7 @@ class Documents:
         if outcome.failure is None:
             return None
         log.info("document_without_vectors", code=outcome.failure.code)
-        return VECTORS_LATER if monotonic() >= ends_at else NO_EMBEDDER
+        return VECTORS_LATER if isinstance(outcome.failure, (Overloaded, TimedOut)) else NO_EMBEDDER
 
 
 def _check(request: AddDocument) -> None:

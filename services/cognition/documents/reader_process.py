@@ -1,5 +1,5 @@
 """Reads one document in a process of its own, on a short leash: ``python -m services.cognition.documents.reader_process
-KIND MEMORY_MIB CPU_S`` takes the file on standard input and answers JSON on standard output.
+KIND PARENT MEMORY_MIB CPU_S`` takes the file on standard input and answers JSON on standard output.
 
 Parsers of other people's files are where surprises come from: whatever one does here, the service goes on. What it
 reads appears nowhere but in the answer.
@@ -26,11 +26,11 @@ DEEPEST_RECURSION = 400
 """Honest documents nest a few levels; more would end in the processor's stack."""
 
 
-def leash(memory_mib: int, cpu_s: int) -> None:
+def leash(parent: int, memory_mib: int, cpu_s: int) -> None:
     """From now on this process ends with its parent, and takes no more memory, time or files than that."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        sys.exit(1)  # the parent was gone before it could be followed
+    if os.getppid() != parent:
+        sys.exit(1)  # it was gone before it could be followed
     os.nice(NICENESS)
     sys.setrecursionlimit(DEEPEST_RECURSION)
     for what, most in (
@@ -83,8 +83,8 @@ def answer(content: bytes, if_text: Kind) -> dict[str, object]:
 
 
 def main() -> None:
-    kind, memory_mib, cpu_s = sys.argv[1:]
-    leash(int(memory_mib), int(cpu_s))
+    kind, parent, memory_mib, cpu_s = sys.argv[1:]
+    leash(int(parent), int(memory_mib), int(cpu_s))
     told = answer(sys.stdin.buffer.read(), Kind(kind))
     sys.stdout.write(json.dumps(told))
     sys.stdout.flush()

@@ -99,9 +99,10 @@ class Reader:
 
     async def _start(self, if_text: Kind) -> Process:
         """Without the environment, and whatever it may hold; its words go nowhere, since they may quote the file."""
-        limits = (str(self._allowance.memory_mib), str(int(self._allowance.time_s) + _CPU_MARGIN_S))
+        cpu_s = int(self._allowance.time_s) + _CPU_MARGIN_S
+        leash = map(str, (os.getpid(), self._allowance.memory_mib, cpu_s))
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", PROGRAM, if_text, *limits,
+            sys.executable, "-P", "-m", PROGRAM, if_text, *leash,
             stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=_CHUNK,
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"},
         )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -263,7 +265,7 @@ async def test_the_child_is_on_its_leash(reader: Reader, monkeypatch: pytest.Mon
     (tmp_path / "leashed_reader.py").write_text(
         "import json, os, resource, sys\n"
         "from services.cognition.documents.reader_process import leash\n"
-        "leash(int(sys.argv[2]), int(sys.argv[3]))\n"
+        "leash(*map(int, sys.argv[2:]))\n"
         "limits = [resource.getrlimit(w)[1] for w in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]\n"
         "told = f'{limits} {os.nice(0)} {sorted(os.environ)}'\n"
         "print(json.dumps({'kind': 'text', 'passages': [[told, None]]}))\n"
@@ -274,3 +276,66 @@ async def test_the_child_is_on_its_leash(reader: Reader, monkeypatch: pytest.Mon
     told = texts(await read(reader, b"Rent"))
     assert told.startswith(f"[{1024 * 2**20}, 0] 1")
     assert "MONGARS" not in told
+
+
+async def test_a_child_whose_parent_is_another_reads_nothing(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(DocumentDamaged):
+        await read(reader, b"Rent")
+
+
+PARENT = """
+import asyncio, sys
+from services.cognition.documents import reading
+reading.PROGRAM = "waiting_reader"
+asyncio.run(reading.Reader(reading.Allowance(600, 1024)).read(b"Rent", "lease", None))
+"""
+WAITING = """
+import os, sys, time
+from services.cognition.documents.reader_process import leash
+leash(*map(int, sys.argv[2:]))
+os.write(int(os.environ["TELL"]), b"%d " % os.getpid())
+time.sleep(600)
+"""
+
+
+async def check_a_killed_parent_takes_its_child_along(folder: Path, waiting: str) -> None:
+    told, tell = os.pipe()
+    tell_there = f"import os; os.set_inheritable({tell}, True)\n"
+    (folder / "waiting_reader.py").write_text(waiting.replace('int(os.environ["TELL"])', str(tell)))
+    started = f"{tell_there}import asyncio.subprocess\n{PARENT}"
+    (folder / "sitecustomize.py").write_text(
+        "import subprocess\nbegin = subprocess.Popen.__init__\n"
+        f"subprocess.Popen.__init__ = lambda s, *a, **k: begin(s, *a, **(k | {{'pass_fds': ({tell},)}}))\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", started, env=os.environ | {"PYTHONPATH": f"{folder}:{Path.cwd()}"}, pass_fds=(tell,)
+    )
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            child = int(await asyncio.to_thread(os.read, told, 20))
+            watch = os.pidfd_open(child)
+            loop.add_reader(watch, ended.set)
+            parent.kill()
+            await parent.wait()
+        async with asyncio.timeout(2):
+            await ended.wait()
+    finally:
+        loop.remove_reader(watch)
+        if not ended.is_set():
+            os.kill(child, signal.SIGKILL)
+        for descriptor in (told, tell, watch):
+            os.close(descriptor)
+
+
+async def test_a_killed_parent_takes_its_child_along(tmp_path: Path) -> None:
+    await check_a_killed_parent_takes_its_child_along(tmp_path, WAITING)
+
+
+async def test_a_child_that_stays_behind_would_be_noticed(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        await check_a_killed_parent_takes_its_child_along(
+            tmp_path, WAITING.replace("leash(*map", "(lambda *a: a)(*map")
+        )
