@@ -61,6 +61,7 @@ def test_a_second_embedder_takes_over_while_searches_go_on(installed: Installati
 
     assert installed.wait_until(taken_over, TAKE_OVER_S)
     check_found(search(ada))
+    assert installed.wait_until(lambda: "meaning" in search(ada)["items"][0]["parts"], 10), "its vectors are compared"
     ada.http.post("/api/v1/memories", json={"text": "Odile sold her bees."}).raise_for_status()
     assert {item["text"] for item in search(ada)["items"]} >= {NOTES[0], "Odile sold her bees."}
     assert installed.run("embedders", "rm", "tiny").returncode == 5

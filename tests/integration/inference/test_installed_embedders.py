@@ -279,6 +279,35 @@ async def test_it_is_loaded_once_for_all_that_ask_and_unloaded_when_nobody_does(
     assert loads == ["tiny", "tiny"]
 
 
+async def check_who_asks_is_answered(node: Embedders) -> None:
+    await node.look()
+    await node.embed("tiny", ("bees",), "query", background=False)
+    asked = asyncio.create_task(node.embed("tiny", ("bees " * 60,) * 200, "passage", background=True))
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.sleep(0)
+        await node.tidy()
+        await asyncio.wait([asked])
+    assert not asked.cancelled()
+    assert len(asked.result()[1]) == 200
+
+
+async def test_one_that_is_being_asked_stays_loaded(
+    tiny: Path, node: Embedders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedders, "IDLE_S", -1.0)
+    await check_who_asks_is_answered(node)
+
+
+async def test_unloading_it_all_the_same_would_be_noticed(
+    tiny: Path, node: Embedders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedders, "IDLE_S", -1.0)
+    unload = embedders.Shelf.unload
+    monkeypatch.setattr(embedders.Shelf, "unload", lambda shelf, **_: unload(shelf, in_use=True))
+    with pytest.raises(AssertionError):
+        await check_who_asks_is_answered(node)
+
+
 def test_the_trial_refuses_what_tells_no_texts_apart(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert embedder_trial.tried(tiny, "tiny")["dimensions"] == made.DIMENSIONS
     one = np.ones(made.DIMENSIONS, "<f4").tobytes()
