@@ -29,6 +29,7 @@ from libs.shared.contracts.memory import (
 )
 from libs.shared.errors import InvalidRequest, Overloaded
 from services.cognition.admissible import check_time, checked_text, checked_turns
+from services.cognition.extraction.reading import ModelReading
 from services.cognition.patience import ask
 from services.cognition.searchable import Outcome, Portions, Searchable, Wanted, of_kept
 
@@ -109,12 +110,14 @@ class Importer:
         *,
         patience_s: float,
         admission: Admission | None = None,
+        reading: ModelReading | None = None,
     ) -> None:
         self._bus = bus
         self._searchable = searchable
         self._clock = clock
         self._patience_s = patience_s
         self._admission = admission or Admission()
+        self._reading = reading
 
     async def import_turns(self, request: ImportTurns) -> Imported:
         """All of them are kept, or none. Raises InvalidRequest (naming the turn), Overloaded."""
@@ -151,13 +154,14 @@ class Importer:
         return await self._one(request.user_id, await self._bus.request(REWRITE_MEMORY, edit))
 
     async def make_searchable(self, user_id: str, memories: KeptMemories) -> Kept:
-        """Terms, vectors and facts of what was kept; its index jobs end with them."""
+        """Terms, vectors and facts of what was kept; its index jobs end with them, unless a model is to read it too."""
         if not memories.job_ids:
             return Kept(memories, Outcome())
+        read_later = self._reading is not None and self._reading.wanted
         wanted = Wanted(
             user_id=user_id,
             embedder=memories.embedder,
-            jobs=memories.job_ids,
+            jobs=() if read_later else memories.job_ids,
             background=False,
             vectors_by=monotonic() + VECTORS_S,
         )

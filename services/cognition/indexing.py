@@ -12,6 +12,7 @@ from libs.shared.contracts.indexing import READ_UNINDEXED, IndexRequested, ReadU
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
+from services.cognition.extraction.reading import ModelReading, ToRead
 from services.cognition.searchable import Portions, Searchable, Text, Wanted, of_unindexed
 from services.cognition.traffic import Traffic
 
@@ -76,13 +77,20 @@ class Indexer:
     """Consumes INDEX_REQUESTED, in rounds of what has come meanwhile."""
 
     def __init__(
-        self, bus: Bus, searchable: Searchable, embed_batch: int, traffic: Traffic, pace: Pace | None = None
+        self,
+        bus: Bus,
+        searchable: Searchable,
+        embed_batch: int,
+        traffic: Traffic,
+        pace: Pace | None = None,
+        reading: ModelReading | None = None,
     ) -> None:
         self._bus = bus
         self._searchable = searchable
         self._portions = Portions(embed_batch, WRITE_AT_ONCE)
         self._traffic = traffic
         self._pace = pace or Pace()
+        self._reading = reading
         self._waiting: dict[Job, None] = {}
         self._round = asyncio.Lock()
 
@@ -123,16 +131,20 @@ class Indexer:
     async def _index(self, jobs: Sequence[Job]) -> None:
         """Jobs of one user and embedder. Raises the embedder's refusal once every message can be found by its words."""
         first = jobs[0].request
+        reading = self._reading if self._reading and self._reading.wanted and first.embedder is None else None
         texts, in_use = await self._read(first, [i for job in jobs for i in job.request.message_ids])
         wanted = Wanted(
             user_id=first.user_id,
             embedder=first.embedder or in_use,
             vectors_alone=first.embedder is not None,
-            jobs=tuple(job.job_id for job in jobs),
+            jobs=() if reading else tuple(job.job_id for job in jobs),
         )
         outcome = await self._searchable.make(texts, wanted, self._portions)
         if outcome.failure is not None:
             raise outcome.failure
+        if reading is not None:
+            for job in jobs:
+                reading.offer(ToRead(job.job_id, first.user_id, job.request.message_ids))
 
     async def _read(self, first: IndexRequested, ids: Sequence[str]) -> tuple[list[Text], str | None]:
         """The texts that are left, and the embedder that the user's memory has."""

@@ -30,6 +30,7 @@ from services.cognition.documents.adding import Documents, no_facts
 from services.cognition.documents.reading import Allowance, Reader
 from services.cognition.embedding import Embedder
 from services.cognition.extraction.keeping import FactKeeper
+from services.cognition.extraction.reading import ModelReading
 from services.cognition.gathering import Gatherer
 from services.cognition.importing import Admission, Importer
 from services.cognition.indexing import Indexer
@@ -50,9 +51,10 @@ async def wire(context: ServiceContext) -> None:
     assert isinstance(settings, CognitionSettings)
     in_force = SettingsInForce(context.bus)
     language_model = LanguageModel(context.bus)
-    await serve(context.bus, settings, lambda: in_force.current, language_model)
+    reading = await serve(context.bus, settings, lambda: in_force.current, language_model)
     context.tasks.create_task(in_force.follow())
     context.tasks.create_task(language_model.settle())
+    context.tasks.create_task(reading.run())
 
     async def models() -> DependencyHealth:
         found = await language_model.look()
@@ -64,8 +66,8 @@ async def wire(context: ServiceContext) -> None:
 
 async def serve(
     bus: Bus, settings: CognitionSettings, in_force: Callable[[], RuntimeSettings], language_model: LanguageModel
-) -> None:
-    """Answers turns and searches on ``bus``, and indexes what was kept."""
+) -> ModelReading:
+    """Answers turns and searches on ``bus``, and indexes what was kept; returns what has to run beside it."""
     outcomes = Outcomes(bus)
     embedder = Embedder(bus, outcomes, lambda: in_force().embedder)
     sessions = Sessions(bus)
@@ -74,10 +76,14 @@ async def serve(
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
     turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model)
     traffic = Traffic()
-    searchable = Searchable(bus, embedder, FactKeeper(bus).draw)
-    indexer = Indexer(bus, searchable, settings.embed_batch, traffic)
+    facts = FactKeeper(bus)
+    searchable = Searchable(bus, embedder, facts.draw)
+    reading = ModelReading(bus, outcomes, facts, traffic, in_force)
+    indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading)
     admission = Admission()
-    importer = Importer(bus, searchable, _now, patience_s=settings.restart_patience_s, admission=admission)
+    importer = Importer(
+        bus, searchable, _now, patience_s=settings.restart_patience_s, admission=admission, reading=reading
+    )
     reader = Reader(Allowance(settings.document_read_s, settings.document_memory_mib))
     documents = Documents(bus, Searchable(bus, embedder, no_facts), reader, admission, _now)
     await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
@@ -89,6 +95,7 @@ async def serve(
     await bus.serve(ADD_DOCUMENT, documents.add)
     (consumer,) = (c for c in INDEX_REQUESTED.consumers if c.service is Principal.COGNITION)
     await bus.consume(INDEX_REQUESTED, consumer, indexer.index)
+    return reading
 
 
 def _now() -> datetime:

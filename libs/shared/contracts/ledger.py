@@ -62,6 +62,8 @@ class RuntimeSettings(Message):
     the question."""
     prompt_memory_share: float = Field(default=0.35, ge=0, le=0.9)
     """Share of the model's context that memories may take."""
+    extraction: Literal["rules", "model"] = "rules"
+    """What draws facts from what was said: rules, or rules and then a language model that can keep to a JSON schema."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "least_in_flight"
 
 

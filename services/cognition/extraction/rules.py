@@ -66,9 +66,14 @@ _OF = frozenset({"de", "du", "des", "la", "le"})
 _SPELLINGS = {"colour": "color", "flavour": "flavor", "favourite": "favorite", "neighbour": "neighbor"}
 
 
+def may_state(text: Text) -> bool:
+    """Whether it is somebody's own word: what the assistant says, and documents, state nothing."""
+    return text.memorable and text.speaker != ASSISTANT and text.kind in (MemoryKind.MESSAGE, MemoryKind.NOTE)
+
+
 def draw(text: Text) -> list[Drawn]:
-    """What the text states of its speaker, and of theirs. What the assistant says, and documents, state nothing."""
-    if text.speaker == ASSISTANT or text.kind not in (MemoryKind.MESSAGE, MemoryKind.NOTE):
+    """What the text states of its speaker, and of theirs."""
+    if not may_state(text):
         return []
     found: dict[tuple[object, ...], Drawn] = {}
     for clause in stated(text.text):

@@ -21,13 +21,14 @@ from services.persistence.repositories import accounts, segments
 from services.persistence.tables.index import TERMS
 
 ANY_EMBEDDER = "*"
-"""In place of an embedder where a user has no vectors yet: nothing has one of it, so everything lacks it."""
+"""In place of an embedder where a user has no vectors yet, or all are wanted: everything lacks one of it."""
 
 
 async def read_unindexed(request: ReadUnindexed, parts: Parts) -> UnindexedMessages:
     """Texts to index; those that are forgotten, not to be remembered, or have what is wanted are absent."""
     in_use = (await parts.indexes.profile(request.user_id)).embedder
-    wanted = (request.embedder,) if request.embedder else (TERMS, in_use or ANY_EMBEDDER)
+    lacking = ANY_EMBEDDER if request.indexed_too else in_use or ANY_EMBEDDER
+    wanted = (request.embedder,) if request.embedder else (TERMS, lacking)
     async with parts.database.plainly() as driver:
         rows = await segments.read_unindexed(driver, request.user_id, request.message_ids, wanted)
         user = await accounts.keys_of(driver, parts.keys, request.user_id)

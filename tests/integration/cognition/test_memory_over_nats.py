@@ -16,6 +16,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.accounts import CREATE_USER, CreateUser
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.common import Role
+from libs.shared.contracts.indexing import READ_UNINDEXED, ReadUnindexed
 from libs.shared.contracts.inference import EMBED
 from libs.shared.contracts.keeping import KEEP_TURNS, KeepTurns
 from libs.shared.contracts.ledger import RuntimeSettings
@@ -220,3 +221,16 @@ async def test_an_import_that_broke_off_is_made_searchable_by_its_jobs(house: Ho
         while not await house.facts():
             pass
     assert [item.source_id for item in await house.search("Where does Zoé live?")] == ["D1:1"]
+
+
+async def test_what_is_indexed_can_be_read_once_more_for_a_model(house: House) -> None:
+    await house.bring_in(imported("D1:1", "I live in Lyon."))
+    (item,) = (await house.api.request(LIST_MEMORIES, ListMemories(user_id=house.user_id))).items
+    await house.has_embedder()
+    await housekeeping.repeat_index_jobs(house.persistence.parts, 0.0)
+    plain = ReadUnindexed(user_id=house.user_id, message_ids=(item.id,))
+    async with asyncio.timeout(LIMIT_S):
+        while (await house.cognition.request(READ_UNINDEXED, plain)).messages:
+            pass
+    again = ReadUnindexed(user_id=house.user_id, message_ids=(item.id,), indexed_too=True)
+    assert [one.text for one in (await house.cognition.request(READ_UNINDEXED, again)).messages] == ["I live in Lyon."]

@@ -12,11 +12,13 @@ from libs.shared.bus.base import Delivery
 from libs.shared.contracts.common import Position, Speaker
 from libs.shared.contracts.indexing import IndexRequested, UnindexedMessage
 from libs.shared.contracts.jobs import JobState
+from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import Fact
 from libs.shared.errors import BackendFailed, NoModel, ServiceError, TimedOut, Unavailable
 from services.cognition import indexing
 from services.cognition.embedding import Embedder
 from services.cognition.extraction.keeping import FactKeeper
+from services.cognition.extraction.reading import ModelReading
 from services.cognition.indexing import Indexer, Pace
 from services.cognition.outcomes import Outcomes
 from services.cognition.searchable import Searchable, of_unindexed
@@ -299,6 +301,23 @@ async def test_a_job_whose_facts_could_not_be_kept_is_not_done(household: Build)
     with pytest.raises(Unavailable):
         await indexer(home).index(delivery("m0"))
     assert home.persistence.indexed == []
+
+
+async def test_a_job_that_a_model_is_to_read_is_not_done_before(household: Build) -> None:
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(0)]
+    outcomes, facts = Outcomes(home.cognition), FactKeeper(home.cognition)
+    settings = RuntimeSettings(extraction="model")
+    reading = ModelReading(home.cognition, outcomes, facts, Traffic(), lambda: settings)
+    searchable = Searchable(home.cognition, Embedder(home.cognition, outcomes), facts.draw)
+    await Indexer(home.cognition, searchable, 2, Traffic(), reading=reading).index(delivery("m0"))
+    assert [(len(w.rows), w.done_jobs) for w in home.persistence.indexed] == [(1, ())]
+    running = asyncio.create_task(reading.run())
+    async with asyncio.timeout(LIMIT_S):
+        await home.persistence.finished.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert ends(home) == [("job-1", JobState.DONE)]
 
 
 async def test_re_indexing_makes_vectors_of_the_named_embedder_and_nothing_else(household: Build) -> None:
