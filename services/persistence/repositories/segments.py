@@ -344,22 +344,25 @@ async def users_of_others(driver: Any, embedder: str, most: int) -> list[str]:
     return [user_id for (user_id,) in await _USERS_OF_OTHERS.fetch(driver, embedder=embedder, most=most)]
 
 
+_LOOKED_AT = 8
+"""Messages of open jobs that are looked at for each that is wanted: a large import's jobs hold thousands."""
 _FRESH = Statement("""
 WITH undone AS (
   SELECT payload FROM jobs WHERE user_id = :user_id AND state <> 'done' AND kind = :kind
     AND payload ->> 'embedder' IS NULL
   ORDER BY queued_at DESC LIMIT :most
 ), said AS (
-  SELECT DISTINCT jsonb_array_elements_text(payload -> 'message_ids') AS message_id FROM undone
+  SELECT jsonb_array_elements_text(payload -> 'message_ids') AS message_id FROM undone LIMIT :looked_at
 )
-SELECT m.ordinal FROM said JOIN messages AS m USING (message_id) JOIN conversations AS c USING (conversation_id)
-WHERE m.user_id = :user_id AND c.remembered AND NOT EXISTS (
-  SELECT FROM index_members AS t WHERE t.user_id = :user_id AND t.embedder = '' AND t.ordinal = m.ordinal
-) ORDER BY m.ordinal DESC LIMIT :most
+SELECT m.ordinal FROM messages AS m JOIN conversations AS c USING (conversation_id)
+WHERE m.message_id = ANY(ARRAY(SELECT message_id FROM said)) AND m.user_id = :user_id AND c.remembered
+  AND (SELECT count(*) FROM index_members AS t
+    WHERE t.user_id = :user_id AND t.embedder = '' AND t.ordinal = m.ordinal) = 0
+ORDER BY m.ordinal DESC LIMIT :most
 """)
 
 
 async def fresh(driver: Any, user_id: str, most: int) -> list[int]:
     """Ordinals of the newest memories whose index job is not done and that can't be found yet."""
-    rows = await _FRESH.fetch(driver, user_id=user_id, kind=INDEX_KIND, most=most)
+    rows = await _FRESH.fetch(driver, user_id=user_id, kind=INDEX_KIND, most=most, looked_at=most * _LOOKED_AT)
     return [ordinal for (ordinal,) in rows]
