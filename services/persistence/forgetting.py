@@ -135,6 +135,8 @@ async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
             taken = await take(driver, promise, parts)
             done = Done(taken.removed(parts.keys.slots.used), taken.positions)
             await forgetting.note(driver, promise_id, taken.slots, done)
+    if taken is not None and taken.asks_again:
+        parts.outbox.wake()
     await _drop_from_memory(promise, taken, parts)
     return promise, done
 

@@ -14,6 +14,7 @@ from typing import Any
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.forgetting import Removed
 from libs.shared.sealing import Unreadable, seal, unseal
+from services.persistence.asking_again import ask_again
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, forgetting, removal, segments
 from services.persistence.repositories.forgetting import Promise
@@ -38,6 +39,8 @@ class Taken:
     index_segments: int = 0
     jobs: int = 0
     quarantined: int = 0
+    asks_again: bool = False
+    """The outbox has jobs for what was sealed anew."""
 
     def removed(self, used_slots: frozenset[int]) -> Removed:
         """For the receipt; of the slots those count that hold a key."""
@@ -109,6 +112,8 @@ async def _take_memory(driver: Any, user_id: str, message_id: str, taken: Taken,
     left = await removal.siblings(driver, doomed)
     if left:
         await _seal_anew(driver, doomed.turn_id, left, user, parts)
+        ids = [one.message_id for one in left]
+        taken.asks_again = await ask_again(driver, user_id, ids, doomed.conversation_id, parts)
     else:
         await forgetting.bury_turn(driver, doomed.turn_id, parts.clock())
     taken.slots |= await removal.remove_message(driver, doomed, with_turn=not left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from libs.shared.contracts.keeping import KeptMemories, RewriteMemory
@@ -10,6 +9,7 @@ from libs.shared.contracts.memory import Fact, MemoryKind
 from libs.shared.errors import InvalidRequest, MemoryNotFound
 from libs.shared.sealing import Unreadable, seal, unseal
 from services.persistence.announcing import announce_memory_changed
+from services.persistence.asking_again import ask_again
 from services.persistence.handlers.facts import sealed_fact
 from services.persistence.handlers.memories import one_item
 from services.persistence.index_jobs import index_requests
@@ -63,13 +63,12 @@ async def _rewrite_said(request: RewriteMemory, user: UserKeys, parts: Parts) ->
         row = await _found(driver, request)
         if request.text is not None:
             slots, taken_back = await _seal_anew(driver, request, request.text, user, parts)
-            job_ids = await _ask_to_index(
-                driver, row, await memories.ids_of_turn(driver, request.user_id, row.message_id), request, parts
-            )
+            job_ids = await _ask_to_index(driver, row, request, parts)
         if request.pinned is not None or request.importance is not None:
             await keeping.set_state(driver, request.user_id, request.id, request.pinned, request.importance)
         pinned, importance = await memories.chosen(driver, request.user_id, request.id)
     settle(parts, slots)
+    parts.outbox.wake()
     await taken_back.finish(parts)
     parts.indexes.state_set(request.user_id, row.ordinal, pinned, importance)
     return job_ids
@@ -110,14 +109,15 @@ def _resealed(row: SealedSibling, text: str | None, key: bytes, user: UserKeys, 
     return SealedSibling(row.message_id, row.slot, seal(key, plain), about)
 
 
-async def _ask_to_index(
-    driver: Any, row: SealedMemory, within: Sequence[str], request: RewriteMemory, parts: Parts
-) -> tuple[str, ...]:
-    """For the edited one, and those sealed anew with it: what was on its way into the index may be passed over now."""
+async def _ask_to_index(driver: Any, row: SealedMemory, request: RewriteMemory, parts: Parts) -> tuple[str, ...]:
+    """A job for the edited one, which who edits it does at once, and others for what was sealed anew with it."""
     headings = await keeping.headings(driver, request.user_id, (row.conversation_id,))
     if not headings[row.conversation_id].remembered:
         return ()
-    requests = index_requests(request.user_id, within, row.conversation_id, parts.new_id)
+    within = await memories.ids_of_turn(driver, request.user_id, row.message_id)
+    beside = [message_id for message_id in within if message_id != row.message_id]
+    await ask_again(driver, request.user_id, beside, row.conversation_id, parts)
+    requests = index_requests(request.user_id, [row.message_id], row.conversation_id, parts.new_id)
     return await keeping.ask_to_index(driver, requests, parts.clock(), row.conversation_id)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.jobs import FinishJob, Job, JobState
 from services.persistence.postgres import Statement
+from services.persistence.repositories.turns import INDEX_KIND
 from services.persistence.tables import (
     AppliedPositionRow,
     ConversationRow,
@@ -111,6 +112,20 @@ WHERE job_id = ANY(CAST(:job_ids AS varchar[])) AND user_id = :user_id AND state
 async def finish_jobs(driver: Any, user_id: str, job_ids: Sequence[str], now: datetime) -> None:
     """They are done, those that had failed before too; of another user's none is."""
     await _FINISH.fetch(driver, user_id=user_id, job_ids=list(job_ids), now=now)
+
+
+_AWAITING_INDEX = Statement("""
+SELECT DISTINCT named.id FROM jobs AS j
+CROSS JOIN LATERAL jsonb_array_elements_text(j.payload->'message_ids') AS named (id)
+WHERE j.user_id = :user_id AND j.kind = :kind AND j.state <> 'done' AND named.id = ANY(CAST(:ids AS varchar[]))
+""")
+
+
+async def awaiting_index(driver: Any, user_id: str, message_ids: Sequence[str]) -> list[str]:
+    """Those of the memories that an index job names which isn't done, in the order asked."""
+    rows = await _AWAITING_INDEX.fetch(driver, user_id=user_id, kind=INDEX_KIND, ids=list(message_ids))
+    named = {row[0] for row in rows}
+    return [message_id for message_id in message_ids if message_id in named]
 
 
 _REPEAT = Statement("""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from libs.shared.bus.base import Delivery
-from libs.shared.contracts.indexing import INDEX_MESSAGES, INDEX_REQUESTED, IndexMessages, IndexRequested, IndexRow
+from libs.shared.contracts.indexing import (
+    INDEX_MESSAGES,
+    INDEX_REQUESTED,
+    READ_UNINDEXED,
+    IndexMessages,
+    IndexRequested,
+    IndexRow,
+    ReadUnindexed,
+)
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
-from services.persistence import housekeeping
+from libs.shared.contracts.keeping import REWRITE_MEMORY, RewriteMemory
+from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
+from services.persistence import housekeeping, taking
+from services.persistence.handlers import rewriting
 from services.persistence.parts import Parts
 from services.persistence.repositories import work
 from services.persistence.tables import JobRow
@@ -143,3 +155,84 @@ async def test_failed_index_jobs_outlive_the_finished_ones(client: Client, persi
     await worker.fail(failed.job_id or "")
     await housekeeping.prune(persistence.parts, job_retention_s=-10)
     assert [job.job_id for job in await jobs(persistence)] == [failed.job_id]
+
+
+# ---------------------------------------------------------------- sealed anew on the way
+
+
+async def forget(client: Client, user_id: str, message_id: str) -> None:
+    await client.bus.request(FORGET_MEMORY, MemoryRef(user_id=user_id, id=message_id))
+
+
+async def edit(client: Client, user_id: str, message_id: str) -> None:
+    """As cognition does it: the job that comes with the edited text ends with that."""
+    request = RewriteMemory(user_id=user_id, id=message_id, text="a dog")
+    kept = await client.cognition.request(REWRITE_MEMORY, request)
+    row = IndexRow(message_id=message_id, terms={"dog": 1})
+    done = IndexMessages(user_id=user_id, embedder=None, rows=(row,), done_jobs=kept.job_ids)
+    await client.cognition.request(INDEX_MESSAGES, done)
+
+
+Change = Callable[[Client, str, str], Awaitable[None]]
+
+
+async def check_what_was_said_with_it_is_indexed(
+    change: Change, client: Client, persistence: RunningPersistence
+) -> None:
+    """It was read before the change, and is written in an earlier batch than the one that ends the job."""
+    worker, user_id = Worker(client), await client.user()
+    await worker.listen()
+    turn, _ = await client.say(user_id, "c1", "a cat", "a mouse")
+    question, answer = (message.message_id for message in turn.messages)
+    first = (await worker.heard()).message
+    asked = ReadUnindexed(user_id=user_id, message_ids=(answer,))
+    (read,) = (await client.cognition.request(READ_UNINDEXED, asked)).messages
+    await change(client, user_id, question)
+
+    row = IndexRow(message_id=answer, terms={"mouse": 1}, vector=b"\0\0\x80?", version=read.version)
+    late = IndexMessages(user_id=user_id, embedder="test@1", rows=(row,))
+    assert (await client.cognition.request(INDEX_MESSAGES, late)).count == 0
+    ended = IndexMessages(user_id=user_id, embedder=None, rows=(), done_jobs=(first.job_id or "",))
+    await client.cognition.request(INDEX_MESSAGES, ended)
+
+    assert [job.payload["message_ids"] for job in await jobs(persistence) if job.state != "done"] == [[answer]]
+    again = (await worker.heard()).message
+    assert again.message_ids == (answer,)
+    await worker.index(again)
+    assert (await client.cognition.request(READ_UNINDEXED, asked)).messages == ()
+    assert {job.state for job in await jobs(persistence)} == {"done"}
+
+
+@pytest.mark.parametrize("change", [forget, edit])
+async def test_what_was_said_with_something_that_is_changed_is_indexed_although_it_was_read_before(
+    change: Change, client: Client, persistence: RunningPersistence
+) -> None:
+    await check_what_was_said_with_it_is_indexed(change, client, persistence)
+
+
+@pytest.mark.parametrize(("change", "where"), [(forget, taking), (edit, rewriting)])
+async def test_not_asking_again_would_be_noticed(
+    change: Change,
+    where: ModuleType,
+    client: Client,
+    persistence: RunningPersistence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def no(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(where, "ask_again", no)
+    with pytest.raises(AssertionError):
+        await check_what_was_said_with_it_is_indexed(change, client, persistence)
+
+
+@pytest.mark.parametrize("change", [forget, edit])
+async def test_what_is_not_on_its_way_is_not_asked_for_again(
+    change: Change, client: Client, persistence: RunningPersistence
+) -> None:
+    worker, user_id = Worker(client), await client.user()
+    await worker.listen()
+    turn, _ = await client.say(user_id, "c1", "a cat", "a mouse")
+    await worker.index((await worker.heard()).message)
+    await change(client, user_id, turn.messages[0].message_id)
+    assert [job.state for job in await jobs(persistence) if job.state != "done"] == []
