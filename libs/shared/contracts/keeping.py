@@ -121,6 +121,9 @@ class KeepFacts(Message):
     user_id: Id
     facts: tuple[Fact, ...] = Field(default=(), max_length=4000)
     changes: tuple[FactChange, ...] = Field(default=(), max_length=4000)
+    versions: dict[Id, int | None] = Field(default_factory=dict)
+    """Source → version of the text that was drawn from: one that says something else by now is no source. Absent, or
+    None: not known."""
 
 
 KEEP_TURNS = Rpc(

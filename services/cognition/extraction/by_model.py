@@ -151,4 +151,5 @@ def _drawn(noted: _Noted, value: str, text: Text, *, mark: str) -> Drawn:
         extractor=EXTRACTOR,
         mark=mark,
         ended=noted.ended,
+        version=text.version,
     )

@@ -25,6 +25,8 @@ class Drawn:
     mark: str
     """Tells it apart from whatever else was drawn from the same source, and says nothing of what it tells."""
     ended: bool = False
+    version: int | None = None
+    """Of the source's text; None: not known, as of what was kept before."""
 
 
 def value_key(value: str) -> tuple[str, ...]:

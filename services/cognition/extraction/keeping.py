@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from libs.shared.bus.base import Bus
@@ -32,6 +32,16 @@ def fact_id(drawn: Drawn) -> str:
     """
     told = f"{drawn.source}\x1f{drawn.extractor}\x1f{drawn.mark}".encode()
     return hashlib.blake2b(told, digest_size=16, person=b"mongars fact").hexdigest()
+
+
+def as_read(
+    user_id: str, facts: Sequence[Fact], changes: Sequence[FactChange], versions: Mapping[str, int | None]
+) -> KeepFacts:
+    """What is to be kept, with the versions in which its sources were read. Pure."""
+    given: list[Fact | FactChange] = [*facts, *changes]
+    sources = {source for one in given for source in one.sources}
+    read = {source: version for source, version in versions.items() if source in sources}
+    return KeepFacts(user_id=user_id, facts=tuple(facts), changes=tuple(changes), versions=read)
 
 
 def _drawn(texts: Sequence[Text]) -> list[Drawn]:
@@ -65,6 +75,7 @@ class FactKeeper:
 
     async def _keep(self, user_id: str, chosen: dict[Key, list[Drawn]]) -> list[Fact]:
         known = await self._known(user_id, chosen)
+        versions = {one.source: one.version for drawn in chosen.values() for one in drawn}
         facts: list[Fact] = []
         changes: list[FactChange] = []
         for key, drawn in chosen.items():
@@ -73,7 +84,7 @@ class FactKeeper:
             changes += changed
         for start in range(0, max(len(facts), len(changes)), MOST_KEPT):
             portion = slice(start, start + MOST_KEPT)
-            kept = KeepFacts(user_id=user_id, facts=tuple(facts[portion]), changes=tuple(changes[portion]))
+            kept = as_read(user_id, facts[portion], changes[portion], versions)
             with measured("upsert_memory"):
                 await self._bus.request(KEEP_FACTS, kept)
         return facts

@@ -28,6 +28,8 @@ from services.cognition.searchable import ASSISTANT, Text
 
 EXTRACTOR = "rules@1"
 USER = "user"
+RECENT_S = 45 * 86_400.0
+"""A change so long ago at most counts from when it was told."""
 MOST_OF_A_TEXT = 40
 ALL = (*english_life.RULES, *english_things.RULES, *french_life.RULES, *french_things.RULES)
 _RELATIONS = english_words.RELATIONS | french_words.RELATIONS
@@ -129,6 +131,7 @@ def _of_clause(clause: str, text: Text) -> Iterator[Drawn]:
                     extractor=EXTRACTOR,
                     mark="",
                     ended=rule.ended,
+                    version=text.version,
                 )
 
 
@@ -196,8 +199,11 @@ def _values(rule: Rule, parts: dict[str, str], attribute: str) -> Iterator[str]:
 
 
 def _when(clause: str, said_at: datetime) -> datetime:
-    """The past time that a clause tells, else when it was said."""
+    """The long past time that a clause tells, else when it was said.
+
+    Who moved last week tells what holds now, whatever was said in between; who moved in 2019 may have moved again.
+    """
     times, _ = dates.find(fold(clause), said_at)
     now = said_at.timestamp()
-    starts = [start for time in times for start, _ in time.latest(now, 1) if start <= now]
+    starts = [start for time in times for start, _ in time.latest(now, 1) if start <= now - RECENT_S]
     return datetime.fromtimestamp(max(starts), UTC) if starts else said_at

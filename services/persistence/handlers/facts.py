@@ -109,11 +109,13 @@ async def keep_facts(request: KeepFacts, parts: Parts) -> Facts:
 
 
 async def _accept(driver: Any, request: KeepFacts) -> Accepted:
+    await facts.hold_user(driver, request.user_id)
     given: list[Fact | FactChange] = [*request.facts, *request.changes]
+    versions = {source: request.versions.get(source) for one in given for source in one.sources}
+    sources = await facts.hold_sources(driver, request.user_id, versions)
     named = {one.id for one in given} | {one.superseded_by for one in given if one.superseded_by is not None}
     known = await facts.known(driver, request.user_id, named)
-    sources = {source for one in given for source in one.sources}
-    return accept(request, known, await facts.sources_among(driver, request.user_id, sources))
+    return accept(request, known, sources)
 
 
 def _new(fact: Fact, slot: int, key: bytes) -> NewFact:

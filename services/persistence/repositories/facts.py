@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -111,9 +111,15 @@ class NewFact:
 
 
 _KNOWN = Statement("SELECT fact_id FROM facts WHERE user_id = :user_id AND fact_id = ANY(CAST(:ids AS varchar[]))")
+# before any row of a memory, as a forgetting does: so one of the two waits for the other, and neither for both
+_HOLD_USER = Statement("SELECT FROM users WHERE user_id = :user_id FOR KEY SHARE")
 _SOURCES = Statement("""
 SELECT m.message_id FROM messages AS m JOIN conversations AS c USING (conversation_id)
+JOIN unnest(CAST(:ids AS varchar[]), CAST(:versions AS bigint[])) AS drawn (message_id, version)
+  ON drawn.message_id = m.message_id
 WHERE m.user_id = :user_id AND m.message_id = ANY(CAST(:ids AS varchar[])) AND c.remembered
+  AND (drawn.version IS NULL OR drawn.version = m.slot)
+ORDER BY m.ordinal FOR SHARE OF m
 """)
 _KEEP = Statement("""
 INSERT INTO facts (fact_id, user_id, slot, fact, valid_from, valid_to, superseded_by, created_at)
@@ -153,9 +159,16 @@ async def known(driver: Any, user_id: str, ids: Collection[str]) -> set[str]:
     return {row[0] for row in await _KNOWN.fetch(driver, user_id=user_id, ids=list(ids))}
 
 
-async def sources_among(driver: Any, user_id: str, ids: Collection[str]) -> set[str]:
-    """The user's own memories among them that may be drawn on."""
-    return {row[0] for row in await _SOURCES.fetch(driver, user_id=user_id, ids=list(ids))}
+async def hold_user(driver: Any, user_id: str) -> None:
+    """Holds off forgettings of the user's until the commit, in the order in which they take their locks."""
+    await _HOLD_USER.fetch(driver, user_id=user_id)
+
+
+async def hold_sources(driver: Any, user_id: str, versions: Mapping[str, int | None]) -> set[str]:
+    """The user's own memories among them that may be drawn on and are still of the version that was read, where that
+    is known; none of them goes or changes before the commit."""
+    rows = await _SOURCES.fetch(driver, user_id=user_id, ids=list(versions), versions=list(versions.values()))
+    return {row[0] for row in rows}
 
 
 async def keep(driver: Any, user_id: str, new: Sequence[NewFact], now: datetime) -> None:

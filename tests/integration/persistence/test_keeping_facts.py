@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from libs.shared.contracts.conversations import CHANGE_CONVERSATION, ChangeConversation
+from libs.shared.contracts.indexing import READ_UNINDEXED, ReadUnindexed
 from libs.shared.contracts.keeping import (
     FIND_FACTS,
     KEEP_FACTS,
@@ -30,7 +33,9 @@ from libs.shared.contracts.memory import (
     MemoryRef,
 )
 from libs.shared.errors import InvalidRequest, MemoryNotFound
+from services.persistence import forgetting
 from services.persistence.handlers import facts as fact_handlers
+from services.persistence.repositories import facts as fact_rows
 from services.persistence.tables import FactRow, FactSourceRow
 from tests.support.persistence import START, Client, RunningPersistence, imported
 
@@ -244,3 +249,79 @@ async def test_a_fact_never_outlives_a_source_that_is_forgotten_meanwhile(
     async with persistence.parts.database.transaction() as session:
         assert list(await session.scalars(select(FactRow.fact_id))) == []
         assert list(await session.scalars(select(FactSourceRow.fact_id))) == []
+
+
+async def version(client: Client, user_id: str, memory_id: str) -> int | None:
+    """Of its text, as it is read to be indexed."""
+    asked = ReadUnindexed(user_id=user_id, message_ids=(memory_id,), indexed_too=True)
+    (read,) = (await client.cognition.request(READ_UNINDEXED, asked)).messages
+    return read.version
+
+
+async def check_facts_of_a_text_that_was_edited_meanwhile_are_not_kept(client: Client, _: RunningPersistence) -> None:
+    user_id = await client.user()
+    said, other = await told(client, user_id, "I live in Paris", "I'm from Nice")
+    await keep(client, user_id, fact("f0", "Nice", other.id))
+    before = await version(client, user_id, said.id)
+    edit = RewriteMemory(user_id=user_id, id=said.id, text="I live in Lyon")
+    await client.cognition.request(REWRITE_MEMORY, edit)
+    late = KeepFacts(
+        user_id=user_id,
+        facts=(fact("f1", "Paris", said.id),),
+        changes=(FactChange(id="f0", valid_to=START, superseded_by=None, sources=(said.id,)),),
+        versions={said.id: before, other.id: None},
+    )
+    assert (await client.cognition.request(KEEP_FACTS, late)).facts == ()
+    assert [(one.id, one.sources) for one in await find(client, user_id)] == [("f0", (other.id,))]
+    now = {said.id: await version(client, user_id, said.id), other.id: None}
+    kept = KeepFacts(user_id=user_id, facts=(fact("f2", "Lyon", said.id, other.id),), versions=now)
+    assert [one.sources for one in (await client.cognition.request(KEEP_FACTS, kept)).facts] == [(said.id, other.id)]
+
+
+async def test_facts_of_a_text_that_was_edited_meanwhile_are_not_kept(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    await check_facts_of_a_text_that_was_edited_meanwhile_are_not_kept(client, persistence)
+
+
+_WAITS = text("""
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
+
+
+async def forgotten_meanwhile(persistence: RunningPersistence, forgetting_: asyncio.Task[Any]) -> None:
+    """Returns once it is done, or waits in the database."""
+    async with asyncio.timeout(5):
+        while not forgetting_.done():
+            async with persistence.parts.database.transaction() as session:
+                if await session.scalar(_WAITS):
+                    return
+
+
+async def check_a_source_stays_until_its_facts_are_kept(client: Client, persistence: RunningPersistence) -> None:
+    """The rows alone see to it: there is no lock of this process around the two."""
+    user_id, parts = await client.user(), persistence.parts
+    said = await told(client, user_id, "I live in Paris")
+    beside = replace(parts, forgetting=asyncio.Lock())
+    begun: list[asyncio.Task[Any]] = []
+    real = fact_rows.keep
+
+    async def keep_late(*arguments: Any) -> None:
+        begun.append(asyncio.create_task(forgetting.forget_memory(user_id, said[0].id, beside)))
+        await forgotten_meanwhile(persistence, begun[0])
+        await real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fact_rows, "keep", keep_late)
+        try:
+            assert await keep(client, user_id, fact("f1", "Paris", said[0].id)) == ["f1"]
+        finally:
+            async with asyncio.timeout(5):
+                await asyncio.gather(*begun)
+    async with parts.database.transaction() as session:
+        assert list(await session.scalars(select(FactRow.fact_id))) == []
+        assert list(await session.scalars(select(FactSourceRow.fact_id))) == []
+
+
+async def test_a_source_stays_until_its_facts_are_kept(client: Client, persistence: RunningPersistence) -> None:
+    await check_a_source_stays_until_its_facts_are_kept(client, persistence)

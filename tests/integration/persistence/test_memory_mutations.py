@@ -101,7 +101,7 @@ def change_anybodys_facts(patch: pytest.MonkeyPatch, _: RunningPersistence) -> N
 
 
 def draw_on_anybodys(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
-    _rewrite(patch, facts._SOURCES, "m.user_id = $1 AND", "$1 <> '' AND")
+    _rewrite(patch, facts._SOURCES, "m.user_id = $3 AND", "$3 <> '' AND")
 
 
 def draw_on_what_is_not_remembered(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
@@ -112,8 +112,13 @@ def show_notes_as_conversations(patch: pytest.MonkeyPatch, _: RunningPersistence
     patch.setattr(conversations, "TALKS", ("chat", "import", "notes"))
 
 
-def keep_facts_beside_forgettings(patch: pytest.MonkeyPatch, persistence: RunningPersistence) -> None:
-    write_side_by_side(patch, persistence)
+def draw_on_any_version(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
+    _rewrite(patch, facts._SOURCES, "(drawn.version IS NULL OR drawn.version = m.slot)", "true")
+
+
+def hold_no_source(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
+    _rewrite(patch, facts._SOURCES, "FOR SHARE OF m", "")
+    _rewrite(patch, facts._HOLD_USER, "FOR KEY SHARE", "")
 
 
 MUTATIONS: list[tuple[Mutation, Check]] = [
@@ -139,10 +144,8 @@ MUTATIONS: list[tuple[Mutation, Check]] = [
         draw_on_what_is_not_remembered,
         fact_tests.test_facts_of_a_conversation_that_is_no_longer_remembered_go_and_none_come,
     ),
-    (
-        keep_facts_beside_forgettings,
-        fact_tests.test_a_fact_never_outlives_a_source_that_is_forgotten_meanwhile,
-    ),
+    (draw_on_any_version, fact_tests.check_facts_of_a_text_that_was_edited_meanwhile_are_not_kept),
+    (hold_no_source, fact_tests.check_a_source_stays_until_its_facts_are_kept),
 ]
 
 

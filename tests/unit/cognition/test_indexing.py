@@ -285,6 +285,14 @@ async def test_facts_are_kept_before_the_rows_that_end_the_job(household: Build)
     await check_facts_are_kept_before_the_rows(await household(embedder=True))
 
 
+async def test_facts_name_the_version_of_the_text_that_they_were_drawn_from(household: Build) -> None:
+    home = await household(embedder=True)
+    texts = ((0, "I live in Lyon."), (1, "I'm allergic to nuts."), (2, "The weather is fine."))
+    home.persistence.unindexed = [message(n, said).model_copy(update={"version": 7 + n}) for n, said in texts]
+    await indexer(home).index(delivery("m0", "m1", "m2"))
+    assert [kept.versions for kept in home.persistence.kept_facts] == [{"m0": 7, "m1": 8}]
+
+
 async def test_facts_that_are_not_drawn_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(*_: object) -> tuple[Fact, ...]:
         return ()

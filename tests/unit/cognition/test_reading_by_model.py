@@ -186,6 +186,15 @@ async def test_a_text_is_read_and_its_job_ends() -> None:
     assert await kept_by(replying(answer(noted()))) == (["Porto"], [("job-1", JobState.DONE)])
 
 
+async def test_facts_name_the_version_of_the_text_that_the_model_read() -> None:
+    async with AsyncExitStack() as stack:
+        home = await build(stack, replying(answer(noted())))
+        home.persistence.unindexed = [message(0, SAID).model_copy(update={"version": 7})]
+        async with asyncio.timeout(LIMIT_S):
+            await model_reading(home).read(ToRead("job-1", "u1", ("m0",)))
+        assert [kept.versions for kept in home.persistence.kept_facts] == [{"m0": 7}]
+
+
 @pytest.mark.parametrize(
     "replica", [replying("No."), fails, endless, None], ids=["refuses", "fails", "endless", "none"]
 )
