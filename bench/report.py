@@ -22,15 +22,20 @@ class Aim:
     value: float | None
     limit: float
     unit: str = ""
+    at_least: bool = False
+    """It should be large."""
 
     @property
     def met(self) -> bool | None:
-        return None if self.value is None else self.value <= self.limit
+        if self.value is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def __str__(self) -> str:
         if self.value is None:
             return f"{self.name}: not measured"
-        return f"{self.name}: {self.value:.3g} {self.unit} (aim ≤ {self.limit:g})".replace("  ", " ")
+        side = "≥" if self.at_least else "≤"
+        return f"{self.name}: {self.value:.3g} {self.unit} (aim {side} {self.limit:g})".replace("  ", " ")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -163,7 +163,7 @@ class Memory:
         ranked, _ = await self._ranked(search, replace(event, anchor=None), EVENT_CANDIDATES)
         told = [one for one in ranked if one.evidence >= LEAST_EVENT_EVIDENCE]
         hits = await self._brought(search, told[:1])
-        return question.at(anchor.time(_day_of(hits[0], search.asked.now))) if hits else question
+        return question.at(anchor.time(day_of(hits[0], search.asked.now))) if hits else question
 
     async def _ranked(self, search: _Search, question: Question, limit: int) -> tuple[list[Ranked], str | None]:
         user_id, now = search.user_id, search.asked.now.timestamp()
@@ -174,7 +174,7 @@ class Memory:
             vector=vector.vector if vector else None,
             embedder=vector.embedder if vector else None,
             limit=limit,
-            intervals=_intervals(question.times, now),
+            intervals=intervals(question.times, now),
             read_after=search.asked.read_after,
         )
         found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=search.patience_s)
@@ -200,14 +200,14 @@ class Memory:
         return list(hits.values())
 
 
-def _intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:
+def intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:
     """The spans of the named times, the newest of those that come every year; at most what one search takes."""
     share = MOST_INTERVALS // len(times) if times else 0
     spans = [span for time in times[:MOST_INTERVALS] for span in time.latest(now, max(1, share))]
     return tuple(Interval(start=moment(start), end=moment(end)) for start, end in spans[:MOST_INTERVALS])
 
 
-def _day_of(hit: Hit, now: datetime) -> datetime:
+def day_of(hit: Hit, now: datetime) -> datetime:
     """The event's day: the one that the memory names, by the clock of its telling, else that of the telling itself."""
     told = hit.item.at.astimezone(now.tzinfo)
     named, _ = dates.find(fold(hit.item.text), told)

@@ -1,0 +1,125 @@
+"""The product's own recall without its services: its index in memory, its reading of questions, its ranking.
+
+What is left out: facts, and with them what one memory supersedes of another; what was said a moment ago; how often a
+memory was used. A time that hangs on an event is placed by the weights that the product has, whichever are measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from bench.locomo.data import Turn
+from bench.locomo.scores import K
+from bench.locomo.vectors import Vectors
+from libs.shared.contracts.ledger import RecallWeights
+from libs.shared.contracts.memory import MemoryItem, MemoryKind
+from libs.shared.contracts.recall import FindCandidates
+from services.cognition.memory import EVENT_CANDIDATES, LEAST_EVENT_EVIDENCE, day_of, intervals
+from services.cognition.question import Names, Question, read
+from services.cognition.recall import Found, Ranked, found_in, rank
+from services.cognition.searchable import Text, row
+from services.cognition.selection import Hit, spread_out
+from services.persistence.additions import Addition, term_rows, vector_rows
+from services.persistence.candidates import Asked, candidates, search
+from services.persistence.memory_index import MemoryIndex
+from services.persistence.repositories.segments import Owned
+from services.persistence.sealing import UserKeys
+from services.persistence.segments import TERM_BYTES
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+"""The asker's clock, years after all that was said."""
+PRODUCT = RecallWeights()
+SPARE = K // 2 + 4
+"""More texts that a search reads than it shows."""
+_USER = UserKeys(bytes(32))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A question with all that was found for it, to be ranked by any weights."""
+
+    question: Question
+    found: Sequence[Found]
+    whole: float
+
+    def ranked(self, weights: RecallWeights) -> list[Ranked]:
+        return rank(self.found, self.question, weights, NOW.timestamp(), self.whole)
+
+
+class OfflineMemory:
+    """Turns of one user, indexed as they would be."""
+
+    def __init__(self, turns: Sequence[Turn], vectors: Vectors) -> None:
+        self.turns = turns
+        self._vectors = vectors
+        self.names = Names(name for name, _ in Counter(turn.speaker for turn in turns).most_common())
+        self._items = [_item(turn) for turn in turns]
+        self._index = asyncio.run(_indexed(turns, vectors.of(turn.text for turn in turns), vectors.embedder))
+
+    def evidence(self, question: str, limit: int) -> Evidence:
+        """What is found for a question, at most ``limit`` by each kind of evidence."""
+        return self._found(self._placed(read(question, self.names, NOW)), limit)
+
+    def best(self, evidence: Evidence, weights: RecallWeights) -> list[str]:
+        """The ids that a search shows, best first."""
+        ranked = [one for one in evidence.ranked(weights) if one.score > 0][: K + SPARE]
+        hits = spread_out([self._hit(one) for one in ranked], weights.repetition, past=evidence.question.past)
+        return [hit.item.id for hit in hits[:K]]
+
+    def _placed(self, question: Question) -> Question:
+        if question.anchor is None:
+            return question
+        event = replace(read(question.anchor.event, self.names, NOW), anchor=None)
+        ranked = self._found(event, EVENT_CANDIDATES).ranked(PRODUCT)
+        told = [one for one in ranked if one.score > 0 and one.evidence >= LEAST_EVENT_EVIDENCE]
+        return question.at(question.anchor.time(day_of(self._hit(told[0]), NOW))) if told else question
+
+    def _found(self, question: Question, limit: int) -> Evidence:
+        request = FindCandidates(
+            user_id="user",
+            terms=question.terms,
+            vector=self._vectors.of([question.text], "query")[question.text],
+            embedder=self._vectors.embedder,
+            limit=limit,
+            intervals=intervals(question.times, NOW.timestamp()),
+        )
+        asked = Asked.of(request, [_number(term) for term in question.terms])
+        columns = candidates(self._index, search(self._index, asked), ())
+        return Evidence(question, found_in(columns, question.terms), columns.whole_bm25)
+
+    def _hit(self, one: Ranked) -> Hit:
+        item = self._items[one.found.ordinal]
+        return Hit(item.model_copy(update={"score": one.score, "parts": one.parts}), one.evidence)
+
+
+async def _indexed(turns: Sequence[Turn], vectors: Mapping[str, bytes], embedder: str) -> MemoryIndex:
+    texts = [Text(turn.id, MemoryKind.MESSAGE, turn.speaker, turn.text, turn.at) for turn in turns]
+    addition = Addition("user", embedder, [row(text, vectors[text.text]) for text in texts])
+    owned = {turn.id: _owned(place, turn) for place, turn in enumerate(turns)}
+    index = MemoryIndex()
+    index.reserve(len(turns))
+    index.add(await term_rows(addition, owned, _USER), vector_rows(addition, owned), embedder)
+    return index
+
+
+def _owned(place: int, turn: Turn) -> Owned:
+    return Owned(turn.id, place, turn.session, turn.at.timestamp(), None, False, False, False, True)
+
+
+def _item(turn: Turn) -> MemoryItem:
+    return MemoryItem(
+        id=turn.id,
+        text=turn.text,
+        source_id=turn.id,
+        conversation_id=turn.session,
+        speaker=turn.speaker,
+        at=turn.at,
+    )
+
+
+def _number(term: str) -> int:
+    return int.from_bytes(_USER.hash_term(term)[:TERM_BYTES], "little")
