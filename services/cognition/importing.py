@@ -165,7 +165,7 @@ class Importer:
             background=False,
             vectors_by=monotonic() + VECTORS_S,
         )
-        outcome = await self._searchable.make([of_kept(item) for item in memories.items], wanted, PORTIONS)
+        outcome = await self._searchable.make(of_kept(memories), wanted, PORTIONS)
         return Kept(memories, outcome)
 
     async def _one(self, user_id: str, memories: KeptMemories) -> MemoryItem:

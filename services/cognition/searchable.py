@@ -13,7 +13,8 @@ from time import monotonic
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexRow, UnindexedMessage
 from libs.shared.contracts.inference import EMBED
-from libs.shared.contracts.memory import Fact, MemoryItem, MemoryKind
+from libs.shared.contracts.keeping import KeptMemories
+from libs.shared.contracts.memory import Fact, MemoryKind
 from libs.shared.errors import ServiceError, TimedOut
 from libs.shared.extractive import is_extractive
 from libs.shared.text import term_counts, words
@@ -41,7 +42,7 @@ class Text:
     importance: float | None = None
     """As the user set it."""
     version: int | None = None
-    """Of the text; None: it was kept just now."""
+    """Of the text; None: not known."""
 
     @property
     def memorable(self) -> bool:
@@ -112,9 +113,13 @@ def of_unindexed(message: UnindexedMessage) -> Text:
     return Text(*said, importance=message.importance, version=message.version)
 
 
-def of_kept(item: MemoryItem) -> Text:
+def of_kept(kept: KeptMemories) -> list[Text]:
     """What was kept just now; an importance that the user set stands in its state, not in the index."""
-    return Text(item.id, item.kind, item.speaker, item.text, item.at)
+    versions = kept.versions or (None,) * len(kept.items)
+    return [
+        Text(item.id, item.kind, item.speaker, item.text, item.at, version=version)
+        for item, version in zip(kept.items, versions, strict=True)
+    ]
 
 
 class Searchable:

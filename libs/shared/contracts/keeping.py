@@ -71,6 +71,8 @@ class KeptMemories(Message):
 
     items: tuple[MemoryItem, ...]
     """The new ones, as they read."""
+    versions: tuple[int, ...] = ()
+    """Of their texts, one by one: an edit gives another. Empty: not known."""
     present: int = 0
     job_ids: tuple[Id, ...] = ()
     """The index jobs that were made for them: done when INDEX_MESSAGES says so, else offered again."""

@@ -84,7 +84,7 @@ class Documents:
         wanted = Wanted(
             user_id=user_id, embedder=kept.embedder, jobs=kept.job_ids, background=False, vectors_by=ends_at
         )
-        outcome = await self._searchable.make([of_kept(item) for item in kept.items], wanted, PORTIONS)
+        outcome = await self._searchable.make(of_kept(kept), wanted, PORTIONS)
         if outcome.failure is None:
             return None
         log.info("document_without_vectors", code=outcome.failure.code)

@@ -73,6 +73,7 @@ async def keep_turns(request: KeepTurns, parts: Parts) -> KeptMemories:
         await announce_memory_changed(parts.bus, request.user_id)
     return KeptMemories(
         items=tuple(map(_item, batch.turns, memories)),
+        versions=tuple(memory.slot for memory in memories),
         present=len(request.turns) - len(memories),
         job_ids=job_ids,
         embedder=embedder,
@@ -196,6 +197,7 @@ async def keep_note(request: KeepNote, parts: Parts) -> KeptMemories:
     await announce_memory_changed(parts.bus, request.user_id)
     return KeptMemories(
         items=(_note_item(request, note),),
+        versions=(slot,),
         job_ids=job_ids,
         conversation_id=notes,
         embedder=embedder,

@@ -39,14 +39,15 @@ async def rewrite_memory(request: RewriteMemory, parts: Parts) -> KeptMemories:
         raise MemoryNotFound("there is no such memory")
     if scope == "fact":
         await _rewrite_fact(request, user, parts)
-        job_ids: tuple[str, ...] = ()
+        job_ids, slots = tuple[str, ...](), frozenset[int]()
     else:
-        job_ids = await _rewrite_said(request, user, parts)
+        job_ids, slots = await _rewrite_said(request, user, parts)
     await announce_memory_changed(parts.bus, request.user_id)
     async with parts.database.plainly() as driver:
         item = await one_item(driver, request.user_id, user, request.id, parts)
     return KeptMemories(
         items=(item,),
+        versions=tuple(slots),
         job_ids=job_ids,
         conversation_id=item.conversation_id,
         embedder=(await parts.indexes.profile(request.user_id)).embedder,
@@ -56,7 +57,8 @@ async def rewrite_memory(request: RewriteMemory, parts: Parts) -> KeptMemories:
 # ---------------------------------------------------------------- what was said, noted or read
 
 
-async def _rewrite_said(request: RewriteMemory, user: UserKeys, parts: Parts) -> tuple[str, ...]:
+async def _rewrite_said(request: RewriteMemory, user: UserKeys, parts: Parts) -> tuple[tuple[str, ...], frozenset[int]]:
+    """The jobs of the edited text, and the slot that it has now, if it has another."""
     taken_back, job_ids, slots = TakenBack(request.user_id, (), None), tuple[str, ...](), frozenset[int]()
     async with undisturbed(parts, request.user_id) as driver:
         await hold_index(driver, request.user_id)
@@ -71,7 +73,7 @@ async def _rewrite_said(request: RewriteMemory, user: UserKeys, parts: Parts) ->
     parts.outbox.wake()
     await taken_back.finish(parts)
     parts.indexes.state_set(request.user_id, row.ordinal, pinned, importance)
-    return job_ids
+    return job_ids, slots
 
 
 async def _found(driver: Any, request: RewriteMemory) -> SealedMemory:

@@ -17,7 +17,7 @@ from libs.shared.contracts.conversations import (
     ReadConversation,
 )
 from libs.shared.contracts.indexing import INDEX_MESSAGES, READ_UNINDEXED, IndexMessages, IndexRow, ReadUnindexed
-from libs.shared.contracts.keeping import REWRITE_MEMORY, KeptMemories, RewriteMemory
+from libs.shared.contracts.keeping import KEEP_NOTE, REWRITE_MEMORY, KeepNote, KeptMemories, RewriteMemory
 from libs.shared.contracts.memory import (
     LIST_MEMORIES,
     MEMORY_CHANGED,
@@ -128,6 +128,33 @@ async def test_what_was_read_before_an_edit_is_not_indexed_after_it(
     client: Client, persistence: RunningPersistence
 ) -> None:
     await check_what_was_read_before_an_edit_is_not_indexed_after_it(client, persistence)
+
+
+async def test_what_was_kept_before_an_edit_is_not_indexed_after_it(client: Client) -> None:
+    user_id = await client.user()
+    note = (await client.cognition.request(KEEP_NOTE, KeepNote(user_id=user_id, text="I live in Paris"))).items[0]
+    kept = await client.import_turns(user_id, imported("1", "a cat"), imported("2", "a dog", minute=1))
+    edited = [await rewrite(client, user_id, item.id, text="I live in Lyon") for item in (note, *kept.items)]
+    read = ReadUnindexed(user_id=user_id, message_ids=tuple(one.items[0].id for one in edited))
+    now = {m.message_id: m.version for m in (await client.cognition.request(READ_UNINDEXED, read)).messages}
+    assert {one.items[0].id: one.versions for one in edited} == {item: (version,) for item, version in now.items()}
+    rows = tuple(
+        IndexRow(message_id=item.id, terms={"paris": 1}, version=version)
+        for item, version in zip(kept.items, kept.versions, strict=True)
+    )
+    late = IndexMessages(user_id=user_id, embedder=None, rows=rows)
+    assert (await client.cognition.request(INDEX_MESSAGES, late)).count == 0
+    assert (await rewrite(client, user_id, note.id, pinned=True)).versions == ()
+
+
+async def test_a_note_and_an_import_come_with_the_versions_that_are_read_to_index_them(client: Client) -> None:
+    user_id = await client.user()
+    noted = await client.cognition.request(KEEP_NOTE, KeepNote(user_id=user_id, text="I live in Paris"))
+    brought = await client.import_turns(user_id, imported("1", "a cat"), imported("2", "a dog", minute=1))
+    for kept in (noted, brought):
+        read = ReadUnindexed(user_id=user_id, message_ids=tuple(item.id for item in kept.items))
+        found = (await client.cognition.request(READ_UNINDEXED, read)).messages
+        assert tuple(message.version for message in found) == kept.versions
 
 
 async def test_the_edited_turn_leaves_the_stream_at_the_next_housekeeping(

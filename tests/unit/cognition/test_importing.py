@@ -78,7 +78,8 @@ class Store:
         self.kept |= {turn.id: turn for turn in new}
         items = tuple(memory(t.id.replace(":", "-"), t.text, speaker=t.speaker, at=t.at) for t in new)
         jobs = ("job-1",) if new else ()
-        return KeptMemories(items=items, present=len(request.turns) - len(new), job_ids=jobs)
+        versions = tuple(range(7, 7 + len(new)))
+        return KeptMemories(items=items, versions=versions, present=len(request.turns) - len(new), job_ids=jobs)
 
     async def keep_note(self, request: KeepNote) -> KeptMemories:
         self.notes.append(request)
@@ -132,6 +133,14 @@ async def test_facts_of_imported_turns_are_of_their_speakers(stack: AsyncExitSta
     await at.bring_in(turn())
     (fact,) = at.around.persistence.kept_facts[0].facts
     assert (fact.subject, fact.attribute, fact.value, fact.sources) == ("Odile", "residence", "Lyon", ("D1-0",))
+
+
+async def test_what_is_made_of_a_turn_names_the_version_of_its_text(stack: AsyncExitStack) -> None:
+    at = await home(stack)
+    await at.bring_in(turn(0), turn(1, "The weather is fine."))
+    rows = [row for written in at.around.persistence.indexed for row in written.rows]
+    assert [(row.message_id, row.version) for row in rows] == [("D1-0", 7), ("D1-1", 8)]
+    assert [kept.versions for kept in at.around.persistence.kept_facts] == [{"D1-0": 7}]
 
 
 async def test_the_same_turns_again_are_passed_over(stack: AsyncExitStack) -> None:
