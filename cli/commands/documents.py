@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.errors import CommandError, Exit
+from cli.interrupting import signals_interrupt
 from cli.listing import day_of, show
 from cli.options import JsonOption, StateOption, UserOption, answer, line, own_gateway
 
@@ -69,7 +70,8 @@ def _watch(folder: DocumentFolder, places: list[Place], forget_removed: bool) ->
     from cli.document_folder import Watch
 
     try:
-        Watch(folder, places, forget_removed=forget_removed).run()
+        with signals_interrupt():
+            Watch(folder, places, forget_removed=forget_removed).run()
     except KeyboardInterrupt:
         _say("no longer watching")
 

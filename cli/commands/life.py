@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +12,7 @@ import typer
 from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, find
+from cli.interrupting import signals_interrupt
 from cli.listing import show_facts
 from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, chosen_installation, line
@@ -53,7 +51,7 @@ def up(
     progress = Progress(quiet=as_json)
     ours = not _runs(folder)
     ready = False
-    with _signals_interrupt():
+    with signals_interrupt():
         try:
             started = _start_and_announce(folder, progress, port, timeout, as_json)
             ready = True
@@ -172,18 +170,3 @@ def _stop_what_was_started(folder: StateFolder, progress: Progress) -> None:
             stop(installation, progress)
     except KeyboardInterrupt:
         kill(installation)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """A closed terminal and a polite kill are to stop things as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
