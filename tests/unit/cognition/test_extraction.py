@@ -115,6 +115,8 @@ def test_who_is_imported_by_name_speaks_of_themselves() -> None:
         ("I moved to Berlin in 2019.", datetime(2019, 1, 1, tzinfo=UTC)),
         ("J'habite à Berlin depuis 2019.", datetime(2019, 1, 1, tzinfo=UTC)),
         ("I moved to Berlin.", AT),
+        ("I moved to Berlin last week.", AT),
+        ("J'ai déménagé à Berlin la semaine dernière.", AT),
         ("I live in Berlin until next month.", AT),
     ],
 )
