@@ -11,8 +11,7 @@ import numpy as np
 
 from bench.locomo.data import Conversation
 from bench.locomo.memory import PRODUCT, Evidence
-from bench.locomo.methods import LIMITS
-from bench.locomo.runs import Runs
+from bench.locomo.runs import LIMIT, Runs
 from libs.shared.contracts.ledger import RuntimeSettings
 from services.cognition.recall import LEAST_COSINE, Ranked
 
@@ -75,13 +74,13 @@ class Graded:
 def graded(runs: Runs) -> Graded:
     gold = []
     for case in runs.cases:
-        evidence = runs.evidence(case, LIMITS[0])
+        evidence = runs.evidence(case, LIMIT)
         turns = runs.memory(case).turns
         best = _best(evidence)
         gold.append([_grade(one, evidence) for one in best if turns[one.found.ordinal].id in case.asked.gold])
-    asked = [memory.evidence(text, LIMITS[0]) for memory in runs.memories for text in UNRELATED]
+    asked = [memory.evidence(text, LIMIT) for memory in runs.memories for text in UNRELATED]
     strange = [
-        memory.evidence(text, LIMITS[0])
+        memory.evidence(text, LIMIT)
         for place, memory in enumerate(runs.memories)
         for text in strangers(runs.conversations, place)
     ]

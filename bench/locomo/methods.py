@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.locomo.memory import PRODUCT
 from bench.locomo.plain import Fusion, Values, convex, order, reciprocal_ranks, terms_of
-from bench.locomo.runs import Case, Runs
+from bench.locomo.runs import LIMIT, Case, Runs
 from bench.locomo.scores import Judged, Scores, by_kind, judge, worst
+from bench.locomo.tried import tried
 from libs.shared.contracts.ledger import RecallWeights
 
 PRODUCT_NAME = "the product"
@@ -20,8 +21,8 @@ ALONE = tuple(
 TIE_BREAKERS = ("strength", "importance")
 """Of little weight on purpose."""
 SEED, SHARE = 7, 0.3
-LIMITS = (100, 64, 32)
-"""Candidates by each kind of evidence; the first is what the product asks for."""
+LIMITS = (LIMIT, 64, 32)
+"""Candidates by each kind of evidence."""
 
 
 def without(*names: str) -> RecallWeights:
@@ -61,7 +62,7 @@ class _Asking:
     """One question of a case, by plain means: as it was asked, or as the product reads it."""
 
     def __init__(self, runs: Runs, case: Case, *, read: bool) -> None:
-        question = runs.evidence(case, LIMITS[0]).question
+        question = runs.evidence(case, LIMIT).question
         self.terms = question.terms if read else terms_of(case.asked.text)
         self.text = question.text if read else case.asked.text
         self.plain = runs.plain(case)
@@ -92,7 +93,7 @@ def _plainly(runs: Runs, score: Callable[[_Asking], Values], *, read: bool) -> J
     return [(case.asked.kind, judge(ranked(case), case.asked.gold)) for case in runs.cases]
 
 
-def by_product(runs: Runs, weights: RecallWeights, *, limit: int = LIMITS[0], merged: bool = False) -> Judged:
+def by_product(runs: Runs, weights: RecallWeights, *, limit: int = LIMIT, merged: bool = False) -> Judged:
     """Each question, ranked by the product with these weights."""
     return [
         (case.asked.kind, judge(runs.memory(case, merged=merged).best(evidence, weights), case.asked.gold))
@@ -138,6 +139,7 @@ TABLES: Mapping[str, Callable[[Runs, int], Rows]] = {
     "parts": parts,
     "weights": weights,
     "sizes": sizes,
+    "tried": tried,
 }
 
 

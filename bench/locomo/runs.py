@@ -10,6 +10,10 @@ from bench.locomo.data import Asked, Conversation, every
 from bench.locomo.memory import Evidence, OfflineMemory
 from bench.locomo.plain import Plain
 from bench.locomo.vectors import Vectors
+from services.cognition.settings import CognitionSettings
+
+LIMIT = CognitionSettings.model_fields["recall_candidates"].default
+"""Candidates by each kind of evidence, as many as the product asks for."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,14 @@ class Runs:
             for place, conversation in enumerate(conversations)
             for asked in conversation.questions[::stride]
         ]
-        self._vectors = vectors
+        self.vectors = vectors
         self.memories = [OfflineMemory(conversation.turns, vectors) for conversation in conversations]
         self._plain = [Plain(conversation.turns, vectors) for conversation in conversations]
         self._found: dict[tuple[Case, int, bool], Evidence] = {}
 
     @cached_property
     def _merged(self) -> OfflineMemory:
-        return OfflineMemory(every(self.conversations), self._vectors)
+        return OfflineMemory(every(self.conversations), self.vectors)
 
     def memory(self, case: Case, *, merged: bool = False) -> OfflineMemory:
         return self._merged if merged else self.memories[case.conversation]

@@ -16,9 +16,10 @@ from bench.locomo.data import Asked, Conversation, Turn, read
 from bench.locomo.least import Graded, by_least, by_way, graded, strangers
 from bench.locomo.memory import PRODUCT
 from bench.locomo.methods import PRODUCT_NAME, SHARE, by_product, disturbed, equal, left_out, methods, named
-from bench.locomo.plain import Plain, convex, order, reciprocal_ranks
+from bench.locomo.plain import Lexical, Meanings, Plain, bags, blended, convex, order, reciprocal_ranks
 from bench.locomo.runs import Runs
 from bench.locomo.scores import ALL, Score, by_kind, judge, margin, worst
+from bench.locomo.tried import grams, tried, varied, without_names
 from bench.locomo.vectors import Vectors
 from libs.shared.contracts.ledger import RecallWeights
 
@@ -175,6 +176,54 @@ def test_a_rare_term_in_a_short_turn_says_most(vectors: Vectors) -> None:
     assert order(plain.bm25(("lake", "parrot")))[0] == 1
     assert not plain.bm25(("unknown",)).any()
     assert order(plain.cosine("hiking near a lake"))[0] == 2
+
+
+def test_a_turn_is_found_by_the_terms_of_those_around_it_in_its_session() -> None:
+    alone = bags(["lake", "parrot", "hiking", "lake lake"], str.split)
+    together = blended(alone, ["s", "s", "s", "t"], {-1: 0.5, 1: 0.3})
+    assert together == [
+        {"lake": 1.0, "parrot": 0.3},
+        {"lake": 0.5, "parrot": 1.0, "hiking": 0.3},
+        {"parrot": 0.5, "hiking": 1.0},
+        {"lake": 2.0},
+    ]
+    found = Lexical(alone, together).scores(["parrot"])
+    assert order(found)[0] == 1
+    assert [score > 0 for score in found] == [True, True, True, False]
+
+
+def test_the_nearest_of_several_texts_speaks_for_a_turn(vectors: Vectors) -> None:
+    meanings = Meanings([["a lake", "green parrot"], ["a blue lake"], ["lake"]], vectors)
+    assert order(meanings.cosines("green parrot"))[0] == 0
+    assert meanings.cosines("green parrot")[0] == pytest.approx(1.0)
+    assert order(meanings.cosines("lake"))[0] == 2
+
+
+def test_a_varied_choice_puts_off_what_repeats_a_better_one() -> None:
+    turns = [Turn(name, "s", "Ana", name, FIRST) for name in ("ab", "abx", "c")]
+    ranked = list(zip(turns, (1.0, 0.9, 0.8), strict=True))
+
+    def alike(one: Turn, other: Turn) -> float:
+        return float(one.text[0] == other.text[0])
+
+    assert [turn.id for turn in varied(ranked, alike, 0.0)] == ["ab", "abx", "c"]
+    assert [turn.id for turn in varied(ranked, alike, 0.3)] == ["ab", "c", "abx"]
+
+
+def test_names_are_taken_out_of_a_question(runs: Runs) -> None:
+    found = without_names("Is Ana's lake Bo's or Anabel's?", runs.conversations[0])
+    assert found.split() == ["Is", "lake", "or", "Anabel's?"]
+
+
+def test_all_that_was_tried_is_measured(runs: Runs) -> None:
+    rows = dict(tried(runs, 2))
+    assert len(rows) == 7 + 8 + 4
+    assert rows["cosine: turn / in the first person (kept)"] == dict(methods(runs, 2))["cosine, question read"]
+    assert rows["BM25: turn, k1 1.2"] == dict(methods(runs, 2))["BM25, question read"]
+
+
+def test_four_characters_at_a_time() -> None:
+    assert grams("Élan de parrot") == ["elan", "de", "parr", "arro", "rrot"]
 
 
 def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
