@@ -105,7 +105,7 @@ async def _ensure_vector(connection: Connection, url: str) -> None:
 
 
 async def _refuse_occupied(connection: Connection, url: str) -> None:
-    ours = await connection.fetchval("SELECT to_regclass('public.posting_blocks') IS NOT NULL")
+    ours = await connection.fetchval("SELECT to_regclass('public.applied_positions') IS NOT NULL")
     if ours and await connection.fetchval("SELECT EXISTS (SELECT 1 FROM public.users)"):
         raise CommandError(
             f"the database {url} holds another installation, whose keys are not in this folder",
