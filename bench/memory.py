@@ -44,6 +44,8 @@ PEERS_TIMEOUT_S = 3 * 3600.0
 BLOCK = 50
 """Questions that are asked before they are asked again: fewer than cognition keeps the embeddings of."""
 INDEX_QUESTIONS = 200
+FORGOTTEN = 10
+"""Memories that are forgotten one by one."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,16 @@ class Measurement:
         figures.took.append(Took("the index alone, over the bus", index.took_ms))
         if self._args.peers_python is not None:
             self._beside(ana, list(questions), vectors)
+        self._forget(ana)
+
+    def _forget(self, person: Person) -> None:
+        """Memory by memory, then everything that is left."""
+        items = person.client.search(person.said.probes[0].question, FORGOTTEN)[0]
+        one_by_one = [person.client.forget(f"/{item['id']}") for item in items]
+        self.figures.took.append(Took.of("forgetting one memory", one_by_one))
+        everything = person.client.forget("?confirm=everything")
+        self.figures.took.append(Took.of("forgetting everything", [everything]))
+        self._say("all is forgotten")
 
     def _index(self, person: Person, vectors: Vectors, asked: Vectors) -> IndexFigures:
         return asyncio.run(

@@ -62,6 +62,10 @@ class Client:
         body = {"model": "instant", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
         return self.ask("POST", "/v1/chat/completions", body)[1]
 
+    def forget(self, what: str) -> float:
+        """Milliseconds until the receipt is there: of a memory's id, or of everything (``?confirm=everything``)."""
+        return self.ask("DELETE", f"/api/v1/memories{what}")[1]
+
     def close(self) -> None:
         self._connection.close()
 
