@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -53,12 +53,15 @@ class Evidence:
 class OfflineMemory:
     """Turns of one user, indexed as they would be."""
 
-    def __init__(self, turns: Sequence[Turn], vectors: Vectors) -> None:
+    def __init__(self, turns: Sequence[Turn], vectors: Vectors, embedded: Sequence[str] | None = None) -> None:
+        """``embedded``: what to embed of each turn, if it isn't its text."""
         self.turns = turns
         self._vectors = vectors
         self.names = Names(name for name, _ in Counter(turn.speaker for turn in turns).most_common())
         self._items = [_item(turn) for turn in turns]
-        self._index = asyncio.run(_indexed(turns, vectors.of(turn.text for turn in turns), vectors.embedder))
+        texts = [turn.text for turn in turns] if embedded is None else embedded
+        made = vectors.of(texts)
+        self._index = asyncio.run(_indexed(turns, [made[text] for text in texts], vectors.embedder))
 
     def evidence(self, question: str, limit: int) -> Evidence:
         """What is found for a question, at most ``limit`` by each kind of evidence."""
@@ -96,9 +99,10 @@ class OfflineMemory:
         return Hit(item.model_copy(update={"score": one.score, "parts": one.parts}), one.evidence)
 
 
-async def _indexed(turns: Sequence[Turn], vectors: Mapping[str, bytes], embedder: str) -> MemoryIndex:
+async def _indexed(turns: Sequence[Turn], vectors: Sequence[bytes], embedder: str) -> MemoryIndex:
     texts = [Text(turn.id, MemoryKind.MESSAGE, turn.speaker, turn.text, turn.at) for turn in turns]
-    addition = Addition("user", embedder, [row(text, vectors[text.text]) for text in texts])
+    rows = [row(text, vector) for text, vector in zip(texts, vectors, strict=True)]
+    addition = Addition("user", embedder, rows)
     owned = {turn.id: _owned(place, turn) for place, turn in enumerate(turns)}
     index = MemoryIndex()
     index.reserve(len(turns))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from bench.locomo.data import Conversation, Turn
-from bench.locomo.memory import PRODUCT
+from bench.locomo.memory import PRODUCT, OfflineMemory
 from bench.locomo.plain import Lexical, Meanings, Values, bags, blended, order, terms_of, unit
 from bench.locomo.runs import LIMIT, Case, Runs
 from bench.locomo.scores import Scores, by_kind, judge
@@ -23,9 +23,10 @@ Alike = Callable[[Turn, Turn], float]
 
 
 def tried(runs: Runs, draws: int) -> Iterator[tuple[str, Scores]]:
-    """Cosines alone, terms alone, then the product's best spread out."""
+    """Cosines alone, terms alone, then the product with other vectors, and its best spread out."""
     for name, score in (*_embedded(runs), *_counted(runs)):
         yield name, by_kind([(case.asked.kind, judge(_ids(runs, case, score), case.asked.gold)) for case in runs.cases])
+    yield from _in_the_vectors(runs)
     yield from _spread(runs)
 
 
@@ -84,6 +85,21 @@ def _meant(runs: Runs, shown: Shown, asked: Callable[[Case], str]) -> Scorer:
     return lambda case: meanings[case.conversation].cosines(asked(case))
 
 
+def _in_the_vectors(runs: Runs) -> Iterator[tuple[str, Scores]]:
+    """The whole product, more than the turn in its vectors."""
+    for name, shown in (("speaker", _with_speaker), ("turn before", _with_the_one_before)):
+        memories = [
+            OfflineMemory(c.turns, runs.vectors, [shown(c.turns, place)[0] for place in range(len(c.turns))])
+            for c in runs.conversations
+        ]
+        judged = []
+        for case in runs.cases:
+            memory = memories[case.conversation]
+            best = memory.best(memory.evidence(case.asked.text, LIMIT), PRODUCT)
+            judged.append((case.asked.kind, judge(best, case.asked.gold)))
+        yield f"the product, {name} in the vectors", by_kind(judged)
+
+
 def _counted(runs: Runs) -> Iterator[tuple[str, Scorer]]:
     def read(case: Case) -> Sequence[str]:
         return runs.evidence(case, LIMIT).question.terms
@@ -98,7 +114,7 @@ def _counted(runs: Runs) -> Iterator[tuple[str, Scorer]]:
     yield "BM25: turn, k1 0.8 (kept)", _lexical(runs, read, k1=0.8)
     yield "BM25: turn, k1 2", _lexical(runs, read, k1=2.0)
     yield "BM25: speaker, turn / question as asked", _lexical(runs, asked, shown=_with_speaker)
-    yield "BM25: stop words count", _lexical(runs, lambda case: words(nameless(case)), split=words)
+    yield "BM25: words unstemmed, stop words too", _lexical(runs, lambda case: words(nameless(case)), split=words)
     yield "BM25: character 4-grams", _lexical(runs, lambda case: grams(nameless(case)), split=grams)
     one = {-1: 0.5, 1: 0.3}
     yield "BM25: turns around, 0.5 before, 0.3 after", _lexical(runs, read, k1=0.8, around=one)

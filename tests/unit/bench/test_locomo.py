@@ -217,7 +217,7 @@ def test_names_are_taken_out_of_a_question(runs: Runs) -> None:
 
 def test_all_that_was_tried_is_measured(runs: Runs) -> None:
     rows = dict(tried(runs, 2))
-    assert len(rows) == 7 + 8 + 4
+    assert len(rows) == 7 + 8 + 2 + 4
     assert rows["cosine: turn / in the first person (kept)"] == dict(methods(runs, 2))["cosine, question read"]
     assert rows["BM25: turn, k1 1.2"] == dict(methods(runs, 2))["BM25, question read"]
 
