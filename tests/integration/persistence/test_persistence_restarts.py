@@ -21,6 +21,7 @@ from libs.shared.contracts.telemetry import HEALTH, Health
 from libs.shared.contracts.turns import READ_TURNS, ReadTurns, TurnCompleted
 from libs.shared.errors import ServiceError
 from libs.shared.sealing import new_key
+from services.persistence.tables import SCHEMA_REVISION
 from tests.support.broker import TestBroker
 from tests.support.database import Cluster, running_cluster
 from tests.support.persistence import Client
@@ -158,7 +159,7 @@ async def test_a_killed_database_loses_no_turn_and_is_found_again_without_a_rest
             assert not sick.dependencies["database"].ok
     await asyncio.to_thread(own_cluster.start)
     assert len(await texts(outside, user_id, "c1", position)) == 60
-    assert (await until_ready(outside.bus)).dependencies["database"].detail == "schema 0001"
+    assert (await until_ready(outside.bus)).dependencies["database"].detail == f"schema {SCHEMA_REVISION}"
 
 
 async def test_persistence_starts_before_its_database(process: Process, outside: Client, own_cluster: Cluster) -> None:
