@@ -14,8 +14,9 @@ LONGEST_CLAUSE = 300
 
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", "\u00a0": " ", "\u202f": " "})
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
-_QUOTED_LINE = re.compile(r"^\s*>.*$", re.M)
-_QUOTED = re.compile(r"\"([^\"]*)\"|“([^”]*)”|«\s*([^»]*?)\s*»")
+_QUOTED_LINE = re.compile(r"^[^\S\n]*>.*$", re.M)
+_QUOTED = re.compile(r"\"([^\"]*)\"|“([^”]*)”|«([^»]*)»")
+_PAIRS = ("“”", "«»")
 _QUOTED_WORDS = 3
 """So short a quotation is a name, or a title."""
 _ABOUT_A_TEXT = re.compile(
@@ -64,7 +65,8 @@ def stated(text: str) -> Iterator[str]:
     plain = _QUOTED_LINE.sub("", plain)
     if _ABOUT_A_TEXT.match(texts.fold(plain)):
         return
-    for sentence in texts.sentences(_QUOTED.sub(_unquoted, plain)):
+    for told in texts.sentences(_QUOTED.sub(_unquoted, _closed(plain))):
+        sentence = " ".join(told.split())  # in a long run of spaces the patterns would search for ages
         if states(sentence):
             for clause in _SPLIT.split(sentence):
                 if 0 < len(clause.strip()) <= LONGEST_CLAUSE:
@@ -78,6 +80,14 @@ def states(sentence: str) -> bool:
     return _NOT_STATED.search(_AS_GOOD_AS_STATED.sub("", texts.fold(sentence))) is None
 
 
+def _closed(text: str) -> str:
+    """Without the marks that open a quotation and that nothing closes: each would be searched to the text's end."""
+    for opening, closing in _PAIRS:
+        end = text.rfind(closing) + 1
+        text = text[:end] + text[end:].replace(opening, " ")
+    return text
+
+
 def _unquoted(match: re.Match[str]) -> str:
-    quoted = next((group for group in match.groups() if group), "")
+    quoted = next((group for group in match.groups() if group), "").strip()
     return f" {quoted} " if len(quoted.split()) <= _QUOTED_WORDS else " … "

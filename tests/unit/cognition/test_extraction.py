@@ -152,10 +152,31 @@ def test_what_a_text_may_hold_is_bounded() -> None:
         "“" * 30_000 + "I love jazz" + "”" * 30_000,
         "je n'aime pas " * 4_000,
         "😀" * 30_000 + " I live in Lyon",
+        "I live in Lyon" + " " * 15_000 + "x",
+        "I live in Lyon" + "\t" * 15_000 + ", and",
+        "«" * 30_000,
+        "« " + " " * 15_000 + "I live in Lyon",
+        "“x " * 10_000,
+        "\n" * 19_000 + "> x",
     ],
-    ids=["my", "live", "long", "have", "jai", "names", "quotes", "naime", "emoji"],
+    ids=[
+        *("my", "live", "long", "have", "jai", "names", "quotes", "naime", "emoji"),
+        *("spaces", "tabs", "unclosed", "unclosed-spaces", "unclosed-words", "empty-lines"),
+    ],
 )
 def test_no_text_keeps_the_rules_busy(text: str) -> None:
     began = process_time()
     said(text)
     assert process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    "text", ["“ I live in Lyon.", "Look « here. I live in Lyon.", "Well,     I   live \t in   Lyon ."]
+)
+def test_marks_that_nothing_closes_and_gaps_between_words_hide_nothing(text: str) -> None:
+    assert [written(one) for one in said(text)] == ["residence=Lyon"]
+
+
+@pytest.mark.parametrize("text", ["« J'habite à Lyon depuis mai. »", "She said: “ I live in Lyon with Bob. ” Well."])
+def test_what_stands_between_marks_stays_a_quotation(text: str) -> None:
+    assert said(text) == []
