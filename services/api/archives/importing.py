@@ -24,7 +24,6 @@ from services.api.spool import SealedSpool
 _CALL_TURNS = 250
 """Fewer than a call may have, so that a small board tells of its progress every few seconds."""
 _CALL_CHARACTERS = 4_000_000
-_LONGEST_TITLE = 200
 _PLAIN_TEXT = "text/plain"
 
 
@@ -93,7 +92,7 @@ class ArchiveImport:
             change = ChangeConversation(
                 user_id=self.user_id,
                 conversation_id=heading.conversation_id,
-                title=heading.title[:_LONGEST_TITLE] if heading.title else None,
+                title=heading.title,
                 remembered=None if heading.remembered else False,
             )
             await self.parts.bus.request(CHANGE_CONVERSATION, change)

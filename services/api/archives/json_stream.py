@@ -117,6 +117,8 @@ class _Text:
 
     def _more(self, wanted: int) -> bool:
         """Reads until ``wanted`` characters lie ahead; False when the document ended before."""
+        if len(self._text) - self._at >= wanted:
+            return True  # nothing is copied, however many elements lie ahead
         parts = [self._text[self._at :]]
         have = len(parts[0])
         while have < wanted and not self._ended:

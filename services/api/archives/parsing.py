@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
@@ -16,8 +16,8 @@ from libs.shared.errors import ArchiveUnreadable
 from services.api.archives import chatgpt, claude, own
 from services.api.archives.files import documents
 from services.api.archives.json_stream import elements
-from services.api.archives.records import Heading, Note, Passage, Record, line_of
-from services.api.archives.turns import text_of
+from services.api.archives.records import LONGEST_TITLE, Heading, Note, Passage, Record, line_of
+from services.api.archives.turns import LONGEST_ID, text_of
 from services.api.spool import SealedSpool
 
 _OTHERS = {"chatgpt": chatgpt, "claude": claude}
@@ -26,6 +26,8 @@ _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _MOST_AHEAD = timedelta(days=1)
 _MOST_HEADINGS = 200_000
 _MOST_TURNS = 2_000_000
+_MOST_ELEMENTS = 5_000_000
+"""Whatever they are: what nothing is made of takes time, too."""
 
 
 class Stopped(Exception):
@@ -45,15 +47,20 @@ class Contents:
     """Turns and notes whose date can't be (before 1900, or still to come), and turns whose id came before."""
     headings: dict[str, Heading] = field(default_factory=dict)
     """By the importer's conversation id."""
+    _elements: int = 0
     _document: str | None = None
     _ids: set[bytes] = field(default_factory=set)
+
+    def count_element(self) -> None:
+        """Raises ArchiveUnreadable where there are too many."""
+        self._elements += 1
+        if self._elements > _MOST_ELEMENTS:
+            raise ArchiveUnreadable("This archive has too many parts.")
 
     def count(self, record: Record, now: datetime) -> bool:
         """Whether the record is to be imported."""
         if isinstance(record, Heading):
-            if len(self.headings) >= _MOST_HEADINGS:
-                raise ArchiveUnreadable("This archive has too many conversations.")
-            self.headings[record.conversation_id] = record
+            self._keep(record)
             return False
         if isinstance(record, Passage):
             self.documents += record.name != self._document
@@ -66,6 +73,15 @@ class Contents:
             self.notes += 1
             return True
         return self._count_turn(record)
+
+    def _keep(self, heading: Heading) -> None:
+        """In memory until the turns are imported, and so cut; under a longer id there can be no turns."""
+        if len(self.headings) >= _MOST_HEADINGS:
+            raise ArchiveUnreadable("This archive has too many conversations.")
+        if len(heading.conversation_id) <= LONGEST_ID:
+            self.headings[heading.conversation_id] = replace(
+                heading, title=(heading.title or "")[:LONGEST_TITLE] or None
+            )
 
     def _count_turn(self, turn: ImportedTurn) -> bool:
         if self.turns >= _MOST_TURNS:
@@ -87,9 +103,7 @@ def read_archive(source: SealedSpool, into: SealedSpool, *, most_bytes: int, now
     contents = Contents()
     try:
         for document in documents(source, most_bytes):
-            for record in _records(document, contents):
-                if stop.is_set():
-                    raise Stopped
+            for record in _records(document, contents, stop):
                 if contents.count(record, now):
                     into.write(line_of(record))
     except (ValidationError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
@@ -99,8 +113,11 @@ def read_archive(source: SealedSpool, into: SealedSpool, *, most_bytes: int, now
     return contents
 
 
-def _records(document: Iterable[bytes], contents: Contents) -> Iterator[Record]:
+def _records(document: Iterable[bytes], contents: Contents, stop: Event) -> Iterator[Record]:
     for section, found in elements(document):
+        if stop.is_set():
+            raise Stopped
+        contents.count_element()
         kind = _kind(section, found)
         if contents.kind and kind != contents.kind:
             raise ArchiveUnreadable("This archive mixes what different programs exported.")

@@ -9,6 +9,8 @@ from typing import Any
 
 from libs.shared.contracts.memory import ImportedTurn
 
+LONGEST_TITLE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from libs.shared.contracts.memory import LONGEST_MEMORY, ImportedTurn
 
-_LONGEST_ID = 256
+LONGEST_ID = 256
 _LONGEST_SUFFIX = 8
 """What is added to the id of a text that had to be cut."""
 _LONGEST_SPEAKER = 128
@@ -39,7 +39,7 @@ def moment_of(value: object) -> datetime | None:
 def identity(*parts: object) -> str:
     """A stable id out of what an archive calls things; hashed where it would be too long or can't be printed."""
     joined = "/".join(text_of(part) if isinstance(part, str) else str(part) for part in parts)
-    if len(joined) <= _LONGEST_ID - _LONGEST_SUFFIX and joined.isprintable():
+    if len(joined) <= LONGEST_ID - _LONGEST_SUFFIX and joined.isprintable():
         return joined
     return f"{text_of(parts[0])[:32]}/{digest(joined)}"
 

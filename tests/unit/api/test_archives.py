@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from libs.shared.contracts.memory import LONGEST_MEMORY, ImportedTurn
 from libs.shared.errors import ArchiveUnreadable
-from services.api.archives import json_stream
+from services.api.archives import json_stream, parsing
 from services.api.archives.json_stream import elements
 from services.api.archives.parsing import Contents, Stopped, read_archive
 from services.api.archives.records import Note, Passage, record_of
@@ -265,6 +265,26 @@ def test_nobody_s_archive_is_read_on(folder: Path) -> None:
     stop.set()
     with pytest.raises(Stopped):
         read(json.dumps([claude(("human", "hello"))]).encode(), folder, stop)
+
+
+def test_an_archive_of_nothing_is_left_as_soon_as_nobody_waits(folder: Path) -> None:
+    stop = Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        read(json.dumps({"facts": [1, 2, 3]}).encode(), folder, stop)
+
+
+def test_what_nothing_is_made_of_is_bounded_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = json.dumps({**OWN, "facts": [1] * 100}).encode()
+    assert read(endless, folder)[0].turns == 2
+    monkeypatch.setattr(parsing, "_MOST_ELEMENTS", 100)
+    assert "too many parts" in refused(endless, folder)
+
+
+def test_of_titles_and_ids_no_more_is_held_than_can_be_kept(folder: Path) -> None:
+    headings = [{"conversation_id": "c1", "title": "t" * 100_000}, {"conversation_id": "c" * 100_000, "title": "t"}]
+    held = read(json.dumps({**OWN, "conversations": headings}).encode(), folder)[0].headings
+    assert {name: heading.title for name, heading in held.items()} == {"c1": "t" * 200}
 
 
 JSON = st.recursive(
