@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TITLE_WIDTH = 10
+_CONTROLS = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {*map(ord, "\t\n")}
+_SHOWN_FOR = dict.fromkeys(_CONTROLS, "\N{REPLACEMENT CHARACTER}")
 _UNBOUNDED = 100_000
 """Columns: a row longer than the terminal is broken by the terminal, and nothing is cut off."""
 
@@ -27,7 +29,7 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) 
     for title in titles:
         table.add_column(title, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(highlight=False, width=_UNBOUNDED).print(table)
 
 
@@ -48,7 +50,12 @@ def day_of(moment: str) -> str:
     return day(datetime.fromisoformat(moment))
 
 
+def printable(text: str) -> str:
+    """Without what a terminal would obey: what is remembered may come from anybody."""
+    return text.translate(_SHOWN_FOR)
+
+
 def shortened(text: str, most: int) -> str:
     """On one line, of at most ``most`` characters."""
-    joined = " ".join(text.split())
+    joined = printable(" ".join(text.split()))
     return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.installation import Installation, load, state_folder
+from cli.listing import printable
 from cli.settings import get_settings
 from libs.shared.layout import StateFolder
 
@@ -64,6 +65,6 @@ def answer(value: Any) -> None:
 
 
 def line(text: str) -> None:
-    """Prints one plain line."""
-    sys.stdout.write(text + "\n")
+    """Prints one plain line, or several."""
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()

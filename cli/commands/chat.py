@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.errors import CommandError, Exit
-from cli.listing import shortened
+from cli.listing import printable, shortened
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 from cli.own_key import own_key
 
@@ -77,7 +77,7 @@ def _asked() -> str:
 
 def _print(talk: Conversation, text: str) -> None:
     for piece in talk.say(text):
-        sys.stdout.write(piece)
+        sys.stdout.write(printable(piece))
         sys.stdout.flush()
     line("")
     for memory in talk.recalled:

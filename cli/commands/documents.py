@@ -10,7 +10,7 @@ import typer
 
 from cli.errors import CommandError, Exit
 from cli.interrupting import signals_interrupt
-from cli.listing import day_of, show
+from cli.listing import day_of, printable, show
 from cli.options import JsonOption, StateOption, UserOption, answer, line, own_gateway
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _end(folder: DocumentFolder, as_json: bool) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
 
 

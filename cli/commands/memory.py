@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -252,11 +253,16 @@ def export(
             _export_to(output, gateway, format)
 
 
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _export_to(output: Path, gateway: Gateway, format: str) -> None:
-    """Beside it first, so that a half export never stands in its place."""
+    """Beside it first, so that a half export never stands in its place; for its owner alone to read."""
     partial = output.with_name(output.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)
+        with open(partial, "xb", opener=_for_its_owner) as file:
             gateway.download(f"{_PATH}/export", file, format=format)
         partial.replace(output)
     except OSError as error:

@@ -13,11 +13,13 @@ import pytest
 from nacl.signing import SigningKey
 
 from cli.archive_file import sendable
+from cli.commands.memory import _export_to
 from cli.errors import CommandError, Exit
 from cli.gateway import Gateway, Refused
 from cli.import_progress import followed
 from cli.installation import Installation
-from cli.listing import shortened
+from cli.listing import shortened, show
+from cli.options import line
 from cli.own_key import OwnKey
 from cli.receipts import receipts_in, verdict
 from libs.shared.receipts import canonical
@@ -131,6 +133,24 @@ def test_a_download_comes_whole_and_lines_come_one_by_one() -> None:
     with serving(lambda *_: (200, b'{"a": 1}\n{"a": 2}\n')) as server:
         told = Gateway(server.server_port, KEY).lines("/x", io.BytesIO(b"sent"), 4)
         assert [line["a"] for line in told] == [1, 2]
+
+
+def test_what_is_remembered_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "key\x1b]0;owned\x07 \x9b31m \u202eyek"
+    line(f"Où ?\n\t{hostile}")
+    show(("text",), [(hostile,)], nothing="")
+    told = capsys.readouterr().out
+    assert "Où ?\n\tkey" in told
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*told, *shortened(hostile, 100)}
+
+
+def test_an_export_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "memory.json.partial").write_text("left behind")
+    with serving(lambda *_: (200, b"{}")) as server:
+        _export_to(tmp_path / "memory.json", Gateway(server.server_port, KEY), "json")
+    assert (tmp_path / "memory.json").read_bytes() == b"{}"
+    assert (tmp_path / "memory.json").stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["memory.json"]
 
 
 def test_a_text_is_shortened_on_one_line() -> None:
