@@ -35,6 +35,8 @@ NO_EMBEDDER = "no-embedder"
 LEAST_EVENT_EVIDENCE = 0.4
 """A time hangs on an event of the memory only if so much says that it is the one that the question means."""
 EVENT_CANDIDATES = 16
+EVENT_CHARACTERS = 4000
+"""Of a memory of an event, the beginning is searched for its day."""
 
 log = get_logger(__name__)
 
@@ -210,6 +212,6 @@ def intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:
 def day_of(hit: Hit, now: datetime) -> datetime:
     """The event's day: the one that the memory names, by the clock of its telling, else that of the telling itself."""
     told = hit.item.at.astimezone(now.tzinfo)
-    named, _ = dates.find(fold(hit.item.text), told)
+    named, _ = dates.find(fold(hit.item.text[:EVENT_CHARACTERS]), told)
     days = [time.spans[0] for time in named if not time.yearly and time.spans[0][1] - time.spans[0][0] <= dates.DAY_S]
     return datetime.fromtimestamp(days[0][0], now.tzinfo) if days else told

@@ -19,6 +19,7 @@ WORD_BODY = "word/document.xml"
 _MARKDOWN_NAMES = frozenset({".md", ".markdown", ".mdown", ".mkd"})
 _MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
 _HEAD = 1024
+_PDF = b"%PDF-"
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _MARKUP = (b"<!doctype html", b"<html", b"<?xml", b"{\\rtf", b"%!ps")
 """Text for programs rather than for people: what it says stands between its marks."""
@@ -54,7 +55,7 @@ def text_kind(name: str, media_type: str | None) -> Kind:
 def recognise(content: bytes, if_text: Kind) -> Kind:
     """Raises UnsupportedDocument, DocumentDamaged, TooLarge."""
     head = content[:_HEAD]
-    if b"%PDF-" in head:
+    if content.startswith(_PDF) or (_PDF in head and not _is_text(content)):  # a text may speak of such files
         return Kind.PDF
     if head.startswith(b"PK\x03\x04"):
         return _of_archive(content)

@@ -68,6 +68,7 @@ def is_place(value: str) -> bool:
 
 
 _NO_PLACE = re.compile(
+    r"^(?:st|ste|mt|ft)$|\b(?:then|puis|ensuite)\b|"
     r"\b(?:fear|hope|peace|past|present|moment|middle|house|flat|apartment|home|room|building|maison|appartement|"
     r"immeuble|studio|peur|espoir|paix|monday|tuesday|wednesday|thursday|friday|saturday|sunday|lundi|mardi|mercredi|"
     r"jeudi|vendredi|samedi|dimanche)\b"
@@ -112,7 +113,7 @@ def is_liking(value: str) -> bool:
 
 
 _NO_LIKING = re.compile(
-    r"^(?:(?:to|every|each|some|any|having|getting|going|coming|curling|makes|made|seeing|making|being|holding|doing|knowing|hearing|thinking|"
+    r"^(?:(?:neither|nor|ni)\b|(?:to|every|each|some|any|having|getting|going|coming|curling|makes|made|seeing|making|being|holding|doing|knowing|hearing|thinking|"
     r"d'avoir|avoir|voir|"
     r"chaque|quand|comment)\b|idea|way|fact|look|sound|feel|your|his|their|her|its|être|etre|ton|ta|tes|votre|vos|"
     r"son|sa|leur|idee|fait|"

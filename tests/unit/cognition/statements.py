@@ -214,6 +214,10 @@ NO_STATEMENTS = (
     says("Where did I say I live?", "Où est-ce que j'ai dit que j'habite ?"),
     says("I live in Paris, don't I?", "J'habite à Paris, non ?"),
     says("What is my favourite colour?", "Quelle est ma couleur préférée ?"),
+    # what is cut off, or says two things
+    says("I live in St. Louis.", "J'habite à St. Malo."),
+    says("I moved to Lyon then back to Paris.", "J'ai déménagé à Lyon puis à Paris."),
+    says("I like neither beer nor wine.", "J'aime ni la bière ni le vin."),
     # hypotheses and wishes
     says("If I lived in Rome, I would eat ice cream.", "Si j'habitais à Rome, je mangerais des glaces."),
     says("I might move to Oslo.", "Je vais peut-être déménager à Oslo."),

@@ -34,6 +34,8 @@ def test_the_name_says_how_text_is_meant(name: str, media_type: str | None, kind
 def test_the_content_says_more_than_the_name() -> None:
     assert recognise(pdf([["Rent"]]), Kind.MARKDOWN) is Kind.PDF
     assert recognise(bare_docx(paragraph("Rent")), Kind.TEXT) is Kind.DOCX
+    assert recognise(b"\0\0\0\0" + pdf([["Rent"]]), Kind.TEXT) is Kind.PDF, "mail programs put bytes before it"
+    assert recognise(b"# PDF\n\nSuch a file begins with `%PDF-1.7`.", Kind.MARKDOWN) is Kind.MARKDOWN
     assert recognise("Loyer: 850 €".encode("cp1252"), Kind.TEXT) is Kind.TEXT
     assert recognise(codecs.BOM_UTF16_LE + "Loyer".encode("utf-16-le"), Kind.TEXT) is Kind.TEXT
 
