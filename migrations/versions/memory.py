@@ -260,8 +260,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the first schema. What only this one can hold (facts, notes, the sealed index) is lost, so the old index
-    is made anew from the messages, and imports stay as conversations."""
+    """Back to the first schema. What only this one can hold (facts, notes, documents, imports, the sealed index) is
+    lost; the old index is made anew from the messages that stay."""
     _recreate_documents()
     _recreate_postings()
     op.execute("DELETE FROM conversations WHERE kind IN ('notes', 'document', 'import')")

@@ -25,7 +25,7 @@ from services.persistence.parts import Parts
 from services.persistence.receipts import write_receipt
 from services.persistence.repositories import accounts, forgetting, removal, work
 from services.persistence.repositories.forgetting import Done, Promise
-from services.persistence.retiring import KEYS, destroy_retired
+from services.persistence.retiring import KEYS, destroy_retired, release_destroyed
 from services.persistence.slot_file import KeyGone
 from services.persistence.taking import Taken, take
 
@@ -93,19 +93,26 @@ async def forget_user(ref: UserRef, parts: Parts) -> Receipt:
 
 
 async def finish_promised(parts: Parts) -> int:
-    """Carries out what was promised and cut short; how many."""
+    """Carries out what was promised and cut short; how many. What fails keeps none of the others from it: what it
+    raised is raised at the end."""
+    failures: list[ServiceError] = []
     async with parts.forgetting:
         async with parts.database.plainly() as driver:
             waiting = await forgetting.promised(driver)
         for promise, scope in waiting:
-            await _finish(promise, scope, parts)
+            try:
+                await _finish(promise, scope, parts)
+            except ServiceError as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
     return len(waiting)
 
 
 async def _finish(promise: int, scope: str, parts: Parts) -> None:
     try:
         if scope == KEYS:
-            await destroy_retired(parts.database, parts.keys.slots, promise)
+            await destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, promise)
         else:
             await _carry_out(promise, parts)
     except (KeyGone, Unreadable):
@@ -187,5 +194,5 @@ async def _destroy_and_tell(promise: Promise, done: Done, pending: tuple[str, ..
         slots = await forgetting.keep_promise(driver, promise.id)
         await forgetting.add_receipt(driver, promise.user_id, receipt)
         await parts.keys.slots.destroy(slots)
-    parts.keys.slots.release(slots)
+    release_destroyed(parts.keys.slots, parts.unused_keys, slots)
     return receipt

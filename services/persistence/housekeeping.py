@@ -50,11 +50,13 @@ async def take_back_unused(parts: Parts, grace_s: float) -> int:
     async with parts.applier.lock:
         async with parts.database.transaction() as session:
             needed = await work.slots_needed(session, overdue)
+        # looked at once more: meanwhile a row's slot may have been destroyed, and given to a turn that is under way
+        overdue &= parts.unused_keys.overdue(monotonic(), grace_s)
         unneeded = overdue - needed
         destroyed = await parts.keys.slots.destroy(unneeded)
+        for slot in overdue:
+            parts.unused_keys.used(slot)
         parts.keys.slots.release(unneeded)
-    for slot in overdue:
-        parts.unused_keys.used(slot)
     return destroyed
 
 

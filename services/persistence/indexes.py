@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ _ROOM_LEFT = 2
 """Warming ends at half of the room, so that those who come first aren't given up for those who may."""
 _MOST_ENTRIES = 10_000
 _LOADS = 3
-"""Times that a load is begun anew because something changed meanwhile."""
+"""Times that what changes meanwhile is loaded at the most; what is dropped meanwhile as often as it takes."""
 Result = TypeVar("Result")
 
 
@@ -55,6 +56,7 @@ class _Entry:
     index: MemoryIndex | None = None
     nbytes: int = 0
     changes: int = 0
+    drops: int = 0
     gone: set[int] = field(default_factory=set)
     """Forgotten since what holds the lock began: it may have read them before."""
     small: int = segments.MERGED_AT_ONCE
@@ -95,7 +97,7 @@ class Indexes:
         """The best by each kind of evidence, with all evidence of each. Raises UserNotFound."""
         index = await self._opened(request.user_id)
         user = await self._user(request.user_id)
-        asked = Asked.of(request, [_number(user.hash_term(term)) for term in request.terms])
+        asked = Asked.of(request, [segments.term_number(user.hash_term(term)) for term in request.terms])
         if index.view.size < _MANY_MEMORIES:
             found = search(index, asked)
         else:
@@ -161,6 +163,7 @@ class Indexes:
             index.add(terms, vectors, embedder)
         else:
             await asyncio.to_thread(index.add, terms, vectors, embedder)
+            index.forget(entry.gone)  # the thread may have added what was forgotten since it began
         index.set_states(
             {
                 one.ordinal: State(pinned=one.pinned, importance=one.importance)
@@ -168,7 +171,8 @@ class Indexes:
                 if not one.has_terms and (one.pinned or one.importance is not None)
             }
         )
-        entry.nbytes = index.nbytes
+        if entry.index is index:
+            entry.nbytes = index.nbytes
 
     async def take_out(self, driver: Any, user_id: str, ordinals: Collection[int]) -> Rewritten:
         """Within the caller's transaction: seals the touched segments anew, without these memories.
@@ -192,7 +196,7 @@ class Indexes:
     def drop(self, user_id: str) -> None:
         """The user's index is gone, or has to be read anew."""
         if (entry := self._entries.get(user_id)) is not None:
-            entry.changes += 1
+            entry.changes, entry.drops = entry.changes + 1, entry.drops + 1
             entry.index, entry.nbytes = None, 0
 
     def used(self, user_id: str, message_ids: Sequence[str], at: datetime) -> None:
@@ -284,19 +288,23 @@ class Indexes:
                     return
 
     async def _load(self, user_id: str, entry: _Entry) -> MemoryIndex:
-        for _ in range(_LOADS):
-            before = entry.changes
+        for attempt in count(1):
+            changes, drops = entry.changes, entry.drops
             entry.gone.clear()
-            index = await self._read(user_id)
-            if entry.changes == before:
+            index, lost = await self._read(user_id)
+            # lost may be what was joined or sealed anew while it was read: only what stays lost is
+            if (entry.changes == changes and not lost) or (entry.drops == drops and attempt >= _LOADS):
                 break
         index.forget(entry.gone)
         entry.index, entry.nbytes = index, index.nbytes
+        if lost:
+            self._begin(self._give_up(user_id, index.embedder))
         if not index.settled:
             self._begin(self._settle(user_id, entry))
         return index
 
-    async def _read(self, user_id: str) -> MemoryIndex:
+    async def _read(self, user_id: str) -> tuple[MemoryIndex, bool]:
+        """The index as it is at rest, and whether pieces of it could not be opened."""
         async with self.database.plainly() as driver, driver.transaction(isolation="repeatable_read", readonly=True):
             user = await accounts.keys_of(driver, self.keys, user_id)
             counts = await rows.embedders(driver, user_id)
@@ -304,12 +312,10 @@ class Indexes:
             contents = await self._store.read(driver, user_id, user, embedder)
             states = await rows.states(driver, user_id)
             newer = await rows.newer(driver, user_id)
-        if contents.lost:
-            self._begin(self._give_up(user_id, embedder))
         index = await asyncio.to_thread(contents.as_index, embedder)
         index.set_states(states)
         index.set_newer(newer)
-        return index
+        return index, bool(contents.lost)
 
     async def _give_up(self, user_id: str, embedder: str | None) -> None:
         """Segments that no key opens: their memories are indexed anew."""
@@ -320,8 +326,11 @@ class Indexes:
             lost = await self._store.give_up(driver, user_id, contents)
             for request in index_requests(user_id, lost, None, self.new_id):
                 await rows.add_job(driver, request, self.clock())
-        log.error("segments_lost", segments=len(contents.lost), memories=len(lost))
-        self.on_job()
+        if contents.lost:
+            log.error("segments_lost", segments=len(contents.lost), memories=len(lost))
+            self.on_job()
+        else:
+            self.drop(user_id)  # they were only sealed anew while they were read
 
     async def _settle(self, user_id: str, entry: _Entry) -> None:
         async with entry.lock:
@@ -354,7 +363,7 @@ class Indexes:
             note = await retiring.retire(driver, user_id, merged.old_slots) if merged.old_slots else None
         entry.small += merged.waiting
         if note is not None:
-            await retiring.destroy_retired(self.database, self.keys.slots, note)
+            await retiring.destroy_retired(self.database, self.keys.slots, self.unused, note)
 
     def _make_room(self) -> None:
         total = self.nbytes
@@ -388,7 +397,3 @@ async def _logged(work_: Coroutine[Any, Any, None]) -> None:
 def chosen_embedder(counts: Mapping[str, int], preferred: str | None) -> str | None:
     """The embedder with the most vectors; of equally many the preferred one."""
     return max(counts, key=lambda embedder: (counts[embedder], embedder == preferred, embedder), default=None)
-
-
-def _number(term_hash: bytes) -> int:
-    return int.from_bytes(term_hash[: segments.TERM_BYTES], "little")

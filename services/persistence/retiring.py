@@ -12,6 +12,7 @@ from typing import Any
 
 from services.persistence.postgres import Database, Statement
 from services.persistence.slot_file import SlotFile
+from services.persistence.unused_keys import UnusedKeys
 
 KEYS = "keys"
 """The scope of such a note among the forgettings; it has no receipt."""
@@ -28,7 +29,7 @@ async def retire(driver: Any, user_id: str, slots: Collection[int]) -> int:
     return int(note)
 
 
-async def destroy_retired(database: Database, slot_file: SlotFile, note: int) -> int:
+async def destroy_retired(database: Database, slot_file: SlotFile, unused: UnusedKeys, note: int) -> int:
     """Overwrites the noted slots after the commit; how many held a key. If it fails, housekeeping repeats it.
 
     The note's row is locked meanwhile, so that who comes second finds it gone, and destroys nothing that was given out
@@ -37,5 +38,13 @@ async def destroy_retired(database: Database, slot_file: SlotFile, note: int) ->
     async with database.writing() as driver:
         slots = {slot for row in await _TAKE.fetch(driver, id=note, scope=KEYS) for slot in row[0]}
         destroyed = await slot_file.destroy(slots)
-    slot_file.release(slots)
+    release_destroyed(slot_file, unused, slots)
     return destroyed
+
+
+def release_destroyed(slot_file: SlotFile, unused: UnusedKeys, slots: Collection[int]) -> None:
+    """Lets destroyed slots be given out again, to wait as unused from then on: by an earlier time, the key that whoever
+    comes next has in one would be taken back before it is needed."""
+    for slot in slots:
+        unused.used(slot)
+    slot_file.release(slots)

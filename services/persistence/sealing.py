@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -35,10 +35,6 @@ class UserKeys:
     def hash_term(self, term: str) -> bytes:
         """What the index knows a term by; another user's hash of it is different."""
         return blake2b(term.encode(), key=self.term_key, digest_size=_TERM_BYTES).digest()
-
-    def hash_terms(self, terms: Iterable[str]) -> dict[bytes, str]:
-        """Hash → term."""
-        return {self.hash_term(term): term for term in terms}
 
 
 def read_installation_key(path: Path) -> bytes:

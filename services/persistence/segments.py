@@ -118,6 +118,11 @@ def as_rows(rows: Sequence[TermRow]) -> TermRows:
     )
 
 
+def term_number(term_hash: bytes) -> int:
+    """A keyed hash as it stands among the ``hashes`` of rows."""
+    return int.from_bytes(term_hash[:TERM_BYTES], "little")
+
+
 class _Places:
     """Values that repeat, each by the place of its first occurrence."""
 

@@ -68,6 +68,8 @@ async def _give_up_others(user_id: str, embedder: str, parts: Parts) -> None:
     """The new one's vectors are the only ones from the commit on."""
     async with parts.database.writing() as driver:
         await segments.lock(driver, user_id)
+        if await segments.uncovered(driver, user_id, embedder, 1):
+            return  # something came meanwhile with a vector of another's: the next round asks for one of this
         others = [other for other in await segments.embedders(driver, user_id) if other != embedder]
         slots: frozenset[int] = frozenset()
         for other in others:
@@ -76,7 +78,7 @@ async def _give_up_others(user_id: str, embedder: str, parts: Parts) -> None:
     if note is None:
         return
     await parts.indexes.reload(user_id)
-    await retiring.destroy_retired(parts.database, parts.keys.slots, note)
+    await retiring.destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, note)
     await announce_memory_changed(parts.bus, user_id)
     log.info("embedder_taken_over", segments=len(slots))
 

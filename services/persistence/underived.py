@@ -35,7 +35,7 @@ class TakenBack:
             parts.fact_keys.drop(self.user_id)
             await parts.indexes.superseded(self.user_id)
         if self.note is not None:
-            await destroy_retired(parts.database, parts.keys.slots, self.note)
+            await destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, self.note)
 
 
 async def take_back(

@@ -142,7 +142,7 @@ async def _tell(user_id: str, user: UserKeys, accepted: Accepted, note: int | No
         keyed = [(fact_key(user, fact.subject, fact.attribute), fact.id) for fact in accepted.facts]
         parts.fact_keys.add(user_id, keyed)
     else:
-        await destroy_retired(parts.database, parts.keys.slots, note)
+        await destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, note)
         parts.fact_keys.drop(user_id)
     if accepted.facts or accepted.changes:
         await parts.indexes.superseded(user_id)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from libs.shared.contracts.base import MIB
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.recall import Candidates, FindCandidates, Profile, ReadProfile
 from libs.shared.errors import InvalidRequest
 from services.persistence.handlers.memories import readable_items
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, memories, segments
+from services.persistence.repositories.memories import SealedMemory
 
 MOST_FRESH = 32
 """Memories, and the jobs that they are looked for in: indexing is seldom so far behind."""
+MOST_FRESH_BYTES = 4 * MIB
+"""Of their texts together: a few very long ones must not make the reply larger than the bus takes."""
 
 
 async def read_profile(request: ReadProfile, parts: Parts) -> Profile:
@@ -36,6 +42,16 @@ async def _fresh(user_id: str, parts: Parts) -> list[MemoryItem]:
         if not ordinals:
             return []
         user = await accounts.keys_of(driver, parts.keys, user_id)
-        rows = await memories.by_ordinal(driver, user_id, ordinals)
+        rows = fitting(await memories.by_ordinal(driver, user_id, ordinals), MOST_FRESH_BYTES)
         items = await readable_items(driver, parts.keys, user_id, user, rows)
     return [item for item in items if item is not None]
+
+
+def fitting(rows: Sequence[SealedMemory], most_bytes: int) -> list[SealedMemory]:
+    """The first ones whose texts fit together; one that is too long by itself is passed over."""
+    kept: list[SealedMemory] = []
+    for row in rows:
+        if len(row.text) <= most_bytes:
+            kept.append(row)
+            most_bytes -= len(row.text)
+    return kept

@@ -142,7 +142,7 @@ async def _rewrite_fact(request: RewriteMemory, user: UserKeys, parts: Parts) ->
         await facts.rewrite(driver, request.user_id, fact.id, slot, sealed_fact(key, edited(fact, request.text)))
         note = await retire(driver, request.user_id, {rows[0].slot})
     settle(parts, (slot,))
-    await destroy_retired(parts.database, parts.keys.slots, note)
+    await destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, note)
 
 
 def edited(fact: Fact, text: str) -> Fact:

@@ -241,8 +241,7 @@ async def reseal(driver: Any, turn_id: str, slot: int, resealed: Sequence[Sealed
 
 
 async def remove_message(driver: Any, doomed: Doomed, *, with_turn: bool) -> frozenset[int]:
-    """Links its children to its parent and removes it, with its turn and its conversation if they are empty then; the
-    slots that these had."""
+    """Links its children to its parent and removes it, ``with_turn`` where that has no other; their slots."""
     await _UNLINK.fetch(
         driver, message_id=doomed.message_id, parent_id=doomed.parent_id, conversation_id=doomed.conversation_id
     )

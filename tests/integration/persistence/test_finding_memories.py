@@ -351,7 +351,7 @@ async def forget(persistence: RunningPersistence, user_id: str, *forgotten: int)
         rewritten = await parts.indexes.take_out(driver, user_id, forgotten)
         note = await retiring.retire(driver, user_id, rewritten.old_slots)
     parts.indexes.forgotten(user_id, forgotten)
-    await retiring.destroy_retired(parts.database, parts.keys.slots, note)
+    await retiring.destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, note)
     return rewritten
 
 

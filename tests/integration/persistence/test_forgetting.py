@@ -677,7 +677,8 @@ async def test_keys_that_something_left_behind_when_it_was_sealed_anew_go_at_sta
     # given out again, it is nobody else's: who comes second finds the note gone
     given = {(await persistence.parts.keys.new_data_key(user))[0] for _ in range(1100)}
     assert slot in given
-    assert await destroy_retired(persistence.parts.database, persistence.parts.keys.slots, note) == 0
+    parts = persistence.parts
+    assert await destroy_retired(parts.database, parts.keys.slots, parts.unused_keys, note) == 0
     assert given <= persistence.parts.keys.slots.used
 
 
