@@ -24,6 +24,8 @@ from services.api.spool import SealedSpool
 _CALL_TURNS = 250
 """Fewer than a call may have, so that a small board tells of its progress every few seconds."""
 _CALL_CHARACTERS = 4_000_000
+_TOLD_EVERY = 50
+"""Notes, after which a line tells that it goes on: who hears nothing for minutes gives up."""
 _PLAIN_TEXT = "text/plain"
 
 
@@ -41,8 +43,8 @@ class ArchiveImport:
     documents: int = 0
     degraded: str | None = None
     left_out: int = 0
-    _new: set[str] = field(default_factory=set)
-    """Conversations of calls in which something was new: these get their titles."""
+    _headed: set[str] = field(default_factory=set)
+    """Conversations that have their titles."""
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """``read``, any number of ``progress``, ``done``. Raises ServiceError; a repeat goes on where it stopped."""
@@ -59,14 +61,16 @@ class ArchiveImport:
         }
         async for progress in self._turns():
             yield progress
-        await self._headings()
-        if found.notes:
-            await self._notes()
-        if found.documents:
-            await self._documents()
+        async for _ in self._notes():
+            yield self._progress()
+        async for _ in self._documents():
+            yield self._progress()
         yield {"event": "done", **self._so_far(), "notes": self.notes, "documents": self.documents} | (
             {"left_out": self.left_out, "degraded": self.degraded}
         )
+
+    def _progress(self) -> dict[str, Any]:
+        return {"event": "progress", **self._so_far()}
 
     def _so_far(self) -> dict[str, Any]:
         return {"imported": self.imported, "present": self.present, "of": self.contents.turns}
@@ -79,13 +83,17 @@ class ArchiveImport:
             self.present += done.present
             self.degraded = done.degraded or self.degraded
             if done.imported:
-                self._new |= {turn.conversation_id for turn in call}
-            yield {"event": "progress", **self._so_far()}
+                await self._headings({turn.conversation_id for turn in call})
+            yield self._progress()
 
-    async def _headings(self) -> None:
-        for heading in map(self.contents.headings.get, sorted(self._new)):
-            if heading is not None and (heading.title or not heading.remembered):
+    async def _headings(self, conversations: set[str]) -> None:
+        """With the first turns, and not at the end: a repeat of what broke off finds these turns there, and what isn't
+        to be remembered isn't meanwhile."""
+        wanted = map(self.contents.headings.get, sorted(conversations - self._headed))
+        for heading in filter(None, wanted):
+            if heading.title or not heading.remembered:
                 await self._head(heading)
+        self._headed |= conversations
 
     async def _head(self, heading: Heading) -> None:
         try:
@@ -99,7 +107,9 @@ class ArchiveImport:
         except (ConversationNotFound, ValidationError):
             return  # it was forgotten meanwhile, or its id is none that could be asked for
 
-    async def _notes(self) -> None:
+    async def _notes(self) -> AsyncIterator[None]:
+        if not self.contents.notes:
+            return
         everything = Everything(self.parts, self.user_id, None)
         here = {_mark(item.text) async for item in everything.memories(MemoryKind.NOTE)}
         for note in _of_kind(self.records, Note):
@@ -111,9 +121,13 @@ class ArchiveImport:
             )
             await self.parts.bus.request(ADD_MEMORY, wanted)
             self.notes += 1
+            if self.notes % _TOLD_EVERY == 0:
+                yield
 
-    async def _documents(self) -> None:
+    async def _documents(self) -> AsyncIterator[None]:
         """As plain text; what has the name of a document that is here is left as it is."""
+        if not self.contents.documents:
+            return
         everything = Everything(self.parts, self.user_id, None)
         here = {document.name async for document in everything.documents()}
         for name, text in _whole_documents(self.records):
@@ -129,6 +143,7 @@ class ArchiveImport:
                 self.left_out += 1
             else:
                 self.documents += 1
+            yield
 
 
 def _of_kind(records: SealedSpool, kind: type[Any]) -> Iterator[Any]:
