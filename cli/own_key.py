@@ -17,18 +17,20 @@ _KEY_LIFE = "1d"
 
 @dataclass
 class OwnKey:
-    """A key of ``user``: of that name, made when there is none; without a name, of the only account."""
+    """A key of ``user``: of the account of that name; without a name, of the only account."""
 
     installation: Installation
     user: str | None
     name: str
     """What the list of keys calls it."""
     secret: str = ""
+    make_user: bool = False
+    """An account of that name where there is none: for what adds something, so that a slip of the pen makes none."""
     _made: list[tuple[str, str]] = field(default_factory=list)
 
     def renew(self) -> None:
         """Makes a new one. Raises CommandError when the installation doesn't run."""
-        user_id, key_id, self.secret = asyncio.run(_make_key(self.installation, self.user, self.name))
+        user_id, key_id, self.secret = asyncio.run(_make_key(self))
         self._made.append((user_id, key_id))
 
     def revoke(self) -> None:
@@ -39,9 +41,9 @@ class OwnKey:
 
 
 @contextmanager
-def own_key(installation: Installation, user: str | None, name: str) -> Iterator[OwnKey]:
+def own_key(installation: Installation, user: str | None, name: str, *, make_user: bool = False) -> Iterator[OwnKey]:
     """A fresh key; revoked at the end, unless the installation went away before."""
-    key = OwnKey(installation, user, name)
+    key = OwnKey(installation, user, name, make_user=make_user)
     key.renew()
     try:
         yield key
@@ -50,19 +52,21 @@ def own_key(installation: Installation, user: str | None, name: str) -> Iterator
             key.revoke()
 
 
-async def _make_key(installation: Installation, name: str | None, key_name: str) -> tuple[str, str, str]:
+async def _make_key(key: OwnKey) -> tuple[str, str, str]:
     from cli import accounts
     from cli.bus import as_command
     from libs.shared.contracts.common import MemoryMode
 
-    async with as_command(installation) as bus:
-        if name is None:
+    async with as_command(key.installation) as bus:
+        if key.user is None:
             user = accounts.only([u for u in await accounts.all_users(bus) if not u.disabled])
+        elif key.make_user:
+            user = await accounts.ensure_user(bus, key.user)
         else:
-            user = await accounts.ensure_user(bus, name)
+            user = await accounts.user_named(bus, key.user)
         expires_at = accounts.expiry(_KEY_LIFE, datetime.now(UTC))
-        made, key = await accounts.create_key(bus, user, key_name, MemoryMode.READ_WRITE, expires_at)
-    return user.user_id, key.key_id, made.secret
+        secret, made = await accounts.create_key(bus, user, key.name, MemoryMode.READ_WRITE, expires_at)
+    return user.user_id, made.key_id, secret.secret
 
 
 async def _revoke(installation: Installation, user_id: str, key_id: str) -> None:

@@ -47,7 +47,7 @@ def chat(
         raise CommandError("--json answers one message", "say it with --message", code=Exit.USAGE)
     if message is not None and not message.strip():
         raise CommandError("--message is empty", "say something", code=Exit.USAGE)
-    with own_key(installation, user, _KEY_NAME) as key:
+    with own_key(installation, user, _KEY_NAME, make_user=True) as key:
         talk = Conversation(installation.marker.ports.http, key.secret, model, conversation, not temporary, explain)
         if message is None:
             _talk(talk)

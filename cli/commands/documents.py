@@ -48,7 +48,7 @@ def add(
 
     places = [place_at(path) for path in paths]
     _check(places, watch, forget_removed)
-    with own_gateway(state, user, "mongars documents") as gateway:
+    with own_gateway(state, user, "mongars documents", make_user=True) as gateway:
         folder = DocumentFolder(gateway, _say_nothing if as_json else _say)
         if watch:
             _watch(folder, places, forget_removed)

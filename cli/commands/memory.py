@@ -144,7 +144,7 @@ def add(
 ) -> None:
     """Keep a note."""
     body = {"text": _text(text), "at": _moment(at) if at else None, "pinned": pin_it, "importance": importance}
-    with own_gateway(state, user, _KEY_NAME) as gateway:
+    with own_gateway(state, user, _KEY_NAME, make_user=True) as gateway:
         item = gateway.ask("POST", _PATH, body)
     _told(item, "Kept", as_json)
 
@@ -286,7 +286,7 @@ def import_archive(
     from cli.archive_file import sendable
     from cli.import_progress import followed
 
-    with own_gateway(state, user, _KEY_NAME) as gateway, sendable(file) as (content, size):
+    with own_gateway(state, user, _KEY_NAME, make_user=True) as gateway, sendable(file) as (content, size):
         done = followed(gateway.lines(f"{_PATH}/import/archive", content, size), quiet=as_json)
     if as_json:
         answer(done)

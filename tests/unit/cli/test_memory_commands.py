@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,31 @@ def test_a_download_comes_whole_and_lines_come_one_by_one() -> None:
     with serving(lambda *_: (200, b'{"a": 1}\n{"a": 2}\n')) as server:
         told = Gateway(server.server_port, KEY).lines("/x", io.BytesIO(b"sent"), 4)
         assert [line["a"] for line in told] == [1, 2]
+
+
+@pytest.mark.parametrize("makes", [False, True])
+def test_a_slip_in_the_name_makes_an_account_only_where_something_is_added(
+    makes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    @asynccontextmanager
+    async def as_command(_: Installation) -> AsyncIterator[None]:
+        yield
+
+    async def nobody(_: None, name: str) -> None:
+        return None
+
+    async def create_user(_: None, name: str, *more: object) -> None:
+        made.append(name)
+        raise CommandError("so far and no further")
+
+    monkeypatch.setattr("cli.bus.as_command", as_command)
+    monkeypatch.setattr("cli.accounts.find_user", nobody)
+    monkeypatch.setattr("cli.accounts.create_user", create_user)
+    with pytest.raises(CommandError, match="so far" if makes else "there is no user adda"):
+        OwnKey(INSTALLATION, "adda", "test", make_user=makes).renew()
+    assert made == (["adda"] if makes else [])
 
 
 def test_what_is_remembered_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
