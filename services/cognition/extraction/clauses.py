@@ -16,7 +16,7 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _QUOTED_LINE = re.compile(r"^[^\S\n]*>.*$", re.M)
 _QUOTED = re.compile(r"\"([^\"]*)\"|“([^”]*)”|«([^»]*)»")
-_PAIRS = ("“”", "«»")
+_PAIRS = (("“", "”"), ("«", "»"))
 _QUOTED_WORDS = 3
 """So short a quotation is a name, or a title."""
 _ABOUT_A_TEXT = re.compile(
