@@ -181,6 +181,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         referenced = await work.referenced_slots(session)
         user_slots, last_slot = await work.slots_of_keys(session, _USERS_JUDGED)
     keys.judge(user_slots, last_slot)
+    slots.withhold(referenced)  # an earlier process may have promised some of them after ``open_slots`` looked
     watermark = Watermark(epoch=position.epoch, sequence=position.sequence)
     outbox = Outbox(database, bus)
     unused = UnusedKeys(slots.used - referenced, now=monotonic())

@@ -150,6 +150,11 @@ class SlotFile:
         """Lets destroyed slots be given out again."""
         self._free.update(dict.fromkeys(s for s in slots if 0 <= s < self._size and s not in self._used))
 
+    def withhold(self, slots: Iterable[int]) -> None:
+        """Gives none of these out before it is released, whatever they hold."""
+        for slot in slots:
+            self._free.pop(slot, None)
+
     async def close(self) -> None:
         """Finishes what is being written, and lets go of the file."""
         if self._flushing is not None:

@@ -113,7 +113,7 @@ def round_the_vectors(patch: pytest.MonkeyPatch) -> None:
 
 def load_for_everyone(patch: pytest.MonkeyPatch) -> None:
     async def opened(self: Indexes, user_id: str) -> MemoryIndex:
-        return await self._read(user_id)
+        return (await self._read(user_id))[0]
 
     patch.setattr(Indexes, "_opened", opened)
 

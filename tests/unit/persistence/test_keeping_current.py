@@ -227,6 +227,14 @@ async def slots(tmp_path: Path) -> AsyncIterator[SlotFile]:
     await opened.close()
 
 
+async def test_a_slot_that_is_withheld_is_given_out_once_it_is_released(slots: SlotFile) -> None:
+    slots.withhold({await slots.allocate(KEY) + 1})
+    given = await slots.allocate(KEY)
+    assert given == 2
+    slots.release((1,))
+    assert 1 in await slots.allocate_many([KEY] * (slots.size - 2))
+
+
 async def test_a_slot_that_is_given_out_again_waits_anew(slots: SlotFile) -> None:
     slot, unused = await slots.allocate(KEY), UnusedKeys()
     unused.handed_out(slot, now=0.0)
