@@ -190,6 +190,11 @@ def _read_day(parts: Parts, now: datetime) -> Time | None:
     return _every_year(now, lambda year: _day(year, month, day, now))
 
 
+def _read_first(parts: Parts, now: datetime) -> Time | None:
+    """French has an ordinal for the first alone, which is written out as often."""
+    return _read_day({**parts, "day": "1", "ordinal": "er", "in": None, "ends": None}, now)
+
+
 def _read_month(parts: Parts, now: datetime) -> Time | None:
     month = MONTHS[parts["month"] or ""]
     if parts["year"]:
@@ -331,10 +336,12 @@ _FORMS = tuple(
         (rf"\b(?:le )?{_W} (?:dernier|passe)\b", _read_weekday),
         (rf"\b{_Y}-(?P<number>[01]\d)-(?P<day>[0-3]\d)\b", _read_iso),
         (rf"\b(?P<first>[0-3]?\d)[/.](?P<second>[0-3]?\d)[/.]{_Y}\b", _read_numeric),
+        (rf"\b(?:le |du |au |en )?premier {_M}(?:\s+{_Y})?(?!\w)", _read_first),
         (rf"{_IN}?\b{_D}\s+(?:of\s+)?{_M}(?:,?\s*{_Y})?(?!\d){_END}", _read_day),
         (rf"{_IN}?\b{_M}\s+(?:the\s+)?{_D}\b(?!\d)(?:,?\s*{_Y})?{_END}", _read_day),
         (rf"\b{_M},?\s*(?:of\s+|de\s+)?{_Y}\b", _read_month),
-        (rf"\b(?:in|during|since|by|of|early in|late in|en|durant|depuis|debut|fin|mi|de|d'|au mois (?:de|d'))"
+        (rf"\b(?:in|during|since|by|of|early in|late in|(?:in )?(?:early|late|mid)|en|durant|depuis|debut"
+         rf"|fin|mi|de|d'|au mois (?:de|d'))"
          rf"[\s-]*(?<=[\s'-]){_M}(?!\w)(?P<year>)", _read_month),
         (rf"\b(?:the |l'|le |en |in |au )?{_S}\s+(?:of\s+|de\s+)?{_Y}\b", _read_season),
         (rf"\b(?:in|during|over) (?:the )?{_S}(?!\w)(?P<year>)"
