@@ -16,6 +16,8 @@ SHORTEST_NICKNAME = 3
 LONGEST_NAME = 3
 """Words."""
 MOST_TERMS = 256
+MOST_TIMES = 8
+"""Each is held against every candidate."""
 
 _ME = re.compile(r"\b(?:i|me|my|mine|myself|we|our|je|moi|mon|ma|mes|nous|notre|nos)\b|\b[jm]'")
 _SAY = r"(?:sa(?:y|id)|t(?:ell|old)|recommend|suggest|advise|mention|answer|propose)"
@@ -137,7 +139,7 @@ def read(question: str, names: Names, now: datetime) -> Question:
         terms=words_.query_terms(lasting, MOST_TERMS) or words_.query_terms(folded, MOST_TERMS),
         named=frozenset(spoken) or _unnamed(folded),
         subject=spoken[0] if len(set(spoken)) > 1 and not _TOGETHER.search(_between(folded, named)) else None,
-        times=times,
+        times=times[:MOST_TIMES],
         anchor=anchor,
         wants_time=bool(_TIME.search(folded)),
         wants_number=bool(_NUMBER.search(folded)),

@@ -197,3 +197,8 @@ def test_names_that_are_not_known_would_be_noticed(monkeypatch: pytest.MonkeyPat
 
 def test_without_names_nobody_is_named() -> None:
     assert asked("Where does Caroline live?", NO_NAMES).named == frozenset()
+
+
+def test_of_many_times_a_few_are_looked_for() -> None:
+    assert len(asked("hier, " * 500).times) == questions.MOST_TIMES
+    assert len(asked("What did I say yesterday, and in May 2023?").times) == 2
