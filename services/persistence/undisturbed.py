@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
-from libs.shared.errors import Unavailable
+from libs.shared.errors import ServiceError, Unavailable
+from libs.shared.telemetry import get_logger
 from services.persistence import forgetting
 from services.persistence.parts import Parts
 from services.persistence.repositories import keeping
 from services.persistence.sealing import UserKeys
+
+log = get_logger(__name__)
 
 _BEING_FORGOTTEN = "something of this memory is still being forgotten"
 
@@ -31,6 +34,13 @@ def settle(parts: Parts, slots: Iterable[int]) -> None:
         parts.unused_keys.used(slot)
 
 
+async def _finish_promised(parts: Parts) -> None:
+    try:
+        await forgetting.finish_promised(parts)
+    except ServiceError as error:  # perhaps another user's; whether ours is left is looked at again
+        log.warning("forgetting_postponed", reason=error.code)
+
+
 @asynccontextmanager
 async def undisturbed(parts: Parts, user_id: str) -> AsyncIterator[Any]:
     """An asyncpg connection in one transaction, as ``Database.writing``, that no forgetting runs beside.
@@ -40,20 +50,8 @@ async def undisturbed(parts: Parts, user_id: str) -> AsyncIterator[Any]:
     async with parts.database.plainly() as driver:
         promised = await keeping.is_promised(driver, user_id)
     if promised:
-        await forgetting.finish_promised(parts)
+        await _finish_promised(parts)
     async with parts.forgetting, parts.database.writing() as driver:
         if await keeping.is_promised(driver, user_id):
             raise Unavailable(_BEING_FORGOTTEN, retry_after_s=1)
         yield driver
-
-
-async def welcome_back(parts: Parts, user_id: str, conversation_ids: Iterable[str]) -> None:
-    """Lifts the tombstones of conversations that were forgotten once and are imported again."""
-    async with parts.database.plainly() as driver:
-        gone = await keeping.buried(driver, list(conversation_ids))
-    if not gone:
-        return
-    async with parts.applier.lock, parts.database.writing() as driver:  # whoever buries holds that lock too
-        if await keeping.is_promised(driver, user_id):
-            raise Unavailable(_BEING_FORGOTTEN, retry_after_s=1)
-        await keeping.lift_tombstones(driver, gone)

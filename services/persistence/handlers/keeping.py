@@ -32,7 +32,7 @@ from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, keeping
 from services.persistence.repositories.keeping import Heading, NewHeading, NewMemory
 from services.persistence.sealing import UserKeys
-from services.persistence.undisturbed import fresh_keys, settle, undisturbed, welcome_back
+from services.persistence.undisturbed import fresh_keys, settle, undisturbed
 
 DataKey = tuple[int, bytes]
 """A slot, and the key in it."""
@@ -56,8 +56,8 @@ async def keep_turns(request: KeepTurns, parts: Parts) -> KeptMemories:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
     embedder = (await parts.indexes.profile(request.user_id)).embedder
     ours = {name: derived_conversation_id(user, name) for name in {turn.conversation_id for turn in turns}}
-    await welcome_back(parts, request.user_id, ours.values())
     async with undisturbed(parts, request.user_id) as driver:
+        await keeping.lift_tombstones(driver, set(ours.values()))
         batch = await _absent(driver, request.user_id, user, turns, ours, parts)
         headings = await keeping.headings(driver, request.user_id, set(ours.values()))
         new = [name for name in by_conversation(batch.turns) if ours[name] not in headings]
@@ -180,8 +180,8 @@ async def keep_note(request: KeepNote, parts: Parts) -> KeptMemories:
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
     embedder = (await parts.indexes.profile(request.user_id)).embedder
     notes = notes_conversation_id(user)
-    await welcome_back(parts, request.user_id, (notes,))
     async with undisturbed(parts, request.user_id) as driver:
+        await keeping.lift_tombstones(driver, (notes,))
         ((slot, key),) = await fresh_keys(parts, user, 1)
         note = _note(request, notes, slot, key, parts)
         if not await keeping.headings(driver, request.user_id, (notes,)):

@@ -54,9 +54,6 @@ class NewMemory:
 
 
 _PROMISED = Statement("SELECT EXISTS (SELECT FROM forgettings WHERE user_id = :user_id AND scope <> :keys)")
-_BURIED = Statement("""
-SELECT id FROM tombstones WHERE kind = 'conversation' AND id = ANY(CAST(:ids AS varchar[]))
-""")
 _LIFT = Statement("DELETE FROM tombstones WHERE kind = 'conversation' AND id = ANY(CAST(:ids AS varchar[]))")
 _PRESENT = Statement("""
 SELECT source_hash FROM messages WHERE user_id = :user_id AND source_hash = ANY(CAST(:hashes AS bytea[]))
@@ -142,13 +139,9 @@ async def is_promised(driver: Any, user_id: str) -> bool:
     return bool(rows[0][0])
 
 
-async def buried(driver: Any, conversation_ids: Collection[str]) -> list[str]:
-    """Those that were forgotten once."""
-    return [row[0] for row in await _BURIED.fetch(driver, ids=list(conversation_ids))]
-
-
 async def lift_tombstones(driver: Any, conversation_ids: Collection[str]) -> None:
-    """What was forgotten is wanted again."""
+    """Those that were forgotten once are wanted again. Nothing is forgotten meanwhile (``undisturbed``): a tombstone
+    that came afterwards would keep out whatever is said there later."""
     await _LIFT.fetch(driver, ids=list(conversation_ids))
 
 

@@ -56,7 +56,7 @@ def write_side_by_side(_: pytest.MonkeyPatch, persistence: RunningPersistence) -
 
 
 def keep_tombstones(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
-    patch.setattr(keeping_handlers, "welcome_back", _nothing)
+    patch.setattr(keeping._LIFT, "fetch", _nothing)
 
 
 def link_as_they_come(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:

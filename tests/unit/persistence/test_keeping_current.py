@@ -16,19 +16,24 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from libs.shared.contracts.keeping import KeepNote
+from libs.shared.contracts.recall import Profile
 from libs.shared.errors import Unavailable
 from services.persistence import forgetting, housekeeping, indexes, takeover
+from services.persistence.handlers import keeping as keeping_handlers
 from services.persistence.handlers.finding import fitting
 from services.persistence.indexes import Indexes
 from services.persistence.memory_index import MemoryIndex
-from services.persistence.repositories import accounts, work
+from services.persistence.repositories import accounts, keeping, work
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import segments as segment_rows
 from services.persistence.repositories.segments import SegmentHead
 from services.persistence.retiring import destroy_retired
+from services.persistence.sealing import UserKeys
 from services.persistence.segment_store import Contents
 from services.persistence.segments import TermRow, TermRows, as_rows
 from services.persistence.slot_file import SEALED_KEY_BYTES, SlotFile
+from services.persistence.undisturbed import undisturbed
 from services.persistence.unused_keys import UnusedKeys
 
 USER = "u1"
@@ -66,6 +71,13 @@ def answering(value: object) -> Callable[..., Any]:
         return value
 
     return answer
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    async def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
 
 
 @pytest_asyncio.fixture
@@ -281,6 +293,59 @@ async def test_looking_only_once_would_be_noticed(slots: SlotFile, monkeypatch: 
 
 
 # ---------------------------------------------------------------- promises
+
+
+class Enough(Exception):
+    """What comes after it is not looked at."""
+
+
+async def check_a_note_lifts_the_tombstone_while_nothing_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    parts: Any = SimpleNamespace(
+        database=NoDatabase(),
+        keys=None,
+        forgetting=asyncio.Lock(),
+        indexes=SimpleNamespace(profile=answering(Profile())),
+    )
+
+    async def lift(*_: object) -> None:
+        assert parts.forgetting.locked()
+        done.append("lifted")
+
+    patch.setattr(accounts, "keys_of", answering(UserKeys(b"k" * 32)))
+    patch.setattr(keeping, "is_promised", answering(False))
+    patch.setattr(keeping, "lift_tombstones", lift)
+    patch.setattr(keeping_handlers, "fresh_keys", raising(Enough()))
+    with pytest.raises(Enough):
+        await keeping_handlers.keep_note(KeepNote(user_id=USER, text="a note"), parts)
+    assert done == ["lifted"]
+
+
+async def test_a_note_lifts_the_tombstone_while_nothing_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_a_note_lifts_the_tombstone_while_nothing_is_forgotten(monkeypatch)
+
+
+async def test_lifting_it_before_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def anytime(*_: object) -> AsyncIterator[NoDatabase]:
+        yield NoDatabase()
+
+    monkeypatch.setattr(keeping_handlers, "undisturbed", anytime)
+    with pytest.raises(AssertionError):
+        await check_a_note_lifts_the_tombstone_while_nothing_is_forgotten(monkeypatch)
+
+
+async def test_another_users_forgetting_that_fails_keeps_nobody_from_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    promised = iter((True, False))
+
+    async def is_promised(*_: object) -> bool:
+        return next(promised)
+
+    monkeypatch.setattr(keeping, "is_promised", is_promised)
+    monkeypatch.setattr(forgetting, "finish_promised", raising(Unavailable("another user's")))
+    parts: Any = SimpleNamespace(forgetting=asyncio.Lock(), database=NoDatabase())
+    async with undisturbed(parts, USER) as driver:
+        assert driver is not None
 
 
 async def test_a_promise_that_cannot_be_kept_yet_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
