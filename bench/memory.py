@@ -201,10 +201,11 @@ class Measurement:
 
     def _forget(self, person: Person) -> None:
         """Memory by memory, then everything that is left."""
-        items = person.client.search(person.said.probes[0].question, FORGOTTEN)[0]
-        one_by_one = [person.client.forget(f"/{item['id']}") for item in items]
+        client = Client(person.client.url, person.client.key)  # the other was idle for longer than it is kept open
+        items = client.search(person.said.probes[0].question, FORGOTTEN)[0]
+        one_by_one = [client.forget(f"/{item['id']}") for item in items]
         self.figures.took.append(Took.of("forgetting one memory", one_by_one))
-        everything = person.client.forget("?confirm=everything")
+        everything = client.forget("?confirm=everything")
         self.figures.took.append(Took.of("forgetting everything", [everything]))
         self._say("all is forgotten")
 
