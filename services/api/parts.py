@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import time
 from typing import Self
 
@@ -43,6 +43,8 @@ class Parts:
     readiness: Readiness
     archives: asyncio.Semaphore
     """How many archives may be imported at the same time."""
+    importers: set[str] = field(default_factory=set)
+    """Users whose archive is being imported: one of each."""
 
     @classmethod
     def build(cls, settings: ApiSettings, bus: Bus, signing_key: bytes, clock: Callable[[], float] = time) -> Self:

@@ -77,14 +77,20 @@ class _Importing(Response):
         self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._parts.archives.locked():
+        parts, folder = self._parts, self._parts.settings.folder.run
+        if self._user_id in parts.importers:
+            raise Overloaded("Another archive of yours is being imported: try again.", retry_after_s=_COME_AGAIN_S)
+        if parts.archives.locked():
             raise Overloaded("Other archives are being imported: try again.", retry_after_s=_COME_AGAIN_S)
-        folder = self._parts.settings.folder.run
-        async with self._parts.archives:
-            with SealedSpool(folder) as records:
-                contents = await self._read(records)
-                async with WhileConnected(receive):
-                    await self._tell(ArchiveImport(self._parts, self._user_id, contents, records), send)
+        async with parts.archives:
+            parts.importers.add(self._user_id)
+            try:
+                with SealedSpool(folder) as records:
+                    contents = await self._read(records)
+                    async with WhileConnected(receive):
+                        await self._tell(ArchiveImport(parts, self._user_id, contents, records), send)
+            finally:
+                parts.importers.discard(self._user_id)
 
     async def _read(self, records: SealedSpool) -> Contents:
         with SealedSpool(self._parts.settings.folder.run) as uploaded:

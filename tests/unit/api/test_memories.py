@@ -247,8 +247,9 @@ async def test_a_restarting_cognition_is_waited_for(api: Api) -> None:
     assert answer.json()["imported"] == 1
 
 
-async def test_only_so_many_archives_are_imported_at_once(house: House) -> None:
-    async with open_api(house, archives_at_once=1) as api:
+@pytest.mark.parametrize("places", [1, 2])
+async def test_only_one_archive_of_a_user_is_imported_at_a_time(house: House, places: int) -> None:
+    async with open_api(house, archives_at_once=places) as api:
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def slowly() -> AsyncIterator[bytes]:
@@ -262,8 +263,16 @@ async def test_only_so_many_archives_are_imported_at_once(house: House) -> None:
             await begun.wait()
             second = await api.client.post(ARCHIVE, content=b"[]", headers=api.key())
             assert (second.status_code, second.headers["retry-after"]) == (429, "30")
+            assert second.json()["detail"].startswith("Another archive of yours")
             go_on.set()
             assert (await first).status_code == 200
+
+
+async def test_only_so_many_archives_are_imported_at_once(house: House) -> None:
+    async with open_api(house, archives_at_once=1) as api, api.parts.archives:
+        refused = await api.client.post(ARCHIVE, content=b"[]", headers=api.key())
+        assert refused.status_code == 429
+        assert refused.json()["detail"].startswith("Other archives")
 
 
 async def test_a_client_that_leaves_ends_the_import_at_the_call_under_way(house: House) -> None:
