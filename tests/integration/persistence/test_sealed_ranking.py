@@ -15,8 +15,7 @@ from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexR
 from libs.shared.contracts.keeping import KEEP_TURNS, KeepTurns
 from libs.shared.contracts.memory import ImportedTurn
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, ReadMemories
-from services.persistence import indexes
-from services.persistence.segments import TERM_BYTES
+from services.persistence import segments
 from tests.support.persistence import START, Client, RunningPersistence
 
 AROUND = {0: 1.0, -1: 0.5, -2: 0.3, 1: 0.3}
@@ -154,6 +153,8 @@ async def test_a_hundred_users_rows_rank_as_plain_text(client: Client, persisten
 async def test_hashes_that_meet_would_be_noticed(
     client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexes, "_number", lambda term: int.from_bytes(term[:2] + bytes(TERM_BYTES - 2), "little"))
+    monkeypatch.setattr(
+        segments, "term_number", lambda term: int.from_bytes(term[:2] + bytes(segments.TERM_BYTES - 2), "little")
+    )
     with pytest.raises((AssertionError, KeyError)):
         await check_users(client, persistence, users=1, memories=300, asked=5)
