@@ -17,7 +17,7 @@ MAX_TERM_CHARACTERS = 64
 SHORTEST_STEM = 3
 
 _LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ß": "ss", "ø": "o", "đ": "d", "ł": "l"})
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\uff07`\u00b4", "'"))
+APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\uff07`\u00b4", "'"))
 _ELISION = re.compile(r"\b(?:l|d|j|m|t|s|c|n|qu|jusqu|lorsqu|puisqu|quoiqu)'(?=\w)")
 _CONTRACTION = re.compile(r"(?<=\w)n't\b|(?<=\w)'(?:s|re|ve|ll|d|m)\b")
 _WORD = re.compile(r"[^\W_]+")
@@ -53,7 +53,7 @@ def is_stop(word: str) -> bool:
 
 def fold(text: str) -> str:
     """Lower case without accents, ligatures spelled out, one kind of apostrophe."""
-    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold().translate(_LIGATURES)
+    text = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold().translate(_LIGATURES)
     if text.isascii():
         return text
     decomposed = unicodedata.normalize("NFD", text)

@@ -26,6 +26,22 @@ _YOU_SAID = re.compile(
     rf"\b(?:did|had|have) you (?:just |already |ever )?{_SAY}|\byou {_SAY}(?:e?d)?\b"
     rf"|\b(?:tu|vous) (?:m'|nous )?(?:as|avez|avais|aviez) {_DIT}|\b(?:as-tu|avez-vous) {_DIT}"
 )
+_ASKING = re.compile(
+    r"^\W*(?:(?:so|and|now|please|hey|ok|et|alors|s'il (?:te|vous) pla[iî]t)\b\W*)*(?:"
+    r"what (?:else )?(?:do|can|did) you (?:still |already )?(?:remember|recall|know)"
+    r"|do you (?:still |already )?(?:remember|recall|know)(?: (?:anything|something|much))?"
+    r"|(?:(?:can|could|would|will) you )?(?:please )?(?:tell|remind) me(?: (?:everything|anything|something|more|all))?"
+    r"(?: (?:that )?you (?:still )?(?:remember|recall|know))?"
+    r"|(?:qu'est-ce que |que |qu')?(?:tu (?:te )?|vous (?:vous )?)(?:souviens|souvenez|rappelles|rappelez|sais|savez)"
+    r"(?: encore)?"
+    r"|(?:qu'est-ce que |que )?(?:te |vous )?(?:souviens-tu|souvenez-vous|rappelles-tu|rappelez-vous|sais-tu|savez-vous)"
+    r"(?: encore)?"
+    r"|(?:(?:peux-tu|pouvez-vous) )?(?:me )?(?:parler?|parlez|dis|dites|raconter?|racontez|rappelle|rappelez)(?:[- ]moi)"
+    r"?(?: (?:tout|quelque chose))?(?: ce que (?:tu|vous) (?:sais|savez))?"
+    r") (?=(?:about|of|on|de|du|des|sur|[aà] propos)\b|d')",
+    re.IGNORECASE,
+)
+"""What only asks the memory to speak: « What do you remember of … », « Parle-moi de … »."""
 _TOGETHER = re.compile(r"\b(?:both|and|et|with|avec|deux)\b")
 _TIME = re.compile(
     r"^(?:when|how long|since when|what (?:day|date|time|month|year)|which (?:day|date|month|year|week))\b"
@@ -126,6 +142,7 @@ NO_NAMES = Names(())
 
 def read(question: str, names: Names, now: datetime) -> Question:
     """Reads a question against the names of those who speak in the user's memory, and the asker's clock."""
+    question = _ASKING.sub("", question.translate(words_.APOSTROPHES), count=1)
     folded = words_.fold(question)
     named = _named(question, names)
     spoken = [speaker for speaker, _ in named]

@@ -202,3 +202,24 @@ def test_without_names_nobody_is_named() -> None:
 def test_of_many_times_a_few_are_looked_for() -> None:
     assert len(asked("hier, " * 500).times) == questions.MOST_TIMES
     assert len(asked("What did I say yesterday, and in May 2023?").times) == 2
+
+
+@pytest.mark.parametrize(
+    ("english", "french", "about"),
+    [
+        ("What do you remember of Odile?", "Qu’est-ce que tu sais d’Odile ?", {"odil"}),
+        ("Tell me about Odile", "Parle-moi d'Odile", {"odil"}),
+        ("Do you still remember anything about Odile?", "Te souviens-tu encore d'Odile ?", {"odil"}),
+        ("Could you tell me everything you know about Odile?", "Dis-moi tout ce que tu sais sur Odile", {"odil"}),
+    ],
+)
+def test_words_that_only_ask_the_memory_to_speak_are_not_looked_up(english: str, french: str, about: set[str]) -> None:
+    for question in (english, french):
+        found = read(question, NO_NAMES, NOW)
+        assert set(found.terms) == about
+        assert "Odile" in found.text
+
+
+@pytest.mark.parametrize("question", ["Do you know the code?", "What do you remember?", "Tell me when the meeting is"])
+def test_a_question_without_a_topic_after_them_is_left_whole(question: str) -> None:
+    assert read(question, NO_NAMES, NOW).text == question
