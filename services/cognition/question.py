@@ -26,18 +26,19 @@ _YOU_SAID = re.compile(
     rf"\b(?:did|had|have) you (?:just |already |ever )?{_SAY}|\byou {_SAY}(?:e?d)?\b"
     rf"|\b(?:tu|vous) (?:m'|nous )?(?:as|avez|avais|aviez) {_DIT}|\b(?:as-tu|avez-vous) {_DIT}"
 )
+_OPENING = r"(?:so|and|now|please|hey|ok|et|alors|s'il (?:te|vous) pla[iî]t)"
+_RECALLS = r"(?:souviens|souvenez|rappelles|rappelez|sais|savez)"
+_TELLS = r"(?:parler?|parlez|dis|dites|raconter?|racontez|rappelle|rappelez)"
 _ASKING = re.compile(
-    r"^\W*(?:(?:so|and|now|please|hey|ok|et|alors|s'il (?:te|vous) pla[iî]t)\b\W*)*(?:"
+    rf"^\W*(?:{_OPENING}\b\W*)*(?:"
     r"what (?:else )?(?:do|can|did) you (?:still |already )?(?:remember|recall|know)"
     r"|do you (?:still |already )?(?:remember|recall|know)(?: (?:anything|something|much))?"
     r"|(?:(?:can|could|would|will) you )?(?:please )?(?:tell|remind) me(?: (?:everything|anything|something|more|all))?"
     r"(?: (?:that )?you (?:still )?(?:remember|recall|know))?"
-    r"|(?:qu'est-ce que |que |qu')?(?:tu (?:te )?|vous (?:vous )?)(?:souviens|souvenez|rappelles|rappelez|sais|savez)"
-    r"(?: encore)?"
-    r"|(?:qu'est-ce que |que )?(?:te |vous )?(?:souviens-tu|souvenez-vous|rappelles-tu|rappelez-vous|sais-tu|savez-vous)"
-    r"(?: encore)?"
-    r"|(?:(?:peux-tu|pouvez-vous) )?(?:me )?(?:parler?|parlez|dis|dites|raconter?|racontez|rappelle|rappelez)(?:[- ]moi)"
-    r"?(?: (?:tout|quelque chose))?(?: ce que (?:tu|vous) (?:sais|savez))?"
+    rf"|(?:qu'est-ce que |que |qu')?(?:tu (?:te )?|vous (?:vous )?){_RECALLS}(?: encore)?"
+    rf"|(?:qu'est-ce que |que )?(?:te |vous )?{_RECALLS}-(?:tu|vous)(?: encore)?"
+    rf"|(?:(?:peux-tu|pouvez-vous) )?(?:me )?{_TELLS}(?:[- ]moi)?(?: (?:tout|quelque chose))?"
+    r"(?: ce que (?:tu|vous) (?:sais|savez))?"
     r") (?=(?:about|of|on|de|du|des|sur|[aà] propos)\b|d')",
     re.IGNORECASE,
 )
