@@ -95,6 +95,7 @@ async def test_a_caller_that_dies_without_a_word_stops_the_work(connect: Connect
                 await endless.stopped.wait()
                 async for _ in chunks:
                     pass
+    assert endless.stopped.is_set(), "the caller's own error is suppressed, the work's end is not"
 
 
 async def test_a_caller_that_dies_while_the_server_thinks_stops_the_work(connect: Connect) -> None:

@@ -12,7 +12,7 @@ LONGEST_TEXT = 20_000
 LONGEST_CLAUSE = 300
 """Facts are told in short sentences; who writes longer ones is understood better by a model."""
 
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", "\u00a0": " ", "\u202f": " "})
+_PLAIN = texts.APOSTROPHES | str.maketrans({"\u00a0": " ", "\u202f": " "})
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _QUOTED_LINE = re.compile(r"^[^\S\n]*>.*$", re.M)
 _QUOTED = re.compile(r"\"([^\"]*)\"|“([^”]*)”|«([^»]*)»")
@@ -61,7 +61,7 @@ _SPLIT = re.compile(
 
 def stated(text: str) -> Iterator[str]:
     """The clauses that state something, in order, with plain apostrophes."""
-    plain = _CODE.sub("\n", text[:LONGEST_TEXT].translate(_APOSTROPHES))
+    plain = _CODE.sub("\n", text[:LONGEST_TEXT].translate(_PLAIN))
     plain = _QUOTED_LINE.sub("", plain)
     if _ABOUT_A_TEXT.match(texts.fold(plain)):
         return
