@@ -10,7 +10,7 @@ from cli.database.external import service_url
 from cli.database.owner import setpriv
 from cli.installation import Installation
 from cli.supervision.orphans import MARK
-from cli.supervision.programs import BROKER, DATABASE, Program
+from cli.supervision.programs import BROKER, CARETAKER, DATABASE, Program
 from libs.shared.contracts.base import SERVICES, Principal
 from libs.shared.hardware import recommended_worker_count
 
@@ -23,7 +23,7 @@ it takes 20 to 40 % more processor time than on half of them."""
 
 
 def programs(installation: Installation, binaries: Binaries | None, node: str) -> tuple[Program, ...]:
-    """Broker, database (where there are ``binaries`` of the installation's own), then the services."""
+    """Broker, database (where there are ``binaries`` of the installation's own), the services, then the caretaker."""
     mark = {MARK: installation.marker.installation_id}
     tied = (setpriv(), "--pdeathsig", "TERM")  # what nobody supervises any more stops in good order
     environment = {**mark, **service_environment(installation)}
@@ -41,7 +41,10 @@ def programs(installation: Installation, binaries: Binaries | None, node: str) -
     database = (_database(installation, binaries, mark),) if binaries else ()
     threads = {"GOMAXPROCS": str(max(1, recommended_worker_count(_BROKER_MIB) // 2))}
     messages = Program(BROKER, (*tied, *broker.command(installation.folder)), environment={**mark, **threads})
-    return (messages, *database, *services)
+    caretaker = Program(
+        CARETAKER, (*tied, sys.executable, "-m", "cli.caretaker", str(installation.reachable.root)), environment=mark
+    )
+    return (messages, *database, *services, caretaker)
 
 
 def _database(installation: Installation, binaries: Binaries, mark: dict[str, str]) -> Program:

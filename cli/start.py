@@ -22,7 +22,7 @@ from cli.progress import Progress
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
 from cli.supervision.place import code_root, paths, supervisor_of
-from cli.supervision.programs import BROKER, DATABASE, log_file, render
+from cli.supervision.programs import BROKER, CARETAKER, DATABASE, log_file, render
 from libs.shared.contracts.base import SERVICES
 
 _PART_TIMEOUT_S = 30.0
@@ -141,8 +141,8 @@ def _start_parts(
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
         _migrate(installation, environment)
-    for service in SERVICES:
-        supervisor.start(service.value)
+    for name in (*(service.value for service in SERVICES), CARETAKER):
+        supervisor.start(name)
 
 
 def _start_database(installation: Installation, supervisor: Supervisor, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import log_lines
+from cli.caretaker import record
 from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation
@@ -17,7 +18,7 @@ from cli.options import JsonOption, StateOption, answer, chosen_installation, li
 from cli.probes import Readiness, readiness
 from cli.supervision.client import Process
 from cli.supervision.place import supervisor_of
-from cli.supervision.programs import log_file
+from cli.supervision.programs import CARETAKER, log_file
 from cli.version import product_version
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def described(
         "http": installation.http_url,
         "nats": {"url": installation.nats_url, "operator_nkey": str(installation.folder.nkey("operator"))},
         "database": {"url": installation.database_url, "external": installation.marker.database is not None},
-        "services": {name: _row(process) for name, process in (processes or {}).items()},
+        "services": {name: _row(process) for name, process in (processes or {}).items() if name != CARETAKER},
+        "caretaker": _caretaker(installation, (processes or {}).get(CARETAKER)),
         "dependencies": said.dependencies if said else {},
         "degraded": list(said.degraded) if said else [],
     }
@@ -108,6 +110,11 @@ def described(
 def _row(process: Process) -> dict[str, Any]:
     row: dict[str, Any] = {"pid": process.pid or None, "state": process.state, "restarts": process.restarts}
     return row | ({"problem": process.problem} if process.problem and not process.alive else {})
+
+
+def _caretaker(installation: Installation, process: Process | None) -> dict[str, Any] | None:
+    """Not among the services: nothing that is asked of the installation needs it."""
+    return _row(process) | {"duties": record.read(installation.folder)} if process else None
 
 
 def _show(installation: Installation, processes: dict[str, Process] | None, said: Readiness | None) -> None:
@@ -148,6 +155,9 @@ def _facts(installation: Installation, said: Readiness | None) -> Iterator[tuple
     yield "folder", str(installation.folder.root)
     if installation.marker.database is not None:
         yield "database", installation.marker.database
+    for name, turn in record.read(installation.folder).items():
+        if not turn.get("ok"):
+            yield "duty", f"{name} failed: {turn.get('detail')}"
     for reason in said.missing if said else ():
         yield "not well", reason
     for reason in said.degraded if said else ():

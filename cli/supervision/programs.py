@@ -9,6 +9,7 @@ from pathlib import Path
 
 BROKER = "broker"
 DATABASE = "database"
+CARETAKER = "caretaker"
 _LOG_BYTES = "5MB"
 _LOG_BACKUPS = 3
 _NEVER_GIVE_UP = 1_000_000

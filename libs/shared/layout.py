@@ -21,6 +21,11 @@ class StateFolder:
         return self.root / "installation.json"
 
     @property
+    def caretaker(self) -> Path:
+        """JSON: how each periodic duty last went."""
+        return self.root / "caretaker.json"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

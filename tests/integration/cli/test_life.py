@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.installation import Installation, installation
@@ -109,6 +110,14 @@ def test_status_names_every_part_with_its_process(running: Installation) -> None
     assert said["degraded"] == ["no-model"]
     assert Path(said["nats"]["operator_nkey"]).read_text().startswith("SU")
     assert said["state"] == str(running.state)
+
+
+def test_the_caretaker_runs_small_and_tells_of_its_duties(running: Installation) -> None:
+    told = running.status()["caretaker"]
+    assert told["state"] == "running"
+    assert psutil.Process(told["pid"]).memory_info().rss < 40e6
+    assert running.wait_until(lambda: bool(running.status()["caretaker"]["duties"]), timeout_s=15)
+    assert all(duty["ok"] for duty in running.status()["caretaker"]["duties"].values())
 
 
 def test_status_takes_half_a_second(running: Installation) -> None:

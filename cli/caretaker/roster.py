@@ -1,0 +1,8 @@
+"""The duties that every installation has; a new one is a line here."""
+
+from __future__ import annotations
+
+from cli.caretaker.duties import Duty
+from cli.caretaker.space import free_space
+
+DUTIES: tuple[Duty, ...] = (Duty("space", 60.0, free_space, timeout_s=10.0),)
