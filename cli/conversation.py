@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,12 @@ class Conversation:
     explain: bool = False
     degraded: str | None = field(default=None, init=False)
     """Why no language model answered the last turn."""
+    remote: str | None = field(default=None, init=False)
+    """The remote upstream that answered the last turn."""
+    reasoning: list[str] = field(default_factory=list, init=False)
+    """What the model thought on the way to the last answer, piece by piece."""
+    heard: Callable[[str], None] | None = None
+    """Is told each piece of the thinking as it comes."""
     recalled: list[dict[str, Any]] = field(default_factory=list, init=False)
     """What the last answer was given, when it is to be explained."""
     _said: list[dict[str, str]] = field(default_factory=list, init=False)
@@ -35,7 +41,7 @@ class Conversation:
         """The answer, piece by piece. Raises CommandError with the installation's own words when it refuses."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_TIMEOUT_S)
         answered: list[str] = []
-        self.recalled = []
+        self.recalled, self.reasoning = [], []
         try:
             for piece in self._stream(connection, text):
                 answered.append(piece)
@@ -55,6 +61,7 @@ class Conversation:
             raise refusal(reply.read())
         self.conversation_id = reply.getheader("x-mongars-conversation-id") or self.conversation_id
         self.degraded = reply.getheader("x-mongars-degraded")
+        self.remote = reply.getheader("x-mongars-remote")
         for raw in reply:
             line = raw.decode().strip()
             if line.startswith(_DATA) and line != f"{_DATA}[DONE]":
@@ -65,8 +72,16 @@ class Conversation:
             raise refusal(json.dumps(chunk).encode())
         self.recalled = chunk.get("mongars", {}).get("recalled") or self.recalled
         for choice in chunk.get("choices", ()):
-            if text := choice.get("delta", {}).get("content"):
+            delta = choice.get("delta", {})
+            if thought := delta.get("reasoning_content"):
+                self._think(thought)
+            if text := delta.get("content"):
                 yield text
+
+    def _think(self, thought: str) -> None:
+        self.reasoning.append(thought)
+        if self.heard is not None:
+            self.heard(thought)
 
     def _request(self, text: str) -> dict[str, Any]:
         metadata = {"conversation_id": self.conversation_id} if self.conversation_id else {}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _KEY_NAME = "mongars chat"
 _SHOWN = 160
 """Characters of a source."""
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def chat(
@@ -53,7 +54,13 @@ def chat(
             _talk(talk)
         elif as_json:
             text = "".join(talk.say(message))
-            told = {"answer": text, "conversation_id": talk.conversation_id, "degraded": talk.degraded}
+            told = {
+                "answer": text,
+                "conversation_id": talk.conversation_id,
+                "degraded": talk.degraded,
+                "remote": talk.remote,
+                "reasoning": "".join(talk.reasoning) or None,
+            }
             answer(told | ({"recalled": talk.recalled} if explain else {}))
         else:
             _print(talk, message)
@@ -76,9 +83,27 @@ def _asked() -> str:
 
 
 def _print(talk: Conversation, text: str) -> None:
+    """The thinking goes dimmed to a terminal, and nowhere else: who reads a pipe wants the answer."""
+    thinking = False
+
+    def think(piece: str) -> None:
+        nonlocal thinking
+        sys.stderr.write((_DIM if not thinking else "") + printable(piece))
+        sys.stderr.flush()
+        thinking = True
+
+    talk.heard = think if sys.stderr.isatty() else None
     for piece in talk.say(text):
+        if thinking:
+            sys.stderr.write(f"{_PLAIN}\n\n")
+            sys.stderr.flush()
+            thinking = False
         sys.stdout.write(printable(piece))
         sys.stdout.flush()
+    if thinking:
+        sys.stderr.write(_PLAIN)
     line("")
+    if talk.remote:
+        sys.stderr.write(f"(answered by {printable(talk.remote)}, a remote server)\n")
     for memory in talk.recalled:
         sys.stderr.write(f"  {memory['score']:.2f}  {memory['at'][:10]}  {shortened(memory['text'], _SHOWN)}\n")

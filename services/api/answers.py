@@ -21,6 +21,8 @@ def answer_headers(turn_id: str, chunk: ChatChunk) -> list[tuple[bytes, bytes]]:
         found.append((b"x-mongars-conversation-id", chunk.conversation_id.encode()))
     if chunk.degraded is not None:
         found.append((b"x-mongars-degraded", chunk.degraded.encode("ascii", "replace")))
+    if chunk.remote is not None:
+        found.append((b"x-mongars-remote", chunk.remote.encode("ascii", "replace")))
     return found
 
 
@@ -32,12 +34,15 @@ def explanation(chunk: ChatChunk) -> dict[str, Any] | None:
     return {"recalled": told["recalled"] or [], "prompt": told["prompt"] or []}
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    return {
+def usage_of(usage: Usage) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return told
 
 
 class WholeAnswer:
@@ -54,6 +59,7 @@ class WholeAnswer:
         self._explanation: dict[str, Any] | None = None
         self.conversation_id: str | None = None
         self.degraded: str | None = None
+        self.remote: str | None = None
         self.usage: Usage | None = None
 
     @property
@@ -61,6 +67,8 @@ class WholeAnswer:
         return self._finish_reason is not None
 
     def add(self, chunk: ChatChunk) -> None:
+        if chunk.retracts:
+            self._reasoning, self._text = [*self._reasoning, *self._text], []
         self._text.append(chunk.text)
         if chunk.reasoning:
             self._reasoning.append(chunk.reasoning)
@@ -70,6 +78,7 @@ class WholeAnswer:
         self._finish_reason = chunk.finish_reason or self._finish_reason
         self.conversation_id = chunk.conversation_id or self.conversation_id
         self.degraded = chunk.degraded or self.degraded
+        self.remote = chunk.remote or self.remote
         self.usage = chunk.usage or self.usage
         self._explanation = self._explanation or explanation(chunk)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from libs.shared.contracts.chat import ChatMessage
+from libs.shared.contracts.chat import ChatMessage, TextPart
 from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.turns import TurnMessage
+from libs.shared.thinking import without_thinking
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Dialogue:
 
 def read(messages: Sequence[ChatMessage]) -> Dialogue:
     """The last run of user messages begins what is new; without one everything but the system messages is."""
+    messages = _without_thinking(messages)
     users = [i for i, m in enumerate(messages) if m.role == "user"]
     start = (
         users[-1] if users else next((i for i, m in enumerate(messages) if m.role == "assistant"), len(messages) - 1)
@@ -47,9 +49,29 @@ def read(messages: Sequence[ChatMessage]) -> Dialogue:
     return Dialogue(tuple(messages[:start]), new, said)
 
 
+def _without_thinking(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """What the assistant thought on the way is no part of the dialogue, though some clients send it back."""
+    freed = [(message, _freed(message)) for message in messages]
+    kept = tuple(after for before, after in freed if after.text or not before.text or after.tool_calls)
+    return kept or tuple(messages)
+
+
+def _freed(message: ChatMessage) -> ChatMessage:
+    if message.role != "assistant" or message.content is None:
+        return message
+    if isinstance(message.content, str):
+        said = without_thinking(message.content)
+        return message if said == message.content else message.model_copy(update={"content": said})
+    parts = tuple(
+        part.model_copy(update={"text": without_thinking(part.text)}) if isinstance(part, TextPart) else part
+        for part in message.content
+    )
+    return message.model_copy(update={"content": parts})
+
+
 def as_history(turns: Sequence[TurnMessage]) -> tuple[ChatMessage, ...]:
     """Kept messages as a model reads them."""
-    return tuple(ChatMessage(role=_role(t.speaker), content=t.text) for t in turns)
+    return tuple(_freed(ChatMessage(role=_role(t.speaker), content=t.text)) for t in turns)
 
 
 def _role(speaker: str) -> Literal["user", "assistant"]:

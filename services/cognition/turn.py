@@ -18,6 +18,7 @@ from libs.shared.contracts.common import MemoryMode, Usage
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryKind
+from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.telemetry import get_logger
@@ -59,6 +60,7 @@ class Turn:
     material: Material
     model: str | None = None
     degraded: str | None = None
+    remote: str | None = None
     prompt: tuple[ChatMessage, ...] = ()
     recalled: tuple[Hit, ...] = ()
     said: list[str] = field(default_factory=list)
@@ -73,12 +75,18 @@ class Turn:
         about: dict[str, object] = {
             "model": self.model,
             "degraded": self.degraded,
+            "remote": self.remote,
             "conversation_id": self.conversation_id,
         }
         if self.request.explain:
             about["recalled"] = tuple(_recalled(hit) for hit in self.recalled)
             about["prompt"] = self.prompt
         return chunk.model_copy(update=about)
+
+
+def far_server(model: ServedModel) -> str | None:
+    """The remote upstream that answers with this model; None for one of this network."""
+    return (model.upstream or model.backend) if model.remote else None
 
 
 def _recalled(hit: Hit) -> Recalled:
@@ -195,7 +203,11 @@ class Turns:
                 if turn.model is None and generation.given is not None:
                     given = generation.given
                     turn.model = given.placement.model.name
+                    turn.remote = far_server(given.placement.model)
                     turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
+                if chunk.retracts:  # it was thinking, which isn't kept
+                    thought, turn.length = thought + turn.length, 0
+                    turn.said.clear()
                 turn.length += len(chunk.text)
                 thought += len(chunk.reasoning)
                 if turn.length + thought > LONGEST_ANSWER:
@@ -279,7 +291,11 @@ async def completed(work: Coroutine[Any, Any, T], limit_s: float) -> T:
 
 def _forwarded(turn: Turn, chunk: GenerateChunk) -> ChatChunk:
     piece = ChatChunk(
-        turn_id=turn.request.turn_id, text=chunk.text, reasoning=chunk.reasoning, tool_calls=chunk.tool_calls
+        turn_id=turn.request.turn_id,
+        text=chunk.text,
+        reasoning=chunk.reasoning,
+        retracts=chunk.retracts,
+        tool_calls=chunk.tool_calls,
     )
     return turn.told(piece)
 

@@ -17,6 +17,7 @@ from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
 from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
 from services.inference.rates import Measured
+from services.inference.thinking import Apart
 
 Changed = Callable[[bool], None]
 """Told of a change of what the replica would tell of itself; True when it can't wait."""
@@ -58,12 +59,13 @@ class Replica:
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
         ticket = await self._admission.enter(tokens)
-        clock = _Clock()
+        clock, thoughts = _Clock(), Apart(request)
         try:
             async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     clock.chunk(chunk)
-                    yield chunk
+                    for told in thoughts.read(chunk):
+                        yield told
         finally:
             self._admission.leave(ticket, clock.duration_s)
             self._note(request.model, size, clock)

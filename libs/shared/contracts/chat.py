@@ -108,12 +108,17 @@ class ChatChunk(Message):
     turn_id: Id
     text: str = ""
     reasoning: str = ""
+    """What the model thinks on the way: shown apart, and never remembered."""
+    retracts: bool = False
+    """All ``text`` before this chunk was thinking: the model told so only now."""
     tool_calls: tuple[JsonObject, ...] = ()
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] | None = None
     model: str | None = None
     """On the first chunk: the model that answers."""
     degraded: str | None = None
     """On the first chunk: why no language model answers, such as ``no-model``."""
+    remote: str | None = None
+    """On the first chunk: the remote upstream that answers, where one does."""
     conversation_id: Id | None = None
     recalled: tuple[Recalled, ...] | None = None
     """On the first chunk, when asked to explain."""

@@ -57,6 +57,9 @@ class Usage(Message):
 
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
+    """Thinking included."""
+    reasoning_tokens: int | None = Field(default=None, ge=0)
+    """Those of them that were thinking, where the backend says it."""
 
 
 class Page(Message):

@@ -33,6 +33,9 @@ class GenerateChunk(Message):
 
     text: str = ""
     reasoning: str = ""
+    """What the model thinks on the way: shown apart, and never remembered."""
+    retracts: bool = False
+    """All ``text`` before this chunk was thinking: the model told so only now."""
     tool_calls: tuple[JsonObject, ...] = ()
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] | None = None
     usage: Usage | None = None

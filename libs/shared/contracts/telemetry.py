@@ -61,6 +61,9 @@ class ServedModel(Message):
     images: bool = False
     json_schema: bool = False
     remote: bool = False
+    """Whether a request leaves this network for it."""
+    upstream: str | None = None
+    """The server that answers, under the name by which it was added; None: this node itself."""
     rates: Rates = Rates()
 
 

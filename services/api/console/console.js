@@ -100,11 +100,32 @@ function addMessage(speaker, label, text) {
   who.className = "speaker";
   who.textContent = label;
   const said = document.createElement("span");
+  said.className = "said";
   said.textContent = text;
   item.append(who, said);
   element("messages").append(item);
   scrollToEnd();
   return said;
+}
+
+// What the model thinks on the way: folded away above its answer, and never kept.
+function addThought(said, piece) {
+  let thinking = said.parentElement.querySelector(".thinking");
+  if (!thinking) {
+    thinking = document.createElement("details");
+    thinking.className = "thinking";
+    const title = document.createElement("summary");
+    title.textContent = "Thinking";
+    thinking.append(title, document.createElement("span"));
+    said.before(thinking);
+  }
+  thinking.lastElementChild.textContent += piece;
+}
+
+function tellRemote(said, upstream) {
+  if (!upstream) return;
+  const who = said.parentElement.querySelector(".speaker");
+  who.textContent += ` · answered by ${upstream}, a remote server`;
 }
 
 function tellDegraded(reason) {
@@ -132,6 +153,7 @@ async function readAnswer(response, said) {
     const chunk = JSON.parse(data);
     if (chunk.error) throw new Error(chunk.error.message);
     const delta = chunk.choices.length ? chunk.choices[0].delta : {};
+    if (delta.reasoning_content) addThought(said, delta.reasoning_content);
     if (delta.content) {
       const following = atEnd(); // whoever scrolled up to read is left there
       said.textContent += delta.content;
@@ -155,6 +177,7 @@ async function ask(text) {
     if (!response.ok) throw await failure(response);
     conversationId = response.headers.get("x-mongars-conversation-id") || conversationId;
     tellDegraded(response.headers.get("x-mongars-degraded"));
+    tellRemote(said, response.headers.get("x-mongars-remote"));
     await readAnswer(response, said);
   } catch (error) {
     if (error.name !== "AbortError") tell("problem", error.message);

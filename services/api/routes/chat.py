@@ -48,7 +48,12 @@ async def _whole(request: Request, parts: Parts, turn: ChatRequest) -> Response:
         raise ended_early(turn)
     _charge(request.scope, parts, answer.usage)
     response = Response(answer.body(), media_type="application/json")
-    told = ChatChunk(turn_id=turn.turn_id, conversation_id=answer.conversation_id, degraded=answer.degraded)
+    told = ChatChunk(
+        turn_id=turn.turn_id,
+        conversation_id=answer.conversation_id,
+        degraded=answer.degraded,
+        remote=answer.remote,
+    )
     response.raw_headers += answer_headers(turn.turn_id, told)
     return response
 

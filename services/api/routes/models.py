@@ -17,6 +17,13 @@ from services.api.routing import Endpoint, PartsOf
 _EXTRACTIVE = "extractive"
 
 
+class Whereabouts(BaseModel):
+    """Where a model answers. ``remote``: what is asked leaves this network for ``upstream``."""
+
+    remote: bool
+    upstream: str | None
+
+
 class Model(BaseModel):
     """A model in OpenAI's words, with what it can do."""
 
@@ -29,6 +36,7 @@ class Model(BaseModel):
     tools: bool
     images: bool
     json_schema: bool
+    mongars: Whereabouts
 
 
 class ModelList(BaseModel):
@@ -53,6 +61,7 @@ def listed(models: Models) -> list[Model]:
             tools=model.tools,
             images=model.images,
             json_schema=model.json_schema,
+            mongars=Whereabouts(remote=model.remote, upstream=model.upstream),
         )
         for model in sorted(models.models, key=rank)
     ]

@@ -159,7 +159,14 @@ class Answer:
             self._usage = Usage(
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),
                 completion_tokens=int(usage.get("completion_tokens") or 0),
+                reasoning_tokens=_reasoning_tokens(usage),
             )
+
+
+def _reasoning_tokens(usage: dict[str, Any]) -> int | None:
+    details = usage.get("completion_tokens_details")
+    told = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return max(0, told) if isinstance(told, int) else None
 
 
 def chat_body(request: GenerateRequest) -> dict[str, Any]:

@@ -134,6 +134,37 @@ async def test_degraded_answers_say_so_in_a_header(api: Api) -> None:
         assert (await api.ask(api.key(), stream=stream)).headers["x-mongars-degraded"] == "no-model"
 
 
+async def test_an_answer_from_afar_says_so_in_a_header(api: Api) -> None:
+    def afar(r: ChatRequest) -> list[ChatChunk]:
+        first, *rest = whole_turn(r)
+        return [first.model_copy(update={"remote": "afar"}), *rest]
+
+    assert "x-mongars-remote" not in (await api.ask(api.key())).headers
+    api.house.answer = afar
+    for stream in (False, True):
+        assert (await api.ask(api.key(), stream=stream)).headers["x-mongars-remote"] == "afar"
+
+
+async def test_thinking_is_told_apart_from_the_answer_and_counted(api: Api) -> None:
+    def thoughtful(r: ChatRequest) -> list[ChatChunk]:
+        usage = Usage(prompt_tokens=7, completion_tokens=5, reasoning_tokens=3)
+        return [
+            ChatChunk(turn_id=r.turn_id, text="thought aloud ", model="tiny"),
+            ChatChunk(turn_id=r.turn_id, retracts=True),
+            ChatChunk(turn_id=r.turn_id, reasoning="hm"),
+            ChatChunk(turn_id=r.turn_id, text="Hello"),
+            ChatChunk(turn_id=r.turn_id, finish_reason="stop", usage=usage),
+        ]
+
+    api.house.answer = thoughtful
+    told = (await api.ask(api.key())).json()
+    message = told["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Hello", "thought aloud hm")
+    assert told["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
+    deltas = [e["choices"][0]["delta"] for e in events((await api.ask(api.key(), stream=True)).text)[:-1]]
+    assert [d["reasoning_content"] for d in deltas if "reasoning_content" in d] == ["hm"]
+
+
 @pytest.mark.parametrize(
     ("of_key", "store", "expected"),
     [

@@ -119,3 +119,17 @@ def test_a_gateway_that_is_away_is_said_plainly(gateway: Gateway) -> None:
     with pytest.raises(CommandError, match="went away") as caught:
         list(Conversation(gateway.server_port, "k").say("hi"))
     assert "mongars status" in caught.value.remedy
+
+
+def test_thinking_is_heard_apart_from_the_answer(gateway: Gateway) -> None:
+    gateway.says("Rex")
+    thought = {"choices": [{"delta": {"reasoning_content": "hm"}}]}
+    gateway.lines.insert(0, f"data: {json.dumps(thought)}")
+    gateway.extra = {"x-mongars-remote": "afar"}
+    heard: list[str] = []
+    talk = Conversation(gateway.server_port, "k", keep=False)
+    talk.heard = heard.append
+    assert list(talk.say("hi")) == ["Rex"]
+    assert (heard, talk.reasoning, talk.remote) == (["hm"], ["hm"], "afar")
+    list(talk.say("and?"))
+    assert "hm" not in json.dumps(gateway.asked[1]), "nothing of it is said again"

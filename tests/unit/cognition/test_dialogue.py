@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -59,3 +60,17 @@ def test_tool_results_are_not_said_again() -> None:
 
 def test_empty_words_are_not_kept() -> None:
     assert dialogue.read(messages(("user", "  "))).said == ()
+
+
+def test_thinking_that_a_client_sends_back_is_left_out() -> None:
+    sent = messages(("user", "a"), ("assistant", "<think>secret</think>b"), ("assistant", "<think>more"), ("user", "c"))
+    read = dialogue.read(sent)
+    assert [m.text for m in read.history] == ["a", "b"]
+    said = {"type": "text", "text": "<think>secret</think>b"}
+    sent_back = {"role": "assistant", "content": [said], "reasoning_content": "secret"}
+    parts = ChatMessage.model_validate_json(json.dumps(sent_back))
+    assert "secret" not in dialogue.read([parts, *messages(("user", "c"))]).history[0].model_dump_json()
+
+
+def test_what_a_user_writes_is_left_as_it_is() -> None:
+    assert dialogue.read(messages(("user", "<think>a</think>b"))).said == ("<think>a</think>b",)

@@ -23,7 +23,7 @@ from services.cognition import patience, turn
 from services.cognition.generation import Generation
 from tests.unit.cognition.asking import LIMIT_S, breaks_off, broken, follow, text, without_an_end
 from tests.unit.cognition.conftest import Build, Household, request
-from tests.unit.cognition.household import Answers, Scheduler, whole
+from tests.unit.cognition.household import USAGE, Answers, Scheduler, whole
 
 
 async def test_a_failed_replica_is_left_for_another_unnoticed(household: Build) -> None:
@@ -165,6 +165,23 @@ async def test_a_model_that_does_not_stop_is_stopped(household: Build, monkeypat
         await home.inference.closed.wait()
         await home.persistence.applied.wait()
     assert home.persistence.turns[0].partial
+
+
+async def test_thinking_is_passed_on_and_never_kept(household: Build) -> None:
+    async def thoughtful(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        yield GenerateChunk(text="secret one ")
+        yield GenerateChunk(retracts=True)
+        yield GenerateChunk(reasoning="secret two")
+        yield GenerateChunk(text="Your dog is Rex.")
+        yield GenerateChunk(finish_reason="stop", usage=USAGE)
+
+    home = await household(thoughtful)
+    chunks = await home.ask(request())
+    assert "".join(chunk.reasoning for chunk in chunks) == "secret two"
+    assert any(chunk.retracts for chunk in chunks)
+    async with asyncio.timeout(LIMIT_S):
+        await home.persistence.applied.wait()
+    assert home.persistence.texts(home.persistence.turns[0])[1] == ("assistant", "Your dog is Rex.")
 
 
 async def test_services_that_restart_are_waited_for(household: Build) -> None:

@@ -10,12 +10,14 @@ import pytest
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import ChatMessage, ImagePart, ImageUrl, Tools
+from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, Overloaded, Unsupported
 from services.inference.replica import Identity, Replica
 from tests.unit.inference.backends import MODEL, ScriptedBackend, request
 
+USAGE = Usage(prompt_tokens=9, completion_tokens=5)
 PICTURE = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AA=="))
 IDENTITY = Identity("node-a", "node-a-1", "boot")
 
@@ -187,3 +189,17 @@ async def test_models_that_come_and_go_are_told() -> None:
 async def test_each_snapshot_is_newer_than_the_one_before() -> None:
     place = await make(ScriptedBackend())
     assert place.replica.snapshot().sequence < place.replica.snapshot().sequence
+
+
+async def test_thinking_in_the_text_goes_out_apart() -> None:
+    class Thinking(ScriptedBackend):
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+            for piece in ("<th", "ink>a sec", "ret</think>", "\n\nBees", " live."):
+                yield GenerateChunk(text=piece)
+            yield GenerateChunk(text=" <", finish_reason="stop", usage=USAGE)
+
+    place = await make(Thinking())
+    chunks = await place.ask(request())
+    assert "".join(chunk.text for chunk in chunks) == "Bees live. <"
+    assert "".join(chunk.reasoning for chunk in chunks) == "a secret"
+    assert (chunks[-1].finish_reason, chunks[-1].usage) == ("stop", USAGE)

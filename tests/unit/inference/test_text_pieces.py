@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.shared.contracts.chat import ChatMessage, Sampling, TextPart, Tools
+from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.errors import BackendFailed
 from services.inference.backends import ollama
@@ -60,6 +61,13 @@ def test_an_upstream_s_tool_calls_are_joined_from_their_pieces() -> None:
     last = answer.last()
     assert last.finish_reason == "tool_calls"
     assert last.tool_calls[0]["function"] == {"name": "look", "arguments": '{"a": 1}'}
+
+
+def test_thinking_is_counted_where_the_upstream_counts_it() -> None:
+    answer = Answer(10)
+    usage = {"prompt_tokens": 3, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}}
+    answer.event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage})
+    assert answer.last().usage == Usage(prompt_tokens=3, completion_tokens=9, reasoning_tokens=7)
 
 
 def test_reasoning_is_kept_apart_from_text() -> None:
