@@ -12,13 +12,17 @@ from pydantic import ValidationError
 from cli.errors import CommandError, Exit
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.accounts import (
+    ADMIT_AGAIN,
+    CHANGE_USER,
     CREATE_KEY,
     CREATE_USER,
     LIST_KEYS,
     LIST_USERS,
     READ_USER,
     REVOKE_KEY,
+    AdmitAgain,
     ApiKey,
+    ChangeUser,
     CreateKey,
     CreateUser,
     KeyRef,
@@ -28,7 +32,7 @@ from libs.shared.contracts.accounts import (
 )
 from libs.shared.contracts.common import MemoryMode, Page, Role
 from libs.shared.credentials import NewApiKey, new_api_key
-from libs.shared.errors import KeyNotFound, UserExists, UserNotFound
+from libs.shared.errors import KeyNotFound, ServiceError, UserExists, UserNotFound
 
 _ROLE_OF_SCOPE = {**{role.value: role for role in Role}, "metrics": Role.OPERATOR}
 """What the owner of a key has to be; a key without scopes serves its owner as a plain user."""
@@ -74,6 +78,22 @@ async def create_user(bus: Bus, name: str, role: Role, password_hash: str | None
         ) from None
     except UserExists:
         raise CommandError(f"there is a user {name} already", "choose another name", code=Exit.REFUSED) from None
+
+
+async def reset_password(bus: Bus, user: User, password_hash: str) -> None:
+    """Ends the account's sessions and the waits that wrong passwords brought it; its API keys stay.
+
+    Raises CommandError; once the password is changed it says that it is.
+    """
+    change = ChangeUser(user_id=user.user_id, password_hash=password_hash, must_change_password=True)
+    await bus.request(CHANGE_USER, change)
+    try:
+        await bus.request(ADMIT_AGAIN, AdmitAgain(user_id=user.user_id, name=user.name))
+    except ServiceError as error:
+        raise CommandError(
+            f"the old password of {user.name} is void, and the gateway could not be told: {error.detail}",
+            "when mongars status says that it is ready, run this again",
+        ) from None
 
 
 async def ensure_user(bus: Bus, name: str) -> User:

@@ -45,6 +45,8 @@ def write_configuration(installation: Installation, node: str) -> None:
     from libs.shared.bus.nkey_files import read_public_key
 
     folder = installation.folder
+    (folder.broker / "nats.conf").unlink(missing_ok=True)  # where version 0.1 kept it, with paths in it
+    folder.run.mkdir(mode=0o700, exist_ok=True)
     names = principals([node])
     _make_missing_seeds(folder, names)
     text = render_config(
@@ -81,4 +83,5 @@ def _make_missing_seeds(folder: StateFolder, names: tuple[str, ...]) -> None:
 
 
 def _configuration(folder: StateFolder) -> Path:
-    return folder.broker / "nats.conf"
+    """Among what a start writes anew: it names the folder, which may be moved while nothing runs."""
+    return folder.run / "nats.conf"

@@ -5,6 +5,7 @@ from __future__ import annotations
 _WHOLE = {
     "no-model": "no language model: answers are quoted from memory (start Ollama, or put a GGUF file into models/ and "
     "restart)",
+    "disk-full": "the disk is full: what is remembered can be read, and nothing new is kept until there is room",
     "ledger": "the ledger of changes does not agree with itself: settings can't be changed (see: mongars logs "
     "persistence)",
     "ray-not-installed": "Ray is not installed, so local models run inside inference (make install EXTRAS=ray)",

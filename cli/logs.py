@@ -1,10 +1,11 @@
-"""Reading what the parts of an installation printed."""
+"""Reading what the parts of an installation printed, across the rotations of each log."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import count as counting
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,22 +14,24 @@ _CHECK_EVERY_S = 0.2
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last ``count`` lines of a log; none when there is no log."""
-    try:
-        with path.open("rb") as file:
-            return [line.decode(errors="replace") for line in _tail(file, count)]
-    except FileNotFoundError:
-        return []
-
-
-def _tail(file: BinaryIO, count: int) -> list[bytes]:
-    position = file.seek(0, os.SEEK_END)
+    """The last ``count`` lines of a log, oldest first: what the newest file lacks comes from the older ones."""
     found = b""
-    while position > 0 and found.count(b"\n") <= count:
-        step = min(_BLOCK, position)
-        position = file.seek(position - step)
-        found = file.read(step) + found
-    return found.splitlines()[-count:] if count else []
+    read: set[int] = set()
+    for part in _newest_first(path):
+        wanted = count - found.count(b"\n")
+        if wanted < 0:
+            break
+        try:
+            with part.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode in read:  # rotated meanwhile: it is the one before, under its new name
+                    continue
+                read.add(inode)
+                found = _tail(file, wanted) + found  # a rotation may cut a line in two
+        except FileNotFoundError:
+            continue
+    lines = found.splitlines()[-count:] if count else []
+    return [line.decode(errors="replace") for line in lines]
 
 
 def follow(path: Path, on_open: Callable[[], None] = lambda: None) -> Iterator[str]:
@@ -38,17 +41,43 @@ def follow(path: Path, on_open: Callable[[], None] = lambda: None) -> Iterator[s
     """
     file = _opened(path, at_end=True)
     on_open()
+    begun = b""
     try:
         while True:
+            rotated = _rotated(path, file)  # before reading: what was written until then is read now
             for line in file:
-                yield line.decode(errors="replace").rstrip("\n")
-            if _rotated(path, file):
+                begun += line
+                if begun.endswith(b"\n"):
+                    yield begun.decode(errors="replace").rstrip("\n")
+                    begun = b""
+            if rotated:
                 file.close()
                 file = _opened(path, at_end=False)
             else:
                 time.sleep(_CHECK_EVERY_S)
     finally:
         file.close()
+
+
+def _newest_first(path: Path) -> Iterator[Path]:
+    """``a.log``, ``a.log.1``, …: as supervisord names what it puts aside."""
+    yield path
+    for number in counting(1):
+        older = path.with_name(f"{path.name}.{number}")
+        if not older.exists():
+            return
+        yield older
+
+
+def _tail(file: BinaryIO, count: int) -> bytes:
+    """The end of ``file``, with more than ``count`` line ends in it where there are so many."""
+    position = file.seek(0, os.SEEK_END)
+    found = b""
+    while position > 0 and found.count(b"\n") <= count:
+        step = min(_BLOCK, position)
+        position = file.seek(position - step)
+        found = file.read(step) + found
+    return found
 
 
 def _opened(path: Path, *, at_end: bool) -> BinaryIO:

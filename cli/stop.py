@@ -11,6 +11,7 @@ from cli.short_path import forget_short_name
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
 from cli.supervision.place import supervisor_of
+from libs.shared.layout import StateFolder
 
 _STOP_TIMEOUT_S = 180.0
 _ORPHAN_PATIENCE_S = 10.0
@@ -32,8 +33,16 @@ def stop(installation: Installation, progress: Progress) -> bool:
             _wait_or_fail(deadline, "the supervisor does not stop")
     # what a service started for itself, or an earlier supervisor left
     left = orphans.end(installation.marker.installation_id, patience_s=_ORPHAN_PATIENCE_S)
+    _forget_run(installation.folder)
     forget_short_name(installation.folder.root)
     return processes is not None or left > 0
+
+
+def _forget_run(folder: StateFolder) -> None:
+    """What was written for this run names the folder, which may be moved now."""
+    for path in folder.run.iterdir() if folder.run.is_dir() else ():
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def kill(installation: Installation) -> None:

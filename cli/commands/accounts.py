@@ -14,7 +14,7 @@ from cli.options import JsonOption, StateOption, answer, chosen_installation, li
 if TYPE_CHECKING:
     from libs.shared.contracts.accounts import User
 
-app = typer.Typer(help="Accounts: make, list.", no_args_is_help=True)
+app = typer.Typer(help="Accounts: make, list, let somebody in again.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -56,6 +56,27 @@ def list_users(state: StateOption = None, as_json: JsonOption = False) -> None:
     )
 
 
+@app.command("reset-password")
+def reset_password(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose password.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give an account a one-time password, printed this once; it must be changed at the first login.
+
+    The account's sessions end, and so does the wait after wrong passwords. Its API keys stay. The installation has to
+    be running.
+    """
+    user, secret = asyncio.run(_reset(chosen_installation(state), name))
+    if as_json:
+        answer({"user_id": user.user_id, "name": user.name, "disabled": user.disabled, "one_time_password": secret})
+        return
+    line(f"The old password of {user.name} is void, and its sessions have ended.")
+    line(f"  one-time password (shown only now): {secret}")
+    if user.disabled:
+        line("  the account is disabled: another administrator has to enable it before it can log in")
+
+
 def _note(user: User) -> str:
     if user.disabled:
         return "disabled"
@@ -78,6 +99,19 @@ async def _create(
     async with as_command(installation) as bus:
         user = await accounts.create_user(bus, name, Role(role), hashed)
     return user.model_dump(mode="json"), secret
+
+
+async def _reset(installation: Installation, name: str) -> tuple[User, str]:
+    from cli import accounts
+    from cli.bus import as_command
+    from libs.shared.credentials import hash_password, new_password
+
+    secret = new_password()
+    hashed = await asyncio.to_thread(hash_password, secret)
+    async with as_command(installation) as bus:
+        user = await accounts.user_named(bus, name)
+        await accounts.reset_password(bus, user, hashed)
+    return user, secret
 
 
 async def _list(installation: Installation) -> list[User]:

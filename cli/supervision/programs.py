@@ -10,8 +10,10 @@ from pathlib import Path
 BROKER = "broker"
 DATABASE = "database"
 CARETAKER = "caretaker"
-_LOG_BYTES = "5MB"
-_LOG_BACKUPS = 3
+LOG_BYTES = 5 * 2**20
+"""Of one file of a part's log, and of the supervisor's own."""
+LOG_BACKUPS = 3
+"""Older files that are kept beside it: 20 MiB a part, whatever it prints."""
 _NEVER_GIVE_UP = 1_000_000
 """Start attempts: what failed because of a full disk comes back once there is room. The plug-in bounds the back-off."""
 
@@ -38,9 +40,10 @@ class Paths:
     """Of every process: where the product's packages lie."""
 
 
-def render(programs: Sequence[Program], paths: Paths) -> str:
+def render(programs: Sequence[Program], paths: Paths, *, log_bytes: int = LOG_BYTES) -> str:
     """The text of ``supervisord.conf``."""
-    sections = [_daemon(paths), *(_program(p, rank, paths) for rank, p in enumerate(programs, start=1))]
+    parts = (_program(p, rank, paths, log_bytes) for rank, p in enumerate(programs, start=1))
+    sections = [_daemon(paths, log_bytes), *parts]
     return "\n".join(sections)
 
 
@@ -49,13 +52,13 @@ def log_file(logs: Path, name: str) -> Path:
     return logs / f"{name}.log"
 
 
-def _daemon(paths: Paths) -> str:
+def _daemon(paths: Paths, log_bytes: int) -> str:
     return f"""\
 ; Written by mongars at each start; changes are lost.
 [supervisord]
 logfile={_text(paths.logs / "supervisor.log")}
-logfile_maxbytes=1MB
-logfile_backups=1
+logfile_maxbytes={log_bytes}
+logfile_backups={LOG_BACKUPS}
 pidfile={_text(paths.pid_file)}
 childlogdir={_text(paths.logs)}
 directory={_text(paths.working_folder)}
@@ -75,7 +78,7 @@ supervisor.rpcinterface_factory=cli.supervision.plugin:make
 """
 
 
-def _program(program: Program, rank: int, paths: Paths) -> str:
+def _program(program: Program, rank: int, paths: Paths, log_bytes: int) -> str:
     environment = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(program.environment.items()))
     return f"""\
 [program:{program.name}]
@@ -92,8 +95,8 @@ stopwaitsecs={program.stop_wait_s}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={_text(log_file(paths.logs, program.name))}
-stdout_logfile_maxbytes={_LOG_BYTES}
-stdout_logfile_backups={_LOG_BACKUPS}
+stdout_logfile_maxbytes={log_bytes}
+stdout_logfile_backups={LOG_BACKUPS}
 """
 
 

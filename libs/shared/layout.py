@@ -50,7 +50,7 @@ class StateFolder:
 
     @property
     def broker(self) -> Path:
-        """``nats.conf`` and JetStream's store."""
+        """JetStream's store."""
         return self.root / "broker"
 
     @property
@@ -83,5 +83,5 @@ class StateFolder:
 
     @property
     def run(self) -> Path:
-        """Sockets and process ids of what runs now."""
+        """Sockets, process ids and configurations of what runs now; emptied when it is stopped."""
         return self.root / "run"

@@ -89,6 +89,12 @@ class Lockout:
         await self._bucket.delete(account)
         self.abandoned(place)
 
+    async def lift(self, name: str) -> None:
+        """Wrong passwords for this account count for nothing any more; those of an address go on counting."""
+        account = self._key("account", name.casefold())
+        self._known.pop(account, None)
+        await self._bucket.delete(account)
+
     def abandoned(self, *keys: str) -> None:
         """The password could not be checked: the attempt counts for nothing."""
         for key in keys:

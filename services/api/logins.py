@@ -17,6 +17,7 @@ from libs.shared.contracts.accounts import (
     ROTATE_REFRESH,
     SAVE_REFRESH,
     AccountChanged,
+    AdmitAgain,
     ChangeUser,
     EndSession,
     Login,
@@ -25,6 +26,7 @@ from libs.shared.contracts.accounts import (
     User,
     UserRef,
 )
+from libs.shared.contracts.base import Empty
 from libs.shared.credentials import hash_secret
 from libs.shared.errors import RefreshInvalid, ServiceError
 from libs.shared.telemetry import get_logger
@@ -117,6 +119,12 @@ class Logins:
         """Ends what the user holds, after a change to the account; what is believed of it is dropped at once."""
         await self._accounts.forget(AccountChanged(user_id=user_id))
         await self._revocations.end_sessions(user_id)
+
+    async def admit_again(self, request: AdmitAgain) -> Empty:
+        """After a reset: nothing that was held or guessed before counts any more."""
+        await self.end_sessions(request.user_id)
+        await self._lockout.lift(request.name)
+        return Empty()
 
     async def _checked(self, name: str, password: str, address: str) -> User:
         attempt = await self._lockout.begin(name, address)

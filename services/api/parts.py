@@ -11,6 +11,7 @@ from typing import Self
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.accounts import ACCOUNT_CHANGED
 from libs.shared.contracts.sessions import LIMITS
+from libs.shared.disk_room import DiskRoom
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.api.accounts import Accounts
@@ -98,8 +99,11 @@ class Parts:
     async def save_limits(self) -> None:
         """Saves the rate limits every few seconds, until cancelled."""
         bucket = self.bus.bucket(LIMITS)
+        room = DiskRoom(self.settings.folder.root, self.settings.disk_reserve_mib)
         while True:
             await asyncio.sleep(self.settings.rate_limit_flush_s)
+            if room.short():  # not worth a broker whose disk is full
+                continue
             try:
                 await self.limits.save(bucket)
             except ServiceError as error:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import uvicorn
 
+from libs.shared.contracts.accounts import ADMIT_AGAIN
 from libs.shared.errors import Unavailable
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
@@ -85,11 +86,12 @@ async def serve_until_cancelled(server: HttpServer, listener: socket.socket) -> 
 
 
 async def wire(context: ServiceContext) -> None:
-    """Serves HTTP; of the bus, the api serves nothing but its own health and metrics."""
+    """Serves HTTP; of the bus, the api serves its own health and metrics, and what the machine's owner asks of it."""
     settings = context.settings
     assert isinstance(settings, ApiSettings)
     parts = Parts.build(settings, context.bus, read_signing_key(settings.folder.token_key))
     await parts.start()
+    await context.bus.serve(ADMIT_AGAIN, parts.logins.admit_again)
     context.stack.push_async_callback(parts.stop)
     listener = listen(settings.http_host, settings.http_port)
     log.info("http_listening", port=listener.getsockname()[1])

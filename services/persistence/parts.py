@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from libs.shared.bus import Bus
+from libs.shared.disk_room import DiskRoom
 from services.persistence.applying import TurnApplier
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.fact_keys import FactKeys
@@ -55,6 +56,7 @@ class Parts:
     mirror: SettingsMirror
     applier: TurnApplier
     indexes: Indexes
+    room: DiskRoom
     fact_keys: FactKeys = field(default_factory=FactKeys)
     indexing: Indexing = field(default_factory=Indexing)
     forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)

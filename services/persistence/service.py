@@ -23,6 +23,7 @@ from libs.shared.contracts import recall as recall_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
 from libs.shared.contracts.telemetry import DependencyHealth
+from libs.shared.disk_room import DISK_FULL, DiskRoom
 from libs.shared.errors import ServiceError
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
@@ -66,6 +67,19 @@ _MIB = 1024 * 1024
 _USERS_JUDGED = 16
 """One whose key opens is enough; a forgotten one's may be gone already."""
 _SLOT_FILE_WAIT_S = 20.0
+
+_KEEPING = frozenset(
+    contract.subject
+    for contract in (
+        turn_contracts.OPEN_TURN,
+        keeping_contracts.KEEP_TURNS,
+        keeping_contracts.KEEP_NOTE,
+        keeping_contracts.REWRITE_MEMORY,
+        keeping_contracts.KEEP_DOCUMENT,
+        account_contracts.CREATE_USER,
+    )
+)
+"""What adds something, and is refused while the disk is full. Sessions and keys go on: reading needs them."""
 
 HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (turn_contracts.OPEN_TURN, turns.open_turn),
@@ -165,6 +179,13 @@ async def _open_and_serve(
     await serve(parts, context.bus)
     context.check("slots", partial(check_slots, slots))
     context.check("outbox", partial(check_outbox, parts.outbox), required=False)
+
+    async def disk() -> DependencyHealth:
+        short = parts.room.short()
+        context.degraded(DISK_FULL, short)
+        return DependencyHealth(ok=not short, detail="nothing new is kept until there is room" if short else "")
+
+    context.check("disk", disk, required=False)
     opened.set()
     context.stack.push_async_callback(parts.indexes.close)
     context.tasks.create_task(parts.indexes.warm())
@@ -216,13 +237,15 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         mirror=SettingsMirror(database, bus),
         applier=applier,
         indexes=indexes,
+        room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),
     )
 
 
 async def serve(parts: Parts, bus: Bus) -> None:
     """Serves every subject, and applies turns."""
     for contract, handler in HANDLERS:
-        await bus.serve(contract, partial(handler, parts=parts))
+        served = partial(handler, parts=parts)
+        await bus.serve(contract, parts.room.refusing(served) if contract.subject in _KEEPING else served)
     await bus.consume(
         turn_contracts.TURN_COMPLETED,
         turn_contracts.TURN_COMPLETED.consumers[0],

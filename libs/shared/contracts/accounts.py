@@ -162,6 +162,13 @@ class EndSession(Message):
     family_id: Id | None = None
 
 
+class AdmitAgain(Message):
+    """An account whose password was reset by the machine's owner."""
+
+    user_id: Id
+    name: str
+
+
 class AccountChanged(Message):
     """Something about a user's account or keys changed: drop what is cached of it."""
 
@@ -216,6 +223,10 @@ END_SESSION = Rpc(
     owner=Principal.PERSISTENCE,
     callers=frozenset({Principal.API}),
 )
+ADMIT_AGAIN = Rpc(
+    "mongars.v1.api.admit_again", AdmitAgain, Empty, owner=Principal.API, callers=frozenset({Principal.CLI})
+)
+"""Ends every access token of the account, and the waits that wrong passwords brought it."""
 ACCOUNT_CHANGED = Broadcast(
     "mongars.v1.persistence.account_changed",
     AccountChanged,

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -202,6 +203,32 @@ def test_a_new_user_logs_in_with_the_password_that_was_printed(running: Installa
     assert {"admin", "edsger"} <= {user["name"] for user in json.loads(running.mongars("users", "list", "--json"))}
 
 
+def tokens_of(of: Installation, path: str, body: bytes, kind: str) -> dict[str, str]:
+    request = urllib.request.Request(f"{of.url}/api/v1/auth/{path}", data=body, headers={"content-type": kind})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return dict(json.load(reply))
+
+
+def test_a_reset_password_lets_a_locked_out_person_in_and_ends_what_was_open(running: Installation) -> None:
+    old = json.loads(running.mongars("users", "create", "niklaus", "--json"))["one_time_password"]
+    form = urllib.parse.urlencode({"username": "niklaus", "password": old}).encode()
+    session = tokens_of(running, "token", form, "application/x-www-form-urlencoded")
+    key = running.key("niklaus")
+    assert status_of(running, "/api/v1/users/me", session["access_token"]) == 403, "a password has to be chosen"
+    for _ in range(6):
+        assert not logs_in(running, "niklaus", "wrong")
+    assert not logs_in(running, "niklaus", old), "six wrong passwords were to lock the account"
+    said = json.loads(running.mongars("users", "reset-password", "niklaus", "--json"))
+    assert not logs_in(running, "niklaus", old)
+    assert logs_in(running, "niklaus", said["one_time_password"])
+    assert status_of(running, "/api/v1/users/me", session["access_token"]) == 401
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        tokens_of(
+            running, "refresh", json.dumps({"refresh_token": session["refresh_token"]}).encode(), "application/json"
+        )
+    assert status_of(running, "/v1/models", key) == 200, "API keys stay"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -215,6 +242,7 @@ def test_a_new_user_logs_in_with_the_password_that_was_printed(running: Installa
         ("keys", "create", "--user", "ada", "--name", "x", "--scope", "king"),
         ("keys", "create", "--user", "nobody", "--name", "x", "--scope", "operator"),
         ("users", "create", "x" * 65),
+        ("users", "reset-password", "nobody"),
         ("keys", "list", "--user", "nobody"),
         ("keys", "revoke", "two words", "--user", "admin"),
         ("keys", "revoke", "unknown", "--user", "admin"),
@@ -277,6 +305,7 @@ def test_what_is_stopped_says_so(stopped: Installation) -> None:
     assert json.loads(ran.stdout)["running"] is False
     refused(stopped.run("keys", "create", "--user", "ada", "--name", "x"))
     refused(stopped.run("chat", "--message", "hello"))
+    assert "mongars up" in refused(stopped.run("users", "reset-password", "admin"))
 
 
 def test_a_folder_of_a_newer_version_is_refused_and_left_alone(stopped: Installation) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from cli.database.owner import setpriv
 from cli.errors import CommandError
+from cli.logs import last_lines
 from cli.supervision import orphans
 from cli.supervision.client import Process, Supervisor
 from cli.supervision.place import code_root
-from cli.supervision.programs import Paths, Program, log_file, render
+from cli.supervision.programs import LOG_BACKUPS, LOG_BYTES, Paths, Program, log_file, render
 
 _TIMEOUT_S = 15.0
 _LIVE = (sys.executable, "-S", "-c", "import signal; signal.pause()")
@@ -66,11 +67,11 @@ class Supervised:
 def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     mark = uuid.uuid4().hex
 
-    def begin(*programs: Program) -> Supervised:
+    def begin(*programs: Program, log_bytes: int = LOG_BYTES) -> Supervised:
         paths = Paths(tmp_path / "s.sock", tmp_path / "s.pid", tmp_path, code_root())
         configuration = tmp_path / "supervisord.conf"
         marked = [Program(p.name, p.command, environment={orphans.MARK: mark}) for p in programs]
-        configuration.write_text(render(marked, paths))
+        configuration.write_text(render(marked, paths, log_bytes=log_bytes))
         subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration],
             env=os.environ | {orphans.MARK: mark},
@@ -189,3 +190,19 @@ def test_processes_of_another_installation_are_left_alone() -> None:
             assert process.poll() is None
         finally:
             process.kill()
+
+
+def test_a_part_that_prints_without_end_fills_no_disk_and_its_last_lines_are_found(
+    supervise: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    size, lines = 4096, 2000
+    script = f"import signal; [print('line', n, flush=True) for n in range({lines})]; signal.pause()"
+    supervised = supervise(Program("api", (sys.executable, "-S", "-c", script)), log_bytes=size)
+    supervised.start("api")
+    log = log_file(tmp_path, "api")
+    until(lambda: last_lines(log, 1) == [f"line {lines - 1}"], "the last line was not found")
+    kept = list(tmp_path.glob("api.log*"))
+    assert len(kept) == 1 + LOG_BACKUPS
+    assert sum(path.stat().st_size for path in kept) <= len(kept) * (size + 1024)
+    found = last_lines(log, 600)
+    assert found == [f"line {number}" for number in range(lines - 600, lines)]

@@ -57,3 +57,28 @@ def test_following_begins_at_the_end_and_goes_on_in_the_new_file_after_a_rotatio
     path.write_text("two\n")
     reader.join(5)
     assert seen == ["one", "two"]
+
+
+def test_what_the_newest_file_lacks_comes_from_the_older_ones(tmp_path: Path) -> None:
+    for name, rows in (("a.log.2", (1, 2)), ("a.log.1", (3, 4)), ("a.log", (5,))):
+        (tmp_path / name).write_text("".join(f"line {row}\n" for row in rows))
+    assert last_lines(tmp_path / "a.log", 4) == ["line 2", "line 3", "line 4", "line 5"]
+    assert last_lines(tmp_path / "a.log", 99) == [f"line {row}" for row in range(1, 6)]
+    assert last_lines(tmp_path / "a.log", 1) == ["line 5"]
+
+
+def test_a_line_that_is_still_being_written_is_followed_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.touch()
+    opened = Event()
+    seen: list[str] = []
+    reader = Thread(target=lambda: seen.extend(islice(follow(path, opened.set), 1)), daemon=True)
+    reader.start()
+    assert opened.wait(5)
+    with path.open("a", buffering=1) as file:
+        file.write("first half, ")
+        file.flush()
+        reader.join(0.5)
+        file.write("second half\n")
+    reader.join(5)
+    assert seen == ["first half, second half"]

@@ -38,8 +38,9 @@ def test_only_the_owner_reaches_the_supervisor() -> None:
 def test_logs_are_bounded() -> None:
     read = parsed(Program("api", ("a",)))["program:api"]
     assert read["stdout_logfile"] == "/s/logs/api.log"
-    assert read["stdout_logfile_maxbytes"] == "5MB"
-    assert int(read["stdout_logfile_backups"]) <= 5
+    assert int(read["stdout_logfile_maxbytes"]) * (1 + int(read["stdout_logfile_backups"])) == 20 * 2**20
+    own = parsed()["supervisord"]
+    assert int(own["logfile_maxbytes"]) * (1 + int(own["logfile_backups"])) == 20 * 2**20
 
 
 def test_blanks_quotes_and_percent_signs_reach_the_process_as_they_are() -> None:
