@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 _WHOLE = {
-    "no-model": "no language model: answers are quoted from memory (start Ollama, or put a GGUF file into models/ and "
-    "restart)",
+    "no-model": "no language model: answers are quoted from memory (mongars models pull brings one; or start Ollama)",
     "disk-full": "the disk is full: what is remembered can be read, and nothing new is kept until there is room",
     "ledger": "the ledger of changes does not agree with itself: settings can't be changed (see: mongars logs "
     "persistence)",

@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from cli.commands import accounts, chat, documents, embedders, keys, life, memory, observe
+from cli.commands import accounts, chat, documents, embedders, keys, life, memory, models, observe
 from cli.errors import CommandError, Exit
 from cli.settings import get_settings
 
@@ -27,6 +27,7 @@ app.command("chat")(chat.chat)
 app.add_typer(memory.app, name="memory")
 app.add_typer(documents.app, name="documents")
 app.add_typer(embedders.app, name="embedders")
+app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")
 app.command("version")(observe.version)

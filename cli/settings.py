@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_HUB = "https://huggingface.co"
 _ROOT_STATE = Path("/var/lib/mongars")
 
 
@@ -18,6 +19,10 @@ class CliSettings:
     """Everything else that the shell exported: the services read their own ``MONGARS_…`` from it."""
     database_url: str | None = None
     """``MONGARS_DATABASE_URL``: another's PostgreSQL. Its password is kept out of the processes' environment."""
+    hub_url: str = DEFAULT_HUB
+    """``MONGARS_HUB_URL``: where models are had, by the Hugging Face hub's protocol."""
+    hub_token_file: Path | None = None
+    """``MONGARS_HUB_TOKEN_FILE``: for models whose owner wants to know who asks."""
     traceback: bool = False
     """``MONGARS_TRACEBACK=1``: show where a fault of the command itself arose."""
 
@@ -26,11 +31,14 @@ def get_settings() -> CliSettings:
     """Read once a command."""
     environment = dict(os.environ)
     chosen = environment.get("MONGARS_STATE")
+    token = environment.get("MONGARS_HUB_TOKEN_FILE")
     database_url = environment.pop("MONGARS_DATABASE_URL", None)
     return CliSettings(
         state=Path(chosen) if chosen else default_state(environment),
         environment=environment,
         database_url=database_url or None,
+        hub_url=environment.get("MONGARS_HUB_URL") or DEFAULT_HUB,
+        hub_token_file=Path(token) if token else None,
         traceback=environment.get("MONGARS_TRACEBACK") == "1",
     )
 

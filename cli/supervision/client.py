@@ -57,6 +57,14 @@ class Supervisor:
             if fault.faultCode not in _ALREADY:
                 raise CommandError(f"{name} could not be started: {fault.faultString}") from None
 
+    def stop(self, name: str) -> None:
+        """Asks for the end of one process, which is not started again; returns at once."""
+        try:
+            self._asked("supervisor.stopProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in _ALREADY:
+                raise CommandError(f"{name} could not be stopped: {fault.faultString}") from None
+
     def shutdown(self) -> None:
         """Asks for the end of everything, in reverse order; returns at once."""
         self._asked("supervisor.shutdown")

@@ -1,65 +1,14 @@
-"""Reads a GGUF file's header: enough to know what the model is and needs, without loading it.
-
-The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
-"""
+"""What a GGUF model takes in memory, by its header and the sizes of its files."""
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from libs.shared.errors import ModelBroken
+from libs.shared.gguf import Header, parts
 from services.inference.fit import Needs, Shape
 
-MAX_ENTRIES = 100_000
-MAX_STRING = 64 * 1024 * 1024
-MAX_ARRAY = 16 * 1024 * 1024
-KEPT_ARRAY = 1024
-"""Longer arrays (vocabularies) are read past; only their length is kept."""
 KV_BYTES = 2
 """llama.cpp keeps keys and values in half precision."""
-
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-
-
-@dataclass(frozen=True)
-class Header:
-    """A model's own description. ``metadata`` holds scalars, strings and short arrays."""
-
-    metadata: dict[str, Any]
-    tensors: int
-
-    def number(self, key: str, default: int = 0) -> int:
-        """An integer of the model's architecture, such as ``block_count``; the largest of one that is per layer."""
-        value = self.metadata.get(f"{self.metadata['general.architecture']}.{key}", default)
-        return int(max(value) if isinstance(value, list) else value)
-
-    @property
-    def context_tokens(self) -> int:
-        return self.number("context_length", 2048)
-
-    @property
-    def chat_template(self) -> str:
-        return str(self.metadata.get("tokenizer.chat_template", ""))
-
-
-def read_header(path: Path) -> Header:
-    """Raises ModelBroken, saying what is wrong."""
-    try:
-        with path.open("rb") as file:
-            header = _read(file)
-    except OSError as error:
-        raise ModelBroken(f"{path.name} can't be read: {error.strerror}") from error
-    except (struct.error, UnicodeDecodeError, EOFError, OverflowError) as error:
-        raise ModelBroken(f"{path.name} ends early or is damaged") from error
-    if "general.architecture" not in header.metadata or not header.tensors:
-        raise ModelBroken(f"{path.name} holds no model")
-    return header
 
 
 def shape(path: Path, header: Header, context_tokens: int, slots: int) -> Shape:
@@ -71,69 +20,3 @@ def shape(path: Path, header: Header, context_tokens: int, slots: int) -> Shape:
     per_token = header.number("block_count") * header.number("attention.head_count_kv", heads) * per_head * KV_BYTES
     weights = sum(part.stat().st_size for part in parts(path))
     return Shape(Needs(weights, cache=per_token * context * slots), context)
-
-
-def parts(path: Path) -> list[Path]:
-    """The file, or all the parts of a split one."""
-    split = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})", path.stem)
-    if not split:
-        return [path]
-    return sorted(path.parent.glob(f"{split[1]}-*-of-{split[2]}.gguf"))
-
-
-def _read(file: BinaryIO) -> Header:
-    magic, version = struct.unpack("<4sI", file.read(8))
-    if magic != b"GGUF" or version not in (2, 3):
-        raise ModelBroken("not a GGUF file of version 2 or 3")
-    tensors, entries = struct.unpack("<QQ", file.read(16))
-    if entries > MAX_ENTRIES or tensors > MAX_ENTRIES:
-        raise EOFError
-    metadata: dict[str, Any] = {}
-    for _ in range(entries):
-        key = _string(file)
-        metadata[key] = _value(file, *struct.unpack("<I", file.read(4)))
-    return Header(metadata, tensors)
-
-
-def _string(file: BinaryIO) -> str:
-    return _bytes(file).decode("utf-8", errors="replace")
-
-
-def _bytes(file: BinaryIO) -> bytes:
-    (size,) = struct.unpack("<Q", file.read(8))
-    if size > MAX_STRING:
-        raise EOFError
-    data = file.read(size)
-    if len(data) != size:
-        raise EOFError
-    return data
-
-
-def _value(file: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        return _array(file)
-    if kind not in _SCALARS:
-        raise EOFError
-    layout = "<" + _SCALARS[kind]
-    return struct.unpack(layout, file.read(struct.calcsize(layout)))[0]
-
-
-def _array(file: BinaryIO) -> Any:
-    kind, count = struct.unpack("<IQ", file.read(12))
-    if count > MAX_ARRAY or (kind not in _SCALARS and kind != _STRING):
-        raise EOFError
-    if count > KEPT_ARRAY:
-        return _skip(file, kind, count)
-    read: Callable[[BinaryIO], Any] = _string if kind == _STRING else lambda source: _value(source, kind)
-    return [read(file) for _ in range(count)]
-
-
-def _skip(file: BinaryIO, kind: int, count: int) -> int:
-    if kind == _STRING:
-        for _ in range(count):
-            _bytes(file)
-    else:
-        file.seek(struct.calcsize("<" + _SCALARS[kind]) * count, 1)
-    return count

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from libs.shared.errors import ModelBroken
+from libs.shared.gguf import read_header
 from services.inference import gguf
 from services.inference.fit import Shape, check_fit, folder_shape
 from services.inference.models import ModelSpec
@@ -24,7 +25,7 @@ def inspect(spec: ModelSpec, *, default_context_tokens: int, available_mib: Call
 
 def _shape(spec: ModelSpec, path: Path, default_context: int) -> Shape:
     if spec.backend == "llama_cpp":
-        header = gguf.read_header(path)
+        header = read_header(path)
         return gguf.shape(path, header, spec.context_tokens or default_context, spec.slots(1))
     return folder_shape(path, spec.context_tokens, default_context)
 

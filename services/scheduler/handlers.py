@@ -22,6 +22,7 @@ from libs.shared.contracts.scheduling import (
 )
 from libs.shared.contracts.telemetry import NodeTelemetry
 from libs.shared.errors import NodeNotFound
+from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
 from services.scheduler.policies import Decision, choose
@@ -87,7 +88,7 @@ class Scheduling:
             self.clock(),
             draw=random.random(),  # noqa: S311 - spreads load; nothing secret depends on it
             policy=settings.placement_policy,
-            preferred=settings.default_model,
+            roles=roles_of(settings),
         )
 
     def _act(self, request: PlaceRequest, decision: Decision) -> Placement:
@@ -124,7 +125,7 @@ class Scheduling:
 
     async def list_models(self, _: Empty) -> Models:
         """LIST_MODELS."""
-        return listing.models(self.registry.snapshot(), self.clock(), self.settings().default_model)
+        return listing.models(self.registry.snapshot(), self.clock(), roles_of(self.settings()))
 
     async def drain(self, request: NodeRef) -> Drained:
         """DRAIN."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from libs.shared.contracts.scheduling import Models, Node
 from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
+from libs.shared.roles import Role, Roles
 from services.scheduler import breakers
 from services.scheduler.policies import default_model, ruled_out
 from services.scheduler.registry import NodeView, Snapshot
 
+_TALKING: tuple[Role, ...] = ("chat", "code")
 _WORST: dict[breakers.State, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -35,16 +37,18 @@ def _breaker_states(view: NodeView, snapshot: Snapshot, now: float) -> list[brea
     ]
 
 
-def models(snapshot: Snapshot, now: float, preferred: str | None) -> Models:
+def models(snapshot: Snapshot, now: float, roles: Roles) -> Models:
     """Every model of the living nodes, once by name, and what answers requests that name none."""
     found: dict[str, ServedModel] = {}
     for node_id in sorted(snapshot.nodes):
         view = snapshot.nodes[node_id]
         if ruled_out(view, snapshot, now) != "silent":
             found = dict(view.models) | found
-    chat, embed = (default_model(kind, preferred, snapshot, now) for kind in ("chat", "embed"))
+    chat, code = (default_model("chat", roles.model(role), snapshot, now) for role in _TALKING)
+    embed = default_model("embed", roles.embed, snapshot, now)
     return Models(
         models=tuple(found[name] for name in sorted(found)),
         default_chat=chat if chat in found else None,
         default_embed=embed if embed in found else None,
+        default_code=code if code in found else None,
     )

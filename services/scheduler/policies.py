@@ -14,6 +14,7 @@ from typing import NamedTuple
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, ServiceError, Unsupported
+from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler import breakers
 from services.scheduler.registry import NodeView, ReplicaView, Snapshot
 
@@ -107,7 +108,7 @@ def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: flo
     With no living node it is the first known, so that the refusal says ``no_node`` and not ``no_model``.
     """
     models = snapshot.chat_models if kind == "chat" else snapshot.embed_models
-    if kind == "chat" and preferred in models and preferred is not None:
+    if preferred is not None and preferred in models:
         models = (preferred, *models)
     living = (m for m in models if any(_heard(snapshot.nodes[n], snapshot, now) for n in snapshot.serving[m]))
     return next(living, next(iter(models), None))
@@ -185,10 +186,10 @@ def choose(
     *,
     draw: float,
     policy: str = "least_in_flight",
-    preferred: str | None = None,
+    roles: Roles = NOBODY,
 ) -> Decision:
-    """Decides on values alone. ``preferred`` is the default model in the settings; ``draw`` lies in [0, 1)."""
-    model = request.model or default_model(request.kind, preferred, snapshot, now)
+    """Decides on values alone. ``roles`` are those in the settings; ``draw`` lies in [0, 1)."""
+    model = _meant(request, snapshot, now, roles)
     if model is None:
         return Decision(None, NoModel(f"no {request.kind} model is served by any node"), policy)
     if model not in snapshot.serving:
@@ -201,6 +202,14 @@ def choose(
         if other.node is not taken.node:
             rejected[other.node.node_id] = "longer_queue"
     return Decision(taken, None, policy, rejected)
+
+
+def _meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> str | None:
+    """The model that a request names, by its name or by a role of its kind; a model that is called so goes before."""
+    role = role_named(request.model) if request.model else request.kind
+    if role is None or request.model in snapshot.serving or (role == "embed") != (request.kind == "embed"):
+        return request.model
+    return default_model(request.kind, roles.model(role), snapshot, now)
 
 
 def _unknown(model: str, snapshot: Snapshot) -> ServiceError:

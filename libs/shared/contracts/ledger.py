@@ -49,7 +49,9 @@ class RuntimeSettings(Message):
     """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
 
     default_model: str | None = None
-    """The model for requests that name none; None takes the first that is served."""
+    """The model for requests that name none, or the role ``chat``; None takes the first that is served."""
+    code_model: str | None = Field(default=None, max_length=256)
+    """The model for requests that name the role ``code``; None: the one for ``chat``."""
     embedder: str | None = Field(default=None, max_length=128, pattern=r"^[\w.-]+@[\w.-]+$")
     """``name@version`` of the embedder that every memory should have vectors of; None: each keeps the one that it has,
     and a new one takes the first that is served."""

@@ -12,7 +12,8 @@ from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 
 
 class PlaceRequest(Message):
-    """``model`` None takes the installation's default of that kind."""
+    """``model`` None takes the installation's default of that kind; a role (``chat``, ``mongars/code``) takes the model
+    that has it, unless one is called so."""
 
     kind: Literal["chat", "embed"] = "chat"
     model: str | None = None
@@ -69,11 +70,13 @@ class Nodes(Message):
 
 
 class Models(Message):
-    """Everything that any live node serves, once by name; ``default_chat`` answers requests that name none."""
+    """Everything that any live node serves, once by name; ``default_chat`` answers requests that name none, and
+    ``default_code`` those that name the role ``code``."""
 
     models: tuple[ServedModel, ...]
     default_chat: str | None
     default_embed: str | None
+    default_code: str | None = None
 
 
 class NodeRef(Message):

@@ -11,6 +11,7 @@ from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import LIST_MODELS, Models
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound
+from libs.shared.roles import PREFIX, Role
 from services.api.access import Access
 from services.api.routing import Endpoint, PartsOf
 
@@ -37,10 +38,12 @@ class Model(BaseModel):
     images: bool
     json_schema: bool
     mongars: Whereabouts
+    alias_of: str | None = None
+    """Of a role: the model that has it now."""
 
 
 class ModelList(BaseModel):
-    """The default comes first, then what can chat, then what embeds."""
+    """The default comes first, then what can chat, then what embeds, then the roles that may be named instead."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -52,18 +55,34 @@ def listed(models: Models) -> list[Model]:
     def rank(model: ServedModel) -> tuple[bool, bool, bool, str]:
         return (model.name != models.default_chat, model.kind != "chat", model.name == _EXTRACTIVE, model.name)
 
+    return [*(_described(model) for model in sorted(models.models, key=rank)), *_aliases(models)]
+
+
+def _described(model: ServedModel) -> Model:
+    return Model(
+        id=model.name,
+        owned_by=model.backend,
+        kind=model.kind,
+        context_tokens=model.context_tokens,
+        tools=model.tools,
+        images=model.images,
+        json_schema=model.json_schema,
+        mongars=Whereabouts(remote=model.remote, upstream=model.upstream),
+    )
+
+
+def _aliases(models: Models) -> list[Model]:
+    """The roles under names of their own, each with what its model can do."""
+    served = {model.name: model for model in models.models}
+    holders: dict[Role, str | None] = {
+        "chat": models.default_chat,
+        "code": models.default_code,
+        "embed": models.default_embed,
+    }
     return [
-        Model(
-            id=model.name,
-            owned_by=model.backend,
-            kind=model.kind,
-            context_tokens=model.context_tokens,
-            tools=model.tools,
-            images=model.images,
-            json_schema=model.json_schema,
-            mongars=Whereabouts(remote=model.remote, upstream=model.upstream),
-        )
-        for model in sorted(models.models, key=rank)
+        _described(served[name]).model_copy(update={"id": PREFIX + role, "owned_by": "mongars", "alias_of": name})
+        for role, name in holders.items()
+        if name in served
     ]
 
 

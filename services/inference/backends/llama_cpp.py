@@ -15,6 +15,7 @@ from typing import Any
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, ServiceError, Unsupported
+from libs.shared.gguf import read_header
 from services.inference import gguf
 from services.inference.backends.base import Changed, prompt_bytes
 from services.inference.backends.openai import Answer, chat_body
@@ -45,7 +46,7 @@ class LlamaCppBackend:
         self._workers = ThreadPoolExecutor(self.slots, f"llama-{spec.name}")
 
     async def load(self, changed: Changed) -> None:
-        header = await asyncio.to_thread(gguf.read_header, self._path)
+        header = await asyncio.to_thread(read_header, self._path)
         shape = gguf.shape(self._path, header, self._wanted_context, self.slots)
         check_fit(self._spec.name, shape.needs, self._available_mib())
         context = shape.context_tokens

@@ -270,7 +270,9 @@ async def test_models_begin_with_the_default_and_end_with_what_embeds(api: Api) 
     models = (chat_model("minilm", kind="embed"), chat_model("extractive"), chat_model("alpha"), chat_model("tiny"))
     api.house.models = api.house.models.model_copy(update={"models": models})
     told = (await api.client.get("/v1/models", headers=api.key())).json()
-    assert [model["id"] for model in told["data"]] == ["tiny", "alpha", "extractive", "minilm"]
+    served = [model["id"] for model in told["data"] if model["alias_of"] is None]
+    assert served == ["tiny", "alpha", "extractive", "minilm"]
+    assert [model["id"] for model in told["data"]][: len(served)] == served, "a client may take the first"
     assert (await api.client.get("/v1/models/alpha", headers=api.key())).json()["id"] == "alpha"
     missing = await api.client.get("/v1/models/Qwen/none", headers=api.key())
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
@@ -282,6 +284,20 @@ async def test_many_texts_are_asked_for_in_small_batches_and_stay_in_order(api: 
     assert [item["embedding"][1] for item in told["data"]] == [float(len(text)) for text in texts]
     # a small board embeds about two long texts a second, and a batch has half a minute
     assert max(len(asked.texts) for asked in api.house.told(EmbedRequest)) <= 32
+
+
+async def test_roles_are_listed_after_the_models_and_marked_as_aliases(api: Api) -> None:
+    models = (chat_model("tiny"), chat_model("coder"), chat_model("minilm", kind="embed", dimensions=3))
+    api.house.models = api.house.models.model_copy(update={"models": models, "default_code": "coder"})
+    told = (await api.client.get("/v1/models", headers=api.key())).json()["data"]
+    aliases = {model["id"]: (model["alias_of"], model["owned_by"]) for model in told if model["alias_of"]}
+    assert aliases == {
+        "mongars/chat": ("tiny", "mongars"),
+        "mongars/code": ("coder", "mongars"),
+        "mongars/embed": ("minilm", "mongars"),
+    }
+    one = await api.client.get("/v1/models/mongars/code", headers=api.key())
+    assert one.json()["alias_of"] == "coder"
 
 
 async def test_embeddings_are_floats_or_base64_in_order(api: Api) -> None:

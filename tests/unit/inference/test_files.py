@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libs.shared.errors import ModelBroken, ModelDoesNotFit
+from libs.shared.gguf import read_header
 from services.inference import fit, gguf
 from services.inference.inspection import TRIES, Attempts, inspect
 from services.inference.models import ModelSpec
@@ -35,13 +36,13 @@ def spec(path: Path, backend: str = "llama_cpp", **more: object) -> ModelSpec:
 
 
 def test_a_header_tells_context_and_template(tiny: Path) -> None:
-    header = gguf.read_header(tiny)
+    header = read_header(tiny)
     assert header.context_tokens == language_model.CONTEXT_TOKENS
     assert header.chat_template == language_model.TEMPLATE
 
 
 def test_memory_grows_with_context_and_slots_as_computed_by_hand(tiny: Path) -> None:
-    header = gguf.read_header(tiny)
+    header = read_header(tiny)
     shape = gguf.shape(tiny, header, 1000, 3)
     # two layers, two key-value heads of 16 for keys and 16 for values, two bytes each
     assert shape.needs.cache == 2 * 2 * (16 + 16) * 2 * 1000 * 3
@@ -49,7 +50,7 @@ def test_memory_grows_with_context_and_slots_as_computed_by_hand(tiny: Path) -> 
 
 
 def test_a_context_beyond_the_trained_one_is_cut(tiny: Path) -> None:
-    assert gguf.shape(tiny, gguf.read_header(tiny), 10**6, 1).context_tokens == language_model.CONTEXT_TOKENS
+    assert gguf.shape(tiny, read_header(tiny), 10**6, 1).context_tokens == language_model.CONTEXT_TOKENS
 
 
 def test_a_folder_tells_context_and_need(folder: Path) -> None:
@@ -94,7 +95,7 @@ def test_damage_anywhere_in_a_header_is_broken_or_readable_never_a_crash(
     path = tmp_path / "damaged.gguf"
     path.write_bytes(data)
     try:
-        gguf.read_header(path)
+        read_header(path)
     except ModelBroken:
         return
 
@@ -113,7 +114,7 @@ def test_what_is_no_model_is_broken(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(content)
     with pytest.raises(ModelBroken):
-        gguf.read_header(path)
+        read_header(path)
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"num_attention_heads": 0, "hidden_size": 8}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from libs.shared.contracts.scheduling import Outcome, PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Unsupported
+from libs.shared.roles import Roles
 from services.scheduler import policies
 from services.scheduler.policies import POLICIES, Decision, choose, completion_s
 from services.scheduler.registry import Registry, RegistryRules
@@ -140,12 +142,48 @@ def test_the_settings_default_is_taken_where_a_living_node_has_it() -> None:
     clock = Clock()
     known = registry(node("a", models=[model("one"), model("two")]), clock=clock)
     snapshot = known.snapshot()
-    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, preferred="two")
+    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, roles=Roles(chat="two"))
     assert decision.choice is not None
     assert decision.choice.model.name == "two"
-    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, preferred="three")
+    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, roles=Roles(chat="three"))
     assert decision.choice is not None
     assert decision.choice.model.name == "one"
+
+
+@pytest.mark.parametrize("named", ["code", "mongars/code"])
+def test_a_role_is_answered_by_the_model_that_has_it(named: str) -> None:
+    clock = Clock()
+    known = registry(
+        node("a", models=[model("one"), model("two"), model("x", kind="embed"), model("y", kind="embed")]), clock=clock
+    )
+
+    def by(roles: Roles, name: str, kind: Literal["chat", "embed"] = "chat") -> str:
+        request = PlaceRequest(kind=kind, model=name)
+        decision = choose(request, known.snapshot(), clock.now, draw=0.0, roles=roles)
+        assert decision.choice is not None, decision.refusal
+        return decision.choice.model.name
+
+    assert by(Roles(code="two"), named) == "two"
+    assert by(Roles(chat="two"), named) == "two", "what has no model of its own takes the one for chat"
+    assert by(Roles(code="two"), "mongars/chat") == "one"
+    assert by(Roles(code="gone"), named) == "one", "a model that is away is replaced, as the default is"
+    assert by(Roles(embed="y"), "embed", "embed") == "y"
+    assert by(Roles(), "mongars/embed", "embed") == "x"
+    refused = choose(PlaceRequest(model="mongars/embed"), known.snapshot(), clock.now, draw=0.0)
+    assert isinstance(refused.refusal, ModelNotFound)
+
+
+def test_a_model_that_is_called_like_a_role_goes_before_it() -> None:
+    clock = Clock()
+    known = registry(node("a", models=[model("code"), model("two")]), clock=clock)
+    decision = choose(PlaceRequest(model="code"), known.snapshot(), clock.now, draw=0.0, roles=Roles(code="two"))
+    assert decision.choice is not None
+    assert decision.choice.model.name == "code"
+
+
+def test_a_role_without_any_model_says_that_there_is_none() -> None:
+    decision = choose(PlaceRequest(model="code"), registry().snapshot(), 0.0, draw=0.0)
+    assert isinstance(decision.refusal, NoModel)
 
 
 def test_the_default_moves_to_a_living_node() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from libs.shared.contracts.scheduling import Outcome
 from libs.shared.contracts.telemetry import Replica
+from libs.shared.roles import NOBODY
 from services.scheduler import listing
 from services.scheduler.registry import DISPATCHES, RETIRED_BOOTS, RegistryRules
 from tests.unit.scheduler.clusters import Clock, model, node, registry
@@ -150,7 +151,7 @@ def test_models_are_those_of_living_nodes_once_by_name() -> None:
     served = [model("extractive"), model("llama"), model("minilm", kind="embed")]
     known.hear(node("a", models=served))
     known.hear(node("b", models=served))
-    found = listing.models(known.snapshot(), clock.now, preferred=None)
+    found = listing.models(known.snapshot(), clock.now, roles=NOBODY)
     assert [m.name for m in found.models] == ["extractive", "llama", "minilm"]
     assert (found.default_chat, found.default_embed) == ("llama", "minilm")
 

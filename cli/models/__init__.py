@@ -1,0 +1,1 @@
+"""Language models on this machine: found at the hub, downloaded, verified, kept, given a role, taken away."""
