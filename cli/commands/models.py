@@ -47,21 +47,17 @@ def list_models(
     as_json: JsonOption = False,
 ) -> None:
     """List the models that are served and those that lie in the models folder, with size, context, roles and origin."""
-    from cli.models.table import rows, suggested_rows
+    from cli.models.table import TITLES, rows, shown, suggested_rows
 
     installation = chosen_installation(state)
     found = suggested_rows(installation.folder.models) if suggested else asyncio.run(rows(installation))
     if as_json:
         answer(found)
     elif suggested:
-        titles = ("name", "size", "licence", "for", "suits", "pull")
-        cells = [(r["name"], r["size"], r["licence"], r["role"], r["suits"], r["pull"]) for r in found]
-        show(titles, cells, nothing="nothing suits this machine")
+        columns = ("name", "size", "licence", "role", "suits", "pull")
+        show(columns, [[row[column] for column in columns] for row in found], nothing="nothing suits this machine")
     else:
-        from cli.models.table import shown
-
-        titles = ("name", "state", "size", "context", "roles", "licence", "source")
-        show(titles, [shown(row) for row in found], nothing="no language model; to bring one: mongars models pull")
+        show(TITLES, [shown(row) for row in found], nothing="no language model; to bring one: mongars models pull")
 
 
 @app.command("pull")
@@ -163,7 +159,7 @@ def remove(
         return
     line(f"Removed {model.name}.")
     for role in freed:
-        line(f"Nothing has the role {role} now; it falls to the first model that is served.")
+        line(f"The role {role} is free; it falls to the first model that is served.")
 
 
 def _take_away(installation: Installation, model: Any, force: bool) -> list[str]:
@@ -177,10 +173,10 @@ def _take_away(installation: Installation, model: Any, force: bool) -> list[str]
             code=Exit.NOT_RUNNING,
         )
     before = asyncio.run(serving.read(installation))
-    given = before.given(model.name)
-    if given and not force:
+    held, given = before.roles(model.name), before.given(model.name)
+    if held and not force:
         raise CommandError(
-            f"{model.name} has the role {' and '.join(given)}",
+            f"{model.name} is in use for {' and '.join(held)}",
             "give that to another first (mongars models use NAME --role ROLE), or remove it with --force",
             code=Exit.REFUSED,
         )
@@ -247,6 +243,7 @@ def _served(installation: Installation, pulled: Pulled) -> str | None:
     before = asyncio.run(serving.read(installation))
     if pulled.already and pulled.name in before.models:
         return None
+    asyncio.run(serving.hold(installation, before))
     serving.restart_inference(installation)
     return asyncio.run(serving.wait_served(installation, pulled.name, before))
 

@@ -80,6 +80,13 @@ async def give(installation: Installation, role: Role, name: str) -> None:
         await _change(installation, role, value, f"mongars models use --role {role}")
 
 
+async def hold(installation: Installation, serving: Serving) -> None:
+    """Gives the role ``chat`` to the model that answers now, so that another that comes doesn't take it by its name."""
+    now = serving.defaults.get("chat")
+    if serving.settings.default_model is None and now is not None:
+        await _change(installation, "chat", now, "it answered before another model came")
+
+
 async def free(installation: Installation, role: Role) -> None:
     """Takes the role from whichever model has it."""
     await _change(installation, role, None, "its model was removed")

@@ -10,6 +10,7 @@ from cli.models import catalogue, machine, serving, shelf, showing
 from cli.models.serving import Serving
 from libs.shared.contracts.telemetry import ServedModel
 
+TITLES = ("name", "state", "size", "context", "roles", "licence", "source")
 _EXTRACTIVE = "extractive"
 
 

@@ -8,11 +8,12 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from cli.errors import CommandError
-from cli.models import checksums, pulling, shelf, transfer
+from cli.models import checksums, pulling, shelf
 from cli.models import part as parts
 from cli.models.hub import Unreachable
 from cli.models.pulling import Source
@@ -24,6 +25,12 @@ REPO = "Acme/Tiny-GGUF"
 FILE = "tiny-q4_k_m.gguf"
 QUICK = Patience(tries=3, first_wait_s=0.001)
 PART_BYTES = 100_000
+
+
+class _Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 def gguf_bytes(size: int = 300_000, *, architecture: str = "llama", seed: int = 1) -> bytes:
@@ -191,7 +198,7 @@ async def test_what_is_no_model_is_refused_and_removed(hub: LocalHub, folder: Pa
 async def test_a_disk_that_is_too_small_is_said_before_a_byte_comes(
     hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: transfer.shutil._ntuple_diskusage(10**9, 10**9, 2**20))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(10**9, 10**9, 2**20))
     with pytest.raises(CommandError, match="has 1 MiB free"):
         await pull(hub, folder)
     assert hub.requests == []
@@ -227,8 +234,8 @@ async def test_a_hub_that_is_away_is_said_with_the_way_to_do_without(folder: Pat
 
 
 async def test_all_parts_of_a_split_model_come_and_the_first_is_put_there_last(hub: LocalHub, folder: Path) -> None:
-    names = [f"big-q4_k_m-0000{n}-of-00002.gguf" for n in (1, 2)]
-    hub.repositories[REPO] = {name: Upstream(gguf_bytes(50_000, seed=n)) for n, name in enumerate(names)}
+    split = [f"big-q4_k_m-0000{n}-of-00002.gguf" for n in (1, 2)]
+    hub.repositories[REPO] = {name: Upstream(gguf_bytes(50_000, seed=n)) for n, name in enumerate(split)}
     pulled = await pull(hub, folder)
     assert (pulled.name, pulled.size) == ("big-q4_k_m", 100_000)
     assert [model.name for model in shelf.present(folder)] == ["big-q4_k_m"]
