@@ -59,7 +59,12 @@ class Client:
 
     def chat(self, question: str) -> float:
         """Milliseconds of a whole answer by the instant model."""
-        body = {"model": "instant", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
+        body = {
+            "model": "instant",
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": 16,
+            "metadata": {},
+        }
         return self.ask("POST", "/v1/chat/completions", body)[1]
 
     def forget(self, what: str) -> float:

@@ -95,6 +95,7 @@ def turn_for(wanted: ChatCompletionRequest, caller: Caller, *, turn_id: str, mos
             model=wanted.model or None,
             conversation_id=metadata.get("conversation_id"),
             parent_id=metadata.get("parent_id"),
+            again=caller.key_id is not None and wanted.metadata is None,
             memory=MemoryMode.OFF if wanted.store is False else caller.memory,
             sampling=_sampling(wanted, most_output_tokens),
             tools=_tools(wanted),

@@ -10,6 +10,7 @@ from libs.shared.contracts.chat import ChatMessage, TextPart
 from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.turns import TurnMessage
 from libs.shared.thinking import without_thinking
+from services.cognition.templates import own_words
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Dialogue:
     """What the user says now, to be kept; empty when this request only brings tool results."""
 
     @property
+    def before(self) -> tuple[ChatMessage, ...]:
+        """What was said before what is to be kept now, in words."""
+        earlier = self.history if self.said else (*self.history, *self.new)
+        return tuple(m for m in earlier if m.role in ("user", "assistant") and m.text.strip())
+
+    @property
     def resends(self) -> bool:
         """Whether the client brought earlier turns itself."""
         return any(m.role not in ("system", "developer") for m in self.history)
@@ -31,7 +38,7 @@ class Dialogue:
     @property
     def question(self) -> str:
         """The words that memories are looked up with."""
-        return "\n".join(m.text for m in self.new if m.role == "user").strip()
+        return "\n".join(own_words(m.text) for m in self.new if m.role == "user").strip()
 
 
 def read(messages: Sequence[ChatMessage]) -> Dialogue:
@@ -45,7 +52,7 @@ def read(messages: Sequence[ChatMessage]) -> Dialogue:
         start -= 1
     new = tuple(messages[start:])
     ends_with_user = messages[-1].role == "user"
-    said = tuple(m.text for m in new if m.text.strip()) if ends_with_user else ()
+    said = tuple(own_words(m.text) for m in new if m.text.strip()) if ends_with_user else ()
     return Dialogue(tuple(messages[:start]), new, said)
 
 

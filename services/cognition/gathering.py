@@ -6,9 +6,20 @@ import asyncio
 from dataclasses import dataclass
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.chat import ChatRequest
-from libs.shared.contracts.common import MemoryMode, Position
-from libs.shared.contracts.turns import OPEN_TURN, READ_TURNS, OpenTurn, ReadTurns, TurnKey, TurnMessage
+from libs.shared.contracts.chat import ChatMessage, ChatRequest
+from libs.shared.contracts.common import MemoryMode, Position, Speaker
+from libs.shared.contracts.turns import (
+    JOIN_TURN,
+    OPEN_TURN,
+    READ_TURNS,
+    Joined,
+    JoinTurn,
+    OpenTurn,
+    ReadTurns,
+    Resent,
+    TurnKey,
+    TurnMessage,
+)
 from libs.shared.errors import Internal, ServiceError
 from libs.shared.extractive import Memory as MemoryState
 from services.cognition.dialogue import Dialogue
@@ -17,6 +28,10 @@ from services.cognition.patience import ask
 from services.cognition.selection import Hit
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
+from services.cognition.templates import own_words
+
+MOST_RESENT = 64
+"""Of a client's history so many of the newest messages tell where it goes on."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,8 @@ class Gathered:
     turns: tuple[TurnMessage, ...] = ()
     hits: tuple[Hit, ...] = ()
     memory: MemoryState = "off"
+    joined: Joined | None = None
+    """Where the turn belongs, of a client that resends its history and names no conversation."""
 
 
 NOTHING = Gathered()
@@ -50,6 +67,7 @@ class Gatherer:
             async with asyncio.TaskGroup() as group:
                 key = group.create_task(self._key(request, position))
                 turns = group.create_task(self._turns(request, dialogue, position))
+                joined = group.create_task(self._joined(request, dialogue, position))
                 recalling = self._memory.recall_for_turn(
                     request.user_id, dialogue.question, position, kept=request.memory is MemoryMode.READ_WRITE
                 )
@@ -57,9 +75,9 @@ class Gatherer:
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         recollection = found.result()
-        if recollection is None:
-            return Gathered(key.result(), turns.result(), (), "unreachable")
-        return Gathered(key.result(), turns.result(), recollection.hits, "searched")
+        state: MemoryState = "unreachable" if recollection is None else "searched"
+        hits = () if recollection is None else recollection.hits
+        return Gathered(key.result(), turns.result(), hits, state, joined.result())
 
     async def _key(self, request: ChatRequest, position: Position | None) -> TurnKey | None:
         if request.memory is not MemoryMode.READ_WRITE:
@@ -87,6 +105,26 @@ class Gatherer:
         )
         patience_s = self._settings.restart_patience_s
         return (await ask(self._bus, READ_TURNS, question, patience_s=patience_s)).messages
+
+    async def _joined(self, request: ChatRequest, dialogue: Dialogue, position: Position | None) -> Joined | None:
+        """Asked where the turn is kept and its client may not know of the conversation that it belongs to."""
+        if request.memory is not MemoryMode.READ_WRITE or request.conversation_id is not None:
+            return None
+        if not (dialogue.before or request.chat or request.again):
+            return None
+        question = JoinTurn(
+            user_id=request.user_id,
+            before=tuple(_resent(message) for message in dialogue.before[-MOST_RESENT:]),
+            said=dialogue.said,
+            chat=request.chat,
+            again=request.again,
+            read_after=position,
+        )
+        return await ask(self._bus, JOIN_TURN, question, patience_s=self._settings.restart_patience_s)
+
+
+def _resent(message: ChatMessage) -> Resent:
+    return Resent(speaker=Speaker(message.role), text=own_words(message.text))
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

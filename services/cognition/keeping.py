@@ -33,6 +33,8 @@ class FinishedTurn:
     partial: bool
     prompt_tokens: int
     completion_tokens: int
+    joined: bool = False
+    """Its place was found by its client's history."""
     remembered: bool = True
     """Of a new conversation: whether it is recalled elsewhere."""
     recalled: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ def sealed_turn(turn: FinishedTurn, key: TurnKey, new_id: Callable[[], str]) -> 
         at=turn.answered_at,
         remembered=turn.remembered,
         recalled=turn.recalled,
+        joined=turn.joined,
     )
 
 

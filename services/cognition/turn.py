@@ -23,7 +23,7 @@ from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.telemetry import get_logger
 from libs.shared.text import words
-from services.cognition import dialogue, measuring
+from services.cognition import dialogue, measuring, templates
 from services.cognition.dialogue import Dialogue
 from services.cognition.gathering import Gathered, Gatherer
 from services.cognition.generation import Asked, Generation, needs_of
@@ -33,6 +33,7 @@ from services.cognition.presence import LanguageModel
 from services.cognition.prompt import Material
 from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
+from services.cognition.templates import Chore, chore_of
 
 EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
@@ -58,6 +59,8 @@ class Turn:
     conversation_id: str | None
     began: datetime
     material: Material
+    chore: Chore | None = None
+    """The client asks for its own sake: nothing is recalled and nothing kept."""
     model: str | None = None
     degraded: str | None = None
     remote: str | None = None
@@ -111,6 +114,14 @@ def material_of(said: Dialogue, gathered: Gathered, today: datetime) -> Material
     return Material(history, said.new, hits, today.date(), said.question)
 
 
+def _conversation_of(request: ChatRequest, gathered: Gathered) -> str | None:
+    """The one that the client names; else the one that its history belongs to; else a new one, where it is kept."""
+    if request.conversation_id is not None or request.memory is not MemoryMode.READ_WRITE:
+        return request.conversation_id
+    found = gathered.joined.conversation_id if gathered.joined else None
+    return found or uuid4().hex
+
+
 class Turns:
     """Answers turns; holds nothing of one after its end."""
 
@@ -159,15 +170,18 @@ class Turns:
     async def _begin(self, request: ChatRequest) -> Turn:
         now = datetime.now(UTC)
         said = dialogue.read(request.messages)
+        chore = chore_of(request.messages)
+        if chore is not None:
+            request = request.model_copy(update={"memory": MemoryMode.OFF})
         gathered = await self._gatherer.gather(request, said)
-        kept = request.memory is MemoryMode.READ_WRITE
         return Turn(
             request=request,
             dialogue=said,
             gathered=gathered,
-            conversation_id=request.conversation_id or (uuid4().hex if kept else None),
+            conversation_id=_conversation_of(request, gathered),
             began=now,
             material=material_of(said, gathered, now),
+            chore=chore,
         )
 
     async def _spoken(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
@@ -175,7 +189,7 @@ class Turns:
         if turn.request.model == EXTRACTIVE:
             if lacks := needs_of(turn.request):
                 raise Unsupported(f"quotations of memory can't do {lacks[0]}", lacks=lacks[0])
-            for chunk in _quoted(turn, "asked"):
+            for chunk in _without_model(turn, "asked"):
                 yield chunk
             return
         try:
@@ -189,7 +203,7 @@ class Turns:
         else:
             self._language_model.present()
             return
-        for chunk in _quoted(turn, "no-model"):
+        for chunk in _without_model(turn, "no-model"):
             yield chunk
 
     async def _generated(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
@@ -239,12 +253,14 @@ class Turns:
     async def _keep(self, turn: Turn, key: TurnKey, usage: Usage | None, *, partial: bool) -> Kept | None:
         assert turn.conversation_id is not None
         newest = turn.gathered.turns[-1].message_id if turn.gathered.turns else None
+        joined = turn.gathered.joined
         finished = FinishedTurn(
             turn_id=turn.request.turn_id,
             user_id=turn.request.user_id,
             conversation_id=turn.conversation_id,
-            new_conversation=turn.request.conversation_id is None,
-            parent_id=turn.request.parent_id or newest,
+            new_conversation=turn.request.conversation_id is None and not (joined and joined.conversation_id),
+            parent_id=joined.parent_id if joined else turn.request.parent_id or newest,
+            joined=joined is not None and joined.conversation_id is not None,
             said=turn.dialogue.said,
             said_at=turn.began,
             answer="".join(turn.said),
@@ -306,19 +322,25 @@ def _quote(hit: Hit) -> extractive.Quote:
     return extractive.Quote(item.text, item.at, speaker=item.speaker, source=source, page=item.page)
 
 
-def _quoted(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
+def _without_model(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
     """An extractive answer, a chunk a sentence. No tokenizer is there: words are counted as tokens."""
-    new = {m.text for m in turn.dialogue.new}
-    question = turn.dialogue.question
-    hits = {_quote(hit): hit for hit in turn.gathered.hits if hit.item.text not in new}
-    told = extractive.worth_telling(question, tuple(hits)) if turn.gathered.memory == "searched" else ()
-    turn.model, turn.recalled = EXTRACTIVE, tuple(hits[quote] for quote in told)
-    turn.degraded = NO_MODEL if why == NO_MODEL else None
-    memory, kept = turn.gathered.memory, turn.gathered.key is not None
-    for piece in extractive.answer(question, told, why=why, memory=memory, kept=kept):
+    turn.model, turn.degraded = EXTRACTIVE, NO_MODEL if why == NO_MODEL else None
+    answered = templates.answer(turn.chore) if turn.chore else None
+    for piece in _quoted(turn, why) if answered is None else (answered,):
         turn.said.append(piece)
         turn.length += len(piece)
         yield GenerateChunk(text=piece)
     said = sum(len(words(piece)) for piece in turn.said)
     asked = sum(len(words(message.text)) for message in turn.request.messages)
     yield GenerateChunk(finish_reason="stop", usage=Usage(prompt_tokens=asked, completion_tokens=said))
+
+
+def _quoted(turn: Turn, why: extractive.Why) -> tuple[str, ...]:
+    """Quotations of what is remembered."""
+    new = {m.text for m in turn.dialogue.new}
+    question = turn.dialogue.question
+    hits = {_quote(hit): hit for hit in turn.gathered.hits if hit.item.text not in new}
+    told = extractive.worth_telling(question, tuple(hits)) if turn.gathered.memory == "searched" else ()
+    turn.recalled = tuple(hits[quote] for quote in told)
+    memory, kept = turn.gathered.memory, turn.gathered.key is not None
+    return extractive.answer(question, told, why=why, memory=memory, kept=kept)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import count
+from typing import Any
 
 from asyncpg import IntegrityConstraintViolationError
 
@@ -17,8 +18,9 @@ from libs.shared.contracts.turns import KeptMessage, TurnCompleted
 from libs.shared.errors import InvalidRequest, Overloaded, StorageFull, Unavailable
 from libs.shared.sealing import Unreadable, unseal
 from libs.shared.telemetry import get_logger
+from services.persistence.derived_ids import said_hash
 from services.persistence.postgres import Database
-from services.persistence.repositories import turns
+from services.persistence.repositories import joining, turns
 from services.persistence.repositories.turns import Known
 from services.persistence.sealing import KeyRing
 from services.persistence.slot_file import KeyGone
@@ -35,6 +37,8 @@ class Verdict(StrEnum):
     KEEP = "keep"
     DUPLICATE = "duplicate"
     FORGOTTEN = "forgotten"
+    REPEATED = "repeated"
+    """Its client resent what is kept at that place already, and nothing else."""
     UNKNOWN_USER = "unknown_user"
     FOREIGN_CONVERSATION = "foreign_conversation"
     SEVERAL_KEYS = "several_keys"
@@ -47,7 +51,7 @@ class Verdict(StrEnum):
 
     @property
     def quarantined(self) -> bool:
-        return self not in (Verdict.KEEP, Verdict.DUPLICATE, Verdict.FORGOTTEN)
+        return self not in (Verdict.KEEP, Verdict.DUPLICATE, Verdict.FORGOTTEN, Verdict.REPEATED)
 
 
 def judge(turn: TurnCompleted, known: Known) -> Verdict:
@@ -74,20 +78,36 @@ def attach(turn: TurnCompleted, known: Known) -> tuple[KeptMessage, ...]:
     """The messages with parents that exist.
 
     The first of a turn that names none, or one that isn't in the conversation, continues the newest: a turn
-    whose forerunner was quarantined is still kept. A new conversation begins with a root.
+    whose forerunner was quarantined is still kept. A new conversation begins with a root, and so does a turn that
+    joined one by its client's history and has no parent there.
     """
-    return tuple(_attached(turn.messages, known))
+    return tuple(_attached(turn, known))
 
 
-def _attached(messages: tuple[KeptMessage, ...], known: Known) -> Iterator[KeptMessage]:
+def _attached(turn: TurnCompleted, known: Known) -> Iterator[KeptMessage]:
     before = known.newest_message_id
-    within: set[str] = set()
-    for message in messages:
+    within: set[str | None] = {None} if turn.joined and turn.messages[0].parent_id is None else set()
+    for message in turn.messages:
         if message.parent_id not in known.parents | within:
             message = message.model_copy(update={"parent_id": before})
         yield message
         before = message.message_id
         within.add(before)
+
+
+async def _not_kept_yet(
+    driver: Any, turn: TurnCompleted, messages: Sequence[KeptMessage], said: Mapping[str, bytes | None]
+) -> tuple[KeptMessage, ...]:
+    """The messages from the first on that is not at its place already, under the one that is there before it."""
+    parent = messages[0].parent_id
+    for place, message in enumerate(messages):
+        hashed = said[message.message_id]
+        at = (turn.user_id, turn.conversation_id, parent)
+        kept = await joining.child(driver, *at, hashed) if hashed is not None else None
+        if kept is None:
+            return (message.model_copy(update={"parent_id": parent}), *messages[place + 1 :])
+        parent = kept
+    return ()
 
 
 @dataclass
@@ -167,17 +187,21 @@ class TurnApplier:
         async with self.lock, self.database.plainly() as driver:
             known = await turns.load_known(driver, turn)
             verdict = judge(turn, known)
-            if verdict is Verdict.KEEP and not self._opens(turn, known):
-                verdict = Verdict.UNREADABLE
+            messages, said = attach(turn, known), dict[str, bytes | None]()
+            if verdict is Verdict.KEEP:
+                verdict, said = self._read(turn, known)
+            if verdict is Verdict.KEEP and turn.joined:
+                messages = await _not_kept_yet(driver, turn, messages, said)
+                verdict = Verdict.KEEP if messages else Verdict.REPEATED
             erase_after = self._erase_after(verdict, now)
             if verdict is Verdict.KEEP:
                 await turns.keep(
-                    *(driver, turn, attach(turn, known), delivery.position, self.new_id(), now, erase_after),
+                    *(driver, turn, messages, said, delivery.position, self.new_id(), now, erase_after),
                     remembered=is_remembered(turn, known),
                 )
                 return verdict
             if not verdict.quarantined:
-                if verdict is Verdict.FORGOTTEN:
+                if verdict in (Verdict.FORGOTTEN, Verdict.REPEATED):
                     await self._destroy_key(turn, known)
                 await turns.advance(driver, delivery.position, erase_after)
                 return verdict
@@ -198,22 +222,24 @@ class TurnApplier:
         self.watermark.advance(poison.position)
 
     def _erase_after(self, verdict: Verdict, now: datetime) -> datetime:
-        return now if verdict is Verdict.FORGOTTEN else now + timedelta(seconds=self.retention_s)
+        at_once = verdict in (Verdict.FORGOTTEN, Verdict.REPEATED)
+        return now if at_once else now + timedelta(seconds=self.retention_s)
 
-    def _opens(self, turn: TurnCompleted, known: Known) -> bool:
+    def _read(self, turn: TurnCompleted, known: Known) -> tuple[Verdict, dict[str, bytes | None]]:
+        """Whether its key opens it, and what stands for each message by id."""
         assert known.key_slot is not None
         try:
             user = self.keys.open_user(turn.user_id, known.key_slot)
             key = self.keys.data_key(user, turn.messages[0].text.slot)
-            for message in turn.messages:
-                unseal(key, message.text.sealed).decode()
+            texts = [unseal(key, message.text.sealed).decode() for message in turn.messages]
         except (KeyGone, Unreadable, UnicodeDecodeError):
-            return False
-        return True
+            return Verdict.UNREADABLE, {}
+        said = zip(turn.messages, texts, strict=True)
+        return Verdict.KEEP, {message.message_id: said_hash(user, message.speaker, text) for message, text in said}
 
     async def _destroy_key(self, turn: TurnCompleted, known: Known) -> None:
         # Only when the slot still holds this turn's key: it may have been taken back and given to another.
-        if known.key_slot is not None and not known.applied and self._opens(turn, known):
+        if known.key_slot is not None and not known.applied and self._read(turn, known)[0] is Verdict.KEEP:
             slot = turn.messages[0].text.slot
             await self.keys.slots.destroy((slot,))
             self.on_settled(slot)

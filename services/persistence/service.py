@@ -38,6 +38,7 @@ from services.persistence.handlers import (
     finding,
     indexing,
     jobs,
+    joining,
     keeping,
     ledger,
     memories,
@@ -84,6 +85,7 @@ _KEEPING = frozenset(
 HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (turn_contracts.OPEN_TURN, turns.open_turn),
     (turn_contracts.READ_TURNS, turns.read_turns),
+    (turn_contracts.JOIN_TURN, joining.join_turn),
     (conversation_contracts.LIST_CONVERSATIONS, conversations.list_conversations),
     (conversation_contracts.READ_CONVERSATION, conversations.read_conversation),
     (conversation_contracts.CHANGE_CONVERSATION, conversations.change_conversation),

@@ -78,9 +78,14 @@ class ChatRequest(Message):
     model: str | None = None
     """None leaves the choice to the installation's default."""
     conversation_id: Id | None = None
-    """Joins this conversation; None begins one (when the turn is kept)."""
+    """Joins this conversation; None joins the one that the client's history belongs to, or begins one (when the turn is
+    kept)."""
     parent_id: Id | None = None
     """The message that this turn answers to: an older one makes a branch. None: the newest."""
+    chat: str | None = Field(default=None, max_length=256)
+    """What the client calls the conversation, where it may say so and doesn't name ours."""
+    again: bool = False
+    """A first message that comes again within minutes is the same one: the client knows of no conversations."""
     memory: MemoryMode = MemoryMode.READ_WRITE
     remember: bool = True
     """False begins a conversation that is kept but never recalled elsewhere."""

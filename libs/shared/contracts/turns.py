@@ -58,6 +58,41 @@ class TurnCompleted(Message):
     """Of a new conversation: whether it is recalled elsewhere. A known conversation's own setting counts."""
     recalled: tuple[Id, ...] = Field(default=(), max_length=100)
     """The memories that stood in the prompt, or that the answer quotes: each counts as used once more."""
+    joined: bool = False
+    """Came from a client that resends its history, and names its place itself: what is there already isn't kept again,
+    and without a parent it is a beginning."""
+
+
+class Resent(Message):
+    """A message of a client's own history."""
+
+    speaker: Speaker
+    text: str
+
+
+class JoinTurn(Message):
+    """Asks where a turn belongs whose client knows of no conversations, and resends its history instead."""
+
+    user_id: Id
+    before: tuple[Resent, ...] = ()
+    """The newest of what was said before, oldest first."""
+    said: tuple[str, ...] = ()
+    """What the user says now."""
+    chat: str | None = Field(default=None, max_length=256)
+    """What the client calls the conversation, where it may say so."""
+    again: bool = False
+    """Whether a first message that comes again within minutes is the same one."""
+    read_after: Position | None = None
+
+
+class Joined(Message):
+    """``conversation_id`` None: nothing is known of it, and a conversation begins.
+
+    ``parent_id`` None: the turn begins the conversation anew.
+    """
+
+    conversation_id: Id | None = None
+    parent_id: Id | None = None
 
 
 class ReadTurns(Message):
@@ -105,6 +140,15 @@ READ_TURNS = Rpc(
     "mongars.v1.persistence.read_turns",
     ReadTurns,
     TurnMessages,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.COGNITION}),
+    max_bytes=16 * MIB,
+    timeout_s=8.0,
+)
+JOIN_TURN = Rpc(
+    "mongars.v1.persistence.join_turn",
+    JoinTurn,
+    Joined,
     owner=Principal.PERSISTENCE,
     callers=frozenset({Principal.COGNITION}),
     max_bytes=16 * MIB,

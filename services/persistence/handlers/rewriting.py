@@ -95,7 +95,7 @@ async def _seal_anew(
     within = await memories.of_turn(driver, request.user_id, doomed.turn_id)
     ((slot, key),) = await fresh_keys(parts, user, 1)
     anew = [_resealed(one, text if one.message_id == request.id else None, key, user, parts) for one in within]
-    await removal.reseal(driver, doomed.turn_id, slot, anew)
+    await removal.reseal(driver, doomed.turn_id, slot, anew, edited=request.id)
     await removal.position_of_turn(driver, doomed.turn_id, parts.clock())
     old = {one.slot for one in within}
     return frozenset((slot,)), await take_back(driver, request.user_id, [doomed], parts, old)

@@ -186,7 +186,8 @@ ORDER BY ordinal FOR UPDATE
 """)
 _RESEAL = Statement("""
 WITH turn AS (UPDATE turns SET slot = :slot WHERE turn_id = :turn_id)
-UPDATE messages AS m SET slot = :slot, text = s.text, about = s.about
+UPDATE messages AS m SET slot = :slot, text = s.text, about = s.about,
+  said_hash = CASE WHEN m.message_id = :edited THEN NULL ELSE m.said_hash END
 FROM unnest(CAST(:ids AS varchar[]), CAST(:texts AS bytea[]), CAST(:abouts AS bytea[])) AS s (id, text, about)
 WHERE m.message_id = s.id
 """)
@@ -228,12 +229,15 @@ async def siblings(driver: Any, doomed: Doomed) -> list[SealedSibling]:
     return [SealedSibling(*row) for row in rows]
 
 
-async def reseal(driver: Any, turn_id: str, slot: int, resealed: Sequence[SealedSibling]) -> None:
-    """The messages under another key, and the turn with them."""
+async def reseal(
+    driver: Any, turn_id: str, slot: int, resealed: Sequence[SealedSibling], *, edited: str | None = None
+) -> None:
+    """The messages under another key, and the turn with them; the ``edited`` one is no longer known by what it said."""
     await _RESEAL.fetch(
         driver,
         turn_id=turn_id,
         slot=slot,
+        edited=edited,
         ids=[message.message_id for message in resealed],
         texts=[message.text for message in resealed],
         abouts=[message.about for message in resealed],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -92,13 +92,14 @@ WITH conversation AS (
   VALUES (:turn_id, :user_id, :conversation_id, :slot, :epoch, :sequence, ARRAY(SELECT message_id FROM recalled),
     :model, :partial, :prompt_tokens, :completion_tokens, :at)
 ), message AS (
-  INSERT INTO messages (message_id, user_id, conversation_id, turn_id, parent_id, speaker, text, slot, partial, at)
+  INSERT INTO messages (message_id, user_id, conversation_id, turn_id, parent_id, speaker, text, said_hash, slot,
+    partial, at)
   SELECT m.id, CAST(:user_id AS varchar), CAST(:conversation_id AS varchar), CAST(:turn_id AS varchar), m.parent,
-    m.speaker, m.text, CAST(:slot AS bigint), CAST(:partial AS boolean) AND m.speaker = 'assistant', m.at
+    m.speaker, m.text, m.said, CAST(:slot AS bigint), CAST(:partial AS boolean) AND m.speaker = 'assistant', m.at
   FROM unnest(
     CAST(:ids AS varchar[]), CAST(:parents AS varchar[]), CAST(:speakers AS varchar[]), CAST(:texts AS bytea[]),
-    CAST(:times AS timestamptz[])
-  ) WITH ORDINALITY AS m (id, parent, speaker, text, at, place)
+    CAST(:said AS bytea[]), CAST(:times AS timestamptz[])
+  ) WITH ORDINALITY AS m (id, parent, speaker, text, said, at, place)
   ORDER BY m.place
 ), job AS (
   INSERT INTO jobs (job_id, kind, state, attempts, payload, queued_at, offered_at, user_id, conversation_id)
@@ -135,6 +136,7 @@ async def keep(
     driver: Any,
     turn: TurnCompleted,
     messages: Sequence[KeptMessage],
+    said: Mapping[str, bytes | None],
     position: Position,
     job_id: str,
     now: datetime,
@@ -142,8 +144,8 @@ async def keep(
     *,
     remembered: bool,
 ) -> None:
-    """Writes the conversation, the turn, its messages (whose parents were decided), that it used what it recalled, the
-    job that indexes it (where it is remembered), and the watermark."""
+    """Writes the conversation, the turn, its messages (whose parents were decided; ``said`` has their hashes by id),
+    that it used what it recalled, the job that indexes it (where it is remembered), and the watermark."""
     request = IndexRequested(
         user_id=turn.user_id,
         conversation_id=turn.conversation_id,
@@ -156,6 +158,7 @@ async def keep(
         parents=[message.parent_id for message in messages],
         speakers=[message.speaker.value for message in messages],
         texts=[message.text.sealed for message in messages],
+        said=[said.get(message.message_id) for message in messages],
         times=[message.at for message in messages],
         turn_id=turn.turn_id,
         user_id=turn.user_id,

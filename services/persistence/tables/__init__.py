@@ -17,7 +17,7 @@ from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, Setting
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [

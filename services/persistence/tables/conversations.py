@@ -80,6 +80,7 @@ class MessageRow(Base):
             unique=True,
             postgresql_where=text("source_hash IS NOT NULL"),
         ),
+        Index("ix_messages_said", "user_id", "said_hash", postgresql_where=text("said_hash IS NOT NULL")),
     )
 
     message_id: Mapped[Identifier] = mapped_column(primary_key=True)
@@ -98,6 +99,8 @@ class MessageRow(Base):
     """JSON under the same key: ``name`` of the speaker, ``source_id``, ``page``."""
     source_hash: Mapped[bytes | None]
     """Keyed hash of the id that it was imported under: the same id is imported once."""
+    said_hash: Mapped[bytes | None]
+    """Keyed hash of who said what, of what came by the stream: a client's resent history is found again by it."""
     slot: Mapped[Slot]
     partial: Mapped[bool]
     at: Mapped[Moment]

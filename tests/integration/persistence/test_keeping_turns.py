@@ -235,7 +235,7 @@ async def test_a_turn_that_fails_at_every_attempt_is_set_aside_at_the_last(
     def fail(*_: object) -> bool:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(type(persistence.parts.applier), "_opens", fail)
+    monkeypatch.setattr(type(persistence.parts.applier), "_read", fail)
     with pytest.raises(RuntimeError):
         await deliver(persistence, turn, 1, attempt=1)
     await deliver(persistence, turn, 1, attempt=8)

@@ -44,7 +44,7 @@ def leave_the_watermark(patch: pytest.MonkeyPatch) -> None:
 
 
 def trust_every_key(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TurnApplier, "_opens", lambda *_: True)
+    patch.setattr(TurnApplier, "_read", lambda *_: (Verdict.KEEP, {}))
 
 
 def get_stuck_on_poison(patch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,19 @@ async def test_a_session_reads_and_writes_memory_and_joins_a_conversation(api: A
     assert (turn.conversation_id, turn.parent_id) == ("c7", "m3")
 
 
+@pytest.mark.parametrize(("metadata", "again"), [(None, True), ({}, False), ({"explain": "true"}, False)])
+async def test_a_key_s_first_message_may_come_again_unless_its_program_knows_of_metadata(
+    api: Api, metadata: dict[str, str] | None, again: bool
+) -> None:
+    await api.ask(api.key(memory=MemoryMode.READ_WRITE), metadata=metadata)
+    assert api.house.told(ChatRequest)[-1].again is again
+
+
+async def test_a_session_s_first_message_always_begins_a_conversation(api: Api) -> None:
+    await api.ask(await api.session())
+    assert not api.house.told(ChatRequest)[-1].again
+
+
 async def test_unknown_fields_are_ignored_and_null_ones_too(api: Api) -> None:
     message: dict[str, Any] = {
         "role": "assistant",

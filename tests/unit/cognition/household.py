@@ -45,9 +45,12 @@ from libs.shared.contracts.recall import (
 from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import (
+    JOIN_TURN,
     OPEN_TURN,
     READ_TURNS,
     TURN_COMPLETED,
+    Joined,
+    JoinTurn,
     OpenTurn,
     ReadTurns,
     TurnCompleted,
@@ -82,6 +85,8 @@ class Persistence:
     """Of the vectors that the memory has."""
     kept_facts: list[KeepFacts] = field(default_factory=list)
     history: dict[str, tuple[TurnMessage, ...]] = field(default_factory=dict)
+    place: Joined = field(default_factory=Joined)
+    """Where every resent history ends."""
     unindexed: list[UnindexedMessage] = field(default_factory=list)
     indexed: list[IndexMessages] = field(default_factory=list)
     jobs: list[FinishJob] = field(default_factory=list)
@@ -93,6 +98,7 @@ class Persistence:
     async def start(self) -> None:
         await self.bus.serve(OPEN_TURN, self.open_turn)
         await self.bus.serve(READ_TURNS, self.read_turns)
+        await self.bus.serve(JOIN_TURN, self.join_turn)
         await self.bus.serve(READ_PROFILE, self.profile)
         await self.bus.serve(FIND_CANDIDATES, self.find)
         await self.bus.serve(READ_MEMORIES, self.read_memories)
@@ -120,6 +126,10 @@ class Persistence:
         if question.conversation_id not in self.history:
             raise ConversationNotFound
         return TurnMessages(messages=self.history[question.conversation_id][-question.max_messages :])
+
+    async def join_turn(self, question: JoinTurn) -> Joined:
+        self._note(question, "join_turn")
+        return self.place
 
     async def profile(self, question: ReadProfile) -> Profile:
         self._note(question, "profile")
