@@ -84,7 +84,7 @@ async def test_a_tool_s_result_goes_on_under_the_question_that_asked_for_it(hous
         {"memory": MemoryMode.OFF},
     ],
 )
-async def test_it_is_not_asked_where_it_would_not_count(household: Build, about: dict[str, object]) -> None:
+async def test_it_is_not_asked_where_it_would_not_count(household: Build, about: dict[str, Any]) -> None:
     home = await household(whole)
     home.persistence.history["c1"] = ()
     await home.ask(resent(NOW, **about))
@@ -93,7 +93,7 @@ async def test_it_is_not_asked_where_it_would_not_count(household: Build, about:
 
 @pytest.mark.parametrize(("about", "asks"), [({}, False), ({"again": True}, True), ({"chat": "k/1"}, True)])
 async def test_a_first_message_is_asked_for_where_it_may_be_known(
-    household: Build, about: dict[str, object], asks: bool
+    household: Build, about: dict[str, Any], asks: bool
 ) -> None:
     home = await household(whole)
     await home.ask(request(**about))
