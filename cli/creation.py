@@ -34,9 +34,9 @@ from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 CREATION_SPACE_MIB = 256
 """PostgreSQL's first files take 70 MiB and its first WAL segments 32; the rest is room to begin with."""
-_UNFINISHED = ".creating"
+UNFINISHED = ".creating"
 """Lies in the folder from its first moment until its marker does: what is beside it may be thrown away."""
-_OURS = (_UNFINISHED, LOCK_NAME)
+_OURS = (UNFINISHED, LOCK_NAME)
 
 
 def prepare_folder(folder: StateFolder) -> None:
@@ -110,7 +110,7 @@ def _claim(root: Path) -> None:
         for entry in root.iterdir():
             if entry.name not in _OURS:
                 _remove(entry)
-        (root / _UNFINISHED).touch(mode=0o600)
+        (root / UNFINISHED).touch(mode=0o600)
         sync_folder(root)
     except OSError as error:
         raise _told(error, root) from None
@@ -118,7 +118,7 @@ def _claim(root: Path) -> None:
 
 def _refuse_other_use(root: Path) -> None:
     names = {entry.name for entry in root.iterdir()}
-    if names - {LOCK_NAME} and _UNFINISHED not in names:
+    if names - {LOCK_NAME} and UNFINISHED not in names:
         raise CommandError(
             f"{root} is not empty, and holds no installation", "empty it, or name another folder with --state DIR"
         )
@@ -145,7 +145,7 @@ def _build(folder: StateFolder, progress: Progress, http_port: int | None, exter
         database=external.url if external else None,
     )
     made = write_marker(folder, marker)
-    (folder.root / _UNFINISHED).unlink()
+    (folder.root / UNFINISHED).unlink()
     return made
 
 
@@ -173,11 +173,11 @@ def _make_keys(folder: StateFolder, database_password: str | None) -> None:
 
 def _discard(root: Path) -> None:
     """Removes what was made; the folder itself too when it was ours to make."""
-    if (root / _UNFINISHED).exists():
+    if (root / UNFINISHED).exists():
         for entry in root.iterdir():
             if entry.name not in _OURS:
                 _remove(entry)
-        for name in (LOCK_NAME, _UNFINISHED):
+        for name in (LOCK_NAME, UNFINISHED):
             (root / name).unlink(missing_ok=True)
         with suppress(OSError):  # a mount point stays
             root.rmdir()

@@ -8,7 +8,20 @@ import traceback
 
 import typer
 
-from cli.commands import accounts, chat, documents, embedders, keys, life, memory, models, observe
+from cli.commands import (
+    accounts,
+    alerts,
+    chat,
+    doctor,
+    documents,
+    embedders,
+    keys,
+    life,
+    memory,
+    models,
+    observe,
+    support,
+)
 from cli.errors import CommandError, Exit
 from cli.settings import get_settings
 
@@ -30,6 +43,9 @@ app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")
+app.add_typer(alerts.app, name="alerts")
+app.command("doctor")(doctor.doctor)
+app.command("support-bundle")(support.support_bundle)
 app.command("version")(observe.version)
 
 

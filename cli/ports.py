@@ -39,15 +39,21 @@ def choose(preferred: int, *, taken: frozenset[int] = frozenset()) -> int:
 def require_free(port: int, purpose: str, remedy: str) -> None:
     """Raises CommandError that names the port and, where it can be seen, the process that holds it."""
     if not is_free(port):
-        raise CommandError(f"port {port}, which {purpose} needs, is taken{_holder(port)}", remedy)
+        raise CommandError(f"port {port}, which {purpose} needs, is taken{_said(port)}", remedy)
 
 
-def _holder(port: int) -> str:
+def _said(port: int) -> str:
+    found = holder(port)
+    return f" by {found}" if found else ""
+
+
+def holder(port: int) -> str:
+    """The process that listens there, by name and number; empty where it can't be seen."""
     import psutil  # only for this message
 
     try:
         listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
         pid = next((c.pid for c in listening if c.laddr and c.laddr.port == port and c.pid), None)
-        return f" by {psutil.Process(pid).name()} (process {pid})" if pid else ""
+        return f"{psutil.Process(pid).name()} (process {pid})" if pid else ""
     except psutil.Error:
         return ""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from cli.alerts.duty import DUTY, alerts
 from cli.caretaker.duties import Duty
 from cli.caretaker.space import free_space
 
-DUTIES: tuple[Duty, ...] = (Duty("space", 60.0, free_space, timeout_s=10.0),)
+DUTIES: tuple[Duty, ...] = (
+    Duty("space", 60.0, free_space, timeout_s=10.0),
+    Duty(DUTY, 60.0, alerts, timeout_s=120.0, first_after_s=20.0),
+)

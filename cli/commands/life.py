@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import start_record
 from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, find
@@ -54,6 +55,7 @@ def up(
     with signals_interrupt():
         try:
             started = _start_and_announce(folder, progress, port, timeout, as_json)
+            start_record.keep(folder, "")
             ready = True
             if ours and not detach:
                 line("Ctrl-C stops it.")
@@ -62,11 +64,19 @@ def up(
             if ours:
                 _stop_what_was_started(folder, progress)
             if isinstance(error, CommandError):
+                _hint(folder, progress, error)
                 raise
             if not ready:
                 raise CommandError("interrupted", code=Exit.INTERRUPTED) from None
     if ours and not detach:
         line("Stopped.")
+
+
+def _hint(folder: StateFolder, progress: Progress, error: CommandError) -> None:
+    """For ``mongars doctor``, which finds more than the first thing that went wrong."""
+    if folder.logs.is_dir() and error.code is Exit.FAILED:
+        start_record.keep(folder, error.problem)
+        progress.say("To see what is wrong, run: mongars doctor")
 
 
 def down(

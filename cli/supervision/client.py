@@ -36,8 +36,9 @@ class Process:
 class Supervisor:
     """One supervisord. Calls raise CommandError when it hangs or is away; ``processes`` answers None when away."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._socket = socket_path
+        self._timeout_s = timeout_s
 
     def processes(self) -> dict[str, Process] | None:
         """By name, in the order in which they start; None when no supervisord answers."""
@@ -76,24 +77,27 @@ class Supervisor:
             raise CommandError("the supervisor does not answer", "run: mongars down, then mongars up") from None
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self._socket)) as proxy:
+        with xmlrpc.client.ServerProxy(
+            "http://localhost", transport=_UnixTransport(self._socket, self._timeout_s)
+        ) as proxy:
             return getattr(proxy, method)(*arguments)
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
         self._path = path
+        self._timeout_s = timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self._path)
+        connection = _UnixConnection(self._path, self._timeout_s)
         self._connection = (host, connection)  # where the base class looks for what it has to close
         return connection
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

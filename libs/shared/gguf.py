@@ -5,6 +5,7 @@ The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md,
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -22,6 +23,12 @@ KEPT_ARRAY = 1024
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+MAX_DIMENSIONS = 8
+_BLOCKS = {
+    **{0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36), 30: (1, 2)},
+    **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
+}
+"""Tensor type → elements of a block, and its bytes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,36 @@ def read_header(path: Path) -> Header:
     if "general.architecture" not in header.metadata or not header.tensors:
         raise ModelBroken(f"{path.name} holds no model")
     return header
+
+
+def expected_bytes(path: Path) -> int:
+    """How long the file has to be to hold its last tensor: one that was cut short is shorter. Raises ModelBroken.
+
+    Of a tensor of a type that isn't known here, only the beginning counts.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _read(file)
+            ends = [_tensor_end(file) for _ in range(header.tensors)]
+            alignment = int(header.metadata.get("general.alignment", 32)) or 32
+            begin = -(-file.tell() // alignment) * alignment
+    except OSError as error:
+        raise ModelBroken(f"{path.name} can't be read: {error.strerror}") from error
+    except (struct.error, UnicodeDecodeError, EOFError, OverflowError, ValueError, TypeError) as error:
+        raise ModelBroken(f"{path.name} ends early or is damaged") from error
+    return begin + max(ends, default=0)
+
+
+def _tensor_end(file: BinaryIO) -> int:
+    """From the beginning of the tensors' data, in bytes."""
+    _string(file)
+    (dimensions,) = struct.unpack("<I", file.read(4))
+    if dimensions > MAX_DIMENSIONS:
+        raise EOFError
+    elements = math.prod(struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions)))
+    kind, offset = struct.unpack("<IQ", file.read(12))
+    block, size = _BLOCKS.get(kind, (1, 0))
+    return int(offset + max(1, -(-elements // block) * size))
 
 
 def parts(path: Path) -> list[Path]:

@@ -26,6 +26,16 @@ class StateFolder:
         return self.root / "caretaker.json"
 
     @property
+    def alerts(self) -> Path:
+        """JSON: the addresses that alerts are sent to."""
+        return self.root / "alerts.json"
+
+    @property
+    def alerts_state(self) -> Path:
+        """JSON: what was alerted of, and what is still to be sent."""
+        return self.root / "alerts-state.json"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

@@ -249,6 +249,12 @@ def _ensure_header(file: int, path: Path) -> None:
         os.close(folder)
 
 
+def judge_header(header: bytes, path: Path) -> None:
+    """For whoever only looks. Raises SlotFileDamaged when ``header`` doesn't begin a slot file."""
+    if not header.startswith(_HEADER):
+        raise SlotFileDamaged(f"{path} is not a slot file of this format")
+
+
 def _scan(file: int, size: int) -> set[int]:
     used: set[int] = set()
     for first in range(0, size, _GROWTH_SLOTS):

@@ -176,7 +176,7 @@ METRICS: dict[Principal, Rpc[Empty, MetricsText]] = {
         Empty,
         MetricsText,
         owner=service,
-        callers=frozenset({Principal.API}),
+        callers=frozenset({Principal.API, Principal.CLI}),
         timeout_s=2.0,
         max_bytes=8 * MIB,
     )

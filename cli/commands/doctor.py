@@ -1,0 +1,103 @@
+"""``mongars doctor``: what is wrong, what to do, and doing the safe part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import JsonOption, StateOption, answer, chosen_folder, line
+from cli.settings import get_settings
+
+if TYPE_CHECKING:
+    from cli.doctor.findings import Finding
+    from libs.shared.layout import StateFolder
+
+FINDINGS = 1
+CANT_LOOK = 2
+
+
+def doctor(
+    state: StateOption = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", metavar="", help="Do the safe part: permissions, leftovers, what was stopped.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with the installation and what to do, whether it runs or not.
+
+    It changes nothing without --fix, and never touches data, keys or models. Exit code 0: nothing is wrong;
+    1: something is; 2: it could not look.
+    """
+    folder = chosen_folder(state)
+    done: list[str] = []
+    findings = _examined(folder)
+    if fix and any(finding.fixable for finding in findings):
+        done = _mended(folder, findings)
+        findings = _examined(folder)
+    if as_json:
+        answer(described(folder, findings, done))
+    else:
+        _show(findings, done)
+    if any(_counts(finding) for finding in findings):
+        raise typer.Exit(FINDINGS)
+
+
+def _examined(folder: StateFolder) -> list[Finding]:
+    from cli.doctor.examination import examine
+
+    try:
+        return examine(folder, get_settings().environment)
+    except OSError as error:
+        line(f"mongars: it could not look: {error.strerror or type(error).__name__}")
+        raise typer.Exit(CANT_LOOK) from None
+
+
+def _mended(folder: StateFolder, findings: list[Finding]) -> list[str]:
+    from cli.doctor.mending import mend
+    from cli.installation import find
+
+    installation = find(folder)
+    return mend(installation, findings) if installation else []
+
+
+def _counts(finding: Finding) -> bool:
+    from cli.doctor.findings import Severity
+
+    return finding.severity is not Severity.NOTE
+
+
+def described(folder: StateFolder, findings: list[Finding], done: list[str]) -> dict[str, Any]:
+    """The answer of ``doctor --json``."""
+    return {
+        "state": str(folder.root),
+        "healthy": not any(_counts(finding) for finding in findings),
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity.value,
+                "subject": finding.subject,
+                "what": finding.what,
+                "remedy": finding.remedy,
+                "fixable": finding.fixable,
+            }
+            for finding in findings
+        ],
+        "done": done,
+    }
+
+
+def _show(findings: list[Finding], done: list[str]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    marks = {"error": ("✗", "red"), "warning": ("!", "yellow"), "note": ("·", "dim")}
+    console = Console(highlight=False, soft_wrap=True)
+    for text in done:
+        console.print(Text.assemble(("✓ ", "green"), text))
+    for finding in findings:
+        mark, colour = marks[finding.severity.value]
+        console.print(Text.assemble((f"{mark} ", colour), (finding.what, "bold"), (f"  [{finding.code}]", "dim")))
+        console.print(Text.assemble(("  ", ""), finding.remedy))
+    if not any(_counts(finding) for finding in findings):
+        console.print(Text.assemble(("●", "green"), " nothing is wrong"))

@@ -1,0 +1,114 @@
+"""Looking at the machine: disks, memory, limits, clock, board, and what is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from cli import broker
+from cli.database.owner import setpriv
+from cli.doctor.facts import Disk, Machine
+from cli.errors import CommandError
+from cli.version import product_version
+from libs.shared.hardware import Sensors, read_board
+from libs.shared.hardware.boards import ROOT
+from libs.shared.layout import StateFolder
+
+_NEEDED_EXTRAS = frozenset({"api", "cognition", "scheduler", "persistence", "inference", "cli"})
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)[^;]*(?:;\s*(.*))?$")
+_EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
+_MIB = 1 << 20
+
+
+def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
+    """This machine now; ``root`` is where a recorded machine's files lie."""
+    at = _existing(folder.root)
+    sample = Sensors(at, root=root).sample()
+    return Machine(
+        now_s=time.time(),
+        python=(sys.version_info.major, sys.version_info.minor),
+        version=product_version(),
+        disks=tuple(_disks(folder, at)),
+        memory_total_mib=sample.memory.total_mib,
+        memory_available_mib=sample.memory.available_mib,
+        address_space_mib=_limit(resource.RLIMIT_AS, _MIB),
+        open_files=_open_files(),
+        temperature_c=sample.temperature_c,
+        throttled=sample.throttled,
+        board=read_board(root).name,
+        packages_missing=tuple(_packages_missing()),
+        programs_missing=tuple(_programs_missing(folder)),
+    )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _disks(folder: StateFolder, at: Path) -> Iterator[Disk]:
+    """Each file system once: parts of the folder may lie on disks of their own."""
+    seen: set[int] = set()
+    inside = (folder.database, folder.broker, folder.slots.parent, folder.models, folder.logs, folder.run)
+    for path in (at, *inside):
+        try:
+            device, space = path.stat().st_dev, os.statvfs(path)
+        except OSError:
+            continue
+        if device not in seen:
+            seen.add(device)
+            yield Disk(
+                path=str(path),
+                free_bytes=space.f_bavail * space.f_frsize,
+                total_bytes=space.f_blocks * space.f_frsize,
+                read_only=bool(space.f_flag & os.ST_RDONLY),
+                free_inodes=space.f_favail if space.f_files else None,
+            )
+
+
+def _limit(kind: int, unit: int) -> float | None:
+    soft, _ = resource.getrlimit(kind)
+    return None if soft == resource.RLIM_INFINITY else soft / unit
+
+
+def _open_files() -> int | None:
+    found = _limit(resource.RLIMIT_NOFILE, 1)
+    return None if found is None else int(found)
+
+
+def _packages_missing() -> Iterator[str]:
+    try:
+        needed = requires("mongars") or []
+    except PackageNotFoundError:
+        return
+    for requirement in needed:
+        match = _REQUIREMENT.match(requirement)
+        if match is None or not _applies(match[2] or ""):
+            continue
+        name = match[1].partition("[")[0]
+        try:
+            version(name)
+        except PackageNotFoundError:
+            yield name
+
+
+def _applies(marker: str) -> bool:
+    extra = _EXTRA.search(marker)
+    if extra is not None:
+        return extra[1] in _NEEDED_EXTRAS
+    return "platform_system" not in marker or sys.platform == "linux"
+
+
+def _programs_missing(folder: StateFolder) -> Iterator[str]:
+    for name, look_for in (("nats-server", lambda: broker.command(folder)), ("setpriv", setpriv)):
+        try:
+            look_for()
+        except CommandError:
+            yield name

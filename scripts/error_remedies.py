@@ -1,0 +1,82 @@
+"""What each error code means to whoever meets it, and what to do: the words of ``docs/errors.md``."""
+
+from __future__ import annotations
+
+_WAIT = "wait as long as `retry_after_s` or `Retry-After` says, then ask again"
+_LIST = "list what there is, and use an id from there"
+
+REMEDIES: dict[str, tuple[str, str]] = {
+    "internal": ("a fault of monGARS itself", "see `mongars logs` of the service, and send a `mongars support-bundle`"),
+    "invalid_request": ("a field is missing, of the wrong kind, or unknown", "`errors` lists the fields: mend those"),
+    "too_large": ("the body is larger than the path takes", "send less, or several requests"),
+    "unavailable": ("a service, the broker or the database does not answer", "run `mongars doctor`; try again"),
+    "timed_out": ("no answer came in time", "try again; if it stays so, run `mongars doctor`"),
+    "forbidden": (
+        "a service asked for what its key may not do",
+        "run `mongars down`, `mongars up`, so that keys and rights agree",
+    ),
+    "overloaded": ("every queue is full", _WAIT),
+    "cancelled": ("the service that was answering is stopping", "ask again: another has taken its place, or will"),
+    "storage_full": (
+        "a disk, or a stream's bound, is full; nothing was kept",
+        "make room on the disk of the state folder",
+    ),
+    "not_yet_applied": ("what was just written is not yet readable", "ask again in a moment"),
+    "user_not_found": ("there is no such account", "`mongars users list` names those that there are"),
+    "user_exists": ("the name is taken", "choose another"),
+    "last_admin": ("the last administrator can't be removed or made less", "make another administrator first"),
+    "key_not_found": ("there is no such API key", "`mongars keys list` names those that there are"),
+    "too_many_keys": ("the account has as many keys as it may have", "revoke one that is no longer used"),
+    "refresh_invalid": ("the refresh token was used already, revoked, or has expired", "log in again"),
+    "conversation_not_found": ("there is no such conversation of yours", _LIST),
+    "message_not_found": ("there is no such message of yours", _LIST),
+    "memory_not_found": ("there is no such memory of yours", _LIST),
+    "document_not_found": ("there is no such document of yours", _LIST),
+    "unsupported_document": ("this kind of file isn't read", "the answer names those that are"),
+    "scanned_document": ("the pages are pictures of text", "run it through text recognition (OCR) first"),
+    "document_damaged": ("the file can't be read to its end", "bring it again"),
+    "archive_unreadable": ("it is no archive of conversations, or is damaged", "export it again at its source"),
+    "change_not_found": ("there is no such change", _LIST),
+    "change_state": (
+        "the change is no longer in a state for this decision",
+        "read it again, and decide on what it is now",
+    ),
+    "setting_unknown": ("there is no such setting", "the settings list names them"),
+    "node_not_found": ("there is no such node", "`/api/v1/nodes` lists them"),
+    "model_not_found": ("no node has ever offered that model", "`/v1/models` lists what is served"),
+    "no_model": (
+        "no language model is configured or reachable",
+        "bring one: see docs/configuration.md, and `mongars doctor`",
+    ),
+    "no_node": ("nodes have the model, and none can take the request now", _WAIT),
+    "unsupported": ("the model can't do what the request needs", "choose another model, or leave that out"),
+    "context_exceeded": (
+        "the prompt is longer than the model's context",
+        "send less, or choose a model with a longer context",
+    ),
+    "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
+    "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
+    "model_broken": ("the model's file can't be read as a model", "bring it again; `mongars doctor` names it"),
+    "bad_request": ("well formed, and can't be meant", "`param` names the field"),
+    "unsupported_parameter": ("a parameter of OpenAI's API that isn't honoured here", "leave it out"),
+    "token_limit": ("more output was asked for than one request may have", "lower `max_tokens`"),
+    "not_authenticated": (
+        "no credential, or one of an unknown kind",
+        "send `Authorization: Bearer` with a key or a token",
+    ),
+    "invalid_api_key": ("the key doesn't exist, was revoked or has expired", "make another: `mongars keys create`"),
+    "invalid_token": ("the access token is expired, revoked or not ours", "refresh it, or log in again"),
+    "invalid_credentials": (
+        "name and password don't go together",
+        "try again; an administrator can give a new password",
+    ),
+    "not_allowed": ("the role or the key may not do this", "ask an administrator, or use a key with the scope"),
+    "session_required": ("an API key can't do this", "log in"),
+    "password_change_required": ("a one-time password only serves to choose another", "choose a password of your own"),
+    "locked_out": ("too many wrong passwords", _WAIT),
+    "rate_limited": ("more requests than the limit allows", _WAIT),
+    "request_timeout": ("the body took too long to arrive", "send it again, over a better connection"),
+    "not_found": ("there is nothing at this path", "`/openapi.json` lists the paths"),
+    "method_not_allowed": ("the path doesn't know the method", "`/openapi.json` lists the methods"),
+    "backup_not_found": ("there is no such backup", "list the backups, and name one of those"),
+}

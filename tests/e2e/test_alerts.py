@@ -1,0 +1,105 @@
+"""Alerts of a real installation, taken by a real HTTP server on loopback that speaks ntfy's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cli.alerts import outbox
+from cli.alerts.duty import alerts
+from libs.shared.layout import StateFolder
+from tests.support import faults
+from tests.support.installation import Installation
+
+
+@dataclass
+class Hook:
+    """What it was sent: path, headers, text. ``refusing``: how many it answers with 503 first."""
+
+    url: str = ""
+    refusing: int = 0
+    taken: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
+
+
+@contextmanager
+def hook() -> Iterator[Hook]:
+    made = Hook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            text = self.rfile.read(int(self.headers["content-length"])).decode()
+            status = 200
+            if made.refusing:
+                made.refusing, status = made.refusing - 1, 503
+            else:
+                made.taken.append((self.path, {name.lower(): value for name, value in self.headers.items()}, text))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        serving.join()
+
+
+def look(installed: Installation, times: int) -> None:
+    """What the caretaker does each minute."""
+    for _ in range(times):
+        asyncio.run(alerts(StateFolder(installed.state)))
+
+
+def test_a_service_that_does_not_run_is_alerted_of_once_and_resolved_once(
+    running: Installation, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("tk_house\n")
+    with hook() as taking:
+        faults.ask(running, "stopProcess", "caretaker")  # which would look too
+        try:
+            running.mongars("alerts", "add", taking.url, "--topic", "house", "--token-file", str(token))
+            assert "sent" in running.mongars("alerts", "test")
+            assert taking.taken.pop()[1]["authorization"] == "Bearer tk_house"
+            look(running, 4)
+        finally:
+            faults.ask(running, "startProcess", "caretaker")
+        (path, headers, text), *more = taking.taken
+        assert not more
+        assert path == "/house"
+        assert headers["title"] == "monGARS: The service caretaker does not stay up"
+        assert headers["priority"] == "5"
+        assert "mongars doctor" in text
+        look(running, 4)
+        assert [row[1]["title"] for row in taking.taken[1:]] == [
+            "monGARS: Resolved: The service caretaker does not stay up"
+        ]
+        running.mongars("alerts", "rm", f"{taking.url}/house")
+    assert running.mongars("alerts", "list", "--json").strip() == "[]"
+
+
+def test_an_alert_that_was_refused_waits_in_the_state_folder(running: Installation) -> None:
+    with hook() as taking:
+        faults.ask(running, "stopProcess", "caretaker")
+        try:
+            running.mongars("alerts", "add", f"{taking.url}/plain", "--format", "json")
+            taking.refusing = 1
+            look(running, 2)
+            waiting = outbox.read(StateFolder(running.state)).waiting
+            assert [(one.alert.key, one.tries) for one in waiting] == [("service:caretaker", 1)]
+        finally:
+            faults.ask(running, "startProcess", "caretaker")
+            running.mongars("alerts", "rm", f"{taking.url}/plain")
+    assert not taking.taken
