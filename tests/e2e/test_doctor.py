@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from cli.doctor.examination import EVERYTHING, examine
 from cli.doctor.findings import KINDS, Severity
@@ -138,7 +138,7 @@ RUNNING = (
 )
 
 
-def cases(faults_of: Sequence[Fault]) -> list[ParameterSet]:
+def cases(faults_of: Sequence[Fault]) -> list[Any]:
     return [
         pytest.param(one, id=one.name.replace(" ", "-"), marks=[pytest.mark.soak] if one.soak else [])
         for one in faults_of

@@ -243,6 +243,11 @@ def ask(installed: Installation, method: str, name: str) -> None:
         supervisor_of(load(installed.state))._call(f"supervisor.{method}", name)
 
 
+def socket_of(installed: Installation) -> Path:
+    """Where the supervisor listens while there is one."""
+    return installed.state / "run" / "supervisor.sock"
+
+
 def frozen(name: str) -> Put:
     """A process that is there and does nothing: as when it hangs."""
 
