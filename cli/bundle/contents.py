@@ -55,6 +55,8 @@ def gathered(folder: StateFolder, environment: Mapping[str, str]) -> dict[str, s
 
 
 class _Cleaner:
+    """Takes the place of the state folder out, which may name somebody, then what ``pseudonyms`` knows."""
+
     def __init__(self, folder: StateFolder, pseudonyms: Pseudonyms) -> None:
         self._root = str(folder.root)
         self.pseudonyms = pseudonyms
@@ -74,7 +76,10 @@ class _Cleaner:
         return "".join(f"{self.text(line)}\n" for line in lines)
 
     def text(self, text: str) -> str:
-        return self.pseudonyms.text(text.replace(self._root, "STATE"))
+        return self.pseudonyms.text(self.placed(text))
+
+    def placed(self, text: str) -> str:
+        return text.replace(self._root, "STATE")
 
 
 def _found(folder: StateFolder) -> Installation | None:
@@ -166,5 +171,5 @@ def _status(installation: Installation) -> dict[str, Any]:
 def _logs(folder: StateFolder, clean: _Cleaner) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.logs.glob("*.log")):
         with suppress(OSError):
-            lines = cleaned(path.stem, last_lines(path, _LOG_LINES), clean.pseudonyms)
+            lines = cleaned(path.stem, map(clean.placed, last_lines(path, _LOG_LINES)), clean.pseudonyms)
             yield path, "".join(f"{line}\n" for line in lines)

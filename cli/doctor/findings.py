@@ -86,7 +86,7 @@ _FILES = {
     ),
     "broker-configuration-broken": Kind(
         _W,
-        "the broker can't read `broker/nats.conf`, so it could not be restarted",
+        "the broker can't read `run/nats.conf`, so it could not be restarted",
         _RESTART + ", which writes it anew",
     ),
     "stale-pid": Kind(

@@ -48,11 +48,6 @@ STOPPED = (
     rarely(fault("no database password", "key-missing", faults.gone("keys/database.password"))),
     fault("no key to the broker", "nkey-missing", faults.gone("keys/nats/api.nk")),
     fault("a broken key to the broker", "nkey-damaged", faults.written("keys/nats/api.nk", b"SU-nonsense")),
-    fault(
-        "a key that the broker doesn't know",
-        "nkey-unknown",
-        faults.written("keys/nats/cli.nk", lambda _old: faults.new_seed()),
-    ),
     fault("no slot file", "slots-missing", faults.gone("slots/data-keys.slots"), "slots"),
     rarely(
         fault(
@@ -60,11 +55,6 @@ STOPPED = (
         )
     ),
     fault("a slot file cut short", "slots-damaged", faults.written("slots/data-keys.slots", cut_slots), "slots"),
-    fault(
-        "a broken configuration of the broker",
-        "broker-configuration-broken",
-        faults.written("broker/nats.conf", b"jetstream {{{ nonsense"),
-    ),
     fault("a folder that was removed", "folder-missing", faults.gone("run")),
     fault("a taken port", "port-taken", faults.port_taken),
     fault("a database of another major", "database-other-major", faults.written("database/data/PG_VERSION", b"17\n")),
@@ -124,6 +114,16 @@ ROOTS = (
     fault("a database that belongs to another", "database-owner", faults.owned_by_another("database/data")),
 )
 RUNNING = (
+    fault(
+        "a key that the broker doesn't know",
+        "nkey-unknown",
+        faults.written("keys/nats/cli.nk", lambda _old: faults.new_seed()),
+    ),
+    fault(
+        "a broken configuration of the broker",
+        "broker-configuration-broken",
+        faults.written("run/nats.conf", b"jetstream {{{ nonsense"),
+    ),
     fault("a stopped broker", "broker-stopped", faults.stopped_at_supervisor("broker")),
     rarely(fault("a stopped database", "database-stopped", faults.stopped_at_supervisor("database"))),
     rarely(fault("a stopped service", "service-stopped", faults.stopped_at_supervisor("scheduler"))),

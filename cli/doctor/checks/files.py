@@ -32,7 +32,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     for name in files.unknown_nkeys:
         yield Finding("nkey-unknown", f"the broker's configuration does not have the key in {name}", name)
     if files.broker_configuration:
-        yield Finding("broker-configuration-broken", "the broker can't read broker/nats.conf", "broker/nats.conf")
+        yield Finding("broker-configuration-broken", "the broker can't read run/nats.conf", "run/nats.conf")
     if files.logs_bytes > _LOGS_MOST_BYTES:
         yield Finding("logs-large", f"the logs take {files.logs_bytes // 2**20} MiB", "logs")
     if files.lock_held_s > _LOCK_LONG_S:

@@ -39,7 +39,7 @@ def look(folder: StateFolder, looked: Looked) -> Files:
         return files
     return replace(
         files,
-        has_run=_exists(folder.broker / "nats.conf"),
+        has_run=_exists(folder.broker / "jetstream"),
         closed_to_database=os.geteuid() == 0 and folder.database.parent.exists(),
         files=tuple(_files(folder, files.external_database)),
         unknown_nkeys=tuple(_unknown_nkeys(folder)),
@@ -116,7 +116,7 @@ def _public_key(content: bytes) -> str | None:
 
 def _unknown_nkeys(folder: StateFolder) -> Iterator[str]:
     try:
-        known = set(_PUBLIC.findall((folder.broker / "nats.conf").read_text(errors="replace")))
+        known = set(_PUBLIC.findall(broker.configuration(folder).read_text(errors="replace")))
     except OSError:
         return
     if not known:
@@ -129,7 +129,7 @@ def _unknown_nkeys(folder: StateFolder) -> Iterator[str]:
 
 
 def _broker_configuration(folder: StateFolder) -> str:
-    if not _exists(folder.broker / "nats.conf"):
+    if not _exists(broker.configuration(folder)):  # written at each start, and gone while nothing runs
         return ""
     try:
         command = [*broker.command(folder), "-t"]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cli.settings
 from cli.doctor.facts import Models, SettingProblem, Settings
+from cli.supervision.orphans import MARK
 from cli.supervision.place import code_root
 from libs.shared.layout import StateFolder
 
 _TIMEOUT_S = 60.0
 _PREFIX = "MONGARS_"
-OWN_VARIABLES = frozenset({"MONGARS_STATE", "MONGARS_DATABASE_URL", "MONGARS_TRACEBACK", "MONGARS_SUPERVISED"})
-"""What the command itself reads, or sets."""
+_OURS = re.compile(r"\bMONGARS_[A-Z_]*[A-Z]")
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,16 @@ def look(
     )
 
 
+def own_variables() -> frozenset[str]:
+    """What the command itself reads, which is what its settings name, and the mark of its processes."""
+    return frozenset(_OURS.findall(Path(cli.settings.__file__).read_text())) | {MARK}
+
+
 def _settings(said: dict[str, list[object]] | None, environment: Mapping[str, str]) -> Settings | None:
     if said is None:
         return None
     ours = {name for name in environment if name.upper().startswith(_PREFIX)}
-    known = {str(name) for name in said["known"]} | OWN_VARIABLES
+    known = {str(name) for name in said["known"]} | own_variables()
     problems = {
         (str(p["variable"]), str(p["reason"])): str(p["service"]) for p in said["problems"] if isinstance(p, dict)
     }
