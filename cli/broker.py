@@ -39,7 +39,7 @@ def inference_seed(folder: StateFolder, node: str) -> Path:
     return folder.nkey(f"{INFERENCE_NODE}{node}")
 
 
-def writeconfiguration(installation: Installation, node: str) -> None:
+def write_configuration(installation: Installation, node: str) -> None:
     """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
     from libs.shared.bus.broker_config import principals, render_config, users
     from libs.shared.bus.nkey_files import read_public_key

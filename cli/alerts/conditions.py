@@ -17,6 +17,7 @@ HOT_C = 85.0
 _COOL_C = 78.0
 CRASHES = 3
 CERTIFICATE_DAYS = 14.0
+OVERDUE_DAYS = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Facts:
     """Services that do not run."""
     failed_duties: Mapping[str, str] = field(default_factory=dict)
     certificate_days: float | None = None
+    backup_failed: str = ""
+    backup_overdue_days: float | None = None
 
 
 def conditions(facts: Facts, raised: Collection[str]) -> dict[str, Condition]:
@@ -51,6 +54,7 @@ def conditions(facts: Facts, raised: Collection[str]) -> dict[str, Condition]:
         *_nodes(facts, raised),
         *_services(facts),
         *_duties(facts),
+        *_backups(facts),
         *_certificate(facts),
     ]
     if facts.nodes is None:  # nobody could be asked: what was is taken to be still so
@@ -90,8 +94,17 @@ def _services(facts: Facts) -> Iterator[Condition]:
 
 def _duties(facts: Facts) -> Iterator[Condition]:
     for name, detail in sorted(facts.failed_duties.items()):
-        title = "The backup failed" if name == "backup" else f"The duty {name} failed"
-        yield Condition(f"duty:{name}", title, f"{detail}. See: mongars doctor", urgent=name == "backup")
+        if name != "backup":
+            yield Condition(f"duty:{name}", f"The duty {name} failed", f"{detail}. See: mongars doctor")
+
+
+def _backups(facts: Facts) -> Iterator[Condition]:
+    failed = facts.backup_failed or facts.failed_duties.get("backup", "")
+    if failed:
+        yield Condition("backup", "The backup failed", f"{failed}. See: mongars doctor", urgent=True)
+    elif facts.backup_overdue_days is not None and facts.backup_overdue_days > OVERDUE_DAYS:
+        text = f"The last backup that went well is {facts.backup_overdue_days:.0f} days old. See: mongars doctor"
+        yield Condition("backup", "The backup is overdue", text, urgent=True)
 
 
 def _certificate(facts: Facts) -> Iterator[Condition]:

@@ -43,6 +43,7 @@ async def alerts(folder: StateFolder) -> str:
 
 
 async def _looked(folder: StateFolder, restarts_before: dict[str, int]) -> tuple[Facts, dict[str, int]]:
+    from cli.doctor.looking import backups
     from cli.installation import load
     from cli.supervision.place import supervisor_of
 
@@ -50,6 +51,7 @@ async def _looked(folder: StateFolder, restarts_before: dict[str, int]) -> tuple
     usage = shutil.disk_usage(folder.root)
     processes = await asyncio.to_thread(supervisor_of(installation).processes) or {}
     restarts = {name: process.restarts for name, process in processes.items()}
+    kept = backups.look(folder, time.time())
     facts = Facts(
         disk_free_mib=usage.free / _MIB,
         disk_total_mib=usage.total / _MIB,
@@ -61,6 +63,9 @@ async def _looked(folder: StateFolder, restarts_before: dict[str, int]) -> tuple
             for name, row in record.read(folder).items()
             if not row.get("ok") and name != DUTY
         },
+        certificate_days=await asyncio.to_thread(backups.certificate_days, folder, time.time()),
+        backup_failed=kept.failed,
+        backup_overdue_days=kept.overdue_days,
     )
     return facts, restarts
 

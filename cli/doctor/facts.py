@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cli.doctor.looking.backups import Backups
 from cli.probes import Readiness
 from cli.supervision.client import Process
 
@@ -121,6 +122,7 @@ class Parts:
     """What the last ``up`` ended with; empty when it went well."""
     duties: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     certificate_days: float | None = None
+    backups: Backups = field(default_factory=Backups)
 
 
 @dataclass(frozen=True)

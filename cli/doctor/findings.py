@@ -158,6 +158,10 @@ _PARTS = {
     "service-silent": Kind(_E, "a service runs and does not answer", "see its log; then " + _RESTART),
     "gateway-silent": Kind(_E, "the gateway runs and does not answer", "see: mongars logs api; then " + _RESTART),
     "duty-failed": Kind(_W, "something that the installation does for itself failed", "see: mongars logs caretaker"),
+    "backup-failed": Kind(_W, "the last backup failed", "mend what it says, then run: mongars backup"),
+    "backup-overdue": Kind(
+        _W, "no scheduled backup has gone well for days", "see: mongars logs caretaker; then run: mongars backup"
+    ),
     "certificate-expired": Kind(_E, "the gateway's certificate has expired", "make another"),
     "certificate-expiring": Kind(_W, "the gateway's certificate expires soon", "make another"),
 }

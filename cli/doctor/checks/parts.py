@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from cli.doctor.facts import Facts, Parts
 from cli.doctor.findings import Finding
+from cli.doctor.looking.backups import Backups
 from cli.supervision.client import Process
 from cli.supervision.programs import BROKER, CARETAKER, DATABASE
 
 _YOUNG_S = 15.0
 _OFTEN = 3
 _EXPIRES_SOON_DAYS = 14.0
+OVERDUE_DAYS = 2.0
+"""A daily backup that was missed twice."""
 _SILENT = "does not answer"
 _NAMED_ELSEWHERE = frozenset(
     {"schema-newer", "schema-older", "slots-damaged", "slots-missing", "key-missing", "key-damaged", "keys-dont-fit"}
@@ -31,6 +34,7 @@ def judge(facts: Facts, found: list[Finding]) -> Iterator[Finding]:
     else:
         yield from _running(parts, bool({finding.code for finding in found} & _NAMED_ELSEWHERE))
     yield from _duties(parts)
+    yield from _backups(parts.backups)
     yield from _certificate(parts)
 
 
@@ -112,9 +116,16 @@ def _database_silent(parts: Parts) -> bool:
     return isinstance(row, dict) and not row.get("ok")
 
 
+def _backups(backups: Backups) -> Iterator[Finding]:
+    if backups.failed:
+        yield Finding("backup-failed", f"the last backup failed: {backups.failed}")
+    elif backups.overdue_days is not None and backups.overdue_days > OVERDUE_DAYS:
+        yield Finding("backup-overdue", f"the last backup that went well is {backups.overdue_days:.0f} days old")
+
+
 def _duties(parts: Parts) -> Iterator[Finding]:
     for name, row in parts.duties.items():
-        if not row.get("ok"):
+        if not row.get("ok") and not (name == "backup" and parts.backups.failed):
             yield Finding("duty-failed", f"the duty {name} failed: {row.get('detail', '')}", str(name))
 
 

@@ -15,6 +15,7 @@ import psutil
 from cli import ports
 from cli.caretaker import record
 from cli.doctor.facts import Parts
+from cli.doctor.looking import backups
 from cli.errors import CommandError
 from cli.installation import Installation
 from cli.logs import last_lines
@@ -44,6 +45,8 @@ def look(installation: Installation) -> Parts:
         failures=_failures(installation.folder),
         start_failure=last_failure(installation.folder),
         duties=record.read(installation.folder),
+        certificate_days=backups.certificate_days(installation.folder, time.time()),
+        backups=backups.look(installation.folder, time.time()),
     )
     if running:
         said = readiness(installation.marker.ports.http)

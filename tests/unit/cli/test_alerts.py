@@ -72,7 +72,7 @@ def test_every_kind_of_trouble_has_its_condition() -> None:
         certificate_days=3,
     )
     found = conditions(facts, ())
-    assert set(found) == {"disk", "node:lost", "heat:weak", "service:api", "duty:backup", "certificate"}
+    assert set(found) == {"disk", "node:lost", "heat:weak", "service:api", "backup", "certificate"}
     assert all(condition.title and condition.text for condition in found.values())
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 
 from cli.doctor.examination import judge
 from cli.doctor.facts import Disk, Facts, FileFact, Files, Machine, Models, Parts
 from cli.doctor.findings import KINDS, Severity
+from cli.doctor.looking.backups import Backups, certificate_days
+from cli.doctor.looking.backups import look as look_at_backups
+from cli.doctor.looking.machine import look as look_at_machine
 from cli.probes import Readiness
 from cli.supervision.client import Process
+from libs.shared.layout import StateFolder
 
 NOW = 1_800_000_000.0
 MIB = 2**20
@@ -120,6 +129,58 @@ def test_certificates_are_named_in_time(days: float, found: list[str]) -> None:
 def test_a_failed_duty_is_named() -> None:
     failed = {"backup": {"at": NOW - 60, "ok": False, "detail": "the disk is full"}}
     assert running(duties=failed) == ["duty-failed"]
+
+
+def test_a_failed_and_an_overdue_backup_are_named() -> None:
+    assert running(backups=Backups("the disk is full", 3.0)) == ["backup-failed"]
+    assert running(backups=Backups(overdue_days=3.0)) == ["backup-overdue"]
+    assert running(backups=Backups(overdue_days=1.0)) == []
+
+
+def test_backups_are_read_as_they_were_noted(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    (folder / "schedule.json").write_text('{"since": "2026-01-01T00:00:00+00:00"}')
+    now = datetime(2026, 1, 11, tzinfo=UTC).timestamp()
+    assert look_at_backups(StateFolder(tmp_path), now) == Backups(overdue_days=10.0)
+    (folder / "last.json").write_text(
+        '{"success": {"at": "2026-01-10T00:00:00+00:00"},'
+        ' "failure": {"at": "2026-01-10T12:00:00+00:00", "problem": "no room"}}'
+    )
+    assert look_at_backups(StateFolder(tmp_path), now) == Backups("no room", 1.0)
+
+
+def test_the_life_of_a_certificate_is_read_from_it(tmp_path: Path) -> None:
+    (tmp_path / "keys" / "tls").mkdir(parents=True)
+    pem = tmp_path / "keys" / "tls" / "gateway.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    key = ["-keyout", str(tmp_path / "key"), "-out", str(pem), "-days", "9", "-subj", "/CN=x"]
+    subprocess.run([*command, *key], check=True, capture_output=True)
+    days = certificate_days(StateFolder(tmp_path), time.time())
+    assert days is not None
+    assert 8.9 < days < 9.1
+    pem.write_text("nonsense")
+    assert certificate_days(StateFolder(tmp_path), time.time()) is None
+
+
+def laid_out(board: str, root: Path) -> Path:
+    """The files of a recorded machine."""
+    recorded = Path(__file__).parents[2] / "data" / "boards" / f"{board}.yaml"
+    for name, text in yaml.safe_load(recorded.read_text()).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_a_board_short_of_power_is_named(tmp_path: Path) -> None:
+    root = laid_out("raspberry-pi-4", tmp_path)
+    at_rest = look_at_machine(StateFolder(tmp_path), root=root)
+    assert (at_rest.throttled, "Raspberry Pi 4" in at_rest.board) == (False, True)
+    (word,) = (root / "sys" / "devices" / "platform").glob("soc*/*firmware/get_throttled")
+    word.write_text("50005\n")
+    seen = look_at_machine(StateFolder(tmp_path), root=root)
+    assert on(throttled=seen.throttled) == ["throttled"]
 
 
 def test_a_model_that_is_broken_on_disk_is_said_once() -> None:
