@@ -53,6 +53,8 @@ def is_stop(word: str) -> bool:
 
 def fold(text: str) -> str:
     """Lower case without accents, ligatures spelled out, one kind of apostrophe."""
+    if text.isascii():
+        return text.replace("`", "'").lower()
     text = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold().translate(_LIGATURES)
     if text.isascii():
         return text
@@ -63,7 +65,11 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Folded words in order, without elided articles and English contractions; unspaced scripts give bigrams."""
-    bare = _CONTRACTION.sub("", _ELISION.sub("", fold(text)))
+    bare = fold(text)
+    if "'" in bare:
+        bare = _CONTRACTION.sub("", _ELISION.sub("", bare))
+    if bare.isascii():
+        return [word[:MAX_TERM_CHARACTERS] for word in _WORD.findall(bare)]
     found: list[str] = []
     for word in _WORD.findall(bare):
         found += _bigrams(word) if _CJK.search(word) else (word[:MAX_TERM_CHARACTERS],)
@@ -86,6 +92,8 @@ _ENDINGS = _pairs(
     "aux>al eai> ing> ied>i ait> ant> ent> ai> ez> er> ir> ed> ee> ly> y>i e> x>"
 )
 """Ending of a singular → what takes its place, longer ones before the shorter that they end in."""
+_BY_LAST = {last: tuple(pair for pair in _ENDINGS if pair[0][-1] == last) for last in {end[-1] for end, _ in _ENDINGS}}
+"""The endings by their last letter: most words have none of them, and are through at once."""
 
 
 def stem(word: str) -> str:
@@ -93,7 +101,7 @@ def stem(word: str) -> str:
     if len(word) <= SHORTEST_STEM or not word.isalpha() or not word.isascii():
         return word
     singular = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
-    for ending, instead in _ENDINGS:
+    for ending, instead in _BY_LAST.get(singular[-1], ()):
         if singular.endswith(ending) and len(singular) - len(ending) + len(instead) >= SHORTEST_STEM:
             return _undouble(singular[: len(singular) - len(ending)] + instead)
     return _undouble(singular)

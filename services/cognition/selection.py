@@ -52,12 +52,21 @@ def _repeats(place: int, said: Sequence[frozenset[str]], newer: Sequence[int]) -
     """How much a text is like a better one that it neither supersedes nor is superseded by; 0.0 below ALIKE."""
     own = said[place]
     alike = (
-        len(own & other) / max(1, len(own | other))
+        jaccard(own, other)
         for before, other in enumerate(said[:place])
         if newer[place] != before and newer[before] != place
     )
     most = max(alike, default=0.0)
     return most if most >= ALIKE else 0.0
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """The share of the terms of both that both have; 0.0 where their numbers alone say that it is below ALIKE."""
+    less, more = sorted((len(one), len(other)))
+    if less < ALIKE * more:
+        return 0.0
+    common = len(one & other)
+    return common / max(1, less + more - common)
 
 
 def _changed(hit: Hit, changes: dict[str, float]) -> Hit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,20 +53,31 @@ class Found:
     """Of a turn that holds every term."""
 
 
-def search(index: MemoryIndex, asked: Asked) -> Found:
-    """The best by terms, by vector, and by both within the intervals; and what tells otherwise than one of these."""
+def search(index: MemoryIndex, asked: Asked, beside: Executor | None = None) -> Found:
+    """The best by terms, by vector, and by both within the intervals; and what tells otherwise than one of these.
+
+    With an executor the nearest vectors are looked for there, while the terms are scored here.
+    """
     view = index.view
     alive = index["alive"][: view.size]
-    scores = _scores(view, asked) * alive
     vector = asked.vector if _comparable(index, asked) else None
-    chosen = [_best(scores, asked.limit)]
-    if vector is not None and index.vectors is not None:
-        chosen.append(index.vectors.nearest(vector, view.size, alive, asked.limit)[0])
+    nearest = _nearest(index, view.size, alive, vector, asked.limit)
+    waiting = beside.submit(nearest) if beside is not None else None
+    scores, whole = _scores(view, asked)
+    scores *= alive
+    chosen = [_best(scores, asked.limit), waiting.result() if waiting is not None else nearest()]
     if asked.intervals:
         chosen.append(_within(index, view, scores, vector, asked))
     numbers = _with_newer(index, view, np.unique(np.concatenate(chosen)).astype(np.int64))
-    whole = scoring.whole((view.base, view.recent), asked.terms, documents=view.documents)
     return Found(numbers, scores[numbers], _cosines(index, numbers, vector), whole)
+
+
+def _nearest(index: MemoryIndex, size: int, within: Array, vector: Array | None, most: int) -> Callable[[], Array]:
+    """Looks for the numbers of the nearest when it is called; none where there are no vectors to compare."""
+    vectors = index.vectors
+    if vector is None or vectors is None:
+        return lambda: np.zeros(0, dtype=np.int64)
+    return lambda: vectors.nearest(vector, size, within, most)[0]
 
 
 def _comparable(index: MemoryIndex, asked: Asked) -> bool:
@@ -74,17 +86,17 @@ def _comparable(index: MemoryIndex, asked: Asked) -> bool:
     return asked.embedder == index.embedder and len(asked.vector) == index.vectors.dimensions
 
 
-def _scores(view: View, asked: Asked) -> Array:
-    """By number."""
+def _scores(view: View, asked: Asked) -> tuple[Array, float]:
+    """By number; and of a turn that holds every term."""
     result = np.zeros(view.size, dtype=np.float32)
     if not asked.terms:
-        return result
+        return result, 0.0
     parts = (view.base, view.recent)
-    by_place = scoring.bm25(parts, asked.terms, documents=view.documents, mean_length=view.mean_length)
+    by_place, whole = scoring.bm25(parts, asked.terms, documents=view.documents, mean_length=view.mean_length)
     for part, scores in zip(parts, by_place, strict=True):
         at = np.flatnonzero((scores > 0) & part.layout.counted)
         result[part.layout.numbers[at]] = scores[at]
-    return result
+    return result, whole
 
 
 def _best(scores: Array, limit: int) -> Array:
@@ -102,9 +114,7 @@ def _within(index: MemoryIndex, view: View, scores: Array, vector: Array | None,
     inside = index["alive"][: view.size].copy()
     inside &= np.any([(at >= start) & (at < end) for start, end in asked.intervals], axis=0)
     most = max(1, asked.limit // 2)
-    chosen = [_best(scores * inside, most)]
-    if vector is not None and index.vectors is not None:
-        chosen.append(index.vectors.nearest(vector, view.size, inside, most)[0])
+    chosen = [_best(scores * inside, most), _nearest(index, view.size, inside, vector, most)()]
     found = np.unique(np.concatenate(chosen))
     if len(found) < most:
         inside[found] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +39,8 @@ _MOST_NAMES = 256
 _OWN_NAMES = ("user", "assistant")
 _MANY_MEMORIES = 2000
 """From so many on, searching is worth a thread."""
+_SEARCHES_BESIDE = 2
+"""Threads that look for the nearest vectors while others score the terms."""
 _MOST_WARMED = 100
 _ROOM_LEFT = 2
 """Warming ends at half of the room, so that those who come first aren't given up for those who may."""
@@ -82,6 +85,7 @@ class Indexes:
 
     def __post_init__(self) -> None:
         self._store = SegmentStore(self.keys, self.unused)
+        self._beside = ThreadPoolExecutor(_SEARCHES_BESIDE, thread_name_prefix="nearest")
 
     async def profile(self, user_id: str) -> Profile:
         """What has to be known of a user's memory before a question is understood. Raises UserNotFound."""
@@ -101,7 +105,7 @@ class Indexes:
         if index.view.size < _MANY_MEMORIES:
             found = search(index, asked)
         else:
-            found = await asyncio.to_thread(search, index, asked)
+            found = await asyncio.to_thread(search, index, asked, self._beside)
         return candidates(index, found, tuple(fresh))
 
     async def add(self, addition: Addition) -> int:
@@ -257,6 +261,7 @@ class Indexes:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._beside.shutdown(wait=False, cancel_futures=True)
 
     def _entry(self, user_id: str) -> _Entry:
         entry = self._entries.setdefault(user_id, _Entry())

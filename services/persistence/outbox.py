@@ -14,6 +14,7 @@ from services.persistence.postgres import Database
 from services.persistence.repositories import work
 from services.persistence.repositories.turns import INDEX_KIND
 from services.persistence.repositories.work import WaitingEvent
+from services.persistence.unindexed import Unindexed
 
 log = get_logger(__name__)
 
@@ -30,12 +31,15 @@ class Outbox:
 
     database: Database
     bus: Bus
+    unindexed: Unindexed = field(default_factory=Unindexed)
+    """Hears of every commit that may have asked for something to be indexed."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str | None = None
     """Why the last attempt failed; it is being repeated."""
 
     def wake(self) -> None:
         """Something was committed."""
+        self.unindexed.committed()
         self._wanted.set()
 
     async def run(self) -> None:

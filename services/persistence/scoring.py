@@ -144,20 +144,18 @@ def _weighted(values: Array) -> Array:
     return result
 
 
-def bm25(parts: Sequence[Part], terms: Sequence[int], *, documents: int, mean_length: float) -> list[Array]:
-    """One array a part, a score a place. ``documents`` and their ``mean_length`` are those of all parts together."""
+def bm25(
+    parts: Sequence[Part], terms: Sequence[int], *, documents: int, mean_length: float
+) -> tuple[list[Array], float]:
+    """One array a part, a score a place; and what a turn of mean length scores that holds every term once, with nothing
+    around it (unknown terms count too). ``documents`` and their ``mean_length`` are those of all parts together."""
     found = [[part.postings(term) for part in parts] for term in terms]
     weights = [_idf(documents, _holders(parts, postings)) for postings in found]
-    return [
+    scores = [
         _scores(part, [postings[i] for postings in found], weights, mean_length) if len(part.hashes) else _nothing(part)
         for i, part in enumerate(parts)
     ]
-
-
-def whole(parts: Sequence[Part], terms: Sequence[int], *, documents: int) -> float:
-    """What a turn of mean length scores that holds every term once, with nothing around it; unknown terms count too."""
-    weights = (_idf(documents, _holders(parts, [part.postings(term) for part in parts])) for term in terms)
-    return sum(weights) * (K1 + 1) / (1 + K1 * (1 - B + B / _WEIGHTS))
+    return scores, sum(weights) * (K1 + 1) / (1 + K1 * (1 - B + B / _WEIGHTS))
 
 
 def _nothing(part: Part) -> Array:

@@ -51,7 +51,10 @@ async def undisturbed(parts: Parts, user_id: str) -> AsyncIterator[Any]:
         promised = await keeping.is_promised(driver, user_id)
     if promised:
         await _finish_promised(parts)
-    async with parts.forgetting, parts.database.writing() as driver:
-        if await keeping.is_promised(driver, user_id):
-            raise Unavailable(_BEING_FORGOTTEN, retry_after_s=1)
-        yield driver
+    try:
+        async with parts.forgetting, parts.database.writing() as driver:
+            if await keeping.is_promised(driver, user_id):
+                raise Unavailable(_BEING_FORGOTTEN, retry_after_s=1)
+            yield driver
+    finally:  # also when who asked went away in the middle of the commit
+        parts.outbox.unindexed.committed()

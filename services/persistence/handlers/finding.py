@@ -37,9 +37,14 @@ async def find_candidates(request: FindCandidates, parts: Parts) -> Candidates:
 
 
 async def _fresh(user_id: str, parts: Parts) -> list[MemoryItem]:
+    unindexed = parts.outbox.unindexed
+    if unindexed.none_of(user_id):
+        return []
+    commits = unindexed.commits
     async with parts.database.plainly() as driver:
         ordinals = await segments.fresh(driver, user_id, MOST_FRESH)
         if not ordinals:
+            unindexed.looked(user_id, commits)
             return []
         user = await accounts.keys_of(driver, parts.keys, user_id)
         rows = fitting(await memories.by_ordinal(driver, user_id, ordinals), MOST_FRESH_BYTES)

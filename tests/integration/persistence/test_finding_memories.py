@@ -289,6 +289,19 @@ async def test_what_was_just_said_comes_until_it_is_indexed(client: Client, pers
     assert await fresh(client, user_id) == ["second"]
 
 
+async def test_what_comes_after_a_search_that_found_nothing_new_is_found(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    user_id = await client.user()
+    assert await fresh(client, user_id) == []
+    await keep(client, persistence, user_id, "c1", "a turn")
+    assert await fresh(client, user_id) == ["a turn"]
+    other_id = await client.user()
+    assert await fresh(client, other_id) == []
+    await client.note(other_id, "a note")
+    assert await fresh(client, other_id) == ["a note"]
+
+
 async def test_few_of_many_fresh_memories_come(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
     texts = [f"number {i}" for i in range(MOST_FRESH + 3)]

@@ -17,6 +17,7 @@ from services.persistence.repositories import segments as rows
 from services.persistence.segment_store import SegmentStore
 from services.persistence.segments import TermRows
 from services.persistence.slot_file import SlotFile
+from services.persistence.unindexed import Unindexed
 from tests.integration.persistence import test_finding_memories as finding
 from tests.support.persistence import Client, RunningPersistence
 
@@ -133,6 +134,10 @@ def hide_what_was_just_said(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rows, "fresh", fresh)
 
 
+def miss_what_is_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Unindexed, "committed", lambda _: None)
+
+
 def load_without_looking_back(patch: pytest.MonkeyPatch) -> None:
     real = Indexes.forgotten
 
@@ -172,6 +177,7 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (give_nothing_up, "test_the_longest_unused_index_makes_room"),
     (leave_the_lost, "test_what_no_key_opens_is_asked_for_again"),
     (hide_what_was_just_said, "test_what_was_just_said_comes_until_it_is_indexed"),
+    (miss_what_is_committed, "test_what_comes_after_a_search_that_found_nothing_new_is_found"),
     (load_without_looking_back, "test_what_is_forgotten_while_it_is_loaded_does_not_come_back"),
 ]
 

@@ -34,12 +34,14 @@ from services.persistence.segment_store import Contents
 from services.persistence.segments import TermRow, TermRows, as_rows
 from services.persistence.slot_file import SEALED_KEY_BYTES, SlotFile
 from services.persistence.undisturbed import undisturbed
+from services.persistence.unindexed import Unindexed
 from services.persistence.unused_keys import UnusedKeys
 
 USER = "u1"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KEY = b"k" * SEALED_KEY_BYTES
 HEAD = SegmentHead(segment_id=1, embedder="", tier=0, count=1, slot=7)
+NO_OUTBOX = SimpleNamespace(unindexed=Unindexed())
 
 
 def terms(*ordinals: int) -> TermRows:
@@ -305,6 +307,7 @@ async def check_a_note_lifts_the_tombstone_while_nothing_is_forgotten(patch: pyt
         database=NoDatabase(),
         keys=None,
         forgetting=asyncio.Lock(),
+        outbox=NO_OUTBOX,
         indexes=SimpleNamespace(profile=answering(Profile())),
     )
 
@@ -343,7 +346,7 @@ async def test_another_users_forgetting_that_fails_keeps_nobody_from_writing(mon
 
     monkeypatch.setattr(keeping, "is_promised", is_promised)
     monkeypatch.setattr(forgetting, "finish_promised", raising(Unavailable("another user's")))
-    parts: Any = SimpleNamespace(forgetting=asyncio.Lock(), database=NoDatabase())
+    parts: Any = SimpleNamespace(forgetting=asyncio.Lock(), database=NoDatabase(), outbox=NO_OUTBOX)
     async with undisturbed(parts, USER) as driver:
         assert driver is not None
 
