@@ -22,7 +22,7 @@ class CognitionSettings(ServiceSettings):
     """How long a request waits for a service that is restarting."""
     history_messages: int = Field(default=40, ge=1, le=500)
     """Most kept messages that are read of a conversation."""
-    recall_candidates: int = Field(default=100, ge=1, le=1000)
+    recall_candidates: int = Field(default=48, ge=1, le=1000)
     """Candidates that persistence is asked for, by each kind of evidence; as many as are wanted if that is more."""
     embed_batch: int = Field(default=8, ge=1, le=512)
     """Texts that are sent to the embedder at a time while indexing: so many are done in time, however slow it is."""

