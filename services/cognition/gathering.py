@@ -69,7 +69,11 @@ class Gatherer:
                 turns = group.create_task(self._turns(request, dialogue, position))
                 joined = group.create_task(self._joined(request, dialogue, position))
                 recalling = self._memory.recall_for_turn(
-                    request.user_id, dialogue.question, position, kept=request.memory is MemoryMode.READ_WRITE
+                    request.user_id,
+                    dialogue.question,
+                    position,
+                    kept=request.memory is MemoryMode.READ_WRITE,
+                    shown=self._shown(request, dialogue),
                 )
                 found = group.create_task(recalling)
         except BaseExceptionGroup as failures:
@@ -78,6 +82,13 @@ class Gatherer:
         state: MemoryState = "unreachable" if recollection is None else "searched"
         hits = () if recollection is None else recollection.hits
         return Gathered(key.result(), turns.result(), hits, state, joined.result())
+
+    def _shown(self, request: ChatRequest, dialogue: Dialogue) -> int:
+        """At most so many earlier messages of the conversation stand in the prompt."""
+        most = self._settings.history_messages
+        if dialogue.resends or request.conversation_id is None:
+            return min(most, len(dialogue.history))
+        return most
 
     async def _key(self, request: ChatRequest, position: Position | None) -> TurnKey | None:
         if request.memory is not MemoryMode.READ_WRITE:

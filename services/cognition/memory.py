@@ -102,7 +102,7 @@ class Memory:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
         now = request.now if request.now is not None and request.now.tzinfo is not None else datetime.now(UTC)
-        asked = Asked(request.query, position, now, most=request.k, spare=request.k // 2 + 4)
+        asked = Asked(request.query, position, now, most=request.k, spare=spare(request.k))
         found = await self.recall(request.user_id, asked, patience_s=self._settings.restart_patience_s)
         hits = found.hits if request.budget_tokens is None else within(found.hits, request.budget_tokens)
         items = tuple(hit.item for hit in hits[: request.k])
@@ -113,11 +113,12 @@ class Memory:
         return MemoryItems(items=items, degraded=found.degraded, understood=told)
 
     async def recall_for_turn(
-        self, user_id: str, question: str, read_after: Position | None, *, kept: bool
+        self, user_id: str, question: str, read_after: Position | None, *, kept: bool, shown: int
     ) -> Recollection | None:
         """What may stand in a prompt, each text once; None when the memory can't be reached.
 
-        A turn that is to be kept waits for persistence anyway; another does better without memories than late.
+        A turn that is to be kept waits for persistence anyway; another does better without memories than late. Up to
+        ``shown`` messages of the conversation stand in the prompt as such, and may be among what is found.
         """
         settings = self._settings
         patience_s = settings.restart_patience_s if kept else min(settings.restart_patience_s, BRIEFLY_S)
@@ -127,7 +128,7 @@ class Memory:
             read_after,
             datetime.now(UTC),
             most=in_force.recall_k,
-            spare=settings.history_messages,
+            spare=spare(in_force.recall_k) + shown,
             least_evidence=in_force.recall_min_score,
         )
         try:
@@ -200,6 +201,11 @@ class Memory:
                 scored = item.model_copy(update={"score": one.score, "parts": one.parts})
                 hits[item.id] = Hit(scored, one.evidence, None if one.until is None else moment(one.until))
         return list(hits.values())
+
+
+def spare(wanted: int) -> int:
+    """How many more texts are read than are wanted: some repeat others."""
+    return wanted // 2 + 4
 
 
 def intervals(times: Sequence[dates.Time], now: float) -> tuple[Interval, ...]:

@@ -98,6 +98,7 @@ def test_only_what_is_meant_and_there_is_compared() -> None:
 
 def _few_compared(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(nearest, "_COMPARED", 20)
+    patch.setattr(nearest, "_COMPARED_TIMES", 1)
 
 
 def _signs_of_another(patch: pytest.MonkeyPatch) -> None:
