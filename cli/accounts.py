@@ -17,24 +17,39 @@ from libs.shared.contracts.accounts import (
     CREATE_KEY,
     CREATE_USER,
     LIST_KEYS,
+    LIST_MAPPINGS,
     LIST_USERS,
+    MAP_USER,
     READ_USER,
     REVOKE_KEY,
+    UNMAP_USER,
     AdmitAgain,
     ApiKey,
     ChangeUser,
     CreateKey,
     CreateUser,
+    KeyMapping,
     KeyRef,
     ListKeys,
+    ListMappings,
+    MapUser,
+    UnmapUser,
     User,
     UserRef,
 )
 from libs.shared.contracts.common import MemoryMode, Page, Role
 from libs.shared.credentials import NewApiKey, new_api_key
-from libs.shared.errors import KeyNotFound, ServiceError, UserExists, UserNotFound
+from libs.shared.errors import (
+    InvalidRequest,
+    KeyNotFound,
+    MappingNotFound,
+    ServiceError,
+    UserExists,
+    UserNotFound,
+)
+from libs.shared.scopes import METRICS, ON_BEHALF_OF
 
-_ROLE_OF_SCOPE = {**{role.value: role for role in Role}, "metrics": Role.OPERATOR}
+_ROLE_OF_SCOPE = {**{role.value: role for role in Role}, METRICS: Role.OPERATOR, ON_BEHALF_OF: Role.ADMIN}
 """What the owner of a key has to be; a key without scopes serves its owner as a plain user."""
 _RANKED = (Role.USER, Role.OPERATOR, Role.ADMIN)
 _LONGEST_NAME = 64
@@ -178,7 +193,38 @@ def key_scopes(asked: Sequence[str], user: str, role: Role) -> tuple[str, ...]:
                 f"choose another owner, or make one: mongars users create NAME --role {needed} --no-password",
                 code=Exit.REFUSED,
             )
+    if ON_BEHALF_OF in asked and len(set(asked)) > 1:
+        raise CommandError(f"the scope {ON_BEHALF_OF} stands alone", "make another key for the rest", code=Exit.USAGE)
     return tuple(dict.fromkeys(asked))
+
+
+async def map_user(bus: Bus, key_id: str, external: str, user: User) -> KeyMapping:
+    """Raises CommandError for a key that isn't there, or can't speak for anybody."""
+    try:
+        return await bus.request(MAP_USER, MapUser(key_id=key_id, external=external, user_id=user.user_id))
+    except (KeyNotFound, InvalidRequest, ValidationError) as error:
+        reason = str(error) if isinstance(error, InvalidRequest) else f"there is no key {key_id}"
+        remedy = (
+            f"make one with: mongars keys create --user ADMIN --name NAME --scope {ON_BEHALF_OF} --memory read-write"
+        )
+        raise CommandError(reason, remedy, code=Exit.REFUSED) from None
+
+
+async def mappings(bus: Bus, key_id: str) -> tuple[KeyMapping, ...]:
+    """Newest first; none for a key that isn't there."""
+    return (await bus.request(LIST_MAPPINGS, ListMappings(key_id=key_id))).mappings
+
+
+async def unmap_user(bus: Bus, key_id: str, external: str) -> None:
+    """``external`` is what the program calls the user, or the mapping's id. Raises CommandError."""
+    known = [one for one in await mappings(bus, key_id) if one.mapping_id == external]
+    wanted = UnmapUser(mapping_id=external) if known else UnmapUser(key_id=key_id, external=external)
+    try:
+        await bus.request(UNMAP_USER, wanted)
+    except MappingNotFound:
+        raise CommandError(
+            f"nobody is mapped as {external}", f"see: mongars keys maps {key_id}", code=Exit.REFUSED
+        ) from None
 
 
 def expiry(text: str, now: datetime) -> datetime:

@@ -12,7 +12,7 @@ from cli.listing import day, show
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 
 if TYPE_CHECKING:
-    from libs.shared.contracts.accounts import ApiKey
+    from libs.shared.contracts.accounts import ApiKey, KeyMapping
 
 app = typer.Typer(help="API keys for programs: make, list, revoke.", no_args_is_help=True)
 UserOption = Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="The account that the key belongs to.")]
@@ -37,7 +37,8 @@ def create(
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help="user, operator, admin or metrics (read /metrics alone); repeat it for several. Without it the key "
+            help="user, operator, admin, metrics (read /metrics alone) or on-behalf-of (chat for accounts that its "
+            "program's users are mapped to, of an admin's key alone); repeat it for several. Without it the key "
             "acts as a plain user; with it, never as more than its owner.",
         ),
     ] = None,
@@ -91,6 +92,84 @@ def revoke(
         answer({"revoked": key_id})
     else:
         line(f"Revoked {key_id}.")
+
+
+@app.command("map")
+def map_user(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="A key with the scope on-behalf-of.")],
+    external: Annotated[
+        str,
+        typer.Argument(metavar="EXTERNAL", help="What the key's program calls its user: an id, or an e-mail address."),
+    ],
+    user: Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="The account that this user is here.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a key speak for an account: its program's user then has that account's memory, and no one else's."""
+    mapping = asyncio.run(_map(chosen_installation(state), key_id, external, user))
+    if as_json:
+        answer(mapping.model_dump(mode="json"))
+    else:
+        line(f"{external} is {mapping.name}, for the key {key_id}.")
+
+
+@app.command("maps")
+def maps(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="A key with the scope on-behalf-of.")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List for whom a key may speak; what its program calls them is kept as a keyed hash, and can't be shown."""
+    found = asyncio.run(_maps(chosen_installation(state), key_id))
+    if as_json:
+        answer([mapping.model_dump(mode="json") for mapping in found])
+        return
+    show(
+        ("id", "account", "since"),
+        [(mapping.mapping_id, mapping.name, day(mapping.created_at)) for mapping in found],
+        nothing=f"nobody is mapped; do it with: mongars keys map {key_id} EXTERNAL --user NAME",
+    )
+
+
+@app.command("unmap")
+def unmap(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="A key with the scope on-behalf-of.")],
+    external: Annotated[
+        str, typer.Argument(metavar="EXTERNAL", help="As it was mapped, or the id that mongars keys maps shows.")
+    ],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a key speak for somebody no more, at once."""
+    asyncio.run(_unmap(chosen_installation(state), key_id, external))
+    if as_json:
+        answer({"unmapped": external})
+    else:
+        line(f"{external} has no memory here any more, for the key {key_id}.")
+
+
+async def _map(installation: Installation, key_id: str, external: str, user: str) -> KeyMapping:
+    from cli import accounts
+    from cli.bus import as_command
+
+    async with as_command(installation) as bus:
+        return await accounts.map_user(bus, key_id, external, await accounts.user_named(bus, user))
+
+
+async def _maps(installation: Installation, key_id: str) -> tuple[KeyMapping, ...]:
+    from cli import accounts
+    from cli.bus import as_command
+
+    async with as_command(installation) as bus:
+        return await accounts.mappings(bus, key_id)
+
+
+async def _unmap(installation: Installation, key_id: str, external: str) -> None:
+    from cli import accounts
+    from cli.bus import as_command
+
+    async with as_command(installation) as bus:
+        await accounts.unmap_user(bus, key_id, external)
 
 
 async def _create(

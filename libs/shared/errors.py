@@ -128,6 +128,11 @@ class KeyNotFound(ServiceError):
     status = 404
 
 
+class MappingNotFound(ServiceError):
+    code = "mapping_not_found"
+    status = 404
+
+
 class TooManyKeys(ServiceError):
     code = "too_many_keys"
     status = 409

@@ -7,13 +7,13 @@ from enum import Enum
 
 from libs.shared.contracts.accounts import User
 from libs.shared.contracts.common import MemoryMode, Role
+from libs.shared.scopes import METRICS, ON_BEHALF_OF
 from services.api.accounts import KeyHolder
 from services.api.errors import NotAllowed, PasswordChangeRequired, SessionRequired
 from services.api.tokens import AccessToken
 
 _RANK = {Role.USER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
-METRICS_SCOPE = "metrics"
-KEY_SCOPES = frozenset({*Role, METRICS_SCOPE})
+KEY_SCOPES = frozenset({*Role, METRICS, ON_BEHALF_OF})
 """What a key can be made for; a key without scopes serves its owner as a plain user."""
 
 
@@ -30,6 +30,15 @@ class Access(Enum):
     """A session, one with a one-time password included."""
     METRICS = "metrics"
     """An operator, or a key made for reading metrics."""
+    CHAT = "chat"
+    """Any user, or a key that chats on behalf of the users of its program."""
+    ADMIN_SESSION = "admin-session"
+    """A logged-in admin, not a key."""
+
+
+_SESSIONS = frozenset({Access.SESSION, Access.PASSWORD, Access.ADMIN_SESSION})
+_SCOPE_ENOUGH = {Access.METRICS: METRICS, Access.CHAT: ON_BEHALF_OF}
+_LEAST = {Access.METRICS: Role.OPERATOR, Access.CHAT: Role.USER, Access.ADMIN_SESSION: Role.ADMIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,14 @@ def key_caller(holder: KeyHolder) -> Caller:
     role = max(roles, key=_RANK.__getitem__, default=None)
     if role is not None and _RANK[role] > _RANK[holder.role]:
         role = holder.role
-    reads_metrics = METRICS_SCOPE in scopes and _RANK[holder.role] >= _RANK[Role.OPERATOR]
+    if ON_BEHALF_OF in scopes:
+        role = None  # its owner's memory and rights are nobody's whom it speaks for
+    usable = {METRICS: _RANK[holder.role] >= _RANK[Role.OPERATOR], ON_BEHALF_OF: holder.role is Role.ADMIN}
     return Caller(
         user_id=holder.user_id,
         role=role,
         memory=holder.memory,
-        scopes=scopes if reads_metrics else scopes - {METRICS_SCOPE},
+        scopes=frozenset(scope for scope in scopes if usable.get(scope, True)),
         key_id=holder.key_id,
     )
 
@@ -85,13 +96,11 @@ def permit(caller: Caller, access: Access) -> None:
     """Raises NotAllowed, SessionRequired or PasswordChangeRequired."""
     if caller.must_change_password and access is not Access.PASSWORD:
         raise PasswordChangeRequired("Choose a password first: POST /api/v1/auth/password.")
-    if access in (Access.SESSION, Access.PASSWORD):
-        if caller.token is None:
-            raise SessionRequired("An API key can't do this: log in.")
+    if access in _SESSIONS and caller.token is None:
+        raise SessionRequired("An API key can't do this: log in.")
+    if access in (Access.SESSION, Access.PASSWORD) or _SCOPE_ENOUGH.get(access) in caller.scopes:
         return
-    if access is Access.METRICS and METRICS_SCOPE in caller.scopes:
-        return
-    needed = Role.OPERATOR if access is Access.METRICS else Role(access.value)
+    needed = _LEAST.get(access) or Role(access.value)
     if caller.role is None or _RANK[caller.role] < _RANK[needed]:
         raise NotAllowed(f"This needs the role {needed.value}.")
 

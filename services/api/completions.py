@@ -47,6 +47,8 @@ class ChatCompletionRequest(OpenAIBody):
 
     messages: tuple[IncomingMessage, ...] = Field(min_length=1)
     model: str | None = Field(default=None, max_length=256)
+    user: str | None = Field(default=None, max_length=1024)
+    """Counts for keys with the scope ``on-behalf-of``, where no header names the user."""
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     store: bool | None = None
@@ -82,7 +84,9 @@ class ChatCompletionRequest(OpenAIBody):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-def turn_for(wanted: ChatCompletionRequest, caller: Caller, *, turn_id: str, most_output_tokens: int) -> ChatRequest:
+def turn_for(
+    wanted: ChatCompletionRequest, caller: Caller, *, turn_id: str, most_output_tokens: int, chat: str | None = None
+) -> ChatRequest:
     """The turn. Raises UnsupportedParameter, TokenLimit, BadRequest, InvalidRequest, each naming the parameter."""
     _refuse_unsupported(wanted)
     _check_messages(wanted.messages)
@@ -95,6 +99,7 @@ def turn_for(wanted: ChatCompletionRequest, caller: Caller, *, turn_id: str, mos
             model=wanted.model or None,
             conversation_id=metadata.get("conversation_id"),
             parent_id=metadata.get("parent_id"),
+            chat=chat,
             again=caller.key_id is not None and wanted.metadata is None,
             memory=MemoryMode.OFF if wanted.store is False else caller.memory,
             sampling=_sampling(wanted, most_output_tokens),

@@ -128,6 +128,65 @@ class ApiKeys(Message):
     next_cursor: str | None = None
 
 
+class KeyMapping(Message):
+    """For whom a key with the scope ``on-behalf-of`` may speak. What its program calls them is kept as a keyed hash
+    alone, which is the mapping's id."""
+
+    mapping_id: Id
+    key_id: Id
+    user_id: Id
+    name: str
+    """Of the account."""
+    created_at: datetime
+
+
+class MapUser(Message):
+    """Lets a key speak for an account where its program names ``external``; one that stood for another changes.
+
+    Raises ``key_not_found``, ``user_not_found``, ``invalid_request`` (a key without the scope).
+    """
+
+    key_id: Id
+    external: str = Field(min_length=1, max_length=256)
+    user_id: Id
+
+
+class UnmapUser(Message):
+    """Ends one mapping, by its id or by what the program calls the account. Raises ``mapping_not_found``."""
+
+    key_id: Id | None = None
+    external: str | None = Field(default=None, min_length=1, max_length=256)
+    mapping_id: Id | None = None
+    user_id: Id | None = None
+    """Only if it is this account's."""
+
+
+class ListMappings(Message):
+    """Of a key, or of an account."""
+
+    key_id: Id | None = None
+    user_id: Id | None = None
+
+
+class KeyMappings(Message):
+    """Newest first."""
+
+    mappings: tuple[KeyMapping, ...]
+
+
+class FindMapped(Message):
+    """Asks whose account the key's program means; all of ``externals`` are names of one person."""
+
+    key_id: Id
+    externals: tuple[str, ...] = Field(min_length=1, max_length=8)
+
+
+class FoundMapped(Message):
+    """None: nobody's, a disabled one's, or not the same one's by each name that is mapped."""
+
+    user_id: Id | None
+
+
 class SaveRefresh(Message):
     """Starts a session: a family of refresh tokens, each used once."""
 
@@ -199,6 +258,18 @@ FIND_KEY = Rpc(
     "mongars.v1.persistence.find_key",
     FindKey,
     FoundKey,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)
+MAP_USER = Rpc("mongars.v1.persistence.map_user", MapUser, KeyMapping, owner=Principal.PERSISTENCE, callers=_CALLERS)
+UNMAP_USER = Rpc("mongars.v1.persistence.unmap_user", UnmapUser, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS)
+LIST_MAPPINGS = Rpc(
+    "mongars.v1.persistence.list_mappings", ListMappings, KeyMappings, owner=Principal.PERSISTENCE, callers=_CALLERS
+)
+FIND_MAPPED = Rpc(
+    "mongars.v1.persistence.find_mapped",
+    FindMapped,
+    FoundMapped,
     owner=Principal.PERSISTENCE,
     callers=frozenset({Principal.API}),
 )

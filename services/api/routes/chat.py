@@ -20,6 +20,7 @@ from services.api.bodies import parse, read_body
 from services.api.clients import WhileConnected
 from services.api.completions import ChatCompletionRequest, turn_for
 from services.api.gate import ALLOWANCE
+from services.api.on_behalf import served
 from services.api.parts import Parts
 from services.api.routing import Endpoint, caller_of, parts_of
 from services.api.turns import ended_early, opened
@@ -31,7 +32,10 @@ async def create_chat_completion(request: Request) -> Response:
     """Answers a turn; OpenAI's official client works unchanged."""
     parts, caller = parts_of(request), caller_of(request)
     wanted = parse(ChatCompletionRequest, await read_body(request.receive))
-    turn = turn_for(wanted, caller, turn_id=secrets.token_hex(16), most_output_tokens=parts.settings.max_output_tokens)
+    caller, chat = await served(parts.bus, caller, request.headers, wanted.user)
+    turn = turn_for(
+        *(wanted, caller), chat=chat, turn_id=secrets.token_hex(16), most_output_tokens=parts.settings.max_output_tokens
+    )
     if wanted.stream:
         return _Streamed(parts, turn, include_usage=wanted.include_usage)
     return await _whole(request, parts, turn)
@@ -128,7 +132,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/chat/completions",
         handler=create_chat_completion,
-        access=Access.USER,
+        access=Access.CHAT,
         plain=True,
         body=ChatCompletionRequest,
         options={"tags": ["openai"]},

@@ -101,6 +101,6 @@ async def read_model(parts: PartsOf, model_id: str = Path(max_length=256)) -> Mo
 
 _OPTIONS: dict[str, Any] = {"tags": ["openai"]}
 ENDPOINTS = (
-    Endpoint(method="GET", path="/v1/models", handler=list_models, access=Access.USER, options=_OPTIONS),
-    Endpoint(method="GET", path="/v1/models/{model_id:path}", handler=read_model, access=Access.USER, options=_OPTIONS),
+    Endpoint(method="GET", path="/v1/models", handler=list_models, access=Access.CHAT, options=_OPTIONS),
+    Endpoint(method="GET", path="/v1/models/{model_id:path}", handler=read_model, access=Access.CHAT, options=_OPTIONS),
 )

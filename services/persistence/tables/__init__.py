@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.persistence.tables.accounts import ApiKeyRow, RefreshFamilyRow, RefreshTokenRow, UserRow
+from services.persistence.tables.accounts import ApiKeyRow, KeyMappingRow, RefreshFamilyRow, RefreshTokenRow, UserRow
 from services.persistence.tables.base import Base
 from services.persistence.tables.conversations import (
     AppliedPositionRow,
@@ -31,6 +31,7 @@ __all__ = [
     "FactSourceRow",
     "ForgettingRow",
     "JobRow",
+    "KeyMappingRow",
     "LedgerHeadRow",
     "MemberRow",
     "MemoryStateRow",

@@ -43,6 +43,17 @@ class ApiKeyRow(Base):
     expires_at: Mapped[Moment | None]
 
 
+class KeyMappingRow(Base):
+    """For whom a key may speak; its id is the keyed hash of the key and of what its program calls them."""
+
+    __tablename__ = "key_mappings"
+
+    mapping_id: Mapped[Identifier] = mapped_column(primary_key=True)
+    key_id: Mapped[Identifier] = mapped_column(ForeignKey("api_keys.key_id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[Moment]
+
+
 class RefreshFamilyRow(Base):
     """One session: every refresh token that descends from one login."""
 

@@ -72,6 +72,8 @@ class House:
         self.users: dict[str, accounts.User] = {}
         self.hashes: dict[str, str] = {}
         self.keys: dict[str, accounts.ApiKey] = {}
+        self.mapped: dict[str, str] = {}
+        """Accounts by what any program calls them."""
         self.refresh: dict[str, tuple[str, str]] = {}
         """Live refresh token hash → (family, user)."""
         self.spent: dict[str, str] = {}
@@ -157,6 +159,18 @@ class House:
         await bus.serve(accounts.CREATE_KEY, self._heard(self._create_key))
         await bus.serve(accounts.LIST_KEYS, self._heard(self._list_keys))
         await bus.serve(accounts.REVOKE_KEY, self._heard(self._revoke_key))
+        await bus.serve(accounts.FIND_MAPPED, self._heard(self._find_mapped))
+        await bus.serve(accounts.LIST_MAPPINGS, self._heard(lambda _: accounts.KeyMappings(mappings=())))
+        await bus.serve(accounts.MAP_USER, self._heard(self._map_user))
+        await bus.serve(accounts.UNMAP_USER, self._heard(lambda _: Empty()))
+
+    def _find_mapped(self, wanted: accounts.FindMapped) -> accounts.FoundMapped:
+        meant = {self.mapped[name] for name in wanted.externals if name in self.mapped}
+        return accounts.FoundMapped(user_id=meant.pop() if len(meant) == 1 else None)
+
+    def _map_user(self, wanted: accounts.MapUser) -> accounts.KeyMapping:
+        about = {"key_id": wanted.key_id, "user_id": wanted.user_id, "created_at": AT}
+        return accounts.KeyMapping.model_validate({"mapping_id": "m", "name": "ana", **about})
 
     async def _serve_data(self, bus: MemoryBus) -> None:
         await bus.serve(LIST_JOBS, self._heard(Jobs(jobs=())))

@@ -15,18 +15,20 @@ from tests.unit.api.house import Api
 
 CALLERS = (
     *("nobody", "a key", "a metrics key", "a user's metrics key", "a one-time password"),
+    *("a key for others", "a user's key for others"),
     *("user", "operator", "admin", "an admin's key"),
 )
 OPEN = frozenset(CALLERS)
 SESSIONS = frozenset({"user", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
 USERS = SESSIONS | {"a key", "an admin's key"}
+CHATTERS = USERS | {"a key for others"}
 
 EXPECTED: dict[tuple[str, str], frozenset[str]] = {
-    ("POST", "/v1/chat/completions"): USERS,
-    ("GET", "/v1/models"): USERS,
-    ("GET", "/v1/models/{model_id:path}"): USERS,
-    ("POST", "/v1/embeddings"): USERS,
+    ("POST", "/v1/chat/completions"): CHATTERS,
+    ("GET", "/v1/models"): CHATTERS,
+    ("GET", "/v1/models/{model_id:path}"): CHATTERS,
+    ("POST", "/v1/embeddings"): CHATTERS,
     ("POST", "/api/v1/auth/token"): OPEN,
     ("POST", "/api/v1/auth/refresh"): OPEN,
     ("POST", "/api/v1/auth/logout"): SESSIONS | {"a one-time password"},
@@ -40,6 +42,11 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/v1/keys"): SESSIONS,
     ("POST", "/api/v1/keys"): SESSIONS,
     ("DELETE", "/api/v1/keys/{key_id}"): SESSIONS,
+    ("GET", "/api/v1/keys/{key_id}/mappings"): frozenset({"admin"}),
+    ("POST", "/api/v1/keys/{key_id}/mappings"): frozenset({"admin"}),
+    ("DELETE", "/api/v1/keys/{key_id}/mappings/{mapping_id}"): frozenset({"admin"}),
+    ("GET", "/api/v1/mappings"): SESSIONS,
+    ("DELETE", "/api/v1/mappings/{mapping_id}"): SESSIONS,
     ("GET", "/api/v1/conversations"): USERS,
     ("GET", "/api/v1/conversations/{conversation_id}"): USERS,
     ("PATCH", "/api/v1/conversations/{conversation_id}"): USERS,
@@ -85,6 +92,8 @@ async def credentials(api: Api) -> dict[str, dict[str, str]]:
         "a key": api.key("ana"),
         "a metrics key": api.key("ops", Role.OPERATOR, scopes=("metrics",)),
         "a user's metrics key": api.key("ana", scopes=("metrics",)),
+        "a key for others": api.key("root", Role.ADMIN, scopes=("on-behalf-of",)),
+        "a user's key for others": api.key("ana", scopes=("on-behalf-of", "user")),
         "a one-time password": await api.session("new", Role.ADMIN, must_change_password=True),
         "user": await api.session("ana"),
         "operator": await api.session("ops", Role.OPERATOR),
