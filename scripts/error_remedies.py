@@ -26,6 +26,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "user_exists": ("the name is taken", "choose another"),
     "last_admin": ("the last administrator can't be removed or made less", "make another administrator first"),
     "key_not_found": ("there is no such API key", "`mongars keys list` names those that there are"),
+    "mapping_not_found": ("nobody is mapped so", "`mongars keys maps KEY_ID` lists for whom the key may speak"),
     "too_many_keys": ("the account has as many keys as it may have", "revoke one that is no longer used"),
     "refresh_invalid": ("the refresh token was used already, revoked, or has expired", "log in again"),
     "conversation_not_found": ("there is no such conversation of yours", _LIST),

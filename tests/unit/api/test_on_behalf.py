@@ -27,7 +27,8 @@ def gateway(api: Api, memory: MemoryMode = MemoryMode.READ_WRITE) -> dict[str, s
 async def turn_of(api: Api, headers: dict[str, str], **body: Any) -> ChatRequest:
     answer = await api.ask(headers, **body)
     assert answer.is_success, answer.text
-    return api.house.told(ChatRequest)[-1]
+    turn: ChatRequest = api.house.told(ChatRequest)[-1]
+    return turn
 
 
 async def test_a_mapped_user_has_their_own_memory(api: Api) -> None:
