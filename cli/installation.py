@@ -29,6 +29,17 @@ class Ports(BaseModel):
     nats: int
 
 
+class Lan(BaseModel):
+    """Where the gateway listens for other machines, over TLS alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    port: int
+    given: bool
+    """Whether its certificate was given, and isn't renewed here."""
+
+
 class Marker(BaseModel):
     """``installation.json``: written last when an installation is made, so where it is, all else is."""
 
@@ -37,10 +48,17 @@ class Marker(BaseModel):
     format: int
     installation_id: str
     product_version: str
+    """What made the installation, or started it last."""
     created_at: datetime
     ports: Ports
     database: str | None = None
     """Another's PostgreSQL, without the password; None: the installation's own."""
+    lan: Lan | None = None
+    """None: loopback alone."""
+    database_revision: str | None = None
+    """Where the database's migrations stood when it was ready last; None: never ready, or version 0.1."""
+    commit: str | None = None
+    """Of the code that started it last, where that was a git checkout: the way back."""
     admin_announced: bool = False
     """Whether the administrator's one-time password was shown: until then each start makes another."""
 
@@ -83,10 +101,10 @@ def state_folder(state: Path) -> StateFolder:
     return StateFolder(Path(root))
 
 
-def load(state: Path) -> Installation:
+def load(state: Path, *, by_root: bool = False) -> Installation:
     """Raises CommandError when there is none, or one that this version can't read."""
     folder = state_folder(state)
-    found = find(folder)
+    found = find(folder, by_root=by_root)
     if found is None:
         raise CommandError(
             f"there is no installation in {folder.root}",
@@ -96,8 +114,11 @@ def load(state: Path) -> Installation:
     return found
 
 
-def find(folder: StateFolder) -> Installation | None:
-    """None when there is none. Raises CommandError for an unreadable or newer one."""
+def find(folder: StateFolder, *, by_root: bool = False) -> Installation | None:
+    """None when there is none. Raises CommandError for an unreadable or newer one, or another user's.
+
+    ``by_root``: root may stop and remove everybody's.
+    """
     try:
         text = folder.marker.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -106,7 +127,7 @@ def find(folder: StateFolder) -> Installation | None:
         raise CommandError(
             f"the installation in {folder.root} belongs to another user", "run this as its owner, or with sudo"
         ) from None
-    if (owner := folder.root.stat().st_uid) != os.geteuid():
+    if (owner := folder.root.stat().st_uid) != os.geteuid() and not (by_root and os.geteuid() == 0):
         raise CommandError(
             f"the installation in {folder.root} belongs to user {_name(owner)}", f"run it as {_name(owner)}"
         )

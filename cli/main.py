@@ -20,7 +20,10 @@ from cli.commands import (
     memory,
     models,
     observe,
+    service,
     support,
+    trust,
+    upgrade,
 )
 from cli.errors import CommandError, Exit
 from cli.settings import get_settings
@@ -34,6 +37,8 @@ app = typer.Typer(
 )
 app.command("up")(life.up)
 app.command("down")(life.down)
+app.command("trust")(trust.trust)
+app.command("upgrade")(upgrade.upgrade)
 app.command("status")(observe.status)
 app.command("logs")(observe.logs)
 app.command("chat")(chat.chat)
@@ -46,6 +51,8 @@ app.add_typer(accounts.app, name="users")
 app.add_typer(alerts.app, name="alerts")
 app.command("doctor")(doctor.doctor)
 app.command("support-bundle")(support.support_bundle)
+app.add_typer(service.app, name="service")
+app.command("uninstall")(service.uninstall)
 app.command("version")(observe.version)
 
 

@@ -42,9 +42,9 @@ def chosen_folder(state: Path | None) -> StateFolder:
     return state_folder(state or get_settings().state)
 
 
-def chosen_installation(state: Path | None) -> Installation:
-    """Raises CommandError when there is none in the chosen folder."""
-    return load(state or get_settings().state)
+def chosen_installation(state: Path | None, *, by_root: bool = False) -> Installation:
+    """Raises CommandError when there is none in the chosen folder, or another user's; ``by_root``: root may take it."""
+    return load(state or get_settings().state, by_root=by_root)
 
 
 @contextmanager

@@ -62,7 +62,9 @@ def _database(installation: Installation, binaries: Binaries, mark: dict[str, st
 
 def service_environment(installation: Installation) -> dict[str, str]:
     """What every service is told by ``up``; everything else comes from the shell, or from its defaults."""
-    return {
+    lan = installation.marker.lan
+    network = {"MONGARS_LAN_HOST": lan.host, "MONGARS_LAN_PORT": str(lan.port)} if lan else {}
+    return network | {
         "MONGARS_STATE": str(installation.reachable.root),
         "MONGARS_NATS_URL": installation.nats_url,
         "MONGARS_HTTP_PORT": str(installation.marker.ports.http),

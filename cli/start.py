@@ -15,6 +15,7 @@ from cli.database import choice
 from cli.database.owner import current_owner
 from cli.errors import CommandError
 from cli.installation import Installation, write_marker
+from cli.lan.opening import renew
 from cli.logs import last_lines
 from cli.probes import Readiness, broker_answers, database_answers, readiness
 from cli.processes import programs, service_environment
@@ -88,10 +89,19 @@ def _prepare(
     if installation.marker.database is None:
         creation.ensure_system_user(progress)
     installation = _settle_ports(installation, http_port)
+    _settle_network(installation)
     node = broker.node_id(environment.get("MONGARS_NODE_ID"), socket.gethostname())
     broker.write_configuration(installation, node)
     _start_supervisor(installation, environment, node)
     return installation
+
+
+def _settle_network(installation: Installation) -> None:
+    """Raises CommandError when what listens for other machines would find its port taken, or its certificate ended."""
+    lan = installation.marker.lan
+    if lan is not None:
+        ports.require_free(lan.port, "the gateway's TLS side", "name another: mongars up --lan --lan-port N")
+        renew(installation.folder, lan)
 
 
 def _settle_ports(installation: Installation, http_port: int | None) -> Installation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ from cli.degraded import explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, find
 from cli.interrupting import signals_interrupt
+from cli.lan.choice import Network
+from cli.lan.telling import described, told
 from cli.listing import show_facts
 from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, chosen_installation, line
@@ -42,6 +45,25 @@ def up(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Longest wait for readiness.")
     ] = 90.0,
+    lan: Annotated[
+        bool | None,
+        typer.Option(
+            "--lan/--no-lan", help="Let other machines in, over TLS; or loopback alone again. Kept for later starts."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDR", help="With --lan: which of this machine's addresses [all].")
+    ] = None,
+    lan_port: Annotated[
+        int | None,
+        typer.Option(
+            "--lan-port", metavar="N", min=1, max=65535, help="With --lan: the port there [8443, or near it]."
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="With --lan: a certificate of your own, PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its key.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the installation, making it first when there is none.
@@ -49,12 +71,14 @@ def up(
     Without --detach it goes on until Ctrl-C, which drains and stops everything. Repeating it does no harm.
     """
     folder = chosen_folder(state)
+    network = Network(lan, host, lan_port, tls_cert, tls_key)
+    network.require_sense(get_settings())
     progress = Progress(quiet=as_json)
     ours = not _runs(folder)
     ready = False
     with signals_interrupt():
         try:
-            started = _start_and_announce(folder, progress, port, timeout, as_json)
+            started = _start_and_announce(folder, progress, port, network, timeout, as_json)
             start_record.keep(folder, "")
             ready = True
             if ours and not detach:
@@ -98,12 +122,13 @@ def down(
 
 
 def _start_and_announce(
-    folder: StateFolder, progress: Progress, port: int | None, timeout_s: float, as_json: bool
+    folder: StateFolder, progress: Progress, port: int | None, network: Network, timeout_s: float, as_json: bool
 ) -> Started:
     from cli.admin import announced, one_time_password
     from cli.creation import make, prepare_folder
     from cli.database import choice
     from cli.start import start
+    from cli.upgrade.upgrading import start_safely
 
     settings = get_settings()
     external = choice.chosen(settings.database_url)
@@ -115,7 +140,12 @@ def _start_and_announce(
             progress.say(f"Making an installation in {folder.root}")
             installation = make(folder, progress, http_port=port, external=external)
         choice.keep(installation, external)
-        started = start(installation, progress, environment=settings.environment, http_port=port, timeout_s=timeout_s)
+        installation = network.settled(installation)
+
+        def begin(found: Installation) -> Started:
+            return start(found, progress, environment=settings.environment, http_port=port, timeout_s=timeout_s)
+
+        started = start_safely(installation, progress, begin)
         password = one_time_password(started.installation)
         _announce(started, password, as_json)
         if password is not None:  # only now: what was never shown is replaced at the next start
@@ -132,6 +162,7 @@ def _announce(started: Started, password: str | None, as_json: bool) -> None:
             "http": installation.http_url,
             "state": str(installation.folder.root),
             "already_running": started.already,
+            "lan": described(installation),
             "degraded": list(readiness.degraded),
         }
         answer(said | ({"admin": {"name": ADMIN_NAME, "one_time_password": password}} if password else {}))
@@ -142,6 +173,8 @@ def _announce(started: Started, password: str | None, as_json: bool) -> None:
     running = "was running already" if started.already else "is ready"
     console.print(f"\n[green]●[/] monGARS {running}: [bold]{installation.http_url}[/]")
     show_facts(console, _facts(installation, password, readiness))
+    if installation.marker.lan is not None:
+        line("\n" + "\n".join(told(installation)))
     sys.stdout.flush()
 
 

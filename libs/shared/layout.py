@@ -54,6 +54,24 @@ class StateFolder:
         """Of the application role; URL-safe text."""
         return self.keys / "database.password"
 
+    @property
+    def tls_authority(self) -> Path:
+        """PEM, public: what other machines may trust."""
+        return self.keys / "tls" / "authority.pem"
+
+    @property
+    def tls_authority_key(self) -> Path:
+        return self.keys / "tls" / "authority.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """PEM with its chain: what the gateway shows on the network."""
+        return self.keys / "tls" / "gateway.pem"
+
+    @property
+    def tls_key(self) -> Path:
+        return self.keys / "tls" / "gateway.key"
+
     def nkey(self, principal: str) -> Path:
         """The seed with which ``principal`` authenticates at the broker."""
         return self.keys / "nats" / f"{principal}.nk"

@@ -34,18 +34,20 @@ class Accounts:
     """Who a key or a session belongs to, now; believed a while longer when persistence is away.
 
     Keys are shared with the api's other processes and outlive a restart; accounts have names and stay in the process.
-    ``clock`` tells seconds since the epoch.
+    ``clock`` tells seconds since the epoch, which the processes have in common; ``steady`` seconds that nobody sets.
     """
 
-    def __init__(self, bus: Bus, *, fresh_s: float, grace_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bus: Bus, *, fresh_s: float, grace_s: float, clock: Callable[[], float], steady: Callable[[], float]
+    ) -> None:
         self._bus = bus
         keys: TtlCache[str, KeyHolder | None] = TtlCache(
-            "api_keys", max_entries=_MOST_ENTRIES, ttl_s=fresh_s, grace_s=grace_s, clock=clock
+            "api_keys", max_entries=_MOST_ENTRIES, ttl_s=fresh_s, grace_s=grace_s, clock=steady
         )
         shared = SharedLayer("api_keys", bus.bucket(CREDENTIALS), KeyHolder, ttl_s=fresh_s, clock=clock)
         self._keys = LayeredCache(keys, shared)
         self._users: TtlCache[str, User | None] = TtlCache(
-            "accounts", max_entries=_MOST_ENTRIES, ttl_s=fresh_s, grace_s=grace_s, clock=clock
+            "accounts", max_entries=_MOST_ENTRIES, ttl_s=fresh_s, grace_s=grace_s, clock=steady
         )
 
     async def key(self, secret: str) -> KeyHolder | None:

@@ -108,6 +108,7 @@ class Lockout:
             known = self._known.setdefault(key, Failures(*json.loads(saved)) if saved else Failures())
             if len(self._known) > _MOST_ENTRIES:
                 self._known.popitem(last=False)
+        known.last_at = min(known.last_at, self._clock())  # a clock that was set back makes nobody wait for hours
         if self._clock() - known.last_at > max(_FORGOTTEN_AFTER_S, self._with_account.longest_s):
             known.count = 0
         return known

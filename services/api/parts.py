@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import time
+from time import monotonic, time
 from typing import Self
 
 from libs.shared.bus.base import Bus
@@ -48,10 +48,18 @@ class Parts:
     """Users whose archive is being imported: one of each."""
 
     @classmethod
-    def build(cls, settings: ApiSettings, bus: Bus, signing_key: bytes, clock: Callable[[], float] = time) -> Self:
+    def build(
+        cls,
+        settings: ApiSettings,
+        bus: Bus,
+        signing_key: bytes,
+        clock: Callable[[], float] = time,
+        steady: Callable[[], float] = monotonic,
+    ) -> Self:
         limits_bucket = bus.bucket(LIMITS)
-        accounts = Accounts(bus, fresh_s=settings.credential_cache_s, grace_s=settings.credential_grace_s, clock=clock)
-        revocations = Revocations(limits_bucket, fresh_s=settings.credential_cache_s, clock=clock)
+        fresh_s = settings.credential_cache_s
+        accounts = Accounts(bus, fresh_s=fresh_s, grace_s=settings.credential_grace_s, clock=clock, steady=steady)
+        revocations = Revocations(limits_bucket, fresh_s=fresh_s, clock=clock, steady=steady)
         tokens = TokenSigner(signing_key, lifetime_s=settings.access_token_s, clock=clock)
         limits = RateLimits(
             requests_per_minute=settings.rate_limit_per_minute,

@@ -19,9 +19,13 @@ class Revocations:
     """``revoked.<jti>`` ends one token, ``ended.<user>`` every token issued to the user before that time.
 
     What was looked up is believed for ``fresh_s``, since a change may be missed while the broker is away.
+    ``clock`` tells seconds since the epoch, ``steady`` seconds that nobody sets.
     """
 
-    def __init__(self, bucket: KeyValue, *, fresh_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bucket: KeyValue, *, fresh_s: float, clock: Callable[[], float], steady: Callable[[], float]
+    ) -> None:
+        self._steady = steady
         self._bucket = bucket
         self._fresh_s = fresh_s
         self._clock = clock
@@ -46,7 +50,7 @@ class Revocations:
     def _believed(self, token: AccessToken) -> tuple[bytes | None, bytes | None] | None:
         revoked = self._known.get(_REVOKED + token.jti)
         ended = self._known.get(_ENDED + token.user_id)
-        oldest = self._clock() - self._fresh_s
+        oldest = self._steady() - self._fresh_s
         if revoked is None or ended is None or revoked[1] < oldest or ended[1] < oldest:
             return None
         return revoked[0], ended[0]
@@ -72,7 +76,7 @@ class Revocations:
             self._remember(name, value)
 
     def _remember(self, name: str, value: bytes | None) -> None:
-        self._known[name] = (value, self._clock())
+        self._known[name] = (value, self._steady())
         self._known.move_to_end(name)
         if len(self._known) > _MOST_ENTRIES:
             self._known.popitem(last=False)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import uvicorn
+from fastapi import FastAPI
 
 from libs.shared.contracts.accounts import ADMIT_AGAIN
 from libs.shared.errors import Unavailable
@@ -33,12 +34,13 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_server(parts: Parts) -> HttpServer:
-    """A server of the parts' application; it is given its socket when it serves."""
+def http_server(parts: Parts, app: FastAPI, *, tls: bool = False) -> HttpServer:
+    """A server of the parts' application; it is given its socket when it serves. Raises Unavailable."""
     settings = parts.settings
+    folder = settings.folder
     return HttpServer(
         uvicorn.Config(
-            create_app(parts, version=version("mongars")),
+            app,
             loop="none",
             http=BoundedHttp,
             ws="none",
@@ -52,11 +54,13 @@ def http_server(parts: Parts) -> HttpServer:
             timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
+            ssl_certfile=folder.tls_certificate if tls else None,
+            ssl_keyfile=folder.tls_key if tls else None,
         )
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, setting: str = "MONGARS_HTTP_PORT") -> socket.socket:
     """A listening socket, so that a port that is taken ends the start with a plain word. Raises Unavailable."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -69,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise Unavailable(f"port {port} can't be listened on: {error.strerror}; set MONGARS_HTTP_PORT") from None
+        raise Unavailable(f"port {port} can't be listened on: {error.strerror}; set {setting}") from None
     listener.setblocking(False)
     return listener
 
@@ -96,4 +100,9 @@ async def wire(context: ServiceContext) -> None:
     listener = listen(settings.http_host, settings.http_port)
     log.info("http_listening", port=listener.getsockname()[1])
     context.tasks.create_task(parts.save_limits())
-    context.tasks.create_task(serve_until_cancelled(http_server(parts), listener))
+    app = create_app(parts, version=version("mongars"))
+    context.tasks.create_task(serve_until_cancelled(http_server(parts, app), listener))
+    if settings.lan_host is not None:
+        outside = listen(settings.lan_host, settings.lan_port, "MONGARS_LAN_PORT")
+        log.info("https_listening", port=outside.getsockname()[1])
+        context.tasks.create_task(serve_until_cancelled(http_server(parts, app, tls=True), outside))

@@ -17,6 +17,10 @@ class ApiSettings(ServiceSettings):
     """Where HTTP listens; loopback unless a TLS proxy stands before it."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """0 takes a free one."""
+    lan_host: str | None = None
+    """Where other machines are served too, over TLS with ``keys/tls`` of the state folder: ``mongars up --lan``."""
+    lan_port: int = Field(default=8443, ge=0, le=65535)
+    """The port of that."""
     http_connections: int = Field(default=1024, ge=8)
     """Most connections at the same time; further ones get 503."""
     trusted_proxies: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ _ALGORITHM = "HS256"
 _ISSUER = "mongars"
 _AUDIENCE = "mongars-api"
 _KEY_BYTES = 32
+_CLOCKS_DIFFER_S = 5.0
+"""What the clock may be corrected by without anybody noticing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class TokenSigner:
             )
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
             raise InvalidToken("The access token is not valid.") from None
-        if found.expires_at <= self._clock():
+        now = self._clock()
+        # one from the future was issued before the clock was set back: it would outlive its time, and its revocation
+        if found.expires_at <= now or found.issued_at > now + _CLOCKS_DIFFER_S:
             raise InvalidToken("The access token has expired: refresh it.")
         return found

@@ -34,6 +34,8 @@ class Installation:
     environment: Mapping[str, str] = field(default_factory=lambda: INLINE)
     admin: dict[str, str] | None = None
     """Name and one-time password, from the first start."""
+    code: Path = ROOT
+    """The checkout whose command it is."""
 
     def run(
         self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S, cwd: Path | None = None
@@ -46,7 +48,7 @@ class Installation:
             text=True,
             timeout=timeout_s,
             check=False,
-            cwd=cwd,
+            cwd=cwd or self.code,
         )
 
     def mongars(self, *arguments: str, cwd: Path | None = None) -> str:
@@ -62,7 +64,7 @@ class Installation:
     @property
     def shell(self) -> dict[str, str]:
         """The environment of the command."""
-        here = {"MONGARS_STATE": str(self.state), "PYTHONPATH": str(ROOT)}
+        here = {"MONGARS_STATE": str(self.state), "PYTHONPATH": str(self.code)}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MONGARS_")}
         return {**inherited, **self.environment, **here}
 

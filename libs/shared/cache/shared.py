@@ -21,6 +21,8 @@ PATIENCE_S = 0.5
 PAUSE_S = 1.0
 """How long the bucket is not asked after it failed."""
 LARGEST_BYTES = 16 * KIB
+_CLOCKS_DIFFER_S = 5.0
+"""Of two machines, or of one before and after a small correction."""
 _AWAY = (Unavailable, TimedOut, StorageFull, Forbidden, TimeoutError)
 """What says that the bucket can't serve now; anything else is a fault of ours."""
 
@@ -122,11 +124,11 @@ class SharedLayer(Generic[M]):
             kept = self._model.model_validate_json(entry.value)
         except ValidationError:
             return absent  # another release wrote it
-        left_s = min(kept.expires_at - self._clock(), self._ttl_s)
-        if left_s <= 0:
+        left_s = kept.expires_at - self._clock()
+        if left_s <= 0 or left_s > self._ttl_s + _CLOCKS_DIFFER_S:  # the latter: a clock was set back since
             self._count_eviction("expired")
             return absent
-        return Found(kept.value, left_s, entry.revision)
+        return Found(kept.value, min(left_s, self._ttl_s), entry.revision)
 
     def _pause(self, error: Exception) -> None:
         self._away_until = self._pause_clock() + PAUSE_S

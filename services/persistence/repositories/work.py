@@ -130,8 +130,9 @@ async def awaiting_index(driver: Any, user_id: str, message_ids: Sequence[str]) 
 
 _REPEAT = Statement("""
 WITH due AS (
-  SELECT job_id FROM jobs WHERE state <> 'done' AND kind = :kind AND offered_at <
-    CAST(:now AS timestamptz) - CAST(:rest AS interval) * power(2, least(greatest(attempts - 1, 0), :most_doublings))
+  SELECT job_id FROM jobs WHERE state <> 'done' AND kind = :kind AND (offered_at > CAST(:now AS timestamptz) OR
+    offered_at < CAST(:now AS timestamptz)
+      - CAST(:rest AS interval) * power(2, least(greatest(attempts - 1, 0), :most_doublings)))
   ORDER BY offered_at LIMIT :most FOR UPDATE SKIP LOCKED
 ), again AS (
   UPDATE jobs SET state = 'queued', finished_at = NULL, offered_at = :now FROM due WHERE jobs.job_id = due.job_id
@@ -147,7 +148,8 @@ _MOST_DOUBLINGS = 8
 async def repeat_jobs(driver: Any, kind: str, now: datetime, rest: timedelta, most: int) -> int:
     """Puts the events of jobs that failed, or that nobody reported on, into the outbox again; how many.
 
-    Each rests for ``rest`` after it was offered, and for twice as long after each further failure.
+    Each rests for ``rest`` after it was offered, and for twice as long after each further failure. One that was
+    offered in the future was so before the clock was set back, and rests no longer.
     """
     rows = await _REPEAT.fetch(driver, kind=kind, now=now, rest=rest, most=most, most_doublings=_MOST_DOUBLINGS)
     return len(rows)

@@ -56,7 +56,7 @@ class Api:
 @pytest_asyncio.fixture
 async def api(client: Client, broker: MemoryBroker) -> AsyncIterator[Api]:
     buses = [await broker.connect(Principal.API) for _ in range(2)]
-    one, other = (Accounts(bus, fresh_s=60, grace_s=0, clock=lambda: NOW) for bus in buses)
+    one, other = (Accounts(bus, fresh_s=60, grace_s=0, clock=lambda: NOW, steady=lambda: NOW) for bus in buses)
     yield Api(client, one, other, buses[0].bucket(CREDENTIALS))
     for bus in buses:
         await bus.drain(1)

@@ -342,11 +342,16 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(house: House, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Api]:
-    """The api over the house, as it is after its start; it stops at the end, and can be opened again."""
+async def open_api(
+    house: House, clock: Clock | None = None, *, steady: Clock | None = None, **settings: Any
+) -> AsyncIterator[Api]:
+    """The api over the house, as it is after its start; it stops at the end, and can be opened again.
+
+    ``steady``: a clock of its own that goes on where ``clock`` is set; otherwise one clock is both.
+    """
     clock = clock or Clock()
     bus = await house.broker.connect(Principal.API)
-    parts = Parts.build(ApiSettings(**settings), bus, SIGNING_KEY, clock)
+    parts = Parts.build(ApiSettings(**settings), bus, SIGNING_KEY, clock, steady or clock)
     await parts.start()
     transport = httpx.ASGITransport(create_app(parts, version="0.0.0"), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
@@ -360,7 +365,9 @@ async def served(api: Api) -> AsyncIterator[tuple[str, int]]:
     """The api on a real socket, by the server that the service runs; drained at the end."""
     listener = listen("127.0.0.1", 0)
     address: tuple[str, int] = listener.getsockname()
-    serving = asyncio.ensure_future(serve_until_cancelled(http_server(api.parts), listener))
+    serving = asyncio.ensure_future(
+        serve_until_cancelled(http_server(api.parts, create_app(api.parts, version="0")), listener)
+    )
     try:
         yield address
     finally:

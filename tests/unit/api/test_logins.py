@@ -172,7 +172,7 @@ async def test_an_end_that_is_told_while_it_is_asked_for_is_not_overlooked() -> 
             return None
 
     token = AccessToken(user_id="u", role="user", family="f", jti="j", issued_at=NOW, expires_at=NOW + 900)
-    revocations = Revocations(cast(KeyValue, Slow()), fresh_s=60, clock=lambda: NOW)
+    revocations = Revocations(cast(KeyValue, Slow()), fresh_s=60, clock=lambda: NOW, steady=lambda: NOW)
     await revocations.start()
     for _ in range(2):
         with pytest.raises(InvalidToken):

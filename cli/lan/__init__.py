@@ -1,0 +1,1 @@
+"""Letting other machines in: over TLS alone, with an authority of the installation's own or given files."""

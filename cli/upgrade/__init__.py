@@ -1,0 +1,1 @@
+"""Taking a state folder to a newer version, or back to what it was: never half."""
