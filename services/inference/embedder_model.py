@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -99,6 +100,8 @@ def _load_tokenizer(spec: Spec) -> Any:
 
 
 def _load_session(spec: Spec, threads: int) -> Any:
+    # since 1.29 the library tells its maker about machine and models, unless this is set before it is loaded
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     try:
