@@ -61,6 +61,8 @@ class Marker(BaseModel):
     """Of the code that started it last, where that was a git checkout: the way back."""
     admin_announced: bool = False
     """Whether the administrator's one-time password was shown: until then each start makes another."""
+    model_declined: bool = False
+    """Whether the offer of a language model was refused: it isn't made again."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def up(
     """Start the installation, making it first when there is none.
 
     Without --detach it goes on until Ctrl-C, which drains and stops everything. Repeating it does no harm.
+    On a terminal, and only there, it offers to bring a language model where none is found.
     """
     folder = chosen_folder(state)
     network = Network(lan, host, lan_port, tls_cert, tls_key)
@@ -81,6 +82,8 @@ def up(
             started = _start_and_announce(folder, progress, port, network, timeout, as_json)
             start_record.keep(folder, "")
             ready = True
+            if not detach and not as_json:
+                _offer_a_model(started)
             if ours and not detach:
                 line("Ctrl-C stops it.")
                 _wait_until_stopped(started.installation)
@@ -151,6 +154,18 @@ def _start_and_announce(
         if password is not None:  # only now: what was never shown is replaced at the next start
             announced(started.installation)
     return started
+
+
+def _offer_a_model(started: Started) -> None:
+    """On a terminal, where no language model was found; nothing is downloaded unasked."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    from cli.models.offer import offer
+    from cli.models.pulling import Source
+
+    settings = get_settings()
+    source = Source(settings.hub_url, settings.hub_token_file)
+    offer(started.installation, source, started.readiness.degraded, terminal=True)
 
 
 def _announce(started: Started, password: str | None, as_json: bool) -> None:

@@ -92,6 +92,7 @@ def pull(
         raise CommandError("either a repository or --from FILE", code=Exit.USAGE)
     wanted_role = _role(role)
     installation = chosen_installation(state)
+    _can_give(installation, wanted_role)
     vouched = _checksum(sha256)
     progress = showing.on_stderr(quiet=as_json)
     folder = _shelf(installation)
@@ -101,7 +102,9 @@ def pull(
         )
     else:
         pulled = _interruptible(
-            lambda: asyncio.run(_from_hub(folder, what, wanted_role or "chat", name, ask=not yes and not as_json))
+            lambda: asyncio.run(
+                _from_hub(folder, what, wanted_role or "chat", name, ask=not yes and not as_json, quiet=as_json)
+            )
         )
     _serve_and_tell(installation, pulled, wanted_role, as_json)
 
@@ -120,6 +123,7 @@ def add(
 
     wanted_role, vouched = _role(role), _checksum(sha256)
     installation = chosen_installation(state)
+    _can_give(installation, wanted_role)
     progress = showing.on_stderr(quiet=as_json)
     bringing = pulling.from_address(_shelf(installation), _source(), url, progress, name=name, checksum=vouched)
     _serve_and_tell(installation, _interruptible(lambda: asyncio.run(bringing)), wanted_role, as_json)
@@ -184,11 +188,11 @@ def _take_away(installation: Installation, model: Any, force: bool) -> list[str]
         asyncio.run(serving.free(installation, role))
     shelf.remove(model)
     serving.restart_inference(installation)
-    asyncio.run(serving.wait_gone(installation, model.name))
+    asyncio.run(serving.wait_gone(installation, model.name, before))
     return [str(role) for role in given]
 
 
-async def _from_hub(folder: Path, what: str | None, role: Role, name: str | None, *, ask: bool) -> Pulled:
+async def _from_hub(folder: Path, what: str | None, role: Role, name: str | None, *, ask: bool, quiet: bool) -> Pulled:
     from cli.models import pulling, showing
     from cli.models.reference import parse
     from cli.models.suggesting import best, question
@@ -202,9 +206,7 @@ async def _from_hub(folder: Path, what: str | None, role: Role, name: str | None
         if ask and sys.stdin.isatty():
             line(question(suggestion))
             typer.confirm("Bring it?", default=True, abort=True)
-    return await pulling.from_hub(
-        folder, source, offered, showing.on_stderr(quiet=not ask and not sys.stderr.isatty()), name
-    )
+    return await pulling.from_hub(folder, source, offered, showing.on_stderr(quiet=quiet), name)
 
 
 def _serve_and_tell(installation: Installation, pulled: Pulled, role: Role | None, as_json: bool) -> None:
@@ -212,7 +214,7 @@ def _serve_and_tell(installation: Installation, pulled: Pulled, role: Role | Non
     from cli.models.showing import size
 
     running = serving.runs(installation)
-    word = _served(installation, pulled) if running else None
+    word = serving.bring_into_service(installation, pulled.name, already=pulled.already) if running else None
     if running and word is None and role is not None:
         asyncio.run(serving.give(installation, role, pulled.name))
     if as_json:
@@ -228,24 +230,6 @@ def _serve_and_tell(installation: Installation, pulled: Pulled, role: Role | Non
         from cli.degraded import explained
 
         raise CommandError(f"it is not served: {explained(f'{pulled.name}: {word}')}", "see: mongars status")
-    if role is not None and not running:
-        raise CommandError(
-            f"the role {role} can be given only while the installation runs",
-            f"mongars up, then: mongars models use {pulled.name} --role {role}",
-            code=Exit.NOT_RUNNING,
-        )
-
-
-def _served(installation: Installation, pulled: Pulled) -> str | None:
-    """None when inference serves it; it looks into the folder only when it starts."""
-    from cli.models import serving
-
-    before = asyncio.run(serving.read(installation))
-    if pulled.already and pulled.name in before.models:
-        return None
-    asyncio.run(serving.hold(installation, before))
-    serving.restart_inference(installation)
-    return asyncio.run(serving.wait_served(installation, pulled.name, before))
 
 
 def _told(pulled: Pulled, *, served: bool, problem: str | None, role: str | None) -> dict[str, Any]:
@@ -285,6 +269,18 @@ def _role(role: str | None) -> Role | None:
     if found is None:
         raise CommandError(f"there is no role {role}", "one of: chat, code, embed", code=Exit.USAGE)
     return found
+
+
+def _can_give(installation: Installation, role: Role | None) -> None:
+    """Said before a download, and not after it. Raises CommandError."""
+    from cli.models import serving
+
+    if role is not None and not serving.runs(installation):
+        raise CommandError(
+            f"the role {role} can be given only while the installation runs",
+            "start it with: mongars up, or leave out --role",
+            code=Exit.NOT_RUNNING,
+        )
 
 
 def _checksum(sha256: str | None) -> Checksum | None:

@@ -118,6 +118,16 @@ def restart_inference(installation: Installation) -> None:
     supervisor.start(name)
 
 
+def bring_into_service(installation: Installation, name: str, *, already: bool) -> str | None:
+    """None once inference serves the model; else its word for why not. It looks into the folder only when it starts."""
+    before = asyncio.run(read(installation))
+    if already and name in before.models:
+        return None
+    asyncio.run(hold(installation, before))
+    restart_inference(installation)
+    return asyncio.run(wait_served(installation, name, before))
+
+
 async def wait_served(installation: Installation, name: str, before: Serving) -> str | None:
     """None once a run of inference after ``before`` serves the model; else its word for why not, or ``loading``."""
     deadline = time.monotonic() + _LOAD_TIMEOUT_S
@@ -132,11 +142,12 @@ async def wait_served(installation: Installation, name: str, before: Serving) ->
         await asyncio.sleep(_ASK_EVERY_S)
 
 
-async def wait_gone(installation: Installation, name: str) -> bool:
-    """Whether a model is no longer served, once inference has looked again."""
+async def wait_gone(installation: Installation, name: str, before: Serving) -> bool:
+    """Whether a run of inference after ``before`` has told of itself, and no longer serves the model."""
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while name in (await read(installation)).models:
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        serving = await read(installation)
+        if serving.boots - before.boots and name not in serving.models:
+            return True
         await asyncio.sleep(_ASK_EVERY_S)
-    return True
+    return False

@@ -33,7 +33,8 @@ async def best(folder: Path, source: Source, role: Role) -> Proposal:
     here = machine.look_at(folder)
     choice = catalogue.suggest(wanted, here, catalogue.catalogue())
     refused = dict(choice.refused)
-    for suggestion in choice.fitting:
+    # one that an earlier try began goes before a better one
+    for suggestion in sorted(choice.fitting, key=lambda one: not shelf.part_path(folder, one.file).exists()):
         offered = await pulling.look(source, Reference(suggestion.repository, suggestion.file))
         reason = catalogue.misfit(suggestion, here, offered.size)
         if reason is None:

@@ -43,7 +43,18 @@ FRENCH = _split(
     "sont sous suis sur t ta te tes toi ton tous tout toute toutes tres tu un une vos votre vous y"
 )
 _STOP = ENGLISH | FRENCH
-_TELLING = {"en": ENGLISH - FRENCH, "fr": FRENCH - ENGLISH}
+_ENGLISH_MARKS = _split(
+    "hello hi hey thanks thank please yes ok okay sorry today tomorrow yesterday tell know birthday"
+)
+_FRENCH_MARKS = _split(
+    "bonjour bonsoir salut coucou merci oui stp svp combien rappelle rappelles souviens souvient sais savez peux peut "
+    "pouvez veux dois faut vais vas va dis dit parle parles habite habites appelle appelles aujourd hui hier demain "
+    "toujours jamais rien quoi voici voila anniversaire rendez"
+)
+"""Frequent words that tell the language of a question of two or three words; they stay terms of a search."""
+_TELLING = {"en": (ENGLISH | _ENGLISH_MARKS) - FRENCH, "fr": (FRENCH | _FRENCH_MARKS) - ENGLISH}
+_FRENCH_SPACING = re.compile(r"\w[ \u00a0\u202f][?!;:»]")
+"""French sets these apart."""
 
 
 def is_stop(word: str) -> bool:
@@ -128,14 +139,24 @@ def query_terms(text: str, limit: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(terms(text)))[:limit]
 
 
-def language(text: str) -> Literal["en", "fr"]:
-    """The language by its small words, the first reason to choose wins a tie: accents, elisions, else English."""
+Language = Literal["en", "fr"]
+
+
+def language(text: str, *earlier: str) -> Language:
+    """The language of a text by its own signs; else that of the first of ``earlier`` which has some; else English."""
+    return next((told for one in (text, *earlier) if (told := language_told(one)) is not None), "en")
+
+
+def language_told(text: str) -> Language | None:
+    """By small words; a tie is settled by accents, elisions and spacing. None where nothing tells."""
     found = words(text)
     english, french = (sum(word in _TELLING[code] for word in found) for code in ("en", "fr"))
     if english != french:
         return "fr" if french > english else "en"
-    folded_differs = any("\u00c0" <= c <= "\u017f" for c in text)
-    return "fr" if folded_differs or _ELISION.search(fold(text)) else "en"
+    accented = any("\u00c0" <= c <= "\u017f" for c in text)
+    if accented or _ELISION.search(fold(text)) or _FRENCH_SPACING.search(text):
+        return "fr"
+    return None if not english else "en"
 
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")

@@ -200,10 +200,11 @@ class Turns:
             if turn.model is not None or needs_of(turn.request):
                 raise
             self._fall_back(error)
+            why: extractive.Why = "no-model" if isinstance(error, NoModel) else "out-of-reach"
         else:
             self._language_model.present()
             return
-        for chunk in _without_model(turn, "no-model"):
+        for chunk in _without_model(turn, why):
             yield chunk
 
     async def _generated(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
@@ -324,7 +325,7 @@ def _quote(hit: Hit) -> extractive.Quote:
 
 def _without_model(turn: Turn, why: extractive.Why) -> Iterator[GenerateChunk]:
     """An extractive answer, a chunk a sentence. No tokenizer is there: words are counted as tokens."""
-    turn.model, turn.degraded = EXTRACTIVE, NO_MODEL if why == NO_MODEL else None
+    turn.model, turn.degraded = EXTRACTIVE, NO_MODEL if why != "asked" else None
     answered = templates.answer(turn.chore) if turn.chore else None
     for piece in _quoted(turn, why) if answered is None else (answered,):
         turn.said.append(piece)
@@ -343,4 +344,5 @@ def _quoted(turn: Turn, why: extractive.Why) -> tuple[str, ...]:
     told = extractive.worth_telling(question, tuple(hits)) if turn.gathered.memory == "searched" else ()
     turn.recalled = tuple(hits[quote] for quote in told)
     memory, kept = turn.gathered.memory, turn.gathered.key is not None
-    return extractive.answer(question, told, why=why, memory=memory, kept=kept)
+    earlier = tuple(m.text for m in reversed(turn.material.history) if m.role == "user")
+    return extractive.answer(question, told, why=why, memory=memory, kept=kept, earlier=earlier)

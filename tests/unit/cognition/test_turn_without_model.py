@@ -133,6 +133,6 @@ async def test_documents_are_quoted_with_their_page(household: Build) -> None:
     home = await household()
     about: dict[str, Any] = {"kind": MemoryKind.PASSAGE, "title": "bail.pdf", "page": 3}
     home.persistence.remember("Les chiens sont admis.", **about)
-    assert "Dans « bail.pdf », p. 3 : « Les chiens sont admis. »" in text(
+    assert "Dans « bail.pdf », p. 3, ajouté le 1er mai 2026 : « Les chiens sont admis. »" in text(
         await home.ask(request("Mon chien est-il admis ?"))
     )

@@ -16,7 +16,7 @@ def said(words: str, *, by_user: bool = True) -> Quote:
     return Quote(words, DAY, "user" if by_user else "assistant")
 
 
-def joined(question: str, *quotes: Quote, **how: str) -> str:
+def joined(question: str, *quotes: Quote, **how: object) -> str:
     options = {"why": "no-model", "memory": "searched"} | how
     return "".join(answer(question, quotes, **options))  # type: ignore[arg-type]
 
@@ -31,6 +31,30 @@ def test_a_french_question_gets_a_french_answer() -> None:
     told = joined("Comment s'appelle mon chien ?", said("Mon chien s'appelle Rex."))
     assert told.startswith("Aucun modèle de langue")
     assert "Le 1er mai 2026, vous avez dit : « Mon chien s'appelle Rex. »" in told
+
+
+@pytest.mark.parametrize("question", ["What is my dog called?", "Comment s'appelle mon chien ?"])
+def test_the_remedy_is_named_once_and_only_where_there_is_no_model(question: str) -> None:
+    for quotes in ((), (said("My dog is Rex."), said("Rex is brown."))):
+        assert joined(question, *quotes).count("mongars models pull") == 1
+        assert "models pull" not in joined(question, *quotes, why="asked")
+        away = joined(question, *quotes, why="out-of-reach")
+        assert "models pull" not in away, "a model is there: another would not mend it"
+        assert "mongars status" in away
+        assert is_extractive(away)
+
+
+def test_a_name_alone_is_answered_in_the_language_of_the_conversation() -> None:
+    french, english = "Mon chien s'appelle Rex.", "My dog is called Rex."
+    assert "Le 1er mai 2026" in joined("Rex", said("Max."), earlier=(french,))
+    assert "On 1 May 2026" in joined("Rex", said("Max."), earlier=("Max", english, french))
+    assert "Le 1er mai 2026" in joined("Rex", said(french)), "else in the language of what is quoted"
+
+
+def test_what_the_first_version_said_is_still_known_as_such() -> None:
+    assert is_extractive(
+        "No language model is configured or reachable, so I can only quote my memory. I found nothing."
+    )
 
 
 def test_who_said_it_is_kept_apart() -> None:
@@ -100,8 +124,8 @@ def test_a_question_is_quoted_where_nothing_else_is_there() -> None:
 @pytest.mark.parametrize(
     ("question", "line"),
     [
-        ("Is the dog allowed?", "In “bail.pdf”, p. 3: “Dogs may live here.”"),
-        ("Le chien est-il admis ?", "Dans « bail.pdf », p. 3 : « Dogs may live here. »"),
+        ("Is the dog allowed?", "In “bail.pdf”, p. 3, added on 1 May 2026: “Dogs may live here.”"),
+        ("Le chien est-il admis ?", "Dans « bail.pdf », p. 3, ajouté le 1er mai 2026 : « Dogs may live here. »"),
     ],
 )
 def test_documents_are_cited_with_their_page(question: str, line: str) -> None:
