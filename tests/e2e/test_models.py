@@ -93,7 +93,7 @@ def check_it_explains_itself_and_quotes(installed: Installation, ada: Person) ->
     assert explained.text.startswith("Aucun modèle de langue n'est installé ici")
     assert explained.text.count("mongars models pull") == 1
     # what was said is searched once it is indexed, which waits for a lull
-    assert installed.wait_until(lambda: f"« {FACT} »" in ada.say("Où habite Odile ?", store=False).text, 60)
+    assert installed.wait_until(lambda: f"you said: “{FACT}”" in ada.say("Where does Odile live?").text, 60)
 
 
 def test_a_terminal_offers_one_model_brings_it_on_yes_and_remembers_a_no(
