@@ -9,6 +9,8 @@ _WHOLE = {
     "persistence)",
     "ray-not-installed": "Ray is not installed, so local models run inside inference (make install EXTRAS=ray)",
     "ray-needs-memory": "this machine has less memory than Ray is worth, so local models run inside inference",
+    "remote-models": "an admin allows remote models: what is asked of one that is marked remote leaves this network "
+    "(mongars upstreams allow-remote off ends it)",
     "ray: starting": "Ray is starting: its models will be served in a moment",
 }
 _REASONS = {
@@ -20,9 +22,15 @@ _REASONS = {
     "unreadable-configuration": "can't be read: it is a JSON list of models (see docs/configuration.md)",
     "internal": "can't be loaded (see: mongars logs inference)",
     "unsupported": "needs what isn't installed here (see: mongars logs inference)",
+    "remote-not-allowed": "lies beyond this network, so its models are not offered (an admin allows it with: mongars "
+    "upstreams allow-remote on)",
     "backend_failed": "could not be loaded (see: mongars logs inference)",
 }
 _UNREACHABLE = "-unreachable"
+
+
+NOTICES = frozenset({"remote-models"})
+"""Words for what is as somebody wants it, and worth knowing all the same."""
 
 
 def explained(word: str) -> str:

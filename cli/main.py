@@ -24,6 +24,7 @@ from cli.commands import (
     support,
     trust,
     upgrade,
+    upstreams,
 )
 from cli.errors import CommandError, Exit
 from cli.settings import get_settings
@@ -46,6 +47,7 @@ app.add_typer(memory.app, name="memory")
 app.add_typer(documents.app, name="documents")
 app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")
+app.add_typer(upstreams.app, name="upstreams")
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")
 app.add_typer(alerts.app, name="alerts")

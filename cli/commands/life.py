@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import start_record
-from cli.degraded import explained
+from cli.degraded import NOTICES, explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, find
 from cli.interrupting import signals_interrupt
@@ -202,7 +202,7 @@ def _facts(installation: Installation, password: str | None, said: Readiness) ->
     if installation.marker.database is not None:
         yield "database", installation.marker.database
     for reason in said.degraded:
-        yield "degraded", explained(reason)
+        yield "notice" if reason in NOTICES else "degraded", explained(reason)
 
 
 def _runs(folder: StateFolder) -> bool:

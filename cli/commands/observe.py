@@ -9,7 +9,7 @@ import typer
 
 from cli import log_lines
 from cli.caretaker import record
-from cli.degraded import explained
+from cli.degraded import NOTICES, explained
 from cli.errors import CommandError, Exit
 from cli.installation import Installation
 from cli.listing import show_facts
@@ -161,4 +161,4 @@ def _facts(installation: Installation, said: Readiness | None) -> Iterator[tuple
     for reason in said.missing if said else ():
         yield "not well", reason
     for reason in said.degraded if said else ():
-        yield "degraded", explained(reason)
+        yield "notice" if reason in NOTICES else "degraded", explained(reason)

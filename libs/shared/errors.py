@@ -239,6 +239,13 @@ class Unsupported(ServiceError):
     status = 400
 
 
+class RemoteNotAllowed(ServiceError):
+    """The model answers on a remote server, and no admin has allowed that what is asked leaves this network."""
+
+    code = "remote_not_allowed"
+    status = 403
+
+
 class ContextExceeded(ServiceError):
     """The prompt is longer than the model's context; ``data`` has ``prompt_tokens`` and ``context_tokens``."""
 

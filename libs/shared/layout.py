@@ -77,6 +77,15 @@ class StateFolder:
         return self.keys / "nats" / f"{principal}.nk"
 
     @property
+    def upstreams(self) -> Path:
+        """JSON: the servers of models that were added; their keys are in ``upstream_key``."""
+        return self.root / "upstreams.json"
+
+    def upstream_key(self, name: str) -> Path:
+        """With which the upstream ``name`` is asked, where it wants one."""
+        return self.keys / "upstreams" / f"{name}.key"
+
+    @property
     def broker(self) -> Path:
         """JetStream's store."""
         return self.root / "broker"

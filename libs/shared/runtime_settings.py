@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from pydantic import ValidationError
 
@@ -21,8 +22,10 @@ log = get_logger(__name__)
 class SettingsInForce:
     """``current`` is always whole and valid: a value that can't be read leaves the one before in force."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, changed: Callable[[RuntimeSettings], None] = lambda settings: None) -> None:
+        """``changed`` is given the settings each time that they were read."""
         self._bucket = bus.bucket(SETTINGS)
+        self._told = changed
         self.current = RuntimeSettings()
 
     async def follow(self) -> None:
@@ -47,3 +50,5 @@ class SettingsInForce:
             self.current = RuntimeSettings.model_validate_json(value)
         except ValidationError as error:
             log.warning("settings_invalid", errors=error.error_count())
+        else:
+            self._told(self.current)

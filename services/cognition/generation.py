@@ -169,6 +169,7 @@ class Generation:
             sampling=self._asked.request.sampling,
             tools=self._asked.request.tools,
             session=self._asked.session,
+            remote=placement.model.remote,
         )
         meter = measuring.GenerationMeter(placement.model)
         try:

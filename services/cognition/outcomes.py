@@ -12,6 +12,7 @@ from libs.shared.errors import (
     Forbidden,
     InvalidRequest,
     Overloaded,
+    RemoteNotAllowed,
     ServiceError,
     TimedOut,
     TooLarge,
@@ -23,7 +24,7 @@ from libs.shared.telemetry import get_logger
 log = get_logger(__name__)
 
 Reason = Literal["timeout", "silent", "refused", "broke_off", "error"]
-_OF_THE_REQUEST = (ContextExceeded, Forbidden, InvalidRequest, TooLarge, Unsupported)
+_OF_THE_REQUEST = (ContextExceeded, Forbidden, InvalidRequest, RemoteNotAllowed, TooLarge, Unsupported)
 _REASONS: tuple[tuple[type[ServiceError], Reason], ...] = (
     (TimedOut, "timeout"),
     (Unavailable, "silent"),

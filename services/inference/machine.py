@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from libs.shared.hardware import Sensors, recommended_worker_count
 from services.inference.backends.choose import Node
+from services.inference.consent import Consent
 from services.inference.settings import InferenceSettings
 
 THREAD_MIB = 16
@@ -15,8 +16,8 @@ def threads() -> int:
     return recommended_worker_count(THREAD_MIB)
 
 
-def node_of(settings: InferenceSettings) -> Node:
-    """This node, for backends."""
+def node_of(settings: InferenceSettings, consent: Consent | None = None) -> Node:
+    """This node, for backends; without a consent none of them leaves this network."""
     sensors = Sensors(settings.folder.root)
     return Node(
         models_folder=settings.folder.models,
@@ -24,4 +25,5 @@ def node_of(settings: InferenceSettings) -> Node:
         ollama_context_tokens=settings.ollama_context_tokens,
         threads=threads(),
         available_mib=lambda: sensors.sample().memory.available_mib,
+        consent=consent or Consent(),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -25,7 +26,7 @@ class ModelSpec(BaseModel):
 
     name: str = Field(default="", max_length=200)
     """Under which it is asked for. Empty with ``openai``: every model that the upstream lists."""
-    backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|[\w.]+:\w+)$")
+    backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|upstreams|[\w.]+:\w+)$")
     """`llama_cpp`, `transformers`, `openai`, `ollama`, or a plug-in as `package.module:Class`."""
     path: Path | None = None
     """A GGUF file or a Hugging Face folder; relative to the models folder."""
@@ -35,6 +36,10 @@ class ModelSpec(BaseModel):
     """The upstream server's address, with its `/v1` where it has one."""
     context_tokens: int | None = Field(default=None, ge=64)
     """Prompt and answer together; a longer one than the model was trained for is cut to that."""
+    upstream: str = Field(default="", max_length=64)
+    """The server's own name, with which the models of a remote one are marked; else `name`, or the host."""
+    models: tuple[str, ...] = ()
+    """Without a `name`: these of the server's models alone."""
     api_key_file: Path | None = None
     """Holds the upstream's key, which never stands in the environment."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -64,7 +69,13 @@ class ModelSpec(BaseModel):
     @property
     def label(self) -> str:
         """For logs and telemetry's ``degraded``: never a URL, which may hold a secret."""
-        return self.name or self.backend
+        return self.upstream or self.name or self.backend
+
+    @property
+    def server(self) -> str:
+        """What an upstream is called where its models are shown."""
+        host = urlsplit(self.url or "").hostname if self.backend == "openai" else None
+        return self.upstream or self.name or host or self.backend
 
 
 @dataclass(frozen=True)

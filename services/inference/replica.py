@@ -12,7 +12,7 @@ from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
-from libs.shared.errors import ModelNotFound
+from libs.shared.errors import ModelNotFound, RemoteNotAllowed
 from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
 from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
@@ -55,6 +55,8 @@ class Replica:
         model = self._models.get(request.model)
         if model is None:
             raise ModelNotFound(f"replica {self.identity.replica} does not serve this model")
+        if model.remote and not request.remote:
+            raise RemoteNotAllowed("the model answers on a remote server, which the caller did not know")
         refuse_unsupported(request, model)
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)

@@ -13,8 +13,11 @@ from libs.shared.contracts.inference import SET_DRAINING
 from libs.shared.contracts.telemetry import REPLICA, DependencyHealth
 from libs.shared.errors import ServiceError
 from libs.shared.hardware import Sensors, read_board
+from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
+from services.inference.backends.added import LOOK_S
+from services.inference.consent import Consent
 from services.inference.embedder_specs import built_in
 from services.inference.embedders import Embedders
 from services.inference.embedding import EmbeddingReplica
@@ -29,6 +32,9 @@ from services.inference.settings import InferenceSettings
 from services.inference.telemetry.agent import NodeAgent
 from services.inference.telemetry.node import Facts
 
+REMOTE_MODELS = "remote-models"
+"""In telemetry's ``degraded``: what is asked may leave this network."""
+
 log = get_logger(__name__)
 
 
@@ -39,7 +45,10 @@ async def wire(context: ServiceContext) -> None:
     boot_id = uuid4().hex
     sensors = Sensors(settings.folder.root)
     facts = Facts(settings.node_id, boot_id, version("mongars"), read_board().name)
-    served = Served(settings, node_of(settings), boot_id, lambda urgent: agent.changed(urgent))
+    consent = Consent()
+    served = Served(settings, node_of(settings, consent), boot_id, lambda urgent: agent.changed(urgent))
+    served.more_troubles(lambda: (REMOTE_MODELS,) if consent.allowed else ())
+    in_force = SettingsInForce(context.bus, lambda current: consent.set(current.remote_models))
     agent = NodeAgent(facts, sensors, context.bus, _Words(context, served))
     context.stack.push_async_callback(served.close)
     context.more_metrics(agent.metrics)
@@ -48,7 +57,9 @@ async def wire(context: ServiceContext) -> None:
     await context.bus.subscribe(REPLICA, agent.hear)
     await _serve_embedders(context, settings, agent, served, boot_id)
     context.tasks.create_task(agent.run())
+    context.tasks.create_task(in_force.follow())
     context.tasks.create_task(_bring_up(context, settings, agent, served))
+    context.tasks.create_task(_bring_up_added(context, settings, agent, served))
 
 
 async def _serve_embedders(
@@ -96,6 +107,15 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
         context.tasks.create_task(served.ray.run())
     log.info("models_planned", runtime=plan.runtime, inline=len(plan.inline), deployed=len(plan.deployed))
     await served.load_all(plan.inline, context.bus, agent.add)
+
+
+async def _bring_up_added(
+    context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served
+) -> None:
+    """The upstreams that were added by command: no replica before there is one."""
+    while not settings.folder.upstreams.exists():  # noqa: ASYNC110 - another process makes the file
+        await asyncio.sleep(LOOK_S)
+    await served.load_all((ModelSpec(backend="upstreams", path=settings.folder.root),), context.bus, agent.add)
 
 
 def _plan(settings: InferenceSettings, specs: Sequence[ModelSpec], agent: NodeAgent) -> Plan:

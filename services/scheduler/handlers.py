@@ -89,6 +89,7 @@ class Scheduling:
             draw=random.random(),  # noqa: S311 - spreads load; nothing secret depends on it
             policy=settings.placement_policy,
             roles=roles_of(settings),
+            remote_models=settings.remote_models,
         )
 
     def _act(self, request: PlaceRequest, decision: Decision) -> Placement:

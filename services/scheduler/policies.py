@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import ModelNotFound, NoModel, NoNode, ServiceError, Unsupported
+from libs.shared.errors import ModelNotFound, NoModel, NoNode, RemoteNotAllowed, ServiceError, Unsupported
 from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler import breakers
 from services.scheduler.registry import NodeView, ReplicaView, Snapshot
@@ -103,15 +103,22 @@ POLICIES: dict[str, Policy] = {
 
 
 def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> str | None:
-    """The model for requests that name none: the preferred where a living node has it, else the first that one has.
+    """The model for requests that name none: the preferred where a living node has it, else the first that one has,
+    one of this network before a remote one.
 
     With no living node it is the first known, so that the refusal says ``no_node`` and not ``no_model``.
     """
     models = snapshot.chat_models if kind == "chat" else snapshot.embed_models
+    models = tuple(sorted(models, key=lambda model: _only_remote(model, snapshot)))
     if preferred is not None and preferred in models:
         models = (preferred, *models)
     living = (m for m in models if any(_heard(snapshot.nodes[n], snapshot, now) for n in snapshot.serving[m]))
     return next(living, next(iter(models), None))
+
+
+def _only_remote(model: str, snapshot: Snapshot) -> bool:
+    """Whether every node that has it would ask a remote server; where one doesn't, the others are not chosen."""
+    return all(snapshot.nodes[node].models[model].remote for node in snapshot.serving[model])
 
 
 def _heard(node: NodeView, snapshot: Snapshot, now: float) -> bool:
@@ -135,13 +142,18 @@ def _lacking(model: ServedModel, request: PlaceRequest) -> str | None:
     return None
 
 
-def _sift(model: str, request: PlaceRequest, snapshot: Snapshot, now: float) -> tuple[list[Choice], dict[str, str]]:
+def _sift(
+    model: str, request: PlaceRequest, snapshot: Snapshot, now: float, *, remote_models: bool = False
+) -> tuple[list[Choice], dict[str, str]]:
     choices: list[Choice] = []
     rejected: dict[str, str] = {}
+    only_remote = _only_remote(model, snapshot)
     for node_id in snapshot.serving[model]:
         node = snapshot.nodes[node_id]
         served = node.models[model]
         reason = ruled_out(node, snapshot, now) or ("unsupported" if _lacking(served, request) else None)
+        if served.remote and not (remote_models and only_remote):
+            reason = "remote"
         if reason is None:
             before = len(choices)
             reason = _add_choices(choices, node, served, request, snapshot, now)
@@ -187,14 +199,17 @@ def choose(
     draw: float,
     policy: str = "least_in_flight",
     roles: Roles = NOBODY,
+    remote_models: bool = False,
 ) -> Decision:
-    """Decides on values alone. ``roles`` are those in the settings; ``draw`` lies in [0, 1)."""
+    """Decides on values alone. ``roles`` are those in the settings, ``remote_models`` whether models of remote servers
+    may be chosen; ``draw`` lies in [0, 1)."""
     model = _meant(request, snapshot, now, roles)
-    if model is None:
+    unnamed = model is not None and model != request.model
+    if model is None or (unnamed and not remote_models and _only_remote(model, snapshot)):
         return Decision(None, NoModel(f"no {request.kind} model is served by any node"), policy)
     if model not in snapshot.serving:
         return Decision(None, _unknown(model, snapshot), policy)
-    choices, rejected = _sift(model, request, snapshot, now)
+    choices, rejected = _sift(model, request, snapshot, now, remote_models=remote_models)
     if not choices:
         return Decision(None, _refusal(model, request, snapshot, rejected, now), policy, rejected)
     taken = POLICIES[policy](choices, request, draw)
@@ -221,6 +236,8 @@ def _unknown(model: str, snapshot: Snapshot) -> ServiceError:
 def _refusal(
     model: str, request: PlaceRequest, snapshot: Snapshot, rejected: Mapping[str, str], now: float
 ) -> ServiceError:
+    if _only_remote(model, snapshot) and set(rejected.values()) == {"remote"}:
+        return RemoteNotAllowed("this model answers on a remote server, which no admin has allowed")
     lacks = [_lacking(snapshot.nodes[node].models[model], request) for node in rejected]
     if all(lacks):
         return Unsupported(f"the model can't do {lacks[0]}", lacks=lacks[0])

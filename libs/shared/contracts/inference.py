@@ -18,7 +18,8 @@ REPLICAS_PER_NODE = 16
 
 class GenerateRequest(Message):
     """A prompt for one model. Raises ``model_not_found``, ``context_exceeded`` (with ``prompt_tokens`` and
-    ``context_tokens``), ``unsupported``, ``overloaded`` (with ``retry_after_s``), ``backend_failed``."""
+    ``context_tokens``), ``unsupported``, ``remote_not_allowed``, ``overloaded`` (with ``retry_after_s``),
+    ``backend_failed``."""
 
     request_id: Id
     model: str
@@ -26,6 +27,8 @@ class GenerateRequest(Message):
     sampling: Sampling = Sampling()
     tools: Tools = Tools()
     session: Id | None = None
+    remote: bool = False
+    """The caller knows that the model is a remote one, and says so to whoever asked: otherwise it is refused."""
 
 
 class GenerateChunk(Message):

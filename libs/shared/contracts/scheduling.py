@@ -29,8 +29,8 @@ class Placement(Message):
     """Where to send the request.
 
     Raises at the caller: ``model_not_found`` (no node has ever offered it), ``no_model`` (no language model at all),
-    ``unsupported`` (the model lacks what ``needs`` names), ``no_node`` (none that has it can take it now; carries
-    ``retry_after_s``).
+    ``unsupported`` (the model lacks what ``needs`` names), ``remote_not_allowed`` (it answers beyond this network),
+    ``no_node`` (none that has it can take it now; carries ``retry_after_s``).
     """
 
     node_id: Id

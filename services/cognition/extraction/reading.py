@@ -13,7 +13,7 @@ from libs.shared.contracts.inference import GENERATE, GenerateChunk
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import BackendFailed, ServiceError
+from libs.shared.errors import BackendFailed, RemoteNotAllowed, ServiceError
 from libs.shared.telemetry import get_logger
 from services.cognition.extraction import rules
 from services.cognition.extraction.by_model import ANSWER_TOKENS, LONGEST_ANSWER, believed, question
@@ -112,6 +112,8 @@ class ModelReading:
         tokens = len(text.text.encode()) // 3 + ANSWER_TOKENS
         place = PlaceRequest(prompt_tokens=tokens, max_tokens=ANSWER_TOKENS, needs=("json_schema",))
         placed = await self._bus.request(PLACE, place)
+        if placed.model.remote:
+            raise RemoteNotAllowed("what was said is read by models of this network alone")
         try:
             answer = await self._streamed(placed, text)
         except ServiceError as error:

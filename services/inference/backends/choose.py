@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from libs.shared.errors import BackendFailed
+from libs.shared.layout import StateFolder
 from services.inference.backends.base import Backend
+from services.inference.consent import Consent
 from services.inference.models import ModelSpec
 
 _LIBRARIES = {"llama_cpp": "xllamacpp", "transformers": "transformers"}
@@ -24,6 +26,8 @@ class Node:
     ollama_context_tokens: int
     threads: int
     available_mib: Callable[[], float]
+    consent: Consent = field(default_factory=Consent)
+    """Whether upstreams may lie beyond this network; without one they may not."""
 
 
 def installed(backend: str) -> bool:
@@ -43,13 +47,20 @@ def make_backend(spec: ModelSpec, node: Node) -> Backend:
 def _openai(spec: ModelSpec, node: Node) -> Backend:
     from services.inference.backends.openai import OpenAIBackend
 
-    return OpenAIBackend(spec, default_context_tokens=node.default_context_tokens)
+    return OpenAIBackend(spec, node.consent, default_context_tokens=node.default_context_tokens)
 
 
 def _ollama(spec: ModelSpec, node: Node) -> Backend:
     from services.inference.backends.ollama import OllamaBackend
 
-    return OllamaBackend(spec, context_tokens=node.ollama_context_tokens)
+    return OllamaBackend(spec, node.consent, context_tokens=node.ollama_context_tokens)
+
+
+def _upstreams(spec: ModelSpec, node: Node) -> Backend:
+    from services.inference.backends.added import AddedUpstreams
+
+    assert spec.path is not None
+    return AddedUpstreams(StateFolder(spec.path), lambda added: make_backend(added, node))
 
 
 def _llama_cpp(spec: ModelSpec, node: Node) -> Backend:
@@ -84,6 +95,7 @@ def _extractive(spec: ModelSpec, node: Node) -> Backend:
 _MAKERS: dict[str, Callable[[ModelSpec, Node], Backend]] = {
     "openai": _openai,
     "ollama": _ollama,
+    "upstreams": _upstreams,
     "llama_cpp": _llama_cpp,
     "transformers": _transformers,
     "extractive": _extractive,

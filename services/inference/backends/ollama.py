@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from libs.shared.contracts.chat import ChatMessage, ImagePart
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import BackendFailed, ContextExceeded, InvalidRequest, ServiceError
+from libs.shared.errors import BackendFailed, ContextExceeded, InvalidRequest, RemoteNotAllowed, ServiceError
 from services.inference.backends.base import Changed, prompt_bytes
-from services.inference.backends.upstream import Probe, Upstream, UpstreamRefused, refusal
+from services.inference.backends.upstream import Probe, Upstream, UpstreamRefused, refusal, troubles_of
+from services.inference.consent import Consent
 from services.inference.models import ModelSpec
 
 DEFAULT_SLOTS = 4
@@ -21,24 +23,32 @@ MOST_BYTES_PER_TOKEN = 6.0
 
 
 class OllamaBackend:
-    """Every local model of one Ollama, offered while it answers; models with a ``remote_host`` never."""
+    """Every model of one Ollama, offered while it answers; those with a ``remote_host`` are remote ones."""
 
     name = "ollama"
 
-    def __init__(self, spec: ModelSpec, *, context_tokens: int) -> None:
+    def __init__(self, spec: ModelSpec, consent: Consent, *, context_tokens: int) -> None:
         assert spec.url is not None
         self._spec = spec
+        self._consent = consent
         self._context_tokens = spec.context_tokens or context_tokens
-        self._upstream = Upstream(spec.url, {})
+        self.upstream = Upstream(spec.url, {}, consent)
+        self._far = Upstream(spec.url, {}, consent)
+        """Connections of their own for what goes on to a cloud, so that they can be cut."""
         self._probe = Probe(spec.label, self._look)
         self._served: dict[str, ServedModel] = {}
         self._digests: dict[str, str] = {}
+        self._their_names: dict[str, str] = {}
+        self._failure: ServiceError | None = None
         self._changed: Changed = lambda: None
-        self._seen = False
+        self._unlisten: Callable[[], None] = lambda: None
+        self._cutting: asyncio.Task[None] | None = None
+        self._seen = bool(spec.upstream)
         self.slots = spec.slots(DEFAULT_SLOTS)
 
     async def load(self, changed: Changed) -> None:
         self._changed = changed
+        self._unlisten = self._consent.on_change(self._consent_changed)
         await self._probe.start()
 
     def models(self) -> tuple[ServedModel, ...]:
@@ -46,7 +56,7 @@ class OllamaBackend:
 
     def troubles(self) -> tuple[str, ...]:
         """An Ollama that was never there was never promised."""
-        return (f"{self._spec.label}-unreachable",) if self._seen and not self._probe.well else ()
+        return troubles_of(self._spec.label, self._failure) if self._seen else ()
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         model = self._served.get(request.model)
@@ -55,7 +65,7 @@ class OllamaBackend:
         _check_context(prompt_bytes(request), model.context_tokens)
         answer = _Answer()
         try:
-            async with self._upstream.lines("/api/chat", body(request, model.context_tokens)) as lines:
+            async with (await self._way(model)).lines("/api/chat", self._body(request, model)) as lines:
                 async for line in lines:
                     if line and (chunk := answer.read(line)):
                         yield chunk
@@ -67,21 +77,58 @@ class OllamaBackend:
         yield answer.last()
 
     async def close(self) -> None:
+        self._unlisten()
         await self._probe.close()
-        await self._upstream.close()
+        await self.upstream.close()
+        await self._far.close()
+
+    async def look(self) -> None:
+        """Lists the models that can chat. Raises RemoteNotAllowed, BackendFailed, ModelNotFound, Overloaded."""
+        await self.upstream.admit()
+        try:
+            listed = (await self.upstream.get("/api/tags"))["models"]
+            served = [await self._describe(entry) for entry in listed]
+        except UpstreamRefused as error:
+            raise refusal(error) from error
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise BackendFailed("this is no Ollama", reason="protocol") from error
+        self._seen = True
+        self._set(tuple(model for model in served if model is not None))
 
     async def _look(self) -> bool:
         try:
-            if not await self._upstream.listens():
-                raise BackendFailed(reason="unreachable")
-            listed = (await self._upstream.get("/api/tags"))["models"]
-            served = [await self._describe(entry) for entry in listed if not entry.get("remote_host")]
-        except (ServiceError, UpstreamRefused, LookupError, TypeError, AttributeError, ValueError):
+            await self.look()
+        except ServiceError as error:
+            self._failure = error
             self._set(())
             return False
-        self._seen = True
-        self._set(tuple(model for model in served if model is not None))
+        self._failure = None
         return True
+
+    async def _way(self, model: ServedModel) -> Upstream:
+        """A remote model has connections of its own. Raises RemoteNotAllowed."""
+        if not model.remote:
+            return self.upstream
+        if not self._consent.allowed:
+            raise RemoteNotAllowed("this model answers in a cloud, and no admin has allowed that")
+        if self._far.remote is None:
+            await self._far.admit()
+        return self._far
+
+    def _body(self, request: GenerateRequest, model: ServedModel) -> dict[str, Any]:
+        return body(request, model.context_tokens) | {"model": self._their_names.get(request.model, request.model)}
+
+    def _consent_changed(self) -> None:
+        """What is under way to a remote server ends when it is no longer allowed."""
+        if not self._consent.allowed and any(model.remote for model in self._served.values()):
+            self._set(tuple(model for model in self._served.values() if not model.remote))
+            self._cutting = asyncio.create_task(self._cut())
+        self._probe.soon()
+
+    async def _cut(self) -> None:
+        await self._far.close()
+        if self.upstream.remote:
+            await self.upstream.close()
 
     def _set(self, served: tuple[ServedModel, ...]) -> None:
         found = {model.name: model for model in served}
@@ -90,15 +137,21 @@ class OllamaBackend:
             self._changed()
 
     async def _describe(self, entry: dict[str, Any]) -> ServedModel | None:
-        """None for a model that answers elsewhere, or that can't chat; asked again only when its digest changes."""
-        name = str(entry["name"]).removesuffix(":latest")
-        if name in self._served and self._digests.get(name) == entry.get("digest"):
-            return self._served[name]
-        shown = await self._upstream.post("/api/show", {"model": name})
+        """None for one that can't chat, or may not be asked; asked again only when its digest changes."""
+        theirs = str(entry["name"]).removesuffix(":latest")
+        known = next((name for name, other in self._their_names.items() if other == theirs), "")
+        same = known in self._served and self._digests.get(theirs) == entry.get("digest")
+        if same and (self._served[known].remote or not self.upstream.remote):
+            return self._served[known]
+        shown = await self.upstream.post("/api/show", {"model": theirs})
+        far = bool(entry.get("remote_host") or shown.get("remote_host") or self.upstream.remote)
         capabilities = shown.get("capabilities") or ["completion"]
-        if shown.get("remote_host") or "completion" not in capabilities:
+        unwanted = self._spec.models and theirs not in self._spec.models
+        if unwanted or (far and not self._consent.allowed) or "completion" not in capabilities:
             return None
-        self._digests[name] = str(entry.get("digest"))
+        name = f"{self._spec.server}/{theirs}" if far else theirs
+        self._digests[theirs] = str(entry.get("digest"))
+        self._their_names = {n: other for n, other in self._their_names.items() if other != theirs} | {name: theirs}
         return ServedModel(
             name=name,
             backend=self.name,
@@ -106,7 +159,8 @@ class OllamaBackend:
             tools="tools" in capabilities,
             images="vision" in capabilities,
             json_schema=True,
-            remote=self._upstream.remote,
+            remote=far,
+            upstream=self._spec.server,
         )
 
 

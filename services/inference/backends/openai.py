@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import BackendFailed, ContextExceeded, ServiceError
+from libs.shared.errors import BackendFailed, ContextExceeded, RemoteNotAllowed, ServiceError
 from services.inference.backends.base import Changed, prompt_bytes
-from services.inference.backends.upstream import Probe, Upstream, UpstreamRefused, refusal
+from services.inference.backends.upstream import Probe, Upstream, UpstreamRefused, refusal, troubles_of
+from services.inference.consent import Consent
 from services.inference.models import ModelSpec
 
 DEFAULT_SLOTS = 32
@@ -25,25 +27,31 @@ class OpenAIBackend:
 
     name = "openai"
 
-    def __init__(self, spec: ModelSpec, *, default_context_tokens: int) -> None:
+    def __init__(self, spec: ModelSpec, consent: Consent, *, default_context_tokens: int) -> None:
         assert spec.url is not None
         self._spec = spec
+        self._consent = consent
         self._default_context = default_context_tokens
-        self._upstream = Upstream(spec.url, _authorization(spec.api_key_file))
+        self.upstream = Upstream(spec.url, _authorization(spec.api_key_file), consent)
         self._probe = Probe(spec.label, self._look)
         self._served: dict[str, ServedModel] = {}
+        self._their_names: dict[str, str] = {}
+        self._failure: ServiceError | None = None
         self._changed: Changed = lambda: None
+        self._unlisten: Callable[[], None] = lambda: None
+        self._cutting: asyncio.Task[None] | None = None
         self.slots = spec.slots(DEFAULT_SLOTS)
 
     async def load(self, changed: Changed) -> None:
         self._changed = changed
+        self._unlisten = self._consent.on_change(self._consent_changed)
         await self._probe.start()
 
     def models(self) -> tuple[ServedModel, ...]:
         return tuple(self._served.values())
 
     def troubles(self) -> tuple[str, ...]:
-        return () if self._probe.well else (f"{self._spec.label}-unreachable",)
+        return troubles_of(self._spec.label, self._failure)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         model = self._served.get(request.model)
@@ -51,7 +59,7 @@ class OpenAIBackend:
             raise BackendFailed("the upstream went away", reason="unreachable")
         answer = Answer(prompt_bytes(request))
         try:
-            async with self._upstream.lines("/chat/completions", self._body(request)) as lines:
+            async with self.upstream.lines("/chat/completions", self._body(request)) as lines:
                 async for line in lines:
                     if chunk := answer.read(line):
                         yield chunk
@@ -63,23 +71,53 @@ class OpenAIBackend:
         yield answer.last()
 
     async def close(self) -> None:
+        self._unlisten()
         await self._probe.close()
-        await self._upstream.close()
+        await self.upstream.close()
+
+    async def look(self) -> None:
+        """Lists the server's models. Raises RemoteNotAllowed, BackendFailed, ModelNotFound, Overloaded."""
+        await self.upstream.admit()
+        try:
+            listed = {str(entry["id"]): entry for entry in (await self.upstream.get("/models"))["data"]}
+            served = self._wanted(listed)
+        except UpstreamRefused as error:
+            raise refusal(error) from error
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise BackendFailed("this is no server that speaks OpenAI's API", reason="protocol") from error
+        self._set(served)
+
+    def _wanted(self, listed: dict[str, dict[str, Any]]) -> dict[str, ServedModel]:
+        """By the name under which each is offered; a remote server's models are named after it."""
+        if self._spec.name:
+            theirs = str(self._spec.options.get("model", self._spec.name))
+            self._their_names = {self._spec.name: theirs}
+            return {self._spec.name: self._model(self._spec.name, listed.get(theirs, {}))}
+        chosen = [name for name in listed if not self._spec.models or name in self._spec.models]
+        mark = f"{self._spec.server}/" if self.upstream.remote else ""
+        self._their_names = {mark + name: name for name in chosen}
+        return {ours: self._model(ours, listed[theirs]) for ours, theirs in self._their_names.items()}
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
-        return chat_body(request) | {"model": self._spec.options.get("model", request.model)}
+        return chat_body(request) | {"model": self._their_names.get(request.model, request.model)}
 
     async def _look(self) -> bool:
         try:
-            if not await self._upstream.listens():
-                raise BackendFailed(reason="unreachable")
-            listed = {str(entry["id"]): entry for entry in (await self._upstream.get("/models"))["data"]}
-        except (ServiceError, UpstreamRefused, LookupError, TypeError, AttributeError, ValueError):
+            await self.look()
+        except ServiceError as error:
+            self._failure = error
             self._set({})
             return False
-        wanted = {self._spec.name: listed.get(str(self._spec.options.get("model", self._spec.name)), {})}
-        self._set({name: self._model(name, entry) for name, entry in (wanted if self._spec.name else listed).items()})
+        self._failure = None
         return True
+
+    def _consent_changed(self) -> None:
+        """What is under way to a remote server ends when it is no longer allowed."""
+        if self.upstream.remote and not self._consent.allowed:
+            self._failure = RemoteNotAllowed()
+            self._set({})
+            self._cutting = asyncio.create_task(self.upstream.close())
+        self._probe.soon()
 
     def _set(self, served: dict[str, ServedModel]) -> None:
         if served != self._served:
@@ -96,7 +134,8 @@ class OpenAIBackend:
             tools=bool(options.get("tools", True)),
             images=bool(options.get("images", True)),
             json_schema=bool(options.get("json_schema", True)),
-            remote=self._upstream.remote,
+            remote=bool(self.upstream.remote),
+            upstream=self._spec.server,
         )
 
 

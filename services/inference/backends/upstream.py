@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from libs.shared.errors import BackendFailed, ModelNotFound, Overloaded, ServiceError
+from libs.shared.addresses import is_remote
+from libs.shared.errors import BackendFailed, ModelNotFound, Overloaded, RemoteNotAllowed, ServiceError
 from libs.shared.telemetry import get_logger
+from services.inference.consent import Consent
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,35 +40,75 @@ class UpstreamRefused(Exception):
         self.retry_after_s = retry_after_s
 
 
+class RemoteAddress(OSError):
+    """A connection that was about to leave this network without leave."""
+
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""A host and a port → its addresses; raises OSError when there are none."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """As this machine's resolver says."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
 class Upstream:
-    """One server. The session is made when the first connection was possible: no upstream, no HTTP client in memory."""
+    """One server. The session is made when the first connection was possible: no upstream, no HTTP client in memory.
 
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
+    Each connection is held against the address that it goes to: none leaves the network unless the server was found to
+    be remote when its models were listed, so that they are marked, and an admin allows it.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], consent: Consent, *, resolve: Resolve = resolve) -> None:
         self.url = url.rstrip("/")
+        self.remote: bool | None = None
+        """Whether the server lies beyond this network; None: it has not been looked up yet."""
         self._headers = headers
+        self._consent = consent
+        self._resolve = resolve
         self._session: aiohttp.ClientSession | None = None
+        self._waiting: set[asyncio.Timeout] = set()
+        self._under_way: set[aiohttp.ClientResponse] = set()
 
-    @property
-    def remote(self) -> bool:
-        """Whether the server is another machine than this one."""
-        host = urlsplit(self.url).hostname or ""
-        with suppress(ValueError):
-            return not ip_address(host).is_loopback
-        return host != "localhost"
+    async def admit(self) -> None:
+        """Looks the server up and knocks at its port; needs no HTTP client.
 
-    async def listens(self) -> bool:
-        """Whether anything takes connections there; needs no HTTP client."""
+        Raises RemoteNotAllowed, before any connection, and BackendFailed (``no_such_host``, ``unreachable``).
+        """
         parts = urlsplit(self.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
+        addresses = await self._looked_up(parts.hostname or "", port)
+        remote = any(map(is_remote, addresses))
+        if remote != self.remote:
+            self.remote = remote
+            await self.close()
+        self._check_allowed()
+        await _knock(addresses, port)
+
+    async def _looked_up(self, host: str, port: int) -> list[str]:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(parts.hostname, port)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return True
+                found = await self._resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            raise BackendFailed("there is no host of this name", reason="no_such_host") from error
+        except TimeoutError as error:
+            raise BackendFailed("the name of the host can't be looked up in time", reason="timeout") from error
+        if not found:
+            raise BackendFailed("there is no host of this name", reason="no_such_host")
+        return found
+
+    def _check_allowed(self) -> None:
+        if self.remote is not False and not self._consent.allowed:
+            raise RemoteNotAllowed("the server lies beyond this network, and no admin has allowed that")
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """For one connection, whose address is known by now, whatever the name meant when it was looked up."""
+        family, kind, protocol, _, where = address
+        if is_remote(str(where[0])) and not (self.remote and self._consent.allowed):
+            raise RemoteAddress(f"{where[0]} lies beyond this network")
+        return socket.socket(family, kind, protocol)
 
     async def get(self, path: str) -> Any:
         """JSON of a short question. Raises BackendFailed or UpstreamRefused."""
@@ -80,37 +122,73 @@ class Upstream:
     async def lines(self, path: str, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's lines as they come; leaving early closes the connection, which stops the upstream's work."""
         with _named_failures():
-            async with self._open().post(self.url + path, json=body) as response:
-                await _check(response)
+            async with self._asked("POST", path, body) as response:
                 yield _lines(response)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        """Ends every connection, with what is under way on it; the next request makes new ones."""
+        session, self._session = self._session, None
+        for waiting in [w for w in self._waiting if not w.expired()]:
+            waiting.reschedule(0.0)
+        for response in tuple(self._under_way):
+            response.close()
+        if session is not None:
+            await session.close()
 
     async def _short(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         with _named_failures():
-            async with (
-                asyncio.timeout(PROBE_TIMEOUT_S),
-                self._open().request(method, self.url + path, json=body) as response,
-            ):
-                await _check(response)
+            async with asyncio.timeout(PROBE_TIMEOUT_S), self._asked(method, path, body) as response:
                 return await response.json(content_type=None)
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer's head, which is no refusal; ``close`` ends the waiting for it, and the reading."""
+        async with asyncio.timeout(None) as waiting:
+            self._waiting.add(waiting)
+            try:
+                response = await self._open().request(method, self.url + path, json=body, allow_redirects=False)
+            finally:
+                self._waiting.discard(waiting)
+        self._under_way.add(response)
+        try:
+            async with response:
+                await _check(response)
+                yield response
+        finally:
+            self._under_way.discard(response)
 
     def _open(self) -> aiohttp.ClientSession:
         # Imported late: without an upstream no HTTP client is needed.
         import aiohttp
 
+        self._check_allowed()
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
             self._session = aiohttp.ClientSession(
                 timeout=timeout,
                 headers=self._headers,
                 read_bufsize=256 * 1024,
-                connector=aiohttp.TCPConnector(limit=256),
+                connector=aiohttp.TCPConnector(limit=256, socket_factory=self._socket),
                 trust_env=False,
             )
         return self._session
+
+
+async def _knock(addresses: list[str], port: int) -> None:
+    """Raises BackendFailed when nothing takes connections at any of them."""
+    for address in addresses:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError):
+            continue
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return
+    raise BackendFailed("the upstream can't be reached", reason="unreachable")
 
 
 class Probe:
@@ -153,6 +231,13 @@ class Probe:
             self.well = well
 
 
+def troubles_of(label: str, failure: ServiceError | None) -> tuple[str, ...]:
+    """Words for telemetry's ``degraded``; none when nothing failed."""
+    if failure is None:
+        return ()
+    return (f"{label}: remote-not-allowed" if isinstance(failure, RemoteNotAllowed) else f"{label}-unreachable",)
+
+
 def refusal(error: UpstreamRefused) -> ServiceError:
     """What an HTTP status means to the caller; the upstream's own words stay out, since they may quote the prompt."""
     if error.status == 404:
@@ -174,8 +259,12 @@ class _named_failures:  # noqa: N801 - reads as the verb it is in a with stateme
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         import aiohttp
 
+        if isinstance(error, RemoteAddress) or isinstance(getattr(error, "os_error", None), RemoteAddress):
+            raise RemoteNotAllowed("the server's name means an address beyond this network now") from error
         if isinstance(error, TimeoutError):
             raise BackendFailed("the upstream did not answer in time", reason="timeout") from error
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+            raise BackendFailed("the upstream's certificate is not trusted", reason="tls") from error
         if isinstance(error, aiohttp.ClientConnectorError):
             raise BackendFailed("the upstream can't be reached", reason="unreachable") from error
         if isinstance(error, aiohttp.ClientError | OSError):
@@ -186,7 +275,7 @@ class _named_failures:  # noqa: N801 - reads as the verb it is in a with stateme
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status < 400:
+    if response.status < 300:
         return
     body = await response.content.read(ERROR_BYTES)
     raise UpstreamRefused(response.status, body, _seconds(response.headers.get("retry-after")))

@@ -28,23 +28,38 @@ class FakeUpstream:
         self.refusal: dict[str, Any] = {"error": {"message": "no"}}
         self.retry_after: str | None = None
         self.break_off = False
+        self.key: str | None = None
+        """Whoever brings another is refused."""
+        self.words: tuple[str, ...] = WORDS
+        self.connections = 0
+        self.host = "127.0.0.1"
+        self.redirect: str | None = None
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
-        application = web.Application()
+        application = web.Application(middlewares=[self._watched])
         application.add_routes(self.routes())
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, self.host, self.port).start()
 
     async def stop(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    @web.middleware
+    async def _watched(self, request: web.Request, handler: Any) -> Any:
+        self.connections += 1
+        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "no"}}, status=401)
+        if self.redirect is not None:
+            raise web.HTTPTemporaryRedirect(self.redirect)
+        return await handler(request)
 
     def routes(self) -> list[web.RouteDef]:
         raise NotImplementedError
@@ -64,7 +79,7 @@ class FakeUpstream:
         return response
 
     async def _stream(self, response: web.StreamResponse) -> None:
-        for number, word in enumerate(WORDS):
+        for number, word in enumerate(self.words):
             await response.write(self.word(word))
             if number == 0:
                 await self.pause.wait()
@@ -105,10 +120,14 @@ class FakeOllama(FakeUpstream):
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/api/version", self.version),
             web.get("/api/tags", self.tags),
             web.post("/api/show", self.show),
             web.post("/api/chat", self.chat),
         ]
+
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.30.0"})
 
     async def tags(self, request: web.Request) -> web.Response:
         cloud = {"name": "huge:cloud", "digest": "c", "remote_host": "https://elsewhere.invalid"}

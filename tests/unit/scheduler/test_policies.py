@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from libs.shared.contracts.scheduling import Outcome, PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
-from libs.shared.errors import ModelNotFound, NoModel, NoNode, Unsupported
+from libs.shared.errors import ModelNotFound, NoModel, NoNode, RemoteNotAllowed, Unsupported
 from libs.shared.roles import Roles
 from services.scheduler import policies
 from services.scheduler.policies import POLICIES, Decision, choose, completion_s
@@ -53,6 +53,31 @@ def test_a_draining_node_is_never_chosen() -> None:
     decision = decide(known)
     assert chosen(decision) == "b"
     assert decision.rejected["a"] == "draining"
+
+
+AFAR = model("far", remote=True, upstream="afar")
+
+
+def test_without_leave_a_remote_model_is_never_chosen() -> None:
+    known = registry(node("a", models=[AFAR]))
+    named = choose(PlaceRequest(model="far"), known.snapshot(), 1000.0, draw=0.5)
+    assert isinstance(named.refusal, RemoteNotAllowed)
+    assert isinstance(choose(PlaceRequest(), known.snapshot(), 1000.0, draw=0.5).refusal, NoModel)
+    allowed = choose(PlaceRequest(model="far"), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
+    assert chosen(allowed) == "a"
+
+
+def test_a_model_of_this_network_is_the_default_before_a_remote_one() -> None:
+    known = registry(node("a", models=[AFAR, model("near")]))
+    decision = choose(PlaceRequest(), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
+    assert decision.choice is not None
+    assert decision.choice.model.name == "near"
+
+
+def test_where_a_model_is_served_within_this_network_it_is_never_asked_beyond_it() -> None:
+    known = registry(node("a", models=[model("both", remote=True)]), node("b", models=[model("both")], in_flight=9))
+    decision = choose(PlaceRequest(model="both"), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
+    assert (chosen(decision), decision.rejected) == ("b", {"a": "remote"})
 
 
 def test_a_silent_node_is_never_chosen() -> None:
