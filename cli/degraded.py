@@ -22,6 +22,9 @@ _REASONS = {
     "unreadable-configuration": "can't be read: it is a JSON list of models (see docs/configuration.md)",
     "internal": "can't be loaded (see: mongars logs inference)",
     "unsupported": "needs what isn't installed here (see: mongars logs inference)",
+    "gpu-idle": "is a GPU that nothing here uses: start Ollama, which uses it and is found unasked "
+    "(https://ollama.com), or add a server that does (mongars upstreams add URL); docs/upstreams.md has more",
+    "gpu-without-driver": "is a GPU without its driver: install NVIDIA's, restart the machine, and start Ollama",
     "remote-not-allowed": "lies beyond this network, so its models are not offered (an admin allows it with: mongars "
     "upstreams allow-remote on)",
     "backend_failed": "could not be loaded (see: mongars logs inference)",

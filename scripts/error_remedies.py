@@ -51,6 +51,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "no_node": ("nodes have the model, and none can take the request now", _WAIT),
     "unsupported": ("the model can't do what the request needs", "choose another model, or leave that out"),
+    "remote_not_allowed": (
+        "the model answers on a server beyond this network, and no admin has allowed that",
+        "choose another model, or `mongars upstreams allow-remote on` (docs/upstreams.md)",
+    ),
     "context_exceeded": (
         "the prompt is longer than the model's context",
         "send less, or choose a model with a longer context",

@@ -77,6 +77,11 @@ class Served:
             self._loading.discard(spec.label)
             self._changed(True)
 
+    def backends(self) -> frozenset[str]:
+        """What language models are served with now; ``local`` ones are Ray's too."""
+        own = {model.backend for replica in self._replicas for model in replica.models()}
+        return frozenset(own | ({"llama_cpp", "transformers"} if self.ray is not None else set()))
+
     def degraded(self) -> tuple[str, ...]:
         """Stable words with the models' names, sorted."""
         words = set(self._notes)

@@ -93,6 +93,10 @@ class Replica:
             stopped=stopped,
         )
 
+    def models(self) -> tuple[ServedModel, ...]:
+        """What it answers with now."""
+        return tuple(self._models.values())
+
     def troubles(self) -> tuple[str, ...]:
         """What the backend should serve and can't."""
         return self._backend.troubles()

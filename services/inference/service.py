@@ -21,6 +21,7 @@ from services.inference.consent import Consent
 from services.inference.embedder_specs import built_in
 from services.inference.embedders import Embedders
 from services.inference.embedding import EmbeddingReplica
+from services.inference.idle_gpus import IdleGpus
 from services.inference.lease import EMBEDDING_NUMBER
 from services.inference.machine import node_of, threads
 from services.inference.models import EMBEDDER_FOLDER, EMBEDDERS_FOLDER, ModelSpec, read_catalogue
@@ -107,6 +108,9 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
         context.tasks.create_task(served.ray.run())
     log.info("models_planned", runtime=plan.runtime, inline=len(plan.inline), deployed=len(plan.deployed))
     await served.load_all(plan.inline, context.bus, agent.add)
+    gpus = IdleGpus(served.backends)
+    await gpus.look()
+    served.more_troubles(gpus.troubles)
 
 
 async def _bring_up_added(
