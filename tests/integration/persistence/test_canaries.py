@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
-from libs.shared.contracts.accounts import DELETE_USER, UserRef
+from libs.shared.contracts.accounts import (
+    CREATE_KEY,
+    DELETE_USER,
+    FIND_MAPPED,
+    MAP_USER,
+    CreateKey,
+    FindMapped,
+    MapUser,
+    UserRef,
+)
 from libs.shared.contracts.base import Principal
+from libs.shared.contracts.common import Role, Speaker
 from libs.shared.contracts.conversations import (
     CHANGE_CONVERSATION,
     DELETE_CONVERSATION,
@@ -22,11 +33,14 @@ from libs.shared.contracts.conversations import (
 from libs.shared.contracts.documents import FORGET_DOCUMENT, DocumentRef
 from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.memory import FORGET_EVERYTHING, FORGET_MEMORY, MemoryRef, UserMemory
+from libs.shared.credentials import new_api_key
 from libs.shared.receipts import verify
 from services.persistence import forgetting
-from services.persistence.repositories import removal
+from services.persistence.derived_ids import said_hash
+from services.persistence.repositories import accounts, removal
 from services.persistence.segment_store import Rewritten, SegmentStore
 from services.persistence.slot_file import SlotFile
+from services.persistence.tables import MessageRow
 from tests.support import remembering
 from tests.support.broker import TestBroker
 from tests.support.canary import OPENED, Canary, Scanner
@@ -54,6 +68,8 @@ class Household:
     user_id: str = ""
     canaries: dict[str, Canary] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    unkept: Canary | None = None
+    hashes: dict[str, set[bytes]] = field(default_factory=dict)
 
     def plant(self, name: str) -> str:
         self.canaries[name] = Canary.new(name)
@@ -86,6 +102,37 @@ class Household:
         for name in ("question", "answer", "elsewhere", "reply", "import", "note", "passage"):
             await remembering.index(client, user_id, [self.entry(name)])
         await self.draw_facts()
+        await self.let_a_program_speak()
+
+    async def let_a_program_speak(self) -> None:
+        """A key for a program whose name for the user is a canary too, which is kept nowhere."""
+        owner, made = await self.client.user(role=Role.ADMIN), new_api_key()
+        wanted = CreateKey(
+            key_id="k1", user_id=owner, name="web", prefix=made.prefix, hash=made.hash, scopes=("on-behalf-of",)
+        )
+        await self.client.bus.request(CREATE_KEY, wanted)
+        self.unkept = Canary.new("mapped")
+        mapping = MapUser(key_id="k1", external=self.unkept.text, user_id=self.user_id)
+        await self.client.bus.request(MAP_USER, mapping)
+
+    async def speaks_for(self) -> str | None:
+        assert self.unkept is not None
+        found = FindMapped(key_id="k1", externals=(self.unkept.text,))
+        return (await self.client.bus.request(FIND_MAPPED, found)).user_id
+
+    async def known_by_hash(self) -> set[str]:
+        """Which of the canaries that were said in conversations a resent history would find."""
+        async with self.persistence.parts.database.transaction() as session:
+            hashes = set(await session.scalars(select(MessageRow.said_hash).where(MessageRow.said_hash.is_not(None))))
+        return {name for name in SAID if hashes & self.hashes[name]}
+
+    async def note_hashes(self) -> None:
+        """While the user's key is there."""
+        async with self.persistence.parts.database.plainly() as driver:
+            user = await accounts.keys_of(driver, self.persistence.parts.keys, self.user_id)
+        for name in SAID:
+            text = self.canaries[name].text
+            self.hashes[name] = {hashed for who in Speaker if (hashed := said_hash(user, who, text))}
 
     async def draw_facts(self) -> None:
         """One from the question, one from the note, one that both tell."""
@@ -97,7 +144,9 @@ class Household:
 
     def found(self) -> dict[str, set[str]]:
         """Canary → what of it can be had with keys. Nothing may lie about unsealed, forgotten or not."""
-        findings = self.scanner.find(list(self.canaries.values()))
+        assert self.unkept is not None
+        findings = self.scanner.find([*self.canaries.values(), self.unkept])
+        assert not [finding for finding in findings if finding.canary == self.unkept.name], "kept after all"
         bare = {finding for finding in findings if finding.where != OPENED}
         assert not bare, f"unsealed: {bare}"
         return {name: {f.form for f in findings if f.canary == name} for name in self.canaries}
@@ -121,6 +170,7 @@ async def household(own_cluster: Cluster, tmp_path: Path) -> AsyncIterator[House
     own_cluster.drop(persistence.settings.database_address())
 
 
+SAID = {"question", "answer", "elsewhere", "reply"}
 INDEXED = {"question", "answer", "elsewhere", "reply", "import", "note", "passage"}
 
 
@@ -185,6 +235,9 @@ async def check_forgotten(house: Household, forget: Forget) -> None:
     doomed = WAYS[forget]
     assert house.found() == everything_of(set(ALL)), "the canaries must be there to begin with"
     assert BROKER in in_stores(house, "question"), "and where they are looked for"
+    await house.note_hashes()
+    assert await house.known_by_hash() == SAID
+    assert await house.speaks_for() == house.user_id
     assert DATABASE in in_stores(house, "question")
 
     receipt = await forget(house)
@@ -194,6 +247,8 @@ async def check_forgotten(house: Household, forget: Forget) -> None:
     found = house.found()
     assert {name: found[name] for name in doomed} == {name: set() for name in doomed}
     assert {name: found[name] for name in ALL - doomed} == everything_of(set(ALL - doomed))
+    assert await house.known_by_hash() == SAID - doomed
+    assert await house.speaks_for() == (None if forget is forget_account else house.user_id)
     if "question" in doomed:
         assert BROKER not in in_stores(house, "question"), "the stream has let go of it"
 
