@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.caretaker.duties import Turn
 from libs.shared.layout import StateFolder
+
+if TYPE_CHECKING:
+    from cli.caretaker.duties import Turn  # whose asyncio would slow down every status
 
 _LARGEST_BYTES = 64 * 1024
 

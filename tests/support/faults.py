@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -14,12 +15,13 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-from tests.support.installation import Installation
+from tests.support.installation import Installation, unusual_port
 
 Put = Callable[[Installation], Iterator[None]]
 _TWO_HOURS_S = 7200
@@ -132,6 +134,62 @@ def mounted(path: str, options: str, fill_kib: int = 0) -> Put:
             yield
         finally:
             subprocess.run(["umount", folder], check=True)
+
+    return put
+
+
+def expired_certificate(installed: Installation) -> Iterator[None]:
+    """What the gateway would show on the network, a day too old."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=9)).not_valid_after(now - timedelta(days=1))
+    folder = installed.state / "keys" / "tls"
+    folder.mkdir(mode=0o700)
+    pem = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (folder / "gateway.pem").write_bytes(pem)
+    (folder / "gateway.pem").chmod(0o600)
+    yield from marked(lan={"host": "127.0.0.1", "port": unusual_port(), "given": True})(installed)
+    shutil.rmtree(folder)
+
+
+def open_certificate_key(installed: Installation) -> Iterator[None]:
+    folder = installed.state / "keys" / "tls"
+    folder.mkdir(mode=0o700)
+    (folder / "gateway.key").touch(mode=0o644)
+    (folder / "gateway.key").chmod(0o644)
+    yield
+    shutil.rmtree(folder)
+
+
+def noted_backups(**files: object) -> Put:
+    """What the schedule leaves behind."""
+
+    def put(installed: Installation) -> Iterator[None]:
+        folder = installed.state / "backups"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name, content in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(content))
+        yield
+        for name in files:
+            (folder / f"{name}.json").unlink()
+
+    return put
+
+
+def crash_loop(name: str) -> Put:
+    """Killed as often as it comes back, until its supervisor has counted three."""
+
+    def put(installed: Installation) -> Iterator[None]:
+        for _ in range(3):
+            killed = installed.kill(name)
+            assert installed.wait_until(lambda: installed.pid(name) not in (killed, None), 60)  # noqa: B023
+        yield
+        installed.wait_ready(90)
 
     return put
 
@@ -290,11 +348,10 @@ def new_seed() -> bytes:
     return made().encode()
 
 
-def aside_database(url: str) -> Put:
-    """The installation says that its database is somebody else's."""
-    import json
+def marked(**changed: object) -> Put:
+    """The installation's marker says something else."""
 
-    def with_url(text: bytes) -> bytes:
-        return json.dumps(json.loads(text) | {"database": url}).encode()
+    def with_changes(text: bytes) -> bytes:
+        return json.dumps(json.loads(text) | changed).encode()
 
-    return written("installation.json", with_url)
+    return written("installation.json", with_changes)

@@ -53,5 +53,8 @@ def _schema(database: Database, start_failure: str) -> Iterator[Finding]:
             yield Finding("schema-newer", what)
         elif database.revision != known[-1]:
             yield Finding("schema-older", f"the database is at schema {database.revision}, this version at {known[-1]}")
+    elif database.recorded is not None and known and database.recorded not in known:
+        what = f"the database was last at schema {database.recorded}; this version knows up to {known[-1]}"
+        yield Finding("schema-newer", what)
     elif any(words in start_failure for words in _NEWER_SCHEMA):
         yield Finding("schema-newer", "the last start found the database at a schema that this version doesn't know")

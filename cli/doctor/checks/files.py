@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cli.doctor.facts import Facts, FileFact, Files
 from cli.doctor.findings import Finding
+from cli.upgrade.versions import numbers
 
 _OTHERS = 0o077
 _PASS_THROUGH = 0o011
@@ -26,6 +27,9 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if files.marker in _MARKERS:
         yield _marker(files)
         return
+    if numbers(files.marker_version) > numbers(facts.machine.version):
+        what = f"monGARS {files.marker_version} started the installation last, and this is {facts.machine.version}"
+        yield Finding("version-older", what)
     for fact in files.files:
         yield from _file(fact, files)
     yield from _slots(facts)

@@ -28,6 +28,9 @@ def judge(facts: Facts) -> Iterator[Finding]:
             yield Finding(code, what.format(name=name), name)
         yield from _embedder(facts.models.embedder)
     readiness = facts.parts.readiness if facts.parts else None
+    if readiness is not None and readiness.ready and "no-model" not in readiness.degraded:
+        for name in facts.machine.idle_gpus:
+            yield Finding("gpu-idle", f"the GPU {name} lies idle", name)
     for word in readiness.degraded if readiness else ():
         yield from _degraded(word, said)
 

@@ -32,7 +32,7 @@ def judge(facts: Facts, found: list[Finding]) -> Iterator[Finding]:
     elif parts.supervisor == "silent":
         yield Finding("supervisor-silent", "the supervisor runs and does not answer")
     else:
-        yield from _running(parts, bool({finding.code for finding in found} & _NAMED_ELSEWHERE))
+        yield from _running(facts, parts, bool({finding.code for finding in found} & _NAMED_ELSEWHERE))
     yield from _duties(parts)
     yield from _backups(parts.backups)
     yield from _certificate(parts)
@@ -51,15 +51,15 @@ def _stopped(parts: Parts) -> Iterator[Finding]:
 
 def _port(parts: Parts) -> Iterator[Finding]:
     if parts.port_taken_by:
-        what = f"port {parts.port}, which the gateway needs, is taken by {parts.port_taken_by}"
-        yield Finding("port-taken", what, str(parts.port))
+        port, _, holder = parts.port_taken_by.partition(", ")
+        yield Finding("port-taken", f"port {port}, which the gateway needs, is taken by {holder}", port)
 
 
-def _running(parts: Parts, explained: bool) -> Iterator[Finding]:
+def _running(facts: Facts, parts: Parts, explained: bool) -> Iterator[Finding]:
     yield from _port(parts)
     explained = explained or bool(parts.port_taken_by)
     broken = False
-    for name, silent in ((BROKER, not parts.broker_answers), (DATABASE, _database_silent(parts))):
+    for name, silent in ((BROKER, not parts.broker_answers), (DATABASE, _database_silent(facts, parts))):
         process = parts.processes.get(name)
         if process is None:
             continue
@@ -108,8 +108,10 @@ def _said_silent(parts: Parts, name: str) -> bool:
     return isinstance(row, dict) and not row.get("ok") and row.get("detail") == _SILENT
 
 
-def _database_silent(parts: Parts) -> bool:
+def _database_silent(facts: Facts, parts: Parts) -> bool:
     """Persistence tells; where it doesn't answer itself, nothing is known of the database."""
+    if facts.database is not None and facts.database.reached == "yes":
+        return False  # it answered us: what persistence has against it is said otherwise
     if parts.readiness is None or _said_silent(parts, "persistence"):
         return False
     row = parts.readiness.dependencies.get("database")

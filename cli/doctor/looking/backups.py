@@ -53,9 +53,8 @@ def _moment(row: object) -> float | None:
 
 def certificate_days(folder: StateFolder, now_s: float) -> float | None:
     """Until the gateway's certificate expires; None where it shows none, or one that can't be read."""
-    path = folder.keys / "tls" / "gateway.pem"
     try:
-        pem = path.read_bytes()
+        pem = folder.tls_certificate.read_bytes()
     except OSError:
         return None
     from cryptography import x509  # only where there is one

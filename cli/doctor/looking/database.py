@@ -16,26 +16,20 @@ from cli.doctor.facts import Database
 from cli.errors import CommandError
 from cli.installation import Installation
 from cli.supervision.place import code_root
+from cli.upgrade.versions import revisions_of
 
 _CONNECT_TIMEOUT_S = 4.0
 _CONTROL_TIMEOUT_S = 10.0
 _USERS_JUDGED = 16
 _PASSWORD = ("28P01", "28000")
-_REVISION = re.compile(r"""^revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _MAJOR = re.compile(r"(\d+)")
 
 
 def look(installation: Installation, *, connect: bool) -> Database:
     """``connect``: whether a server is expected to answer."""
     found = Database("external") if installation.marker.database else _folder(installation)
-    found = replace(found, revisions=known_revisions())
+    found = replace(found, revisions=revisions_of(code_root()), recorded=installation.marker.database_revision)
     return asyncio.run(_connected(installation, found)) if connect else found
-
-
-def known_revisions() -> tuple[str, ...]:
-    """The schema's revisions that this version has, oldest first."""
-    texts = (path.read_text() for path in sorted((code_root() / "migrations" / "versions").glob("*.py")))
-    return tuple(sorted(match[1] for text in texts if (match := _REVISION.search(text))))
 
 
 def _folder(installation: Installation) -> Database:

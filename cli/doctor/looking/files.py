@@ -80,7 +80,7 @@ def _files(folder: StateFolder, external: bool) -> Iterator[FileFact]:
         yield _fact(folder, folder.database_password, valid=lambda content: bool(content.strip()))
     for path in _nkeys(folder):
         yield _fact(folder, path, valid=lambda content: _public_key(content) is not None)
-    for path in (folder.marker, folder.slots):
+    for path in (folder.marker, folder.slots, *_other_keys(folder)):
         yield _fact(folder, path)
 
 
@@ -89,6 +89,12 @@ def _nkeys(folder: StateFolder) -> list[Path]:
 
     needed = {folder.nkey(name) for name in principals()}
     return sorted(needed | set((folder.keys / "nats").glob("*.nk")))
+
+
+def _other_keys(folder: StateFolder) -> list[Path]:
+    """Certificates, and what later versions keep there: as private as the rest."""
+    named = {folder.installation_key, folder.token_key, folder.database_password, *_nkeys(folder)}
+    return sorted(path for path in folder.keys.rglob("*") if path.is_file() and path not in named)
 
 
 def _fact(folder: StateFolder, path: Path, *, is_folder: bool = False, valid: object = None) -> FileFact:

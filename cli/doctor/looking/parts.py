@@ -45,7 +45,9 @@ def look(installation: Installation) -> Parts:
         failures=_failures(installation.folder),
         start_failure=last_failure(installation.folder),
         duties=record.read(installation.folder),
-        certificate_days=backups.certificate_days(installation.folder, time.time()),
+        certificate_days=backups.certificate_days(installation.folder, time.time())
+        if installation.marker.lan
+        else None,
         backups=backups.look(installation.folder, time.time()),
     )
     if running:
@@ -76,13 +78,15 @@ def _supervised(socket: Path) -> tuple[str, dict[str, Process]]:
 
 
 def _stranger(installation: Installation) -> str | None:
-    """Who holds the gateway's port, where it isn't the installation itself."""
-    port = installation.marker.ports.http
-    if ports.is_free(port):
-        return None
-    found = ports.holder(port)
+    """Who holds a port of the gateway's, where it isn't the installation itself."""
+    lan = installation.marker.lan
     ours = {f"(process {pid})" for pid in orphans.marked(installation.marker.installation_id)}
-    return None if any(found.endswith(pid) for pid in ours) else found or "another program"
+    for port in (installation.marker.ports.http, *((lan.port,) if lan else ())):
+        if not ports.is_free(port):
+            found = ports.holder(port)
+            if not any(found.endswith(pid) for pid in ours):
+                return f"{port}, {found or 'another program'}"
+    return None
 
 
 def _age_s(pid: int) -> float | None:

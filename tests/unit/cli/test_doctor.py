@@ -189,6 +189,14 @@ def test_a_model_that_is_broken_on_disk_is_said_once() -> None:
     assert codes(facts) == ["model-cut-short"]
 
 
+def test_a_gpu_that_lies_idle_is_noted_where_a_model_is_served() -> None:
+    idle = replace(WELL, idle_gpus=("RTX 4090",))
+    assert codes(replace(HEALTHY, machine=idle)) == []
+    served = replace(RUNS, readiness=Readiness(True, {}, ()))
+    (finding,) = judge(replace(HEALTHY, machine=idle, parts=served))
+    assert (finding.code, finding.severity) == ("gpu-idle", Severity.NOTE)
+
+
 def test_the_worst_is_said_first() -> None:
     facts = replace(HEALTHY, machine=replace(WELL, throttled=True, python=(3, 9)))
     assert [finding.severity for finding in judge(facts)] == [Severity.ERROR, Severity.WARNING]
