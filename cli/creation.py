@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,9 +68,20 @@ def make(
     With ``external`` it gets no PostgreSQL of its own.
     Raises CommandError when something fails on the way; then nothing of the installation remains.
     """
+    with all_or_nothing(folder):
+        return _build(folder, progress, http_port, external)
+
+
+@contextmanager
+def all_or_nothing(folder: StateFolder) -> Iterator[None]:
+    """An installation is made in a prepared folder: once its marker is written, or nothing of it remains.
+
+    What an interrupted making left there is thrown away first. Raises CommandError for what the disk refuses.
+    """
     _claim(folder.root)
     try:
-        return _build(folder, progress, http_port, external)
+        yield
+        (folder.root / UNFINISHED).unlink()
     except (OSError, CommandError, KeyboardInterrupt) as error:
         _discard(folder.root)
         if isinstance(error, OSError):
@@ -144,27 +156,35 @@ def _build(folder: StateFolder, progress: Progress, http_port: int | None, exter
         ports=Ports(http=http, nats=nats),
         database=external.url if external else None,
     )
-    made = write_marker(folder, marker)
-    (folder.root / UNFINISHED).unlink()
-    return made
+    return write_marker(folder, marker)
 
 
 def _build_with_database(folder: StateFolder, progress: Progress) -> None:
+    password = secrets.token_urlsafe(32)
+    with progress.step("Making keys"):
+        _make_keys(folder, password)
+    make_database(folder, progress, password)
+
+
+def make_database(folder: StateFolder, progress: Progress, password: str) -> None:
+    """A PostgreSQL of the installation's own, not started, with an empty database. Raises CommandError, OSError."""
     ensure_system_user(progress)
     owner = current_owner()
     # PostgreSQL's user passes through the folder to reach its own, and sees nothing else of it
     folder.root.chmod(0o711 if owner.switch else 0o700)
-    password = secrets.token_urlsafe(32)
-    with progress.step("Making keys"):
-        _make_keys(folder, password)
     with progress.step("Making the database"):
         database.create(folder, database_binaries(owner), owner, operator=owner_name(os.geteuid()), password=password)
 
 
-def _make_keys(folder: StateFolder, database_password: str | None) -> None:
-    for path in (folder.keys, folder.keys / "nats", folder.broker, folder.slots.parent, folder.models, folder.logs):
+def make_folders(folder: StateFolder) -> None:
+    """Those that every installation has, empty."""
+    keys = (folder.keys, folder.keys / "nats")
+    for path in (*keys, folder.broker, folder.slots.parent, folder.models, folder.logs, folder.run, folder.backups):
         path.mkdir(mode=0o700)
-    folder.run.mkdir(mode=0o700)
+
+
+def _make_keys(folder: StateFolder, database_password: str | None) -> None:
+    make_folders(folder)
     write_private(folder.installation_key, secrets.token_bytes(32))
     write_private(folder.token_key, secrets.token_bytes(32))
     if database_password is not None:

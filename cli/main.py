@@ -11,6 +11,7 @@ import typer
 from cli.commands import (
     accounts,
     alerts,
+    backup,
     chat,
     doctor,
     documents,
@@ -55,6 +56,8 @@ app.command("doctor")(doctor.doctor)
 app.command("support-bundle")(support.support_bundle)
 app.add_typer(service.app, name="service")
 app.command("uninstall")(service.uninstall)
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore)
 app.command("version")(observe.version)
 
 

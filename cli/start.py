@@ -150,7 +150,7 @@ def _start_parts(
             choice.look(installation, patience_s=_EXTERNAL_PATIENCE_S)
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
-        _migrate(installation, environment)
+        migrate(installation, environment)
     for name in (*(service.value for service in SERVICES), CARETAKER):
         supervisor.start(name)
 
@@ -172,7 +172,8 @@ def _start_and_wait(installation: Installation, supervisor: Supervisor, name: st
         time.sleep(_CHECK_EVERY_S)
 
 
-def _migrate(installation: Installation, environment: dict[str, str]) -> None:
+def migrate(installation: Installation, environment: dict[str, str]) -> None:
+    """Brings the running database to this version's schema. Raises CommandError with its last words."""
     ran = subprocess.run(
         [sys.executable, "-m", "migrations", "upgrade"],
         cwd=code_root(),

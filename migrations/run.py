@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 
 def _config(url: str) -> Config:
@@ -23,6 +24,12 @@ def upgrade(url: str, revision: str = "head") -> None:
     Blocking, with an event loop of its own: call it from a thread where one runs.
     """
     command.upgrade(_config(url), revision)
+
+
+def knows(revision: str) -> bool:
+    """Whether this version's chain has that migration; a newer version's database stands at one that it hasn't."""
+    script = ScriptDirectory.from_config(_config(""))
+    return any(found.revision == revision for found in script.walk_revisions())
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -28,6 +28,7 @@ from cli.supervision.place import supervisor_of
 from libs.shared.layout import StateFolder
 
 if TYPE_CHECKING:
+    from cli.backups.recovery_key import RecoveryKey
     from cli.start import Started
 
 _LOOK_EVERY_S = 2.0
@@ -128,6 +129,7 @@ def _start_and_announce(
     folder: StateFolder, progress: Progress, port: int | None, network: Network, timeout_s: float, as_json: bool
 ) -> Started:
     from cli.admin import announced, one_time_password
+    from cli.backups.recovery_key import keep
     from cli.creation import make, prepare_folder
     from cli.database import choice
     from cli.start import start
@@ -150,7 +152,10 @@ def _start_and_announce(
 
         started = start_safely(installation, progress, begin)
         password = one_time_password(started.installation)
-        _announce(started, password, as_json)
+        key = new_recovery_key(started.installation) if password is not None else None
+        _announce(started, password, key, as_json)
+        if key is not None:
+            keep(folder, key.seal)
         if password is not None:  # only now: what was never shown is replaced at the next start
             announced(started.installation)
     return started
@@ -168,7 +173,14 @@ def _offer_a_model(started: Started) -> None:
     offer(started.installation, source, started.readiness.degraded, terminal=True)
 
 
-def _announce(started: Started, password: str | None, as_json: bool) -> None:
+def new_recovery_key(installation: Installation) -> RecoveryKey | None:
+    """One to be shown with the first password; None where there is one already."""
+    from cli.backups.recovery_key import RecoveryKey, kept
+
+    return RecoveryKey.new() if kept(installation.folder) is None else None
+
+
+def _announce(started: Started, password: str | None, key: RecoveryKey | None, as_json: bool) -> None:
     from cli.admin import ADMIN_NAME
 
     installation, readiness = started.installation, started.readiness
@@ -180,25 +192,31 @@ def _announce(started: Started, password: str | None, as_json: bool) -> None:
             "lan": described(installation),
             "degraded": list(readiness.degraded),
         }
-        answer(said | ({"admin": {"name": ADMIN_NAME, "one_time_password": password}} if password else {}))
+        said |= {"admin": {"name": ADMIN_NAME, "one_time_password": password}} if password else {}
+        answer(said | ({"recovery_key": key.words} if key else {}))
         return
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     running = "was running already" if started.already else "is ready"
     console.print(f"\n[green]●[/] monGARS {running}: [bold]{installation.http_url}[/]")
-    show_facts(console, _facts(installation, password, readiness))
+    show_facts(console, _facts(installation, password, key, readiness))
     if installation.marker.lan is not None:
         line("\n" + "\n".join(told(installation)))
     sys.stdout.flush()
 
 
-def _facts(installation: Installation, password: str | None, said: Readiness) -> Iterator[tuple[str, str]]:
+def _facts(
+    installation: Installation, password: str | None, key: RecoveryKey | None, said: Readiness
+) -> Iterator[tuple[str, str]]:
     from cli.admin import ADMIN_NAME
 
     if password:
         yield "user", ADMIN_NAME
         yield "password", f"{password}   (for the first login, and shown only now)"
+    if key:
+        yield "recovery", key.words
+        yield "", "(write it down and keep it elsewhere: it alone opens backups, and is shown only now)"
     if installation.marker.database is not None:
         yield "database", installation.marker.database
     for reason in said.degraded:

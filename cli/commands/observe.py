@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import log_lines
+from cli.backups.state import backup_state, backup_words
 from cli.caretaker import record
 from cli.degraded import NOTICES, explained
 from cli.errors import CommandError, Exit
@@ -101,6 +102,7 @@ def described(
         "nats": {"url": installation.nats_url, "operator_nkey": str(installation.folder.nkey("operator"))},
         "database": {"url": installation.database_url, "external": installation.marker.database is not None},
         "services": {name: _row(process) for name, process in (processes or {}).items() if name != CARETAKER},
+        "backup": backup_state(installation.folder),
         "caretaker": _caretaker(installation, (processes or {}).get(CARETAKER)),
         "dependencies": said.dependencies if said else {},
         "degraded": list(said.degraded) if said else [],
@@ -155,6 +157,7 @@ def _facts(installation: Installation, said: Readiness | None) -> Iterator[tuple
     yield "folder", str(installation.folder.root)
     if installation.marker.database is not None:
         yield "database", installation.marker.database
+    yield "backup", backup_words(installation.folder)
     for name, turn in record.read(installation.folder).items():
         if not turn.get("ok"):
             yield "duty", f"{name} failed: {turn.get('detail')}"

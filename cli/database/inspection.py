@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cli.database.external import VARIABLE, Address
@@ -27,6 +28,33 @@ def inspect(address: Address, *, new: bool, patience_s: float) -> None:
     server that is away may take to come. Raises CommandError with what to do.
     """
     asyncio.run(_inspect(address, new, time.monotonic() + patience_s))
+
+
+def row_counts(address: Address, tables: Iterable[str]) -> dict[str, int]:
+    """How many rows each table has now. Raises CommandError."""
+
+    async def ask() -> dict[str, int]:
+        connection = await _connected(address, time.monotonic())
+        try:
+            counting = {name: f'SELECT count(*) FROM "{name}"' for name in tables}  # noqa: S608 - of our own making
+            return {name: int(await connection.fetchval(sql)) for name, sql in counting.items()}
+        finally:
+            connection.terminate()
+
+    return asyncio.run(ask())
+
+
+def server_major(url: str, password: str | None) -> int:
+    """The major version of a running server. Raises CommandError."""
+
+    async def ask() -> int:
+        connection = await _connected(Address(url, password), time.monotonic())
+        try:
+            return int(connection.get_server_version().major)
+        finally:
+            connection.terminate()
+
+    return asyncio.run(ask())
 
 
 async def _inspect(address: Address, new: bool, deadline: float) -> None:

@@ -272,3 +272,10 @@ class ModelBroken(ServiceError):
 
     code = "model_broken"
     status = 422
+
+
+class BackupNotFound(ServiceError):
+    """The installation's list has no such backup."""
+
+    code = "backup_not_found"
+    status = 404

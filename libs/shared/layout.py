@@ -106,6 +106,26 @@ class StateFolder:
         return self.root / "slots" / "data-keys.slots"
 
     @property
+    def backups(self) -> Path:
+        """What is kept of backups: their list, their schedule, how the last went, the journal of forgettings."""
+        return self.root / "backups"
+
+    @property
+    def backup_list(self) -> Path:
+        """JSON, written by persistence alone."""
+        return self.backups / "list.json"
+
+    @property
+    def forgettings(self) -> Path:
+        """The journal of what was forgotten, sealed, a line each: replayed when an older backup is restored."""
+        return self.backups / "forgettings.journal"
+
+    @property
+    def recovery_key(self) -> Path:
+        """JSON: the public half of the recovery key, to which backups are sealed."""
+        return self.keys / "recovery.json"
+
+    @property
     def models(self) -> Path:
         """Model files, and the embedder's built graph."""
         return self.root / "models"

@@ -11,19 +11,28 @@ A crash between any two steps loses no key that a row needs, and leaves the prom
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 from libs.shared.contracts.accounts import UserRef
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.forgetting import Receipt, Scope
 from libs.shared.contracts.turns import TURN_COMPLETED
-from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError, UserNotFound
+from libs.shared.errors import (
+    ConversationNotFound,
+    DocumentNotFound,
+    MemoryNotFound,
+    ServiceError,
+    StorageFull,
+    UserNotFound,
+)
 from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
+from services.persistence import journal
 from services.persistence.announcing import announce_memory_changed
 from services.persistence.parts import Parts
 from services.persistence.receipts import write_receipt
-from services.persistence.repositories import accounts, forgetting, removal, work
+from services.persistence.repositories import accounts, backups, forgetting, removal, work
 from services.persistence.repositories.forgetting import Done, Promise
 from services.persistence.retiring import KEYS, destroy_retired, release_destroyed
 from services.persistence.slot_file import KeyGone
@@ -120,11 +129,27 @@ async def _finish(promise: int, scope: str, parts: Parts) -> None:
         log.error("forgetting_lacks_the_users_key", scope=scope)
 
 
-async def _carry_out(promise_id: int, parts: Parts) -> Receipt:
+async def replay(entry: journal.Entry, parts: Parts) -> None:
+    """Forgets in a restored database what was forgotten after its backup; the receipt is the one of then.
+
+    What the backup doesn't hold takes nothing.
+    """
+    told = entry.receipt
+    async with parts.forgetting:
+        async with parts.applier.lock, parts.database.writing() as driver:
+            promise = await forgetting.promise(driver, entry.user_id, told.scope, told.subject_id, told.at)
+        await _carry_out(promise, parts, told)
+
+
+async def _carry_out(promise_id: int, parts: Parts, told: Receipt | None = None) -> Receipt:
+    """``told``: the receipt of an earlier life, which the journal has already."""
     promise, done = await _remove_rows(promise_id, parts)
     await announce_memory_changed(parts.bus, promise.user_id)
     pending = () if await _erase(done.positions, parts) else (_STREAM,)
-    receipt = await _destroy_and_tell(promise, done, pending, parts)
+    if told is None:
+        told = _receipt(promise, done, pending, parts)
+        await _write_down(journal.Entry(user_id=promise.user_id, receipt=told), parts)
+    receipt = await _destroy_and_tell(promise, told, parts)
     log.info("forgotten", scope=promise.scope, data_keys=done.removed.data_keys, messages=done.removed.messages)
     return receipt
 
@@ -139,8 +164,9 @@ async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
         if done is None:
             if promise.in_place:
                 await stack.enter_async_context(parts.applier.lock)
+            held = parts.backups.holding(await backups.kept_since(driver, promise))
             taken = await take(driver, promise, parts)
-            done = Done(taken.removed(parts.keys.slots.used), taken.positions)
+            done = Done(taken.removed(parts.keys.slots.used), taken.positions, held)
             await forgetting.note(driver, promise_id, taken.slots, done)
     if taken is not None and taken.asks_again:
         parts.outbox.wake()
@@ -180,8 +206,8 @@ async def _erase(positions: tuple[Position, ...], parts: Parts) -> bool:
     return True
 
 
-async def _destroy_and_tell(promise: Promise, done: Done, pending: tuple[str, ...], parts: Parts) -> Receipt:
-    receipt = write_receipt(
+def _receipt(promise: Promise, done: Done, pending: tuple[str, ...], parts: Parts) -> Receipt:
+    return write_receipt(
         parts.keys.derived_key(_RECEIPT_KEY),
         receipt_id=parts.new_id(),
         scope=promise.scope,
@@ -189,7 +215,21 @@ async def _destroy_and_tell(promise: Promise, done: Done, pending: tuple[str, ..
         at=parts.clock(),
         removed=done.removed,
         pending=pending,
+        backups=done.backups,
     )
+
+
+async def _write_down(entry: journal.Entry, parts: Parts) -> None:
+    """Outside of the database, before the receipt is given out. Raises StorageFull: the promise stays, and is repeated.
+    A second line of the same forgetting, after a crash, does no harm."""
+    key = parts.keys.derived_key(journal.PURPOSE)
+    try:
+        await asyncio.to_thread(journal.append, parts.journal, key, entry)
+    except OSError as error:
+        raise StorageFull("the journal of forgettings can't be written") from error
+
+
+async def _destroy_and_tell(promise: Promise, receipt: Receipt, parts: Parts) -> Receipt:
     async with parts.database.writing() as driver:
         slots = await forgetting.keep_promise(driver, promise.id)
         await forgetting.add_receipt(driver, promise.user_id, receipt)

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 from libs.shared.bus import Bus
 from libs.shared.disk_room import DiskRoom
 from services.persistence.applying import TurnApplier
+from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.fact_keys import FactKeys
 from services.persistence.indexes import Indexes
@@ -57,9 +59,14 @@ class Parts:
     applier: TurnApplier
     indexes: Indexes
     room: DiskRoom
+    backups: BackupList
+    journal: Path
+    """Where forgettings are written down outside of the database."""
     fact_keys: FactKeys = field(default_factory=FactKeys)
     indexing: Indexing = field(default_factory=Indexing)
     forgetting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
+    cutting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One backup's cut at a time."""
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id

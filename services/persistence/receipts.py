@@ -20,6 +20,7 @@ def write_receipt(
     at: datetime,
     removed: Removed,
     pending: tuple[str, ...] = (),
+    backups: tuple[str, ...] = (),
 ) -> Receipt:
     """A signed receipt; ``seed`` are 32 bytes that only this installation has."""
     key = SigningKey(seed)
@@ -30,6 +31,7 @@ def write_receipt(
         at=at,
         removed=removed,
         pending=pending,
+        backups=backups,
         key=base64.b64encode(bytes(key.verify_key)).decode(),
         signature="",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.shared.bus import Bus
 from libs.shared.contracts import accounts as account_contracts
+from libs.shared.contracts import backups as backup_contracts
 from libs.shared.contracts import conversations as conversation_contracts
 from libs.shared.contracts import documents as document_contracts
 from libs.shared.contracts import forgetting as forgetting_contracts
@@ -29,9 +30,12 @@ from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping
 from services.persistence.applying import TurnApplier
+from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.cutting import take_cut
 from services.persistence.handlers import (
     accounts,
+    backups,
     conversations,
     documents,
     facts,
@@ -133,6 +137,8 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (ledger_contracts.LIST_CHANGES, ledger.list_changes),
     (job_contracts.LIST_JOBS, jobs.list_jobs),
     (job_contracts.FINISH_JOB, jobs.finish_job),
+    (backup_contracts.SETTLE_BACKUP, backups.settle_backup),
+    (backup_contracts.LIST_BACKUPS, backups.list_backups),
 )
 """Every subject that persistence serves, beside health and metrics."""
 
@@ -245,6 +251,8 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         applier=applier,
         indexes=indexes,
         room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),
+        backups=await asyncio.to_thread(BackupList, settings.folder.backup_list),
+        journal=settings.folder.forgettings,
     )
 
 
@@ -253,6 +261,7 @@ async def serve(parts: Parts, bus: Bus) -> None:
     for contract, handler in HANDLERS:
         served = partial(handler, parts=parts)
         await bus.serve(contract, parts.room.refusing(served) if contract.subject in _KEEPING else served)
+    await bus.serve_stream(backup_contracts.TAKE_CUT, partial(take_cut, parts=parts))
     await bus.consume(
         turn_contracts.TURN_COMPLETED,
         turn_contracts.TURN_COMPLETED.consumers[0],

@@ -13,8 +13,9 @@ import fcntl
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from zlib import crc32
 
@@ -27,6 +28,8 @@ SEALED_KEY_BYTES = 72
 _GROWTH_SLOTS = 1024
 _MARK = b"KEY1"
 _SLOT = struct.Struct(f"<4sI{SEALED_KEY_BYTES}s")
+_RECORD = struct.Struct(f"<Q{SEALED_KEY_BYTES}s")
+RECORD_BYTES = _RECORD.size
 _MAGIC = b"monGARS data keys, format 1\n"
 _HEADER = _MAGIC + struct.pack("<I", SLOT_BYTES)
 
@@ -74,6 +77,7 @@ class SlotFile:
         self._size = size
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(free)
         self._growing = asyncio.Lock()
+        self._destroying = asyncio.Lock()
         self._used = set(used)
         self._writes: list[tuple[int, bytes]] = []
         self._synced: asyncio.Future[None] | None = None
@@ -140,11 +144,27 @@ class SlotFile:
         otherwise hit another turn's key.
         """
         chosen = {slot for slot in slots if 0 <= slot < self._size}
-        held = self._used & chosen
-        self._used -= chosen
-        if chosen:
-            await self._write(tuple((slot, os.urandom(SLOT_BYTES)) for slot in chosen))
+        async with self._destroying:
+            held = self._used & chosen
+            self._used -= chosen
+            if chosen:
+                await self._write(tuple((slot, os.urandom(SLOT_BYTES)) for slot in chosen))
         return len(held)
+
+    def undisturbed(self) -> asyncio.Lock:
+        """To be held (``async with``) by who reads keys for a backup: none is destroyed meanwhile, so that every key
+        that a row needs when it begins is there until it ends. Whoever destroys one waits."""
+        return self._destroying
+
+    def records(self, slots: Iterable[int]) -> bytes:
+        """Blocking. Slot (8 bytes, little-endian) and sealed key of each that holds one, in order of slots."""
+        found = bytearray()
+        for first, content in _chunks(self._file, self._size, sorted(slots)):
+            for slot in first:
+                start = (slot - first[0]) * SLOT_BYTES
+                if (key := decode_slot(slot, content[start : start + SLOT_BYTES])) is not None:
+                    found += _RECORD.pack(slot, key)
+        return bytes(found)
 
     def release(self, slots: Iterable[int]) -> None:
         """Lets destroyed slots be given out again."""
@@ -224,6 +244,37 @@ class SlotFile:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull("the disk is full")
         return Unavailable("the key file can't be written")
+
+
+def write_anew(path: Path, records: Iterable[bytes]) -> int:
+    """Blocking. Makes a slot file of records as ``SlotFile.records`` gives them, whole on disk; how many keys it has.
+
+    Raises FileExistsError, ValueError for what is no record, OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        _ensure_header(file, path)
+        count, last = 0, -1
+        for record in records:
+            if len(record) != RECORD_BYTES:
+                raise ValueError("not a record of a slot file")
+            slot, key = _RECORD.unpack(record)
+            os.pwrite(file, encode_slot(slot, key), _offset(slot))
+            count, last = count + 1, max(last, slot)
+        os.posix_fallocate(file, 0, _offset((last // _GROWTH_SLOTS + 1) * _GROWTH_SLOTS))
+        os.fsync(file)
+    finally:
+        os.close(file)
+    return count
+
+
+def _chunks(file: int, size: int, slots: Sequence[int]) -> Iterator[tuple[list[int], memoryview]]:
+    """The slots in groups that lie near each other, each with the file's bytes from its first one on."""
+    for _, group in groupby((slot for slot in slots if 0 <= slot < size), key=lambda slot: slot // _GROWTH_SLOTS):
+        near = list(group)
+        length = (near[-1] - near[0] + 1) * SLOT_BYTES
+        yield near, memoryview(os.pread(file, length, _offset(near[0])))
 
 
 def _lock(file: int) -> None:

@@ -19,6 +19,7 @@ class Watermark:
     sequence: int
     _waiters: set[tuple[Position, asyncio.Future[None]]] = field(default_factory=set)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def caught_up(self) -> bool:
@@ -50,9 +51,23 @@ class Watermark:
             self.sequence = max(self.sequence, position.sequence)
         else:
             self.epoch, self.sequence = position.epoch, position.sequence
+        self._moved.set()
         for wanted, future in self._waiters:
             if self.has_reached(wanted) and not future.done():
                 future.set_result(None)
+
+    async def wait_until_applied(self, end: Position, timeout_s: float) -> None:
+        """Returns once the watermark stands at ``end`` or after it, in the same life of the stream.
+
+        Unlike a reader's ``wait_for`` it also waits for another life to be taken up. Raises NotYetApplied.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while end.sequence > 0 and (self.epoch != end.epoch or self.sequence < end.sequence):
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise NotYetApplied("turns are on disk and not yet applied", retry_after_s=1) from None
 
     async def wait_for(self, position: Position | None, timeout_s: float = 3.0) -> None:
         """Returns once ``position`` is applied. Raises NotYetApplied."""

@@ -26,6 +26,7 @@ from nacl.secret import SecretBox
 from nacl.utils import EncryptedMessage
 
 from libs.shared.sealing import KEY_BYTES, Unreadable, unseal
+from services.persistence.journal import PURPOSE
 from services.persistence.sealing import UserKeys
 from services.persistence.slot_file import HEADER_BYTES, SLOT_BYTES, decode_slot
 from tests.support.needles import Needles
@@ -155,7 +156,8 @@ class Scanner:
         for key in users:
             self._users.setdefault(key, UserKeys(key))
         data = {key for user in users for one in sealed if (key := _opened(user, one)) is not None}
-        return {installation} | users | data | (lying - self.ciphertexts.keys.keys())
+        journal = blake2b(key=installation, person=PURPOSE, digest_size=KEY_BYTES).digest()
+        return {installation, journal} | users | data | (lying - self.ciphertexts.keys.keys())
 
     def _slot_records(self) -> set[bytes]:
         """The sealed keys that stand in the slot file."""

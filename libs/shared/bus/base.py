@@ -129,6 +129,10 @@ class Bus(Protocol):
         """
         ...
 
+    async def last_position(self, event: Event[M]) -> Position:
+        """The end of the event's stream as it is now; its owner and its consumers may ask. Raises Unavailable."""
+        ...
+
     async def delete_messages(self, event: Event[M], positions: tuple[Position, ...]) -> None:
         """Erases messages from the stream; persistence alone may. One that is gone already is no error."""
         ...

@@ -83,6 +83,10 @@ class MemoryBus(TypedConversations):
         attached.attach(Handlers(handler, on_caught_up, on_poison), self._tasks, in_order)
         self._attached.append(attached)
 
+    async def last_position(self, event: Event[M]) -> Position:
+        stream = self._broker.stream(event)
+        return Position(epoch=stream.epoch, sequence=stream.last)
+
     async def delete_messages(self, event: Event[M], positions: tuple[Position, ...]) -> None:
         stream = self._broker.stream(event)
         for position in positions:

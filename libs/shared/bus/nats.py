@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from libs.shared.bus.base import Delivery, KeyValue, Poison
 from libs.shared.bus.connection import NatsTransport
 from libs.shared.bus.consumer import WIDTH, Handlers, PullConsumer
-from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher, erase
+from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher, Refused, erase, refusal
 from libs.shared.bus.keyvalue import NatsKeyValue
 from libs.shared.bus.permissions import inbox_prefix
 from libs.shared.bus.typed import TypedConversations
@@ -83,6 +83,12 @@ class NatsBus(TypedConversations):
         )
         self.on_stop_taking(await pulling.start())
         self._consumers.append(pulling)  # type: ignore[arg-type]
+
+    async def last_position(self, event: Event[M]) -> Position:
+        try:
+            return await self._epochs.last(event.stream.name)
+        except Refused as error:
+            raise refusal(error) from None
 
     async def delete_messages(self, event: Event[M], positions: tuple[Position, ...]) -> None:
         for position in positions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from libs.shared.contracts import (
     accounts,
+    backups,
     chat,
     conversations,
     documents,
@@ -24,6 +25,7 @@ from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, Je
 
 _MODULES = (
     accounts,
+    backups,
     chat,
     conversations,
     documents,

@@ -54,10 +54,24 @@ class ListReceipts(Page):
     user_id: Id
 
 
+class BackupNow(Message):
+    """How it stands now with a backup that a receipt names; receipts themselves never change."""
+
+    backup_id: Id
+    at: datetime
+    """Every turn that was answered before is in it."""
+    state: str
+    """``making``, ``kept``, ``failed`` or ``deleted``."""
+    settled_at: datetime | None = None
+    """When it was whole, failed, or deleted."""
+
+
 class Receipts(Message):
     """A page."""
 
     receipts: tuple[Receipt, ...]
+    backups: tuple[BackupNow, ...] = ()
+    """Those that the page's receipts name."""
     next_cursor: str | None = None
 
 

@@ -53,4 +53,5 @@ async def list_receipts(request: ListReceipts, parts: Parts) -> Receipts:
         found = await forgetting_rows.receipts(driver, request.user_id, request.limit, before)
     shown = found[: request.limit]
     cursor = encode_cursor(shown[-1].at, shown[-1].receipt_id) if len(found) > len(shown) else None
-    return Receipts(receipts=tuple(shown), next_cursor=cursor)
+    named = {backup_id: None for receipt in shown for backup_id in receipt.backups}
+    return Receipts(receipts=tuple(shown), backups=parts.backups.now(named), next_cursor=cursor)

@@ -37,16 +37,18 @@ class Done:
     removed: Removed
     positions: tuple[Position, ...]
     """Of messages that lay in the stream."""
+    backups: tuple[str, ...] = ()
+    """Those that held it then."""
 
     def as_json(self) -> str:
         positions = [[position.epoch, position.sequence] for position in self.positions]
-        return json.dumps({"removed": self.removed.model_dump(), "positions": positions})
+        return json.dumps({"removed": self.removed.model_dump(), "positions": positions, "backups": self.backups})
 
     @classmethod
     def from_json(cls, told: str) -> Done:
         plain = json.loads(told)
         positions = tuple(Position(epoch=epoch, sequence=sequence) for epoch, sequence in plain["positions"])
-        return cls(Removed.model_validate(plain["removed"]), positions)
+        return cls(Removed.model_validate(plain["removed"]), positions, tuple(plain.get("backups", ())))
 
 
 # ---------------------------------------------------------------- promises
@@ -124,6 +126,7 @@ async def keep_promise(driver: Any, promise_id: int) -> frozenset[int]:
 _ADD_RECEIPT = Statement("""
 INSERT INTO receipts (receipt_id, user_id, at, receipt) VALUES (:receipt_id, :user_id, :at, :receipt)
 """)
+_RECEIPT_IDS = Statement("SELECT receipt_id FROM receipts")
 _RECEIPTS = Statement("""
 SELECT CAST(receipt AS text) FROM receipts WHERE user_id = :user_id
   AND (CAST(:at AS timestamptz) IS NULL OR (at, receipt_id) < (CAST(:at AS timestamptz), CAST(:receipt_id AS varchar)))
@@ -136,6 +139,11 @@ async def add_receipt(driver: Any, user_id: str, receipt: Receipt) -> None:
     await _ADD_RECEIPT.fetch(
         driver, receipt_id=receipt.receipt_id, user_id=user_id, at=receipt.at, receipt=receipt.model_dump_json()
     )
+
+
+async def receipt_ids(driver: Any) -> frozenset[str]:
+    """Every receipt that was ever written."""
+    return frozenset(row[0] for row in await _RECEIPT_IDS.fetch(driver))
 
 
 async def receipts(driver: Any, user_id: str, limit: int, before: tuple[datetime, str] | None) -> list[Receipt]:

@@ -7,7 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, any_, delete, func, insert, literal, or_, select, tuple_, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    any_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -201,6 +216,12 @@ async def slots_needed(session: AsyncSession, slots: Collection[int]) -> set[int
     column = needed.c[0]
     statement = select(column).where(column == any_(literal(list(slots), ARRAY(BigInteger))))
     return set((await session.scalars(statement)).all())
+
+
+def needed_slots_sql() -> str:
+    """The same as a statement for asyncpg, but for those that a forgetting is about to destroy."""
+    columns = (column for column in _slot_columns() if ForgettingRow.__table__ not in column.get_final_froms())
+    return str(union(*columns).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # sqlalchemy's own
 
 
 def _slot_columns() -> tuple[Select[Any], ...]:

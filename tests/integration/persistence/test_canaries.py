@@ -3,11 +3,16 @@ byte that they and the state folder keep, with every key that survives."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import select
@@ -22,6 +27,7 @@ from libs.shared.contracts.accounts import (
     MapUser,
     UserRef,
 )
+from libs.shared.contracts.backups import TAKE_CUT, TakeCut
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Role, Speaker
 from libs.shared.contracts.conversations import (
@@ -35,16 +41,17 @@ from libs.shared.contracts.forgetting import Receipt
 from libs.shared.contracts.memory import FORGET_EVERYTHING, FORGET_MEMORY, MemoryRef, UserMemory
 from libs.shared.credentials import new_api_key
 from libs.shared.receipts import verify
-from services.persistence import forgetting
+from services.persistence import forgetting, journal, restoring
 from services.persistence.derived_ids import said_hash
 from services.persistence.repositories import accounts, removal
 from services.persistence.segment_store import Rewritten, SegmentStore
+from services.persistence.settings import PersistenceSettings
 from services.persistence.slot_file import SlotFile
 from services.persistence.tables import MessageRow
 from tests.support import remembering
 from tests.support.broker import TestBroker
 from tests.support.canary import OPENED, Canary, Scanner
-from tests.support.database import Cluster, running_cluster
+from tests.support.database import Cluster, binaries, running_cluster
 from tests.support.persistence import Client, RunningPersistence
 from tests.support.remembering import Entry
 
@@ -265,6 +272,112 @@ async def test_what_is_forgotten_can_be_had_no_more(household: Household, forget
     if forget not in (forget_everything, forget_account):
         await household.client.bus.request(FORGET_EVERYTHING, user)
         assert not any(household.found().values())
+
+
+# ---------------------------------------------------------------- what a backup brings back
+
+
+@dataclass
+class Elsewhere:
+    """What becomes of a backup: its rows in another database, its keys in another state folder, nothing served."""
+
+    settings: PersistenceSettings
+    scanner: Scanner
+    canaries: list[Canary]
+
+    @classmethod
+    async def made(cls, house: Household, cluster: Cluster, state: Path) -> Elsewhere:
+        """As ``mongars backup`` and ``mongars restore`` do: the cut's keys, and the database as of its snapshot."""
+        settings = PersistenceSettings(state=state, database_url=await emptied(cluster))
+        (state / "keys").mkdir(parents=True)
+        original = house.persistence.settings.folder
+        settings.folder.installation_key.write_bytes(original.installation_key.read_bytes())
+        command = await house.persistence.connect(Principal.CLI)
+        async with command.stream(TAKE_CUT, TakeCut(backup_id="one", place="/backups/one.backup")) as chunks:
+            cut, keys = None, b""
+            async for chunk in chunks:
+                cut, keys = cut or chunk.cut, keys + chunk.keys
+                if chunk.complete:
+                    break
+            assert cut is not None
+            source, target = house.persistence.settings.database_address(), settings.database_address()
+            await asyncio.to_thread(copy_database, source, target, cut.snapshot)
+        restoring.write_keys(settings, io.BytesIO(keys))
+        await command.drain(1)
+        stores = {DATABASE: cluster.folder / "data", STATE: state}
+        folder = settings.folder
+        scanner = Scanner(stores, folder.installation_key, folder.slots, house.scanner.ciphertexts)
+        return cls(settings, scanner, list(house.canaries.values()))
+
+    async def take_over(self, house: Household) -> dict[str, Any]:
+        """What was forgotten in the house since is forgotten here."""
+        journal = self.settings.folder.forgettings
+        journal.parent.mkdir(exist_ok=True)
+        journal.write_bytes(house.persistence.settings.folder.forgettings.read_bytes())
+        return await restoring.replay(self.settings)
+
+    def found(self) -> dict[str, set[str]]:
+        findings = self.scanner.find(self.canaries)
+        assert not {finding for finding in findings if finding.where != OPENED}
+        return {one.name: {f.form for f in findings if f.canary == one.name} for one in self.canaries}
+
+
+async def emptied(cluster: Cluster) -> str:
+    """A database without a table."""
+    name = f"restored_{uuid4().hex}"
+    connection = await asyncpg.connect(cluster.url("postgres").replace("+asyncpg", ""))
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return cluster.url(name)
+
+
+def copy_database(source: str, target: str, snapshot: str) -> None:
+    dump, restore = (str(binaries() / program) for program in ("pg_dump", "pg_restore"))
+    plain = [url.replace("+asyncpg", "") for url in (source, target)]
+    dumped = subprocess.run(
+        [dump, "--format=custom", f"--snapshot={snapshot}", plain[0]], capture_output=True, check=True, timeout=60
+    )
+    subprocess.run([restore, "--exit-on-error", "-d", plain[1]], input=dumped.stdout, check=True, timeout=60)
+
+
+async def check_a_restored_backup_forgets(house: Household, cluster: Cluster, state: Path, forget: Forget) -> None:
+    """The backup has everything; what was forgotten after it isn't there once it is restored, and the rest is."""
+    elsewhere = await Elsewhere.made(house, cluster, state)
+    doomed = WAYS[forget]
+    receipt = await forget(house)
+    assert receipt.backups == ("one",)
+    assert house.found() == {name: everything_of(set(ALL))[name] if name not in doomed else set() for name in ALL}
+    assert elsewhere.found() == everything_of(set(ALL)), "the backup holds it still"
+    told = await elsewhere.take_over(house)
+    found = elsewhere.found()
+    assert {name: found[name] for name in doomed} == {name: set() for name in doomed}
+    assert {name: found[name] for name in ALL - doomed} == everything_of(set(ALL - doomed))
+    assert told["forgettings_replayed"] == 1
+    assert (told["unreadable"], told["ledger_broken_at"]) == (0, None)
+    assert (await restoring.replay(elsewhere.settings))["forgettings_replayed"] == 0, "once is enough"
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        forget_message,
+        forget_account,
+        *(pytest.param(way, marks=pytest.mark.soak) for way in (forget_fact, forget_conversation)),
+    ],
+)
+async def test_what_was_forgotten_after_a_backup_does_not_come_back_with_it(
+    household: Household, own_cluster: Cluster, tmp_path: Path, forget: Forget
+) -> None:
+    await check_a_restored_backup_forgets(household, own_cluster, tmp_path / "elsewhere", forget)
+
+
+async def test_without_the_journal_a_backup_brings_back_what_was_forgotten(
+    household: Household, own_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of the test above."""
+    monkeypatch.setattr(journal, "read", lambda *_: iter(()))
+    with pytest.raises(AssertionError):
+        await check_a_restored_backup_forgets(household, own_cluster, tmp_path / "elsewhere", forget_message)
 
 
 # ---------------------------------------------------------------- the search itself
