@@ -26,9 +26,15 @@ WAIT_S = 240.0
 
 
 @pytest.fixture
-def hub(models: Path) -> Iterator[LocalHub]:
+def stick() -> Path:
+    """The file of a tiny model."""
+    return language_model.cached() / language_model.GGUF_FILE
+
+
+@pytest.fixture
+def hub(stick: Path) -> Iterator[LocalHub]:
     """It has the tiny model under a name of its own, and under every name of the catalogue."""
-    tiny = (models / language_model.GGUF_FILE).read_bytes()
+    tiny = stick.read_bytes()
     suggested = {model.repository: {model.file: Upstream(tiny)} for model in catalogue().models}
     made = LocalHub({REPO: {"small-q4_k_m.gguf": Upstream(tiny)}, **suggested})
     with in_a_thread(made):
@@ -66,6 +72,15 @@ class Terminal:
             self.shown += os.read(self._master, 65536).decode(errors="replace")
         return self.shown
 
+    def until_it_ends(self) -> str:
+        """All that was shown by a command that ends by itself, and well."""
+        deadline = time.monotonic() + WAIT_S
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline, self._read()
+            time.sleep(0.05)
+        assert self._process.returncode == 0, self._read()
+        return self._read()
+
     def answer(self, text: str) -> None:
         os.write(self._master, text.encode() + b"\n")
 
@@ -96,52 +111,59 @@ def check_it_explains_itself_and_quotes(installed: Installation, ada: Person) ->
     assert installed.wait_until(lambda: f"you said: “{FACT}”" in ada.say("Where does Odile live?").text, 60)
 
 
-def test_a_terminal_offers_one_model_brings_it_on_yes_and_remembers_a_no(
-    make_installation: Callable[..., Installation], meet: Meet, hub: LocalHub
+def kill_a_pull_midway(installed: Installation, hub: LocalHub) -> None:
+    ((name, upstream),) = hub.repositories[REPO].items()
+    upstream.stall_after = [len(upstream.content) // 2]
+    part = installed.state / "models" / f"{name}.part"
+    command = installed.command("models", "pull", REPO)
+    pulling = subprocess.Popen(command, env=installed.shell, stderr=subprocess.DEVNULL)
+    try:
+        assert installed.wait_until(lambda: part.exists() and part.stat().st_size > 0, 60)
+    finally:
+        pulling.kill()
+        pulling.wait()
+    assert not part.with_suffix("").exists(), "half a model is never served"
+
+
+def test_a_model_is_offered_brought_resumed_given_a_role_and_taken_away(
+    make_installation: Callable[..., Installation], meet: Meet, hub: LocalHub, stick: Path
 ) -> None:
-    installed = make_installation("offered", MONGARS_HUB_URL=hub.url)
+    installed = make_installation("models", MONGARS_HUB_URL=hub.url)
     with terminal(installed, "--port", str(unusual_port())) as screen:
         asked = screen.until("Bring it now? [Y/n]")
         for said in ("licence  apache-2.0", "size ", "source ", "GGUF"):
             assert said in asked
-        assert hub.requests == [], "nothing is downloaded before the answer"
+        check_detached_it_neither_asks_nor_downloads(installed, hub)
         screen.answer("y")
         screen.until("answers from now on")
         ada: Person = meet(installed, "ada")
-        answered = ada.say(FACT)
-        assert answered.degraded is None
-        installed.mongars("models", "rm", answered.body["model"], "--force")
+        offered = ada.say(FACT).body["model"]
+        assert offered in {model.file.removesuffix(".gguf") for model in catalogue().models}
+
+        kill_a_pull_midway(installed, hub)
+        second = json.loads(installed.mongars("models", "pull", REPO, "--role", "code", "--json"))
+        assert hub.requests[-1]["Range"].startswith("bytes="), "it goes on where the killed one was"
+        assert (second["served"], second["licence"], second["vouched_by"]) == (True, "apache-2.0", "the hub")
+        assert ada.say("Where does Odile live?").body["model"] == offered, "the one that answered goes on"
+        assert ada.say("def add(a, b):", model="mongars/code").body["model"] == second["name"]
+        told = {model["id"]: model for model in ada.models()}
+        assert told["mongars/code"]["alias_of"] == second["name"]
+        rows = {row["name"]: row for row in json.loads(installed.mongars("models", "list", "--json"))}
+        assert (rows[second["name"]]["roles"], rows[offered]["roles"]) == (["code"], ["chat"])
+
+        assert installed.run("models", "rm", offered).returncode == 5
+        for name, freed in ((second["name"], ["code"]), (offered, ["chat"])):
+            assert json.loads(installed.mongars("models", "rm", name, "--force", "--json"))["freed"] == freed
         check_it_explains_itself_and_quotes(installed, ada)
-    with terminal(installed) as screen:
-        screen.until("Bring it now? [Y/n]")
-        screen.answer("n")
-        assert "mongars models pull" in screen.until("Ctrl-C stops it.").partition("[Y/n]")[2]
-    with terminal(installed) as screen:
-        assert "Bring it" not in screen.until("Ctrl-C stops it.")
+
+    brought = json.loads(installed.mongars("models", "pull", "--from", str(stick), "--json"))
+    assert (brought["name"], brought["served"], brought["vouched_by"]) == (stick.stem, False, None)
+    (row,) = json.loads(installed.mongars("models", "list", "--json"))
+    assert (row["name"], row["state"]) == (stick.stem, "present")
 
 
-def test_a_model_comes_gets_a_role_and_goes(
-    make_installation: Callable[..., Installation], meet: Meet, hub: LocalHub, models: Path
-) -> None:
-    installed = make_installation("models", MONGARS_HUB_URL=hub.url)
-    installed.up("--timeout", "240")
-    assert hub.asked == [], "--detach neither asks nor downloads"
-    ada: Person = meet(installed, "ada")
-    explained = ada.say(FACT)
-    assert explained.degraded == "no-model"
-    assert explained.text.count("mongars models pull") == 1
-    first = json.loads(installed.mongars("models", "pull", REPO, "--json"))
-    assert (first["name"], first["served"], first["licence"]) == ("small-q4_k_m", True, "apache-2.0")
-    assert ada.say("Where does Odile live?").body["model"] == "small-q4_k_m"
-    stick = models / language_model.GGUF_FILE
-    installed.mongars("models", "pull", "--from", str(stick), "--name", "coder", "--role", "code", "--json")
-    assert ada.say("Where does Odile live?").body["model"] == "small-q4_k_m", "the one that answered goes on"
-    assert ada.say("def add(a, b):", model="mongars/code").body["model"] == "coder"
-    told = {model["id"]: model for model in ada.http.get("/v1/models").json()["data"]}
-    assert told["mongars/code"]["alias_of"] == "coder"
-    rows = {row["name"]: row for row in json.loads(installed.mongars("models", "list", "--json"))}
-    assert (rows["coder"]["roles"], rows["small-q4_k_m"]["roles"]) == (["code"], ["chat"])
-    assert installed.run("models", "rm", "coder").returncode == 5
-    for name, freed in (("coder", ["code"]), ("small-q4_k_m", ["chat"])):
-        assert json.loads(installed.mongars("models", "rm", name, "--force", "--json"))["freed"] == freed
-    check_it_explains_itself_and_quotes(installed, ada)
+def check_detached_it_neither_asks_nor_downloads(installed: Installation, hub: LocalHub) -> None:
+    """On a terminal too."""
+    detached = Terminal(installed, "--detach")
+    assert "Bring it" not in detached.until_it_ends()
+    assert hub.requests == [], "nothing is downloaded before a yes"

@@ -29,6 +29,8 @@ class Upstream:
     ranges: bool = True
     break_after: list[int] = field(default_factory=list)
     """The first requests are cut off after so many bytes each."""
+    stall_after: list[int] = field(default_factory=list)
+    """The first requests get so many bytes each, and then nothing more until they go away."""
 
     @property
     def sha256(self) -> str:
@@ -48,6 +50,8 @@ class LocalHub:
     gated: set[str] = field(default_factory=set)
     requests: list[dict[str, str]] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
+    left: int = 0
+    """Clients that went away while nothing came."""
     url: str = ""
 
     def app(self) -> web.Application:
@@ -119,10 +123,21 @@ class LocalHub:
             assert request.transport is not None
             request.transport.close()
             return response
+        if upstream.stall_after:
+            await response.write(body[: upstream.stall_after.pop(0)])
+            await self._left(request)
+            return response
         for begin in range(0, len(body), _PIECE):
             await response.write(body[begin : begin + _PIECE])
         await response.write_eof()
         return response
+
+    async def _left(self, request: web.Request) -> None:
+        """Returns when the client has gone."""
+        try:
+            await asyncio.Event().wait()  # ended from outside: the handler is cancelled with its connection
+        finally:
+            self.left += 1
 
     def _start(self, request: web.Request, upstream: Upstream) -> int | None:
         wanted = request.headers.get("Range", "")
@@ -133,7 +148,7 @@ class LocalHub:
 
 async def serve(hub: LocalHub) -> web.AppRunner:
     """Starts it in this loop; the caller cleans the runner up."""
-    runner = web.AppRunner(hub.app(), access_log=None)
+    runner = web.AppRunner(hub.app(), access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

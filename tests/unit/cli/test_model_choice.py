@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CommandError
-from cli.installation import Marker, Ports, load, write_marker
+from cli.installation import Installation, Marker, Ports, load, write_marker
 from cli.models import catalogue, offer, shelf
 from cli.models.catalogue import Machine, misfit, profile_of, suggest
 from cli.models.catalogue import catalogue as known
@@ -21,6 +21,7 @@ from cli.models.table import joined
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.layout import StateFolder
+from tests.support.hub import LocalHub, Upstream, in_a_thread
 
 PI_4 = Machine(total_mib=3790, available_mib=2600, free_disk_mib=20_000)
 PI_5 = Machine(total_mib=7900, available_mib=5600, free_disk_mib=60_000)
@@ -118,12 +119,31 @@ def test_a_model_is_offered_only_on_a_terminal_where_none_is_and_none_is_coming(
     assert not worth_asking(replace(ASKS, can_run=False))
 
 
-def test_without_a_network_the_offer_is_one_word_and_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def installed(folder: Path) -> Installation:
     ports = Ports(http=1, nats=2)
     marker = Marker(format=1, installation_id="i", product_version="0", created_at=datetime.now(UTC), ports=ports)
-    installation = write_marker(StateFolder(tmp_path), marker)
-    source = Source("http://127.0.0.1:9")
-    offer.offer(installation, source, ("no-model",), terminal=True)
+    return write_marker(StateFolder(folder), marker)
+
+
+def test_a_no_is_remembered_and_says_how_to_do_it_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["what?", "non"])
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    monkeypatch.setattr(offer, "find_spec", lambda _: object())
+    monkeypatch.setattr("cli.models.machine.look_at", lambda _: PI_5)
+    hub = LocalHub({model.repository: {model.file: Upstream(b"GGUF")} for model in known().models})
+    with in_a_thread(hub):
+        offer.offer(installed(tmp_path), Source(hub.url), ("no-model",), terminal=True)
+        assert "Qwen3 4B" in capsys.readouterr().out
+        assert load(tmp_path).marker.model_declined
+        offer.offer(load(tmp_path), Source(hub.url), ("no-model",), terminal=True)
+    assert capsys.readouterr().out == "", "not asked again"
+    assert hub.requests == []
+
+
+def test_without_a_network_the_offer_is_one_word_and_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    offer.offer(installed(tmp_path), Source("http://127.0.0.1:9"), ("no-model",), terminal=True)
     said = capsys.readouterr().out
     assert "mongars models pull" in said
     assert "can't be reached" in said or "no model of the list fits" in said
