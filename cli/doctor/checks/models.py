@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cli.degraded import explained
 from cli.doctor.facts import Facts
 from cli.doctor.findings import Finding
+from libs.shared.hardware.accelerators import Found
 
 _CODES = {
     "cut-short": ("model-cut-short", "the file of the model {name} ends before its last weights"),
@@ -14,6 +15,7 @@ _CODES = {
     "unreadable-configuration": ("models-unreadable", "{name} can't be read"),
 }
 _UNREACHABLE = "-unreachable"
+_GPU = (Found.IDLE, Found.NO_DRIVER)
 _SERVED_ANYHOW = ("no-model", "loading", "ray-", "ray: ")
 """Words of a working installation."""
 
@@ -28,9 +30,6 @@ def judge(facts: Facts) -> Iterator[Finding]:
             yield Finding(code, what.format(name=name), name)
         yield from _embedder(facts.models.embedder)
     readiness = facts.parts.readiness if facts.parts else None
-    if readiness is not None and readiness.ready and "no-model" not in readiness.degraded:
-        for name in facts.machine.idle_gpus:
-            yield Finding("gpu-idle", f"the GPU {name} lies idle", name)
     for word in readiness.degraded if readiness else ():
         yield from _degraded(word, said)
 
@@ -44,6 +43,8 @@ def _degraded(word: str, said: set[str]) -> Iterator[Finding]:
     if word.endswith(_UNREACHABLE):
         yield Finding("upstream-silent", f"{word.removesuffix(_UNREACHABLE)} does not answer", word)
     elif ": " in word and not word.endswith("loading") and not word.startswith(_SERVED_ANYHOW):
-        name = word.rpartition(": ")[0]
-        if name not in said:
+        name, _, reason = word.rpartition(": ")
+        if reason in _GPU:
+            yield Finding("gpu-idle", explained(word), name)
+        elif name not in said:
             yield Finding("model-unserved", explained(word), name)

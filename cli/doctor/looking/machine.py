@@ -16,7 +16,6 @@ from cli.database.owner import setpriv
 from cli.doctor.facts import Disk, Machine
 from cli.errors import CommandError
 from cli.version import product_version
-from libs.shared.contracts.telemetry import Gpu
 from libs.shared.hardware import Sensors, read_board
 from libs.shared.hardware.boards import ROOT
 from libs.shared.layout import StateFolder
@@ -25,7 +24,6 @@ _NEEDED_EXTRAS = frozenset({"api", "cognition", "scheduler", "persistence", "inf
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)[^;]*(?:;\s*(.*))?$")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
 _MIB = 1 << 20
-_FREE_SHARE = 0.95
 
 
 def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
@@ -44,16 +42,9 @@ def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
         temperature_c=sample.temperature_c,
         throttled=sample.throttled,
         board=read_board(root).name,
-        idle_gpus=tuple(gpu.name for gpu in sample.gpus if _idle(gpu)),
         packages_missing=tuple(_packages_missing()),
         programs_missing=tuple(_programs_missing(folder)),
     )
-
-
-def _idle(gpu: Gpu) -> bool:
-    if gpu.vram_total_mib is None or gpu.vram_free_mib is None:
-        return False
-    return gpu.vram_free_mib > _FREE_SHARE * gpu.vram_total_mib and not gpu.utilisation
 
 
 def _existing(path: Path) -> Path:

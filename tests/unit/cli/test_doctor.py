@@ -189,12 +189,12 @@ def test_a_model_that_is_broken_on_disk_is_said_once() -> None:
     assert codes(facts) == ["model-cut-short"]
 
 
-def test_a_gpu_that_lies_idle_is_noted_where_a_model_is_served() -> None:
-    idle = replace(WELL, idle_gpus=("RTX 4090",))
-    assert codes(replace(HEALTHY, machine=idle)) == []
-    served = replace(RUNS, readiness=Readiness(True, {}, ()))
-    (finding,) = judge(replace(HEALTHY, machine=idle, parts=served))
-    assert (finding.code, finding.severity) == ("gpu-idle", Severity.NOTE)
+@pytest.mark.parametrize("reason", ["gpu-idle", "gpu-without-driver"])
+def test_a_gpu_that_lies_idle_is_named_with_what_mends_it(reason: str) -> None:
+    served = replace(RUNS, readiness=Readiness(True, {}, (f"RTX 4090: {reason}",)))
+    (finding,) = judge(replace(HEALTHY, parts=served))
+    assert (finding.code, finding.subject) == ("gpu-idle", "RTX 4090")
+    assert "Ollama" in finding.what
 
 
 def test_the_worst_is_said_first() -> None:
