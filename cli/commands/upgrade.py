@@ -69,7 +69,7 @@ def _upgrade(
 
     installation = upgrading.settle(installation, progress)
     runs = supervisor_of(installation).processes() is not None
-    if upgrading.age_of(installation)[0] is Age.CURRENT:
+    if upgrading.age_of(installation) is Age.CURRENT and not upgrading.other_major(installation, progress):
         return None, runs
     if not backed_up:
         upgrading.refuse_foreign_database(installation)

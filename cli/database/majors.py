@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cli.creation import database_binaries
 from cli.database import creation
-from cli.database.binaries import Binaries, traversable
+from cli.database.binaries import PACKAGE, Binaries, traversable
 from cli.database.launcher import end_leftovers
 from cli.database.owner import Owner, current_owner, owner_name
 from cli.errors import CommandError
@@ -24,6 +24,8 @@ from cli.progress import Progress
 _CLEAN_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _SUPERUSER = "postgres"
 _DATABASE = "mongars"
+_WHEELS = {16: "0.5.1", 18: "0.6.0"}
+"""Which release of the wheel carried which major version."""
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 120.0
 _CARRY_TIMEOUT_S = 6 * 3600.0
@@ -82,10 +84,9 @@ def change(installation: Installation, old_folder: Path | None) -> Change | None
     if old_folder is None:
         raise CommandError(
             f"the data was written by PostgreSQL {before}, {after} is installed, and only {before} can read it out",
-            f"install PostgreSQL {before} with pgvector beside it and name its folder: mongars upgrade --old-binaries "
-            f"/usr/lib/postgresql/{before} (Debian: apt-get install postgresql-{before}-pgvector)",
+            _remedy(before),
         )
-    old = Binaries(old_folder.resolve())
+    old = _programs_in(old_folder.resolve())
     if major_of_programs(old) != before:
         raise CommandError(f"{old.folder} is not PostgreSQL {before}", "name the folder that holds its bin and lib")
     _require_reachable(old)
@@ -118,6 +119,25 @@ def carry(installation: Installation, wanted: Change, progress: Progress) -> Non
             _run(wanted.new, "psql", sockets, "-c", "ANALYZE")
     finally:
         dump.unlink(missing_ok=True)
+
+
+def _remedy(major: int) -> str:
+    """How to come by the programs of a major version, with pgvector."""
+    if (wheel := _WHEELS.get(major)) is not None:
+        return (
+            f".venv/bin/python -m pip install --no-deps --target /opt/postgresql-{major} {PACKAGE}=={wheel}, "
+            f"then: mongars upgrade --old-binaries /opt/postgresql-{major}"
+        )
+    return (
+        f"install PostgreSQL {major} with pgvector beside it (Debian: apt-get install postgresql-{major}-pgvector), "
+        f"then: mongars upgrade --old-binaries /usr/lib/postgresql/{major}"
+    )
+
+
+def _programs_in(folder: Path) -> Binaries:
+    """``folder`` itself, or the PostgreSQL of a wheel that was unpacked there."""
+    wheels = sorted(folder.glob("*/pginstall*/bin/postgres"))
+    return Binaries(wheels[0].parents[1] if wheels and not (folder / "bin").is_dir() else folder)
 
 
 def _require_reachable(old: Binaries) -> None:

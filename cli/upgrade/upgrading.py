@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cli.creation import require_space
+from cli.creation import database_binaries, ensure_system_user, require_space
 from cli.database import majors
 from cli.database.launcher import end_leftovers, working_in
+from cli.database.owner import current_owner
 from cli.errors import CommandError, Exit
 from cli.installation import Installation, Marker, load, write_marker, write_private
 from cli.probes import readiness
@@ -84,12 +85,12 @@ def settle(installation: Installation, progress: Progress) -> Installation:
 def start_safely(installation: Installation, progress: Progress, start: Start) -> Started:
     """Starts it, or finds it running; an older one is upgraded, once. Raises CommandError."""
     installation = settle(installation, progress)
-    age, _ = age_of(installation)
+    age = age_of(installation)
     if supervisor_of(installation).processes() is not None:
         if age is Age.OLDER:
             progress.say(f"Version {installation.marker.product_version} is running; to upgrade it: mongars upgrade")
         return start(installation)
-    if age is Age.OLDER:
+    if age is Age.OLDER or other_major(installation, progress):
         refuse_repetition(installation)
         refuse_foreign_database(installation)
         return upgrade(installation, progress, start)
@@ -97,7 +98,16 @@ def start_safely(installation: Installation, progress: Progress, start: Start) -
     return replace(started, installation=remember(started.installation))
 
 
-def age_of(installation: Installation) -> tuple[Age, str]:
+def other_major(installation: Installation, progress: Progress) -> bool:
+    """Whether its own database was written by another PostgreSQL than is installed. Raises CommandError."""
+    if installation.marker.database is not None:
+        return False
+    ensure_system_user(progress)
+    programs = majors.major_of_programs(database_binaries(current_owner()))
+    return majors.major_of_data(installation.folder.database) != programs
+
+
+def age_of(installation: Installation) -> Age:
     """Raises CommandError for an installation of a newer version."""
     age, reason = judge(written_by(installation), installed_code())
     if age is Age.NEWER:
@@ -107,7 +117,7 @@ def age_of(installation: Installation) -> tuple[Age, str]:
             "--state DIR",
             code=Exit.REFUSED,
         )
-    return age, reason
+    return age
 
 
 def refuse_repetition(installation: Installation) -> None:
