@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from libs.shared.contracts.telemetry import ServedModel
 
 TITLES = ("name", "state", "size", "context", "roles", "licence", "source")
 _EXTRACTIVE = "extractive"
+_COMMIT = re.compile(r"@([0-9a-f]{8})[0-9a-f]{4,}:")
 
 
 async def rows(installation: Installation) -> list[dict[str, Any]]:
@@ -66,7 +68,7 @@ def shown(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["context_tokens"] or "-"),
         ", ".join(row["roles"]) or "-",
         row["licence"] or "-",
-        row["source"] or "-",
+        _COMMIT.sub(r"@\1:", row["source"] or "-"),
     )
 
 
