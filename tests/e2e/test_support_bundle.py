@@ -65,6 +65,7 @@ def test_nothing_that_was_said_and_nobodys_name_is_in_a_bundle(
     assert "http" in texts["metrics.txt"]
 
 
+@pytest.mark.soak  # the key is tried in the unit tests
 def test_two_bundles_share_no_pseudonym(running: Installation, tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
