@@ -93,15 +93,16 @@ def _services(facts: Facts) -> Iterator[Condition]:
 
 
 def _duties(facts: Facts) -> Iterator[Condition]:
-    for name, detail in sorted(facts.failed_duties.items()):
+    """Without its own words, which may name somebody's folder."""
+    for name in sorted(facts.failed_duties):
         if name != "backup":
-            yield Condition(f"duty:{name}", f"The duty {name} failed", f"{detail}. See: mongars doctor")
+            yield Condition(f"duty:{name}", f"The duty {name} failed", "What stopped it: mongars doctor")
 
 
 def _backups(facts: Facts) -> Iterator[Condition]:
     failed = facts.backup_failed or facts.failed_duties.get("backup", "")
     if failed:
-        yield Condition("backup", "The backup failed", f"{failed}. See: mongars doctor", urgent=True)
+        yield Condition("backup", "The backup failed", "What stopped it: mongars doctor", urgent=True)
     elif facts.backup_overdue_days is not None and facts.backup_overdue_days > OVERDUE_DAYS:
         text = f"The last backup that went well is {facts.backup_overdue_days:.0f} days old. See: mongars doctor"
         yield Condition("backup", "The backup is overdue", text, urgent=True)

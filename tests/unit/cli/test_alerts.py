@@ -74,6 +74,7 @@ def test_every_kind_of_trouble_has_its_condition() -> None:
     found = conditions(facts, ())
     assert set(found) == {"disk", "node:lost", "heat:weak", "service:api", "backup", "certificate"}
     assert all(condition.title and condition.text for condition in found.values())
+    assert "disk is full" not in found["backup"].text, "a duty's words may name somebody's folder"
 
 
 def test_nodes_that_nobody_can_be_asked_about_stay_as_they_were() -> None:
