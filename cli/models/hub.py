@@ -153,7 +153,8 @@ def _missing(what: str, reason: str) -> str:
 
 def unreachable(where: str, error: BaseException) -> Unreachable:
     """Nobody answers there."""
-    said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    plain = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = "no answer in time" if isinstance(error, TimeoutError) else plain
     return Unreachable(f"{where} can't be reached: {said}", f"is there a network? {_OFFLINE}")
 
 
