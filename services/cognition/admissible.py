@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.memory import ImportedTurn
 from libs.shared.errors import InvalidRequest
+from libs.shared.thinking import without_thinking
 
 MOST_AHEAD = timedelta(days=1)
 """A clock that is further ahead is wrong; less is a time zone."""
@@ -51,7 +53,10 @@ def _checked(turn: ImportedTurn, now: datetime) -> ImportedTurn:
     for name in ("id", "conversation_id", "speaker", "text"):
         if problem := _problem_of(getattr(turn, name)):
             raise InvalidRequest(f"the {name.replace('_', ' ')} {problem}", errors=[name])
-    return turn.model_copy(update={"at": check_time(turn.at, now), "speaker": turn.speaker.strip()})
+    speaker = turn.speaker.strip()
+    # what an assistant thought on the way isn't remembered; a turn that is nothing else stays as it is
+    text = (without_thinking(turn.text).strip() and without_thinking(turn.text)) if speaker == Speaker.ASSISTANT else ""
+    return turn.model_copy(update={"at": check_time(turn.at, now), "speaker": speaker, "text": text or turn.text})
 
 
 def _problem_of(text: str) -> str | None:

@@ -317,3 +317,9 @@ async def test_a_broken_embedder_fails_no_import(stack: AsyncExitStack) -> None:
     at = await home(stack)
     at.around.inference.embed_refusal = BackendFailed("broken")
     assert (await at.bring_in(turn())).degraded == "no-embedder"
+
+
+def test_what_an_assistant_thought_on_the_way_is_not_imported() -> None:
+    thoughtful = turn(1).model_copy(update={"speaker": "assistant", "text": "<think>secret</think>\nBees."})
+    said = turn(2).model_copy(update={"speaker": "user", "text": "<think>mine</think>\nBees."})
+    assert [t.text for t in checked_turns([thoughtful, said], NOW)] == ["Bees.", "<think>mine</think>\nBees."]

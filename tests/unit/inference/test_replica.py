@@ -13,7 +13,7 @@ from libs.shared.contracts.chat import ChatMessage, ImagePart, ImageUrl, Tools
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import ModelNotFound, Overloaded, Unsupported
+from libs.shared.errors import ModelNotFound, Overloaded, RemoteNotAllowed, Unsupported
 from services.inference.replica import Identity, Replica
 from tests.unit.inference.backends import MODEL, ScriptedBackend, request
 
@@ -189,6 +189,18 @@ async def test_models_that_come_and_go_are_told() -> None:
 async def test_each_snapshot_is_newer_than_the_one_before() -> None:
     place = await make(ScriptedBackend())
     assert place.replica.snapshot().sequence < place.replica.snapshot().sequence
+
+
+async def test_a_caller_that_does_not_know_of_a_remote_model_is_refused() -> None:
+    """So nothing leaves the network that isn't marked, whatever was placed where."""
+    place = await make(ScriptedBackend())
+    place.backend.served = (MODEL.model_copy(update={"remote": True, "upstream": "afar"}),)
+    place.backend.changed()
+    with pytest.raises(RemoteNotAllowed):
+        await place.ask(request())
+    assert place.backend.begun == []
+    place.backend.go.set()
+    assert await place.ask(request().model_copy(update={"remote": True}))
 
 
 async def test_thinking_in_the_text_goes_out_apart() -> None:

@@ -18,6 +18,23 @@ async def until_k(settings: SettingsInForce, k: int) -> None:
             await asyncio.sleep(0)
 
 
+async def test_whoever_follows_is_told_of_each_change() -> None:
+    broker = MemoryBroker()
+    writer, reader = await broker.connect(Principal.PERSISTENCE), await broker.connect(Principal.INFERENCE)
+    allowed: list[bool] = []
+    settings = SettingsInForce(reader, lambda current: allowed.append(current.remote_models))
+    following = asyncio.create_task(settings.follow())
+    for k, remote in ((3, True), (4, False)):
+        changed = RuntimeSettings(recall_k=k, remote_models=remote)
+        await writer.bucket(SETTINGS).put(SETTINGS_KEY, changed.model_dump_json().encode())
+        await until_k(settings, k)
+    assert (True in allowed, allowed[-1]) == (True, False)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await writer.drain(1.0)
+    await reader.drain(1.0)
+
+
 async def test_settings_are_read_and_followed() -> None:
     broker = MemoryBroker()
     writer, reader = await broker.connect(Principal.PERSISTENCE), await broker.connect(Principal.COGNITION)
