@@ -60,13 +60,17 @@ class Gateway:
         with self._answer(method, _with_query(path, query), sent, {"content-type": kind}) as answer:
             return json.loads(answer.read() or b"null")
 
-    def pages(self, path: str, name: str, *, most: int, **query: Any) -> list[dict[str, Any]]:
-        """The first ``most`` entries of a listing."""
+    def pages(
+        self, path: str, name: str, *, most: int, beside: tuple[str, list[Any]] | None = None, **query: Any
+    ) -> list[dict[str, Any]]:
+        """The first ``most`` entries of a listing; ``beside``: what else each page has under a name, and where to."""
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while len(found) < most:
             page = self.ask("GET", path, limit=min(200, most - len(found)), cursor=cursor, **query)
             found += page[name]
+            if beside is not None:
+                beside[1].extend(page.get(beside[0]) or ())
             cursor = page["next_cursor"]
             if cursor is None:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -305,16 +306,23 @@ def receipts(
     as_json: JsonOption = False,
 ) -> None:
     """List what was forgotten, as the signed receipts say it; --json prints them whole, to be kept and verified."""
+    named: list[dict[str, Any]] = []
     with own_gateway(state, user, _KEY_NAME) as gateway:
-        found = gateway.pages("/api/v1/receipts", "receipts", most=limit)
+        found = gateway.pages("/api/v1/receipts", "receipts", most=limit, beside=("backups", named))
     if as_json:
         answer(found)
         return
+    kept = {backup["backup_id"] for backup in named if backup["state"] in ("making", "kept")}
     show(
-        ("id", "date", "what", "removed"),
-        [(r["receipt_id"], day_of(r["at"]), r["scope"], _removed(r)) for r in found],
+        ("id", "date", "what", "removed", "backups that hold it"),
+        [(r["receipt_id"], day_of(r["at"]), r["scope"], _removed(r), _held(r, kept)) for r in found],
         nothing="nothing was forgotten yet",
     )
+
+
+def _held(receipt: dict[str, Any], kept: Collection[str]) -> str:
+    """Those that the receipt names and that aren't deleted since."""
+    return " ".join(one[:8] for one in receipt.get("backups", ()) if one in kept) or "-"
 
 
 @app.command("verify")

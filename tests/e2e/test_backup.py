@@ -135,3 +135,26 @@ def test_one_changed_byte_is_refused_and_nothing_is_written(running: Installatio
     assert (ran.returncode, target.exists()) == (5, False), ran.stderr
     assert "damaged" in ran.stderr
     assert made.run("backup", "verify", str(backup), "--recovery-key-file", str(tmp_path / "key")).returncode == 5
+
+
+def test_a_schedule_keeps_the_newest_of_each_day_and_status_tells_of_it(running: Installation, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    running.mongars("backup", "recovery-key", "--replace", "--json")
+    running.mongars("backup", "schedule", "--daily", "03:00", "--to", str(disk), "--keep-daily", "2")
+    by_hand, first, second = (
+        json.loads(running.mongars("backup", *words, "--json")) for words in (["create"], ["scheduled"], ["scheduled"])
+    )
+    there = {Path(made["file"]).name for made in (by_hand, second)}
+    assert {path.name for path in disk.glob("*.backup")} == there, "of the scheduled ones of a day the newest stays"
+    listed = {one["backup_id"]: one for one in json.loads(running.mongars("backup", "list", "--all", "--json"))}
+    assert listed[first["backup_id"]]["state"] == "deleted"
+    assert listed[second["backup_id"]]["present"]
+    said = running.status()["backup"]
+    assert said["success"]["backup_id"] == second["backup_id"]
+    assert said["failing"] is False
+    (tmp_path / "file").write_text("no folder")
+    ran = running.run("backup", "--to", str(tmp_path / "file" / "below"))
+    assert ran.returncode == 1
+    assert "remedy" in ran.stderr
+    assert running.status()["backup"]["failing"] is True
+    running.mongars("backup", "schedule", "--off")

@@ -16,8 +16,10 @@ from cli.backups import recovery_key, sealed_file
 from cli.backups.checking import checked, outer
 from cli.backups.contents import DATABASE, FOLDER, KEYS, About, Account, Packing, unpack
 from cli.backups.recovery_key import RecoveryKey
+from cli.backups.restoring import Wanted, restore
 from cli.backups.sealed_file import Reader, Writer
 from cli.errors import CommandError
+from cli.progress import Progress
 from libs.shared.contracts.backups import Backup, BackupState
 from libs.shared.contracts.common import Position
 from libs.shared.layout import StateFolder
@@ -27,7 +29,7 @@ NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 MEMBERS = {FOLDER + "installation.json": b"{}", KEYS: b"\x01" * 800, DATABASE: bytes(range(256)) * 40}
 
 
-def about() -> About:
+def about(revision: str = "0002") -> About:
     backup = Backup(
         backup_id="b1",
         place="/backups/b1.backup",
@@ -40,7 +42,7 @@ def about() -> About:
     return About(
         product_version="0.1.0",
         folder_format=1,
-        schema_revision="0002",
+        schema_revision=revision,
         postgres_dump=18,
         http_port=8080,
         counts={"turns": 3},
@@ -49,9 +51,9 @@ def about() -> About:
     )
 
 
-def packed(key: RecoveryKey = KEY) -> bytes:
+def packed(key: RecoveryKey = KEY, revision: str = "0002") -> bytes:
     file = io.BytesIO()
-    packing = Packing(Writer(file, key.seal, {"backup_id": "b1", "product_version": "0.1.0"}), about())
+    packing = Packing(Writer(file, key.seal, {"backup_id": "b1", "product_version": "0.1.0"}), about(revision))
     for name, content in MEMBERS.items():
         packing.add(name, iter((content[:100], content[100:])))
     packing.finish()
@@ -205,3 +207,12 @@ def test_the_installation_keeps_what_seals_and_not_what_opens(tmp_path: Path) ->
     assert KEY.secret.hex() not in kept
     assert base64.b64encode(KEY.secret).decode() not in kept
     assert folder.recovery_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_of_a_newer_version_is_refused_by_name_and_nothing_is_written(tmp_path: Path) -> None:
+    newer = tmp_path / "newer.backup"
+    newer.write_bytes(packed(revision="9999"))
+    wanted = Wanted(newer, StateFolder(tmp_path / "target"), KEY, environment={})
+    with pytest.raises(CommandError, match=r"made by monGARS 0\.1\.0 \(schema 9999\), which is newer"):
+        restore(wanted, Progress(quiet=True))
+    assert not (tmp_path / "target").exists()
