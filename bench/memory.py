@@ -6,6 +6,9 @@ is asked twice: the first time with its embedding, which the second time is ther
 the bus, and held against an exact search of the same vectors. ``--peers-python`` names a Python in which mem0 and
 sqlite-vec are installed (``pip install mem0ai faiss-cpu sqlite-vec numpy``; ``pysqlite3-binary`` too, where that
 Python's sqlite3 can't load extensions); both run in a process of their own, on the same texts and vectors.
+
+``--folder`` keeps the installation there for the next run, which asks the memories that it finds and imports none of
+them again: then neither the embedder's rate nor the import's is measured, nor what hangs on the great memory's vectors.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import json
 import random
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -147,8 +150,10 @@ def run_peers(python: str, person: Person, questions: list[str], asked: Vectors,
 class Measurement:
     """One run over one installation."""
 
-    def __init__(self, running: Installation, args: argparse.Namespace) -> None:
-        self._running, self._args = running, args
+    def __init__(self, running: Installation, args: argparse.Namespace, filled: Path) -> None:
+        """``filled`` lists the users whose turns an earlier run left behind."""
+        self._running, self._args, self._filled = running, args, filled
+        self._there: list[str] = json.loads(filled.read_text()) if filled.exists() else []
         self.figures = Figures(args.memories)
 
     def person(self, name: str, memories: int, *, seed: int, language: str = "en") -> Person:
@@ -170,20 +175,29 @@ class Measurement:
         self._time(ana, vectors)
         return self.figures
 
-    def _fill(self, ana: Person, others: Sequence[Person]) -> Vectors:
-        """Everybody's turns; the great memory's are embedded first, by the embedder alone."""
+    def _fill(self, ana: Person, others: Sequence[Person]) -> Vectors | None:
+        """Everybody's turns; the great memory's are embedded first, by the embedder alone. None: they were there."""
         for person in others:
-            import_turns(person.client.url, person.client.key, person.said.turns)
+            if person.name not in self._there:
+                import_turns(person.client.url, person.client.key, person.said.turns)
+                self._is_there(person)
         settle(self._running.pids)
         self._say("the small memories are there")
+        if ana.name in self._there:
+            return None
         vectors, self.figures.embedded = embed(ana.client.url, ana.client.key, [turn.text for turn in ana.said.turns])
         self._say(f"the embedder alone: {self.figures.embedded.per_second:.0f}/s")
         self.figures.imported = import_turns(ana.client.url, ana.client.key, ana.said.turns)
         self._say(f"imported: {self.figures.imported.per_second:.0f}/s")
+        self._is_there(ana)
         settle(self._running.pids)
         return vectors
 
-    def _time(self, ana: Person, vectors: Vectors) -> None:
+    def _is_there(self, person: Person) -> None:
+        self._there.append(person.name)
+        self._filled.write_text(json.dumps(self._there))
+
+    def _time(self, ana: Person, vectors: Vectors | None) -> None:
         figures, count = self.figures, self._args.searches
         questions = iter(unasked(count + count // 2 + 2 * INDEX_QUESTIONS))
         figures.took += search_twice(ana.client, list(islice(questions, count)), self._running.pids)
@@ -191,13 +205,20 @@ class Measurement:
         reader = Client(self._running.url, self._running.key("ana", "read"))
         chats = {"chat, no memories": nobody, "chat, all memories": reader}
         figures.took += chat_in_turn(chats, list(islice(questions, count // 2)))
+        if vectors is not None:
+            self._beside_exact(ana, questions, vectors)
+        if self._args.folder is None:
+            self._forget(ana)
+
+    def _beside_exact(self, ana: Person, questions: Iterator[str], vectors: Vectors) -> None:
+        """The index alone held against an exact search, and against its peers."""
+        figures = self.figures
         asked = embed(ana.client.url, ana.client.key, list(islice(questions, INDEX_QUESTIONS)))[0]
         index = self._index(ana, vectors, asked)
         figures.index_recall = index.recall
         figures.took.append(Took("the index alone, over the bus", index.took_ms))
         if self._args.peers_python is not None:
             self._beside(ana, list(questions), vectors)
-        self._forget(ana)
 
     def _forget(self, person: Person) -> None:
         """Memory by memory, then everything that is left."""
@@ -253,14 +274,18 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=1000, help="questions that are timed (default: 1000)")
     parser.add_argument("--peers-python", metavar="PYTHON", help="one that has mem0 and sqlite-vec")
     parser.add_argument("--peer-memories", type=int, metavar="N", help="theirs (default: as many as ours)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the installation there, and use what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the times there, as SVG")
     args = parser.parse_args()
     if args.quick:
         args.memories, args.searches = min(args.memories, 1000), min(args.searches, 100)
     unlimited = {"MONGARS_RATE_LIMIT_TOKENS_PER_MINUTE": "0"}
-    with tempfile.TemporaryDirectory(prefix="mongars-bench-") as name, installed(Path(name), **unlimited) as running:
-        figures = Measurement(running, args).run()
+    with tempfile.TemporaryDirectory(prefix="mongars-bench-") as name:
+        folder = args.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with installed(folder, **unlimited) as running:
+            figures = Measurement(running, args, folder / "filled.json").run()
     print_tables(figures)
     if args.plot is not None:
         drawn = [(t.name, t.at(0.5), t.at(0.99)) for t in figures.took] + peer_rows(figures.peers)
