@@ -21,7 +21,7 @@ ALONE = tuple(
 TIE_BREAKERS = ("strength", "importance")
 """Of little weight on purpose."""
 SEED, SHARE = 7, 0.3
-LIMITS = (LIMIT, 64, 32)
+LIMITS = (100, 64, LIMIT, 32)
 """Candidates by each kind of evidence."""
 
 
