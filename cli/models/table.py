@@ -39,6 +39,7 @@ def _row(name: str, here: shelf.Present | None, told: Serving) -> dict[str, Any]
         "context_tokens": served.context_tokens if served else (here.context_tokens if here else None),
         "roles": told.roles(name),
         "kind": served.kind if served else "chat",
+        "remote": served is not None and served.remote,
         "licence": manifest.licence if manifest else None,
         "source": manifest.origin if manifest else _elsewhere(served),
         "vouched_by": manifest.vouched_by if manifest else None,
@@ -55,8 +56,11 @@ def _state(name: str, here: shelf.Present | None, served: ServedModel | None, to
 
 
 def _elsewhere(served: ServedModel | None) -> str | None:
-    """Of a model without a manifest: what serves it."""
-    return served.backend if served is not None else None
+    """Of a model without a manifest: what serves it, and whether that lies beyond this network."""
+    if served is None:
+        return None
+    server = served.upstream or served.backend
+    return f"{server} (remote)" if served.remote else server
 
 
 def shown(row: dict[str, Any]) -> tuple[str, ...]:

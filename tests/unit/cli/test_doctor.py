@@ -47,14 +47,6 @@ RUNS = Parts(
 HEALTHY = Facts(WELL, Files("/s", "ok", has_run=True, slots="whole"), parts=RUNS, models=Models())
 
 
-def test_a_gpu_that_lies_idle_is_found_with_its_remedy() -> None:
-    word = "NVIDIA GeForce RTX 3060: gpu-idle"
-    said = Readiness(True, {"database": {"ok": True}, "cognition": {"ok": True}}, (word, "remote-models"))
-    (finding,) = judge(replace(HEALTHY, parts=replace(RUNS, readiness=said)))
-    assert finding.code == "gpu-idle"
-    assert "Ollama" in finding.what
-
-
 def codes(facts: Facts) -> list[str]:
     return [finding.code for finding in judge(facts)]
 

@@ -175,3 +175,10 @@ def test_models_are_listed_once_whether_served_or_only_there(tmp_path: Path) -> 
     }
     assert (rows["tiny"]["roles"], rows["tiny"]["licence"]) == (["chat", "code"], "mit")
     assert told.given("tiny") == ["chat"]
+
+
+def test_a_remote_model_is_marked_in_the_list() -> None:
+    far = ServedModel(name="afar/big", backend="openai", context_tokens=100, remote=True, upstream="afar")
+    near = ServedModel(name="small", backend="openai", context_tokens=100, upstream="shed")
+    rows = joined([], Serving({m.name: m for m in (far, near)}, RuntimeSettings(), {}, ()))
+    assert [(row["source"], row["remote"]) for row in rows] == [("afar (remote)", True), ("shed", False)]
