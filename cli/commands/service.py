@@ -93,7 +93,7 @@ def uninstall(
     if not as_json:
         line("This will be removed, and can't be brought back but from a backup:")
         line("\n".join(f"  - {row}" for row in found.listed()))
-        line("What stays: the code and its .venv, and what other machines were told to trust (mongars-ca).")
+        line("What stays: the code and its .venv, backups kept elsewhere, and what other machines trust (mongars-ca).")
     if not yes and not typer.confirm("Remove all of it?", default=False, err=True):
         raise CommandError("nothing was removed", code=Exit.REFUSED)
     with exclusively(installation.folder):

@@ -73,7 +73,7 @@ WantedBy={wanted_by}
 
 def _home(service: Service) -> str:
     """Homes are hidden, unless what runs lies in one."""
-    needed = (service.state, service.python, service.code)
+    needed = (service.state, service.python, service.python.resolve(), service.code)
     return (
         "read-only" if any(path.is_relative_to("/home") or path.is_relative_to("/root") for path in needed) else "yes"
     )

@@ -54,8 +54,4 @@ def test_with_lan_others_come_in_over_tls_that_they_can_check_and_the_command_wo
     assert not listens(_OUTSIDE, inside), "what is without TLS is on loopback's own address alone"
     made.mongars("memory", "add", "The spare key hangs in the barn.", "--user", "ada")
     made.mongars("chat", "--user", "ada", "--message", "Where does the spare key hang?")
-    before = json.loads(made.mongars("trust", "--json"))
-    made.down()
-    made.up()
-    assert json.loads(made.mongars("trust", "--json")) == before, "kept for later starts"
-    assert opens(url, trusting)
+    assert json.loads(made.mongars("trust", "--json"))["urls"] == [url]

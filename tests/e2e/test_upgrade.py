@@ -80,14 +80,11 @@ def test_this_version_is_newer_than_the_release_before() -> None:
 def test_an_upgrade_keeps_everything_and_leaves_nothing_lying(
     stopped: Installation, old_state: tuple[Path, dict[str, Any], str]
 ) -> None:
-    said = json.loads(stopped.mongars("upgrade", "--json"))
-    assert said == {"upgraded": True, "from": "0.1.0", "to": installed_code().version, "running": False}
-    assert stopped.processes() == []
+    said = stopped.up()
+    assert "admin" not in said
+    assert stopped.status()["version"] == installed_code().version
     assert not (stopped.state / "upgrade").exists()
     assert json.loads(stopped.mongars("upgrade", "--json"))["upgraded"] is False
-    again = stopped.up()
-    assert "admin" not in again
-    assert stopped.status()["version"] == installed_code().version
     assert known(stopped) == old_state[1]
     assert recalled(stopped)
 
@@ -111,8 +108,9 @@ def test_an_upgrade_that_fails_is_undone_and_the_version_before_runs_on(
     earlier.up()
     assert known(earlier) == old_state[1]
     earlier.down()
-    stopped.mongars("upgrade")
-    assert json.loads((stopped.state / "installation.json").read_text())["product_version"] == installed_code().version
+    said = json.loads(stopped.mongars("upgrade", "--json"))
+    assert said == {"upgraded": True, "from": "0.1.0", "to": installed_code().version, "running": False}
+    assert stopped.processes() == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +118,7 @@ def test_an_upgrade_that_fails_is_undone_and_the_version_before_runs_on(
     [
         pytest.param("Copying", marks=pytest.mark.soak),
         pytest.param("Starting the broker", marks=pytest.mark.soak),
-        "Preparing streams",
+        pytest.param("Preparing streams", marks=pytest.mark.soak),
     ],
 )
 def test_an_upgrade_that_was_killed_is_undone_and_done_by_the_next_start(

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CommandError, Exit
-from cli.installation import Lan
+from cli.installation import Lan, Marker, Ports, find, write_marker
 from cli.lan.authority import Names, Signed, new_authority, new_certificate, permitted, serves, vouches_for
 from cli.lan.choice import Network
-from cli.lan.opening import renew
+from cli.lan.opening import closed, opened, renew
 from cli.lan.trusting import addresses
 from cli.settings import CliSettings
 from libs.shared.layout import StateFolder
@@ -138,3 +138,38 @@ def test_its_other_options_need_lan() -> None:
 def test_the_addresses_that_others_type_are_told() -> None:
     assert addresses("0.0.0.0", 8443, NAMES) == ["https://barn.local:8443", "https://192.168.1.5:8443"]
     assert addresses("::1", 8443, NAMES) == ["https://[::1]:8443"]
+
+
+def test_lan_is_kept_for_later_starts_until_it_is_ended(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.keys.mkdir()
+    marker = Marker(
+        format=1, installation_id="a", product_version="0.2.0", created_at=NOW, ports=Ports(http=8080, nats=4222)
+    )
+    installation = opened(write_marker(folder, marker), "127.0.0.2", None, None, port=9443)
+    kept = find(folder)
+    assert kept is not None
+    assert kept.marker.lan == Lan(host="127.0.0.2", port=9443, given=False)
+    again = opened(installation, None, None, None, port=None)
+    assert again.marker.lan == kept.marker.lan
+    assert closed(again).marker.lan is None
+    ended = find(folder)
+    assert ended is not None
+    assert ended.marker.lan is None
+
+
+def test_a_given_certificate_is_copied_and_refused_once_it_has_ended(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / "state")
+    folder.keys.mkdir(parents=True)
+    marker = Marker(
+        format=1, installation_id="a", product_version="0.2.0", created_at=NOW, ports=Ports(http=8080, nats=4222)
+    )
+    given = write(tmp_path, "given", new_certificate(new_authority("barn", NOW), NAMES, NOW))
+    made = opened(write_marker(folder, marker), None, given, given.with_suffix(".key"), port=9443)
+    assert made.marker.lan is not None
+    given.unlink()
+    renew(folder, made.marker.lan, NOW)
+    with pytest.raises(CommandError, match="ended on"):
+        renew(folder, made.marker.lan, NOW + timedelta(days=400))
+    with pytest.raises(CommandError, match="can't be used"):
+        opened(made, None, tmp_path / "nothing.pem", tmp_path / "nothing.key", port=None)
