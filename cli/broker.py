@@ -39,6 +39,11 @@ def inference_seed(folder: StateFolder, node: str) -> Path:
     return folder.nkey(f"{INFERENCE_NODE}{node}")
 
 
+def server_name(installation: Installation) -> str:
+    """How its broker greets."""
+    return f"mongars-{installation.marker.installation_id}"
+
+
 def write_configuration(installation: Installation, node: str) -> None:
     """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
     from libs.shared.bus.broker_config import principals, render_config, users
@@ -53,6 +58,7 @@ def write_configuration(installation: Installation, node: str) -> None:
         users=users({name: read_public_key(folder.nkey(name)) for name in names}),
         store=folder.broker / "jetstream",
         port=installation.marker.ports.nats,
+        server_name=server_name(installation),
     )
     write_private(configuration(folder), text.encode())
 

@@ -14,6 +14,7 @@ from cli.database.binaries import Binaries
 
 _TIMEOUT_S = 4.0
 _OK = 200
+_LONGEST_GREETING = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ def readiness(port: int) -> Readiness | None:
     return Readiness(reply.status == _OK, body.get("dependencies") or {}, tuple(body.get("degraded") or ()))
 
 
-def broker_answers(port: int) -> bool:
-    """Whether a NATS server greets at ``port``."""
+def broker_answers(port: int, name: str) -> bool:
+    """Whether the NATS server of this ``name`` greets at ``port``; another installation's may have been quicker."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
-            return connection.recv(5) == b"INFO "
-    except OSError:
+            greeting = connection.makefile("rb").readline(_LONGEST_GREETING)
+        command, _, told = greeting.partition(b" ")
+        about = json.loads(told) if command == b"INFO" else None
+        return isinstance(about, dict) and about.get("server_name") == name
+    except (OSError, ValueError):
         return False
 
 

@@ -142,7 +142,8 @@ def _start_parts(
     installation: Installation, supervisor: Supervisor, progress: Progress, environment: dict[str, str]
 ) -> None:
     with progress.step("Starting the broker"):
-        _start_and_wait(installation, supervisor, BROKER, lambda: broker_answers(installation.marker.ports.nats))
+        name = broker.server_name(installation)
+        _start_and_wait(installation, supervisor, BROKER, lambda: broker_answers(installation.marker.ports.nats, name))
     if installation.marker.database is None:
         _start_database(installation, supervisor, progress)
     else:

@@ -16,6 +16,7 @@ from cli.errors import CommandError, Exit
 from cli.installation import sync_folder, write_private
 from libs.shared import upstreams
 from libs.shared.layout import StateFolder
+from libs.shared.roles import PREFIX
 from libs.shared.upstreams import AddedUpstream
 
 _TRIAL = "services.inference.upstream_trial"
@@ -90,6 +91,8 @@ def name_for(url: str) -> str:
 
 def checked_name(name: str) -> str:
     """Raises CommandError."""
+    if name == PREFIX.rstrip("/"):
+        raise CommandError(f"{PREFIX}… names the roles of models", "choose another: --name NAME", code=Exit.USAGE)
     if not re.fullmatch(upstreams.NAME, name):
         raise CommandError(
             f"{name!r} can't be an upstream's name", "small letters, digits and dashes: --name NAME", code=Exit.USAGE

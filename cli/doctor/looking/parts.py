@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from cli import ports
+from cli import broker, ports
 from cli.caretaker import record
 from cli.doctor.facts import Parts
 from cli.doctor.looking import backups
@@ -54,7 +54,7 @@ def look(installation: Installation) -> Parts:
         said = readiness(installation.marker.ports.http)
         return replace(
             parts,
-            broker_answers=broker_answers(installation.marker.ports.nats),
+            broker_answers=broker_answers(installation.marker.ports.nats, broker.server_name(installation)),
             readiness=said,
             port_taken_by=None if said is not None else _stranger(installation),
         )

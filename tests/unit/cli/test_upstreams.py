@@ -44,6 +44,12 @@ def test_what_is_no_address_or_holds_a_secret_is_refused(url: str) -> None:
         upstreams.checked_url(url)
 
 
+@pytest.mark.parametrize("name", ["mongars", "Shed", "a/b", ""])
+def test_a_name_that_means_something_else_is_refused(name: str) -> None:
+    with pytest.raises(CommandError):
+        upstreams.checked_name(name)
+
+
 def test_the_installation_itself_is_no_upstream() -> None:
     with pytest.raises(CommandError, match="itself"):
         upstreams.refuse_own("http://localhost:8000/v1", 8000)
