@@ -35,6 +35,8 @@ NO_EMBEDDER = "no-embedder"
 LEAST_EVENT_EVIDENCE = 0.4
 """A time hangs on an event of the memory only if so much says that it is the one that the question means."""
 EVENT_CANDIDATES = 16
+SLACK = 2
+"""Texts that are read beyond those wanted, in any case."""
 EVENT_CHARACTERS = 4000
 """Of a memory of an event, the beginning is searched for its day."""
 
@@ -60,8 +62,8 @@ class Asked:
     """The asker's clock."""
     most: int
     """So many hits are wanted."""
-    spare: int = 0
-    """So many more are brought, in place of those that turn out to be of no use."""
+    of_no_use: int = 0
+    """So many more may turn out to be of no use to whoever asks: they have them already, or no room for them."""
     least_evidence: float = 0.0
 
 
@@ -102,7 +104,8 @@ class Memory:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
         now = request.now if request.now is not None and request.now.tzinfo is not None else datetime.now(UTC)
-        asked = Asked(request.query, position, now, most=request.k, spare=spare(request.k))
+        unfitting = 0 if request.budget_tokens is None else spare(request.k)
+        asked = Asked(request.query, position, now, most=request.k, of_no_use=unfitting)
         found = await self.recall(request.user_id, asked, patience_s=self._settings.restart_patience_s)
         hits = found.hits if request.budget_tokens is None else within(found.hits, request.budget_tokens)
         items = tuple(hit.item for hit in hits[: request.k])
@@ -128,7 +131,7 @@ class Memory:
             read_after,
             datetime.now(UTC),
             most=in_force.recall_k,
-            spare=spare(in_force.recall_k) + shown,
+            of_no_use=shown,
             least_evidence=in_force.recall_min_score,
         )
         try:
@@ -150,9 +153,24 @@ class Memory:
             question = await self._placed(search, read(text, profile.names, asked.now))
             ranked, degraded = await self._ranked(search, question, self._candidates(asked))
             telling = [one for one in ranked if one.score > 0 and one.evidence >= asked.least_evidence]
-            hits = await self._brought(search, telling[: min(MOST_READ, asked.most + asked.spare)])
-        weights = self._in_force().recall_weights
-        return Recollection(spread_out(hits, weights.repetition, past=question.past), degraded, question)
+            hits = await self._chosen(search, telling, past=question.past)
+        return Recollection(hits, degraded, question)
+
+    async def _chosen(self, search: _Search, telling: Sequence[Ranked], *, past: bool) -> tuple[Hit, ...]:
+        """Of the best as many as are wanted, each a little less for what a better one told already.
+
+        The texts of a few more are read at first; of the rest only where so much is repeated that one of them might
+        stand before what was chosen.
+        """
+        wanted = search.asked.most + search.asked.of_no_use
+        repetition = self._in_force().recall_weights.repetition
+        first, rest = telling[: wanted + SLACK], telling[wanted + SLACK : min(MOST_READ, wanted + spare(wanted))]
+        hits = await self._brought(search, first)
+        chosen = spread_out(hits, repetition, past=past)
+        if rest and (len(distinct(chosen)) < wanted or chosen[wanted - 1].item.score < rest[0].score):
+            hits += await self._brought(search, rest)
+            chosen = spread_out(hits, repetition, past=past)
+        return chosen
 
     def _candidates(self, asked: Asked) -> int:
         return max(self._settings.recall_candidates, asked.most)

@@ -10,7 +10,8 @@ import pytest
 from libs.shared.contracts.memory import MEMORY_CHANGED, SEARCH_MEMORY, MemoryChanged, SearchMemory
 from libs.shared.contracts.recall import FindCandidates, ReadMemories, ReadProfile
 from libs.shared.errors import BackendFailed
-from services.cognition import recall
+from services.cognition import memory, recall
+from services.cognition.memory import SLACK
 from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import whole
 
@@ -71,7 +72,28 @@ async def test_only_the_texts_of_the_best_are_read(household: Build) -> None:
     found = await home.api.request(SEARCH_MEMORY, QUESTION.model_copy(update={"k": 3}))
     (read,) = asked_for(home, ReadMemories)
     assert len(found.items) == 3
-    assert len(read.ordinals) < 15
+    assert len(read.ordinals) == 3 + SLACK
+
+
+async def check_what_is_repeated_makes_room(home: Household) -> None:
+    for _ in range(2 + SLACK):
+        home.persistence.remember("My dog is called Rex.")
+    home.persistence.remember("My own dog, the brown one, is called by a whistle.")
+    found = await home.api.request(SEARCH_MEMORY, QUESTION.model_copy(update={"k": 2}))
+    assert len(asked_for(home, ReadMemories)) == 2
+    assert [item.text.split()[1] for item in found.items] == ["dog", "own"]
+
+
+async def test_what_is_repeated_makes_room_for_what_was_not_read_at_first(household: Build) -> None:
+    await check_what_is_repeated_makes_room(await household())
+
+
+async def test_reading_no_more_than_at_first_would_be_noticed(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "spare", lambda _: 0)
+    with pytest.raises(AssertionError):
+        await check_what_is_repeated_makes_room(await household())
 
 
 async def test_a_profile_is_asked_for_once_until_the_memory_changes(household: Build) -> None:
