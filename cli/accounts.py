@@ -199,9 +199,12 @@ def key_scopes(asked: Sequence[str], user: str, role: Role) -> tuple[str, ...]:
 
 
 async def map_user(bus: Bus, key_id: str, external: str, user: User) -> KeyMapping:
-    """Raises CommandError for a key that isn't there, or can't speak for anybody."""
+    """At once: whoever owns the machine can read everything. Raises CommandError for a key that isn't there, or can't
+    speak for anybody."""
     try:
-        return await bus.request(MAP_USER, MapUser(key_id=key_id, external=external, user_id=user.user_id))
+        return await bus.request(
+            MAP_USER, MapUser(key_id=key_id, external=external, user_id=user.user_id, accepted=True)
+        )
     except (KeyNotFound, InvalidRequest, ValidationError) as error:
         reason = str(error) if isinstance(error, InvalidRequest) else f"there is no key {key_id}"
         remedy = (

@@ -125,8 +125,11 @@ def maps(
         answer([mapping.model_dump(mode="json") for mapping in found])
         return
     show(
-        ("id", "account", "since"),
-        [(mapping.mapping_id, mapping.name, day(mapping.created_at)) for mapping in found],
+        ("id", "account", "since", "state"),
+        [
+            (one.mapping_id, one.name, day(one.created_at), "" if one.accepted else "waits for the account's word")
+            for one in found
+        ],
         nothing=f"nobody is mapped; do it with: mongars keys map {key_id} EXTERNAL --user NAME",
     )
 

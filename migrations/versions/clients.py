@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("key_id", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("accepted", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"], ["api_keys.key_id"], name=op.f("fk_key_mappings_key_id"), ondelete="CASCADE"
         ),

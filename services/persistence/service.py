@@ -125,6 +125,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (account_contracts.REVOKE_KEY, accounts.revoke_key),
     (account_contracts.FIND_KEY, accounts.find_key),
     (account_contracts.MAP_USER, mappings.map_user),
+    (account_contracts.ACCEPT_MAPPING, mappings.accept_mapping),
     (account_contracts.UNMAP_USER, mappings.unmap_user),
     (account_contracts.LIST_MAPPINGS, mappings.list_mappings),
     (account_contracts.FIND_MAPPED, mappings.find_mapped),

@@ -138,16 +138,27 @@ class KeyMapping(Message):
     name: str
     """Of the account."""
     created_at: datetime
+    accepted: bool
+    """It means nobody before its account accepted it: an admin of the gateway could read anybody's memory else."""
 
 
 class MapUser(Message):
     """Lets a key speak for an account where its program names ``external``; one that stood for another changes.
+    Without ``accepted`` it waits for the account's word, unless it had that already.
 
     Raises ``key_not_found``, ``user_not_found``, ``invalid_request`` (a key without the scope).
     """
 
     key_id: Id
     external: str = Field(min_length=1, max_length=256)
+    user_id: Id
+    accepted: bool = False
+
+
+class MappingRef(Message):
+    """A mapping of an account's own. Raises ``mapping_not_found``, for another account's too."""
+
+    mapping_id: Id
     user_id: Id
 
 
@@ -262,6 +273,13 @@ FIND_KEY = Rpc(
     callers=frozenset({Principal.API}),
 )
 MAP_USER = Rpc("mongars.v1.persistence.map_user", MapUser, KeyMapping, owner=Principal.PERSISTENCE, callers=_CALLERS)
+ACCEPT_MAPPING = Rpc(
+    "mongars.v1.persistence.accept_mapping",
+    MappingRef,
+    Empty,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API}),
+)
 UNMAP_USER = Rpc("mongars.v1.persistence.unmap_user", UnmapUser, Empty, owner=Principal.PERSISTENCE, callers=_CALLERS)
 LIST_MAPPINGS = Rpc(
     "mongars.v1.persistence.list_mappings", ListMappings, KeyMappings, owner=Principal.PERSISTENCE, callers=_CALLERS

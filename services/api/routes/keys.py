@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from libs.shared.contracts.accounts import (
+    ACCEPT_MAPPING,
     CREATE_KEY,
     LIST_KEYS,
     LIST_MAPPINGS,
@@ -26,6 +27,7 @@ from libs.shared.contracts.accounts import (
     KeyRef,
     ListKeys,
     ListMappings,
+    MappingRef,
     MapUser,
     UnmapUser,
 )
@@ -116,9 +118,15 @@ async def list_key_mappings(parts: PartsOf, key_id: Annotated[Id, Path()]) -> Ke
     return await parts.bus.request(LIST_MAPPINGS, ListMappings(key_id=key_id))
 
 
-async def create_mapping(parts: PartsOf, key_id: Annotated[Id, Path()], body: NewMapping) -> KeyMapping:
-    """Lets the key speak for an account, which sees that under ``/api/v1/mappings`` and can end it."""
-    return await parts.bus.request(MAP_USER, MapUser(key_id=key_id, external=body.external, user_id=body.user_id))
+async def create_mapping(
+    parts: PartsOf, caller: CallerOf, key_id: Annotated[Id, Path()], body: NewMapping
+) -> KeyMapping:
+    """Lets the key speak for an account once that accepts it (``POST /api/v1/mappings/{mapping_id}/accept``): who has the
+    key is told what the account remembers. One's own account needs no further word."""
+    wanted = MapUser(
+        key_id=key_id, external=body.external, user_id=body.user_id, accepted=body.user_id == caller.user_id
+    )
+    return await parts.bus.request(MAP_USER, wanted)
 
 
 async def delete_mapping(parts: PartsOf, key_id: Annotated[Id, Path()], mapping_id: Annotated[Id, Path()]) -> Response:
@@ -131,8 +139,14 @@ async def delete_mapping(parts: PartsOf, key_id: Annotated[Id, Path()], mapping_
 
 
 async def list_own_mappings(parts: PartsOf, caller: CallerOf) -> KeyMappings:
-    """The keys that may speak for oneself."""
+    """The keys that may speak for oneself, or ask whether they may."""
     return await parts.bus.request(LIST_MAPPINGS, ListMappings(user_id=caller.user_id))
+
+
+async def accept_own_mapping(parts: PartsOf, caller: CallerOf, mapping_id: Annotated[Id, Path()]) -> Response:
+    """Lets a key speak for oneself, as an admin asked."""
+    await parts.bus.request(ACCEPT_MAPPING, MappingRef(mapping_id=mapping_id, user_id=caller.user_id))
+    return Response(status_code=204)
 
 
 async def delete_own_mapping(parts: PartsOf, caller: CallerOf, mapping_id: Annotated[Id, Path()]) -> Response:
@@ -186,6 +200,14 @@ ENDPOINTS = (
         options=_OPTIONS,
     ),
     Endpoint(method="GET", path="/api/v1/mappings", handler=list_own_mappings, access=Access.SESSION, options=_OPTIONS),
+    Endpoint(
+        method="POST",
+        path="/api/v1/mappings/{mapping_id}/accept",
+        handler=accept_own_mapping,
+        access=Access.SESSION,
+        status=204,
+        options=_OPTIONS,
+    ),
     Endpoint(
         method="DELETE",
         path="/api/v1/mappings/{mapping_id}",

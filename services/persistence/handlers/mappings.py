@@ -11,6 +11,7 @@ from libs.shared.contracts.accounts import (
     KeyMapping,
     KeyMappings,
     ListMappings,
+    MappingRef,
     MapUser,
     UnmapUser,
     UserRef,
@@ -34,15 +35,23 @@ def mapping_id(parts: Parts, key_id: str, external: str) -> str:
 
 
 async def map_user(request: MapUser, parts: Parts) -> KeyMapping:
-    """Lets the key speak for the account."""
+    """Lets the key speak for the account, or asks the account whether it may."""
     if not request.external.strip():
         raise InvalidRequest("who is mapped has a name", errors=["external"])
     name = mapping_id(parts, request.key_id, request.external)
     async with parts.database.transaction() as session:
         user = await accounts.read_user(session, UserRef(user_id=request.user_id))
-        made = await mappings.keep(session, name, request.key_id, user, parts.clock())
-    log.info("user_mapped", key_id=request.key_id, user_id=request.user_id)
+        made = await mappings.keep(session, name, request.key_id, user, parts.clock(), accepted=request.accepted)
+    log.info("user_mapped", key_id=request.key_id, user_id=request.user_id, accepted=made.accepted)
     return made
+
+
+async def accept_mapping(request: MappingRef, parts: Parts) -> Empty:
+    """From now on the key speaks for the account."""
+    async with parts.database.transaction() as session:
+        await mappings.accept(session, request)
+    log.info("mapping_accepted", user_id=request.user_id)
+    return Empty()
 
 
 async def unmap_user(request: UnmapUser, parts: Parts) -> Empty:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.shared.contracts.accounts import KeyMapping, ListMappings
+from libs.shared.contracts.accounts import KeyMapping, ListMappings, MappingRef
 from libs.shared.errors import InvalidRequest, KeyNotFound, MappingNotFound
 from libs.shared.scopes import ON_BEHALF_OF
 from services.persistence.tables import ApiKeyRow, KeyMappingRow, UserRow
@@ -19,18 +19,32 @@ MOST_MAPPINGS = 1000
 """Told of one key or account."""
 
 
-async def keep(session: AsyncSession, mapping_id: str, key_id: str, user: UserRow, now: datetime) -> KeyMapping:
-    """The mapping, made or changed. Raises KeyNotFound, InvalidRequest."""
+async def keep(
+    session: AsyncSession, mapping_id: str, key_id: str, user: UserRow, now: datetime, *, accepted: bool
+) -> KeyMapping:
+    """The mapping, made or changed; what its account accepted stays so. Raises KeyNotFound, InvalidRequest."""
     key = await session.scalar(select(ApiKeyRow).where(ApiKeyRow.key_id == key_id))
     if key is None:
         raise KeyNotFound("there is no such key")
     if ON_BEHALF_OF not in key.scopes:
         raise InvalidRequest(f"the key was made without the scope {ON_BEHALF_OF}", errors=["key_id"])
-    made = KeyMapping(mapping_id=mapping_id, key_id=key_id, user_id=user.user_id, name=user.name, created_at=now)
+    known = await session.get(KeyMappingRow, mapping_id, with_for_update=True)
+    accepted = accepted or (known is not None and known.accepted and known.user_id == user.user_id)
+    made = KeyMapping(
+        mapping_id=mapping_id, key_id=key_id, user_id=user.user_id, name=user.name, created_at=now, accepted=accepted
+    )
     statement = insert(KeyMappingRow).values(**made.model_dump(exclude={"name"}))
-    changed = {"user_id": user.user_id, "created_at": now}
+    changed = {"user_id": user.user_id, "created_at": now, "accepted": accepted}
     await session.execute(statement.on_conflict_do_update(index_elements=["mapping_id"], set_=changed))
     return made
+
+
+async def accept(session: AsyncSession, wanted: MappingRef) -> None:
+    """Raises MappingNotFound, for another account's too."""
+    row = await session.get(KeyMappingRow, wanted.mapping_id, with_for_update=True)
+    if row is None or row.user_id != wanted.user_id:
+        raise MappingNotFound("there is no such mapping")
+    row.accepted = True
 
 
 async def remove(session: AsyncSession, mapping_id: str, user_id: str | None) -> str:
@@ -54,19 +68,24 @@ async def listed(session: AsyncSession, wanted: ListMappings) -> list[KeyMapping
     statement = statement.order_by(KeyMappingRow.created_at.desc(), KeyMappingRow.mapping_id).limit(MOST_MAPPINGS)
     return [
         KeyMapping(
-            mapping_id=row.mapping_id, key_id=row.key_id, user_id=row.user_id, name=name, created_at=row.created_at
+            mapping_id=row.mapping_id,
+            key_id=row.key_id,
+            user_id=row.user_id,
+            name=name,
+            created_at=row.created_at,
+            accepted=row.accepted,
         )
         for row, name in (await session.execute(statement)).all()
     ]
 
 
 async def meant(session: AsyncSession, mapping_ids: Sequence[str]) -> str | None:
-    """The account that each of these stands for that is mapped; None where they differ, there is none, or it is
+    """The account that each of these stands for that is mapped, and accepted it; None where they differ, there is none, or it is
     disabled."""
     statement = (
         select(UserRow.user_id, UserRow.disabled)
         .join(KeyMappingRow, UserRow.user_id == KeyMappingRow.user_id)
-        .where(among(KeyMappingRow.mapping_id, mapping_ids))
+        .where(among(KeyMappingRow.mapping_id, mapping_ids), KeyMappingRow.accepted)
         .distinct()
     )
     found = (await session.execute(statement)).all()

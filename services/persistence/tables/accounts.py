@@ -52,6 +52,8 @@ class KeyMappingRow(Base):
     key_id: Mapped[Identifier] = mapped_column(ForeignKey("api_keys.key_id", ondelete="CASCADE"), index=True)
     user_id: Mapped[Identifier] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)
     created_at: Mapped[Moment]
+    accepted: Mapped[bool]
+    """By the account, or by whoever owns the machine."""
 
 
 class RefreshFamilyRow(Base):

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from libs.shared.contracts.accounts import (
+    ACCEPT_MAPPING,
     CHANGE_USER,
     CREATE_KEY,
     DELETE_USER,
@@ -20,6 +21,7 @@ from libs.shared.contracts.accounts import (
     KeyMapping,
     KeyRef,
     ListMappings,
+    MappingRef,
     MapUser,
     UnmapUser,
     UserRef,
@@ -40,7 +42,7 @@ async def key_of(client: Client, owner: str, *scopes: str) -> str:
 
 
 async def map_user(client: Client, key_id: str, external: str, user_id: str) -> KeyMapping:
-    return await client.bus.request(MAP_USER, MapUser(key_id=key_id, external=external, user_id=user_id))
+    return await client.bus.request(MAP_USER, MapUser(key_id=key_id, external=external, user_id=user_id, accepted=True))
 
 
 async def meant(client: Client, key_id: str, *externals: str) -> str | None:
@@ -83,6 +85,21 @@ async def test_a_name_that_is_mapped_again_means_the_later_account(client: Clien
     await map_user(client, web, "w", ada)
     await map_user(client, web, "w", bo)
     assert await meant(client, web, "w") == bo
+
+
+async def test_an_admin_s_mapping_means_nobody_before_its_account_accepts_it(client: Client, owner: str) -> None:
+    ada, bo, web = await client.user(), await client.user(), await key_of(client, owner, "on-behalf-of")
+    wanted = MapUser(key_id=web, external="w", user_id=ada)
+    asked = await client.bus.request(MAP_USER, wanted)
+    assert (asked.accepted, await meant(client, web, "w")) == (False, None)
+    with pytest.raises(MappingNotFound):
+        await client.bus.request(ACCEPT_MAPPING, MappingRef(mapping_id=asked.mapping_id, user_id=bo))
+    assert await meant(client, web, "w") is None
+    await client.bus.request(ACCEPT_MAPPING, MappingRef(mapping_id=asked.mapping_id, user_id=ada))
+    assert await meant(client, web, "w") == ada
+    assert (await client.bus.request(MAP_USER, wanted)).accepted, "it was accepted already"
+    assert not (await client.bus.request(MAP_USER, wanted.model_copy(update={"user_id": bo}))).accepted
+    assert await meant(client, web, "w") is None, "bo was not asked"
 
 
 async def test_a_mapping_ends_by_name_by_id_and_by_its_own_account(client: Client, owner: str) -> None:

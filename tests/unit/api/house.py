@@ -162,6 +162,7 @@ class House:
         await bus.serve(accounts.FIND_MAPPED, self._heard(self._find_mapped))
         await bus.serve(accounts.LIST_MAPPINGS, self._heard(lambda _: accounts.KeyMappings(mappings=())))
         await bus.serve(accounts.MAP_USER, self._heard(self._map_user))
+        await bus.serve(accounts.ACCEPT_MAPPING, self._heard(lambda _: Empty()))
         await bus.serve(accounts.UNMAP_USER, self._heard(lambda _: Empty()))
 
     def _find_mapped(self, wanted: accounts.FindMapped) -> accounts.FoundMapped:
@@ -169,7 +170,7 @@ class House:
         return accounts.FoundMapped(user_id=meant.pop() if len(meant) == 1 else None)
 
     def _map_user(self, wanted: accounts.MapUser) -> accounts.KeyMapping:
-        about = {"key_id": wanted.key_id, "user_id": wanted.user_id, "created_at": AT}
+        about = {"key_id": wanted.key_id, "user_id": wanted.user_id, "created_at": AT, "accepted": wanted.accepted}
         return accounts.KeyMapping.model_validate({"mapping_id": "m", "name": "ana", **about})
 
     async def _serve_data(self, bus: MemoryBus) -> None:

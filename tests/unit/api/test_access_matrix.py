@@ -46,6 +46,7 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/api/v1/keys/{key_id}/mappings"): frozenset({"admin"}),
     ("DELETE", "/api/v1/keys/{key_id}/mappings/{mapping_id}"): frozenset({"admin"}),
     ("GET", "/api/v1/mappings"): SESSIONS,
+    ("POST", "/api/v1/mappings/{mapping_id}/accept"): SESSIONS,
     ("DELETE", "/api/v1/mappings/{mapping_id}"): SESSIONS,
     ("GET", "/api/v1/conversations"): USERS,
     ("GET", "/api/v1/conversations/{conversation_id}"): USERS,

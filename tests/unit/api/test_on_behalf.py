@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from libs.shared.contracts.accounts import CreateKey, FindMapped, MapUser
+from libs.shared.contracts.accounts import CreateKey, FindMapped, MappingRef, MapUser
 from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.common import MemoryMode, Role
 from services.api import on_behalf
@@ -98,16 +98,24 @@ async def test_only_an_admin_makes_such_a_key_and_by_itself(api: Api) -> None:
     assert answer.status_code == 400
 
 
-async def test_an_admin_maps_and_the_mapped_see_and_end_it(api: Api) -> None:
+async def test_an_admin_maps_and_the_mapped_see_accept_and_end_it(api: Api) -> None:
     admin = await api.session("root", Role.ADMIN)
     path = "/api/v1/keys/key-1/mappings"
     made = await api.client.post(path, json={"external": "w-ada", "user_id": "id-ana"}, headers=admin)
     assert made.status_code == 201
     assert "w-ada" not in made.text
-    assert api.house.told(MapUser) == [MapUser(key_id="key-1", external="w-ada", user_id="id-ana")]
+    assert api.house.told(MapUser) == [MapUser(key_id="key-1", external="w-ada", user_id="id-ana", accepted=False)]
     ana = await api.session("ana")
     assert (await api.client.get("/api/v1/mappings", headers=ana)).json() == {"mappings": []}
+    assert (await api.client.post("/api/v1/mappings/m/accept", headers=ana)).status_code == 204
+    assert api.house.told(MappingRef) == [MappingRef(mapping_id="m", user_id="id-ana")]
     assert (await api.client.delete("/api/v1/mappings/m", headers=ana)).status_code == 204
+
+
+async def test_an_admin_s_own_account_needs_no_further_word(api: Api) -> None:
+    admin = await api.session("root", Role.ADMIN)
+    path = "/api/v1/keys/key-1/mappings"
+    assert (await api.client.post(path, json={"external": "w", "user_id": "id-root"}, headers=admin)).json()["accepted"]
 
 
 async def test_believing_the_user_field_would_be_noticed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
