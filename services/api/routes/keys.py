@@ -121,8 +121,8 @@ async def list_key_mappings(parts: PartsOf, key_id: Annotated[Id, Path()]) -> Ke
 async def create_mapping(
     parts: PartsOf, caller: CallerOf, key_id: Annotated[Id, Path()], body: NewMapping
 ) -> KeyMapping:
-    """Lets the key speak for an account once that accepts it (``POST /api/v1/mappings/{mapping_id}/accept``): who has the
-    key is told what the account remembers. One's own account needs no further word."""
+    """Lets the key speak for an account once that accepts it (``POST /api/v1/mappings/{mapping_id}/accept``): who has
+    the key is told what the account remembers. One's own account needs no further word."""
     wanted = MapUser(
         key_id=key_id, external=body.external, user_id=body.user_id, accepted=body.user_id == caller.user_id
     )

@@ -80,8 +80,8 @@ async def listed(session: AsyncSession, wanted: ListMappings) -> list[KeyMapping
 
 
 async def meant(session: AsyncSession, mapping_ids: Sequence[str]) -> str | None:
-    """The account that each of these stands for that is mapped, and accepted it; None where they differ, there is none, or it is
-    disabled."""
+    """The account that each of these stands for that is mapped, and accepted it; None where they differ, there is none,
+    or it is disabled."""
     statement = (
         select(UserRow.user_id, UserRow.disabled)
         .join(KeyMappingRow, UserRow.user_id == KeyMappingRow.user_id)
