@@ -168,16 +168,24 @@ async def test_an_entry_that_cannot_be_read_is_loaded_again(connect: Connect, le
     assert await other.get(KEY, Source("unasked").load) == Known(word="fresh")
 
 
-async def test_a_clock_that_is_behind_lengthens_no_life(connect: Connect) -> None:
+async def test_a_clock_that_is_a_little_behind_lengthens_no_life(connect: Connect) -> None:
     one, other, _, clock = await two(connect)
-    clock.now += 3600
+    clock.now += 4
     await one.get(KEY, Source().load)
-    clock.now -= 3600
+    clock.now -= 4
     assert await other.get(KEY, Source("unasked").load) == Known(word="first")
     clock.now += TTL_S
     bucket = (await connect(Principal.API)).bucket(CREDENTIALS)
     await bucket.delete(KEY)
     assert await other.get(KEY, Source("second").load) == Known(word="second")
+
+
+async def test_an_entry_from_before_a_clock_was_set_back_is_loaded_again(connect: Connect) -> None:
+    one, other, _, clock = await two(connect)
+    clock.now += 3600
+    await one.get(KEY, Source().load)
+    clock.now -= 3600
+    assert await other.get(KEY, Source("anew").load) == Known(word="anew")
 
 
 async def test_a_value_that_is_too_large_stays_in_its_process(connect: Connect) -> None:
