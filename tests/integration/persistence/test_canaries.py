@@ -119,7 +119,7 @@ class Household:
         )
         await self.client.bus.request(CREATE_KEY, wanted)
         self.unkept = Canary.new("mapped")
-        mapping = MapUser(key_id="k1", external=self.unkept.text, user_id=self.user_id)
+        mapping = MapUser(key_id="k1", external=self.unkept.text, user_id=self.user_id, accepted=True)
         await self.client.bus.request(MAP_USER, mapping)
 
     async def speaks_for(self) -> str | None:

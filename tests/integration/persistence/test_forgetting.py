@@ -115,7 +115,7 @@ async def sealed_values(persistence: RunningPersistence) -> list[bytes]:
     async with persistence.parts.database.transaction() as session:
         for table in Base.metadata.sorted_tables:
             for column in table.columns:
-                if isinstance(column.type, LargeBinary) and column.name != "source_hash":
+                if isinstance(column.type, LargeBinary) and column.name not in ("source_hash", "said_hash"):
                     found += [value for value in await session.scalars(select(column)) if value]
     return found
 
