@@ -190,6 +190,8 @@ def test_a_database_that_went_away_is_named_and_nothing_is_left_running(
 def test_a_backup_lives_again_in_another_empty_database_and_in_no_other(
     one: Installation, server: Cluster, tmp_path: Path
 ) -> None:
+    if not one.ready():
+        one.up()
     key = json.loads(one.mongars("backup", "recovery-key", "--replace", "--json"))["recovery_key"]
     (tmp_path / "key").write_text(key)
     made = json.loads(one.mongars("backup", "--to", str(tmp_path), "--json"))

@@ -82,9 +82,21 @@ async def test_the_same_id_is_imported_once(client: Client, persistence: Running
     assert [message.text for message in (await read(client, user_id)).messages] == ["a", "b", "c"]
 
 
+async def check_imports_at_once_keep_each_once(client: Client, persistence: RunningPersistence) -> None:
+    """For ten users one after the other: without what upholds it, some of them meet on the way."""
+    for _ in range(10):
+        await import_at_once(client, persistence)
+
+
 async def test_two_imports_of_the_same_turns_at_once_keep_each_once(
     client: Client, persistence: RunningPersistence
 ) -> None:
+    await import_at_once(client, persistence)
+    assert (await count(persistence, MessageRow), await count(persistence, TurnRow)) == (50, 50)
+
+
+async def import_at_once(client: Client, persistence: RunningPersistence) -> None:
+    """The same turns four times at once, for a new user."""
     user_id = await client.user()
     turns = [imported(str(i), f"text {i}", minute=i) for i in range(50)]
     async with AsyncExitStack() as opened:  # connections, so that no import waits for one while another ends
@@ -93,7 +105,6 @@ async def test_two_imports_of_the_same_turns_at_once_keep_each_once(
     async with asyncio.timeout(20):
         kept = await asyncio.gather(*(client.import_turns(user_id, *turns) for _ in range(4)))
     assert (sum(len(one.items) for one in kept), sum(one.present for one in kept)) == (50, 150)
-    assert (await count(persistence, MessageRow), await count(persistence, TurnRow)) == (50, 50)
 
 
 async def test_the_same_id_twice_in_a_call_counts_once(client: Client) -> None:

@@ -124,7 +124,7 @@ def hold_no_source(patch: pytest.MonkeyPatch, _: RunningPersistence) -> None:
 MUTATIONS: list[tuple[Mutation, Check]] = [
     (read_anybodys, importing.check_nobody_reads_anothers_memories),
     (know_no_source, importing.test_the_same_id_is_imported_once),
-    (write_side_by_side, importing.test_two_imports_of_the_same_turns_at_once_keep_each_once),
+    (write_side_by_side, importing.check_imports_at_once_keep_each_once),
     (keep_tombstones, lambda c, _: importing.test_what_was_forgotten_can_be_imported_again(c)),
     (link_as_they_come, lambda c, _: importing.test_turns_that_come_late_take_their_place_in_the_conversation(c)),
     (show_notes_as_conversations, lambda c, _: importing.test_notes_are_kept_together_and_are_no_conversation(c)),

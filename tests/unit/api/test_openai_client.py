@@ -29,7 +29,12 @@ async def test_it_reads_whole_answers_and_models(client: openai.AsyncOpenAI) -> 
     assert whole.usage is not None
     assert whole.usage.total_tokens == 9
     assert whole._request_id is not None
-    assert [model.id async for model in client.models.list()] == ["tiny", "minilm"]
+    assert [model.id async for model in client.models.list()] == [
+        "tiny",
+        "minilm",
+        "mongars/chat",
+        "mongars/embed",
+    ]
 
 
 async def test_it_reads_streams_with_usage(client: openai.AsyncOpenAI) -> None:
