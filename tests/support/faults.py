@@ -20,7 +20,9 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import psutil
 
+from cli.doctor.checks.parts import YOUNG_S
 from tests.support.installation import Installation, unusual_port
 
 Put = Callable[[Installation], Iterator[None]]
@@ -312,7 +314,10 @@ def frozen(name: str) -> Put:
     def put(installed: Installation) -> Iterator[None]:
         pid = installed.pid(name)
         assert pid is not None
+        old_at = psutil.Process(pid).create_time() + YOUNG_S + 1
+        assert installed.wait_until(lambda: time.time() > old_at, YOUNG_S + 5), "who has just begun may be silent"
         os.kill(pid, signal.SIGSTOP)
+        assert installed.wait_until(lambda: not installed.ready(), 20), "the gateway keeps an answer for a moment"
         yield
         os.kill(pid, signal.SIGCONT)
         installed.wait_ready(90)

@@ -10,7 +10,7 @@ from cli.doctor.looking.backups import Backups
 from cli.supervision.client import Process
 from cli.supervision.programs import BROKER, CARETAKER, DATABASE
 
-_YOUNG_S = 15.0
+YOUNG_S = 15.0
 _OFTEN = 3
 _EXPIRES_SOON_DAYS = 14.0
 OVERDUE_DAYS = 2.0
@@ -100,7 +100,7 @@ def _settled(parts: Parts, process: Process) -> bool:
 
 def _old(parts: Parts, name: str) -> bool:
     """Old enough to be expected to answer."""
-    return parts.up_s.get(name, 0.0) > _YOUNG_S
+    return parts.up_s.get(name, 0.0) > YOUNG_S
 
 
 def _said_silent(parts: Parts, name: str) -> bool:
