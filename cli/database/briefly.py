@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -32,14 +31,14 @@ def running(installation: Installation) -> Iterator[None]:
     words = [sys.executable, "-m", "cli.database.launcher", str(folder.database), str(binaries.program("postgres"))]
     with log.open("ab") as said:
         server = subprocess.Popen(  # noqa: S603 - our own program
-            words, cwd=code_root(), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=dict(os.environ)
+            words, cwd=code_root(), stdin=subprocess.DEVNULL, stdout=said, stderr=said
         )
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not database_answers(binaries, folder.database_socket):
             if server.poll() is not None or time.monotonic() > deadline:
-                words_ = "\n".join(f"    {line}" for line in last_lines(log, 6))
-                raise CommandError(f"PostgreSQL could not be started; its last words:\n{words_}", "see the lines above")
+                told = "\n".join(f"    {line}" for line in last_lines(log, 6))
+                raise CommandError(f"PostgreSQL could not be started; its last words:\n{told}", "see the lines above")
             time.sleep(_CHECK_EVERY_S)
         yield
     finally:
