@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from cli.installation import sync_folder, write_private
 from libs.shared import upstreams
 from libs.shared.layout import StateFolder
 from libs.shared.roles import PREFIX
-from libs.shared.upstreams import AddedUpstream
+from libs.shared.upstreams import AddedUpstream, Found
 
 _TRIAL = "services.inference.upstream_trial"
 _TRIAL_TIMEOUT_S = 300.0
@@ -37,19 +36,6 @@ _REMEDIES = {
     "overloaded": "try again in a moment",
     "no_key": "make the key's file readable",
 }
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a trial found."""
-
-    backend: str
-    url: str
-    remote: bool
-    models: tuple[str, ...]
-    remote_models: tuple[str, ...]
-    answered: str
-    seconds: float
 
 
 def checked_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -39,3 +40,18 @@ def read(path: Path) -> tuple[AddedUpstream, ...]:
 def text_of(upstreams: tuple[AddedUpstream, ...]) -> bytes:
     """What ``read`` reads."""
     return _LIST.dump_json(upstreams, indent=2) + b"\n"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a trial found: a server that answered. The trial prints it as JSON, and the command reads it."""
+
+    backend: str
+    url: str
+    remote: bool
+    models: tuple[str, ...]
+    """As they will be offered."""
+    remote_models: tuple[str, ...]
+    answered: str
+    seconds: float
+    """From the question to the end of the answer."""

@@ -17,6 +17,7 @@ from uuid import uuid4
 from libs.shared.contracts.chat import ChatMessage, Sampling
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.errors import BackendFailed, ModelNotFound, ServiceError
+from libs.shared.upstreams import Found
 from services.inference.backends.ollama import OllamaBackend
 from services.inference.backends.openai import OpenAIBackend
 from services.inference.backends.upstream import UpstreamRefused
@@ -46,21 +47,6 @@ class Trial:
     """Whether it may lie beyond this network."""
     backend: str | None = None
     """None: find out."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A server that answered."""
-
-    backend: str
-    url: str
-    remote: bool
-    models: tuple[str, ...]
-    """As they will be offered."""
-    remote_models: tuple[str, ...]
-    answered: str
-    seconds: float
-    """From the question to the end of the answer."""
 
 
 def candidates(trial: Trial) -> list[tuple[str, str]]:
