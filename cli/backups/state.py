@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,12 +15,13 @@ def backup_state(folder: StateFolder) -> dict[str, Any]:
     ``failing``: the newest attempt went wrong."""
     last = _read(folder, "last.json")
     success, failure = last.get("success"), last.get("failure")
+    succeeded, failed = moment(success), moment(failure)
     return {
         "recovery_key": folder.recovery_key.exists(),
         "schedule": _read(folder, "schedule.json") or None,
         "success": success,
         "failure": failure,
-        "failing": failure is not None and (success is None or _time(success) < _time(failure)),
+        "failing": failed is not None and (succeeded is None or succeeded < failed),
     }
 
 
@@ -28,7 +30,7 @@ def backup_words(folder: StateFolder) -> str:
     told = backup_state(folder)
     if told["failing"]:
         return f"failed {_shown(told['failure'])}: {told['failure'].get('problem')}"
-    if told["success"]:
+    if moment(told["success"]):
         scheduled = "" if told["schedule"] else " (none is scheduled)"
         return f"made {_shown(told['success'])}, {told['success'].get('place')}{scheduled}"
     if told["schedule"]:
@@ -37,11 +39,16 @@ def backup_words(folder: StateFolder) -> str:
 
 
 def _shown(told: dict[str, Any]) -> str:
-    return _time(told).astimezone().isoformat(sep=" ", timespec="minutes")
+    at = moment(told)
+    return at.astimezone().isoformat(sep=" ", timespec="minutes") if at else "at an unknown time"
 
 
-def _time(told: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(told["at"])
+def moment(told: object) -> datetime | None:
+    """The ``at`` of what was written of a backup; None where it says none that can be read."""
+    if isinstance(told, dict):
+        with suppress(ValueError):
+            return datetime.fromisoformat(str(told.get("at")))
+    return None
 
 
 def _read(folder: StateFolder, name: str) -> dict[str, Any]:

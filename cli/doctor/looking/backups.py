@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
+from cli.backups.state import backup_state, moment
 from libs.shared.layout import StateFolder
 
 _DAY_S = 86_400.0
@@ -25,30 +22,13 @@ class Backups:
 
 def look(folder: StateFolder, now_s: float) -> Backups:
     """Empty where no backup was ever asked for."""
-    last, schedule = _read(folder.root / "backups" / "last.json"), _read(folder.root / "backups" / "schedule.json")
-    success, failure = _moment(last.get("success")), _moment(last.get("failure"))
-    failed = ""
-    if failure is not None and (success is None or success < failure):
-        failed = str(last["failure"].get("problem", "it failed"))
-    since = success if success is not None else _moment({"at": schedule.get("since")})
-    overdue = (now_s - since) / _DAY_S if schedule and since is not None else None
+    told = backup_state(folder)
+    failed = str(told["failure"].get("problem", "it failed")) if told["failing"] else ""
+    since = moment(told["success"])
+    if since is None and told["schedule"]:
+        since = moment({"at": told["schedule"].get("since")})
+    overdue = (now_s - since.timestamp()) / _DAY_S if told["schedule"] and since is not None else None
     return Backups(failed, overdue)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _moment(row: object) -> float | None:
-    """Its ``at``, in seconds since 1970."""
-    if isinstance(row, dict):
-        with suppress(ValueError):
-            return datetime.fromisoformat(str(row.get("at"))).timestamp()
-    return None
 
 
 def certificate_days(folder: StateFolder, now_s: float) -> float | None:
