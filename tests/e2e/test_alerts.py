@@ -103,3 +103,55 @@ def test_an_alert_that_was_refused_waits_in_the_state_folder(running: Installati
             faults.ask(running, "startProcess", "caretaker")
             running.mongars("alerts", "rm", f"{taking.url}/plain")
     assert not taking.taken
+
+
+def titles(taking: Hook) -> list[str]:
+    return [headers["title"].removeprefix("monGARS: ") for _, headers, _ in taking.taken]
+
+
+@contextmanager
+def alerted(running: Installation) -> Iterator[Hook]:
+    """An address that takes alerts; the caretaker, which would look too, rests meanwhile."""
+    with hook() as taking:
+        faults.ask(running, "stopProcess", "caretaker")
+        running.mongars("alerts", "add", taking.url, "--topic", "house")
+        try:
+            yield taking
+        finally:
+            running.mongars("alerts", "rm", f"{taking.url}/house")
+            faults.ask(running, "startProcess", "caretaker")
+
+
+def test_a_node_that_fell_silent_is_alerted_of_and_its_return_too(running: Installation) -> None:
+    with alerted(running) as taking:
+
+        def told(end: str, beginning: str = "Node ") -> bool:
+            look(running, 1)
+            return any(title.startswith(beginning) and title.endswith(end) for title in titles(taking))
+
+        going = faults.frozen("inference")(running)
+        next(going)
+        try:
+            assert running.wait_until(lambda: told("is lost"), 60)
+        finally:
+            assert next(going, None) is None
+        assert running.wait_until(lambda: told("is lost", "Resolved: Node "), 60)
+
+
+def test_a_backup_that_failed_is_alerted_of(running: Installation, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with alerted(running) as taking:
+        running.mongars("backup", "schedule", "--daily", "03:00", "--to", str(disk))
+        try:
+            disk.rmdir()
+            disk.write_text("a file where the folder was")
+            assert running.run("backup", "scheduled", "--json").returncode != 0
+            look(running, 2)
+            assert "The backup failed" in titles(taking)
+            disk.unlink()
+            running.mongars("backup", "scheduled", "--json")
+            look(running, 3)
+            assert "Resolved: The backup failed" in titles(taking)
+        finally:
+            running.mongars("backup", "schedule", "--off")
