@@ -41,7 +41,7 @@ def test_nothing_that_was_said_and_nobodys_name_is_in_a_bundle(
     trace = "0af7651916cd43dd8448eb211c80319c"
     with log.open("a") as file:  # what a library might print, and what a careless line might hold
         file.write(f"octavia at 203.0.113.77 said {SAID}\n")
-        row = {"at": "x", "event": "careless", "user": "octavia", "peer": "203.0.113.77", "trace_id": trace}
+        row = {"at": "x", "event": "planted", "user": "octavia", "peer": "203.0.113.77", "trace_id": trace}
         file.write(json.dumps({**row, "note": SAID, "text": SAID, "token": "mgk_abcdefghijkl"}) + "\n")
     with (running.state / "logs" / "broker.log").open("a") as file:
         file.write(f'[1] [INF] 203.0.113.77:4222 - cid:5 - "octavia" trace {trace}\n')
@@ -56,12 +56,12 @@ def test_nothing_that_was_said_and_nobodys_name_is_in_a_bundle(
     assert trace not in everything
     assert str(running.state).lower() not in everything
     assert target.stat().st_mode & 0o777 == 0o600
-    careless = next(json.loads(line) for line in texts["logs/api.log"].splitlines() if "careless" in line)
+    planted = next(json.loads(line) for line in texts["logs/api.log"].splitlines() if "planted" in line)
     broker = texts["logs/broker.log"].splitlines()[-1]
-    assert re.fullmatch(r"~[0-9a-f]{10}", careless["trace_id"])
-    assert careless["trace_id"] in broker, "events correlate across files"
-    assert careless["peer"] in broker
-    assert careless["note"] == f"<{len(SAID)} characters>"
+    assert re.fullmatch(r"~[0-9a-f]{10}", planted["trace_id"])
+    assert planted["trace_id"] in broker, "events correlate across files"
+    assert planted["peer"] in broker
+    assert planted["note"] == f"<{len(SAID)} characters>"
     assert "http" in texts["metrics.txt"]
 
 
