@@ -43,6 +43,7 @@ class Replica:
         self._measured: dict[str, Measured] = {}
         self._models: dict[str, ServedModel] = {}
         self._sequence = 0
+        self._generated_tokens = 0
 
     async def serve(self, bus: Bus) -> None:
         """Loads the backend and begins to answer. Raises what loading raises."""
@@ -88,6 +89,7 @@ class Replica:
                 in_flight_tokens=admission.in_flight_tokens,
                 queued_tokens=admission.queued_tokens,
                 slots=admission.slots,
+                generated_tokens=self._generated_tokens,
             ),
             models=tuple(self._with_rates(model) for model in self._models.values()),
             stopped=stopped,
@@ -133,6 +135,7 @@ class Replica:
         usage = clock.usage
         if usage is None:
             return
+        self._generated_tokens += usage.completion_tokens
         if usage.completion_tokens > 1 and clock.rest_s > 0:
             metrics.TIME_PER_OUTPUT_TOKEN.record(clock.rest_s / (usage.completion_tokens - 1), labels)
         self._measured.setdefault(model, Measured()).note(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
@@ -13,18 +14,21 @@ from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     Drained,
+    Histories,
     Models,
     NodeRef,
     Nodes,
     Outcome,
     Placement,
     PlaceRequest,
+    ReadHistory,
 )
 from libs.shared.contracts.telemetry import NodeTelemetry
 from libs.shared.errors import NodeNotFound
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
+from services.scheduler.history import History
 from services.scheduler.policies import Decision, choose
 from services.scheduler.registry import Registry
 
@@ -72,6 +76,7 @@ class Scheduling:
     grace: Grace
     settings: Callable[[], RuntimeSettings]
     clock: Callable[[], float]
+    history: History = field(default_factory=History)
 
     async def place(self, request: PlaceRequest) -> Placement:
         """PLACE. A refusal is held back while nodes may still be about to speak."""
@@ -111,6 +116,7 @@ class Scheduling:
     async def heard(self, telemetry: NodeTelemetry) -> None:
         """NODE."""
         if self.registry.hear(telemetry):
+            self.history.note(telemetry, self.clock())
             self.grace.telemetry_came()
 
     async def outcome(self, outcome: Outcome) -> None:
@@ -123,6 +129,13 @@ class Scheduling:
         """LIST_NODES."""
         now, snapshot = self.clock(), self.registry.snapshot()
         return Nodes(nodes=tuple(listing.node(t, snapshot, now) for t in self.registry.telemetry()))
+
+    async def read_history(self, request: ReadHistory) -> Histories:
+        """NODE_HISTORY."""
+        now_s, now = self.clock(), datetime.now(UTC)
+        known = self.registry.snapshot().nodes
+        wanted = known if request.node_id is None else {request.node_id} & known.keys()
+        return Histories(nodes={node: self.history.read(node, now_s=now_s, now=now) for node in sorted(wanted)})
 
     async def list_models(self, _: Empty) -> Models:
         """LIST_MODELS."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.shared.contracts.scheduling import Models, Node
+from libs.shared.contracts.scheduling import Models, Node, ReplicaBreaker
 from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 from libs.shared.roles import Role, Roles
 from services.scheduler import breakers
@@ -26,7 +26,21 @@ def node(telemetry: NodeTelemetry, snapshot: Snapshot, now: float) -> Node:
         available=reason is None,
         reason=reason or "ok",
         breaker=max(states, key=_WORST.__getitem__, default="closed"),
+        breakers=_not_closed(view, snapshot, now),
     )
+
+
+def _not_closed(view: NodeView, snapshot: Snapshot, now: float) -> tuple[ReplicaBreaker, ...]:
+    found = []
+    for replica in view.replicas:
+        for model in sorted(replica.models):
+            breaker = snapshot.breakers.get((replica.replica, model), breakers.CLOSED)
+            state = breakers.state(breaker, now, snapshot.rules.breaker)
+            if state != "closed":
+                opens_for_s = round(max(0.0, breaker.open_until - now), 3)
+                about = {"state": state, "failures": breaker.failures, "opens_for_s": opens_for_s}
+                found.append(ReplicaBreaker.model_validate({"replica": replica.replica, "model": model} | about))
+    return tuple(found)
 
 
 def _breaker_states(view: NodeView, snapshot: Snapshot, now: float) -> list[breakers.State]:

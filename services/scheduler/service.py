@@ -7,7 +7,7 @@ from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
-from libs.shared.contracts.scheduling import DRAIN, LIST_MODELS, LIST_NODES, OUTCOME, PLACE, UNDRAIN
+from libs.shared.contracts.scheduling import DRAIN, LIST_MODELS, LIST_NODES, NODE_HISTORY, OUTCOME, PLACE, UNDRAIN
 from libs.shared.contracts.telemetry import NODE, DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
@@ -33,7 +33,7 @@ async def wire(context: ServiceContext) -> None:
     scheduling = Scheduling(context.bus, registry, grace, lambda: in_force.current, monotonic)
     await serve(context.bus, scheduling)
     context.tasks.create_task(in_force.follow())
-    context.tasks.create_task(_expire(registry))
+    context.tasks.create_task(_expire(scheduling))
     context.tasks.create_task(_watch_connection(context.bus, grace))
     context.check("nodes", lambda: _nodes_health(scheduling), required=False)
 
@@ -44,15 +44,17 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     await bus.subscribe(OUTCOME, scheduling.outcome)
     await bus.serve(PLACE, scheduling.place)
     await bus.serve(LIST_NODES, scheduling.list_nodes)
+    await bus.serve(NODE_HISTORY, scheduling.read_history)
     await bus.serve(LIST_MODELS, scheduling.list_models)
     await bus.serve(DRAIN, scheduling.drain)
     await bus.serve(UNDRAIN, scheduling.undrain)
 
 
-async def _expire(registry: Registry) -> None:
+async def _expire(scheduling: Scheduling) -> None:
     while True:
         await asyncio.sleep(EXPIRY_CHECK_S)
-        for node_id in registry.expire():
+        for node_id in scheduling.registry.expire():
+            scheduling.history.forget(node_id)
             log.warning("node_forgotten", node_id=node_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -51,6 +52,45 @@ class Outcome(Message):
     reason: Literal["timeout", "silent", "refused", "broke_off", "error"] | None = None
 
 
+class ReplicaBreaker(Message):
+    """A breaker that isn't closed."""
+
+    replica: Id
+    model: str
+    state: Literal["open", "half_open"]
+    failures: int
+    """In a row."""
+    opens_for_s: float
+    """Seconds until a probe may pass; 0 when one may."""
+
+
+class NodeHistory(Message):
+    """What a node told over the last hour at most, in columns of equal length, the oldest moment first.
+
+    A moment covers ``every_s`` seconds from ``at``; the last may still be going on. A moment in which the node was
+    silent is left out. None: the node had no way to tell.
+    """
+
+    every_s: float
+    at: tuple[datetime, ...] = ()
+    load: tuple[float, ...] = ()
+    """Requests in flight, on average."""
+    queued: tuple[int, ...] = ()
+    """Requests that waited, at most."""
+    tokens: tuple[float, ...] = ()
+    """Tokens in flight and queued, on average."""
+    utilisation: tuple[float, ...] = ()
+    """Of the processors, 0..1, on average."""
+    generated_tokens_per_s: tuple[float | None, ...] = ()
+    """What the node really generated, over all its models."""
+    temperature_c: tuple[float | None, ...] = ()
+    """The highest."""
+    throttled: tuple[bool | None, ...] = ()
+    """Whether it ever was."""
+    power_w: tuple[float | None, ...] = ()
+    """On average; measured or estimated, as the node's telemetry says."""
+
+
 class Node(Message):
     """A node as the registry sees it."""
 
@@ -61,6 +101,10 @@ class Node(Message):
     reason: str
     """Why it is or isn't chosen: ``ok``, ``draining``, ``silent``, ``breaker_open`` …"""
     breaker: Literal["closed", "open", "half_open"]
+    """The worst of its replicas'."""
+    breakers: tuple[ReplicaBreaker, ...] = ()
+    history: NodeHistory | None = None
+    """Where it was asked for."""
 
 
 class Nodes(Message):
@@ -85,6 +129,18 @@ class NodeRef(Message):
     node_id: Id
 
 
+class ReadHistory(Message):
+    """Of one node, or of every one that is known."""
+
+    node_id: Id | None = None
+
+
+class Histories(Message):
+    """By node id; a node that nobody knows is not among them."""
+
+    nodes: dict[Id, NodeHistory]
+
+
 class Drained(Message):
     """The node's state after the call."""
 
@@ -107,6 +163,14 @@ LIST_NODES = Rpc(
     "mongars.v1.scheduler.list_nodes",
     Empty,
     Nodes,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI}),
+    max_bytes=16 * MIB,
+)
+NODE_HISTORY = Rpc(
+    "mongars.v1.scheduler.node_history",
+    ReadHistory,
+    Histories,
     owner=Principal.SCHEDULER,
     callers=frozenset({Principal.API, Principal.CLI}),
     max_bytes=16 * MIB,

@@ -78,6 +78,8 @@ class Replica(Message):
     queued_tokens: int = 0
     slots: int = 1
     """Requests it works on at the same time; further ones queue."""
+    generated_tokens: int = 0
+    """Since the replica began."""
     draining: bool = False
 
 

@@ -24,6 +24,7 @@ from libs.shared.credentials import NewApiKey, hash_password, new_api_key
 from libs.shared.errors import (
     KeyNotFound,
     ModelNotFound,
+    NodeNotFound,
     RefreshInvalid,
     ServiceError,
     UserNotFound,
@@ -91,6 +92,8 @@ class House:
             default_chat="tiny",
             default_embed="minilm",
         )
+        self.nodes: tuple[scheduling.Node, ...] = ()
+        self.histories: dict[str, scheduling.NodeHistory] = {}
         self.lost_replicas: set[str] = set()
         self.memory = RememberedThings()
         self.broker = MemoryBroker()
@@ -183,15 +186,24 @@ class House:
     async def _serve_models(self) -> None:
         bus = self.buses[Principal.SCHEDULER]
         await bus.serve(scheduling.LIST_MODELS, self._heard(lambda _: self.models))
-        await bus.serve(scheduling.LIST_NODES, self._heard(scheduling.Nodes(nodes=())))
-        drained = scheduling.Drained(node_id="n", draining=True)
-        await bus.serve(scheduling.DRAIN, self._heard(drained))
-        await bus.serve(scheduling.UNDRAIN, self._heard(drained))
+        await bus.serve(scheduling.LIST_NODES, self._heard(lambda _: scheduling.Nodes(nodes=self.nodes)))
+        await bus.serve(scheduling.NODE_HISTORY, self._heard(self._past))
+        await bus.serve(scheduling.DRAIN, self._heard(lambda wanted: self._drained(wanted, True)))
+        await bus.serve(scheduling.UNDRAIN, self._heard(lambda wanted: self._drained(wanted, False)))
         await bus.serve(scheduling.PLACE, self._heard(self._place))
         for replica in ("node-0", "node-1"):
             await self.buses[Principal.INFERENCE].serve(
                 inference.EMBED, self._heard(lambda request, r=replica: self._embed(r, request)), replica=replica
             )
+
+    def _past(self, wanted: scheduling.ReadHistory) -> scheduling.Histories:
+        found = {node: past for node, past in self.histories.items() if wanted.node_id in (None, node)}
+        return scheduling.Histories(nodes=found)
+
+    def _drained(self, wanted: scheduling.NodeRef, draining: bool) -> scheduling.Drained:
+        if wanted.node_id not in {node.telemetry.node_id for node in self.nodes}:
+            raise NodeNotFound("no such node is known")
+        return scheduling.Drained(node_id=wanted.node_id, draining=draining)
 
     def _find_key(self, wanted: accounts.FindKey) -> accounts.FoundKey:
         key = self.keys.get(wanted.hash)

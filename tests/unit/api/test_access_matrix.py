@@ -68,6 +68,7 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/api/v1/documents/{document_id}"): USERS,
     ("GET", "/api/v1/receipts"): USERS,
     ("GET", "/api/v1/nodes"): OPERATORS,
+    ("GET", "/api/v1/nodes/{node_id}"): OPERATORS,
     ("POST", "/api/v1/nodes/{node_id}/drain"): OPERATORS,
     ("POST", "/api/v1/nodes/{node_id}/undrain"): OPERATORS,
     ("GET", "/api/v1/jobs"): OPERATORS,

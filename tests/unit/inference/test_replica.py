@@ -167,6 +167,17 @@ async def test_rates_are_told_once_they_were_measured() -> None:
     assert told.bytes_per_token == pytest.approx(4.0)
 
 
+async def test_generated_tokens_are_counted() -> None:
+    place = await make(ScriptedBackend())
+    place.backend.go.set()
+    counts = []
+    for _ in range(2):
+        usage = (await place.ask(request()))[-1].usage
+        assert usage is not None
+        counts.append(usage.completion_tokens)
+    assert place.replica.snapshot().state.generated_tokens == sum(counts) > 0
+
+
 async def test_a_short_prompt_teaches_nothing_about_bytes_per_token() -> None:
     place = await make(ScriptedBackend())
     place.backend.go.set()

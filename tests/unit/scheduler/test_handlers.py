@@ -19,6 +19,7 @@ from libs.shared.contracts.scheduling import (
     DRAIN,
     LIST_MODELS,
     LIST_NODES,
+    NODE_HISTORY,
     OUTCOME,
     PLACE,
     UNDRAIN,
@@ -26,6 +27,7 @@ from libs.shared.contracts.scheduling import (
     NodeRef,
     Outcome,
     PlaceRequest,
+    ReadHistory,
 )
 from libs.shared.contracts.telemetry import NODE
 from libs.shared.errors import ModelNotFound, NodeNotFound, NoModel, NoNode
@@ -190,6 +192,26 @@ async def test_draining_asks_the_node_and_takes_effect_at_once(cluster: Cluster)
 async def test_an_unknown_node_can_not_be_drained(cluster: Cluster) -> None:
     with pytest.raises(NodeNotFound):
         await cluster.api.request(DRAIN, NodeRef(node_id="ghost"))
+
+
+async def test_the_past_is_read_of_one_node_or_of_all(cluster: Cluster) -> None:
+    await cluster.heard("a", "b")
+    every = await cluster.api.request(NODE_HISTORY, ReadHistory())
+    assert {node_id: len(past.at) for node_id, past in every.nodes.items()} == {"a": 1, "b": 1}
+    assert (await cluster.api.request(NODE_HISTORY, ReadHistory(node_id="b"))).nodes.keys() == {"b"}
+    assert not (await cluster.api.request(NODE_HISTORY, ReadHistory(node_id="ghost"))).nodes
+
+
+async def test_a_listed_node_names_the_breakers_that_are_not_closed(cluster: Cluster) -> None:
+    await cluster.heard("a", "b")
+    for _ in range(3):
+        failed = Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="error")
+        await cluster.cognition.broadcast(OUTCOME, failed)
+    await until(lambda: any(b.open_until for b in cluster.scheduling.registry.snapshot().breakers.values()))
+    broken, well = (await cluster.api.request(LIST_NODES, Empty())).nodes
+    assert [(b.replica, b.model, b.state, b.failures) for b in broken.breakers] == [("a-0", "llama", "open", 3)]
+    assert 0 < broken.breakers[0].opens_for_s <= 2
+    assert well.breakers == ()
 
 
 async def test_models_are_listed_with_their_default(cluster: Cluster) -> None:
