@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def get_settings() -> CliSettings:
         hub_token_file=Path(token) if token else None,
         traceback=environment.get("MONGARS_TRACEBACK") == "1",
     )
+
+
+def machine_root(environment: Mapping[str, str]) -> Path:
+    """``MONGARS_MACHINE_ROOT``, as the inference service takes it: where the machine's ``/proc`` and ``/sys`` lie."""
+    return Path(environment.get("MONGARS_MACHINE_ROOT") or "/")
 
 
 def default_state(environment: dict[str, str]) -> Path:

@@ -31,11 +31,19 @@ class NodeFact:
 
 
 @dataclass(frozen=True)
+class DiskFact:
+    """A disk that the installation writes to. ``part``: what alone lies on it; empty: the state folder."""
+
+    part: str
+    free_mib: float
+    total_mib: float
+
+
+@dataclass(frozen=True)
 class Facts:
     """What one look saw; a part that could not be seen is empty, and resolves nothing by it."""
 
-    disk_free_mib: float = 0.0
-    disk_total_mib: float = 0.0
+    disks: tuple[DiskFact, ...] = ()
     nodes: tuple[NodeFact, ...] | None = None
     restarts: Mapping[str, int] = field(default_factory=dict)
     """By service, since the look before."""
@@ -63,12 +71,15 @@ def conditions(facts: Facts, raised: Collection[str]) -> dict[str, Condition]:
 
 
 def _disk(facts: Facts, raised: Collection[str]) -> Iterator[Condition]:
-    least = max(DISK_FREE_MIB, min(facts.disk_total_mib * DISK_SHARE, DISK_MOST_MIB))
-    if "disk" in raised:
-        least *= _CLEARLY
-    if facts.disk_total_mib and facts.disk_free_mib < least:
-        text = f"{facts.disk_free_mib:.0f} MiB are free on the disk of the state folder. Make room there."
-        yield Condition("disk", "The disk is nearly full", text, urgent=True)
+    for disk in facts.disks:
+        key = f"disk:{disk.part}" if disk.part else "disk"
+        least = max(DISK_FREE_MIB, min(disk.total_mib * DISK_SHARE, DISK_MOST_MIB))
+        if key in raised:
+            least *= _CLEARLY
+        if disk.free_mib < least:
+            of = f"the disk of the state folder's {disk.part}" if disk.part else "the disk of the state folder"
+            text = f"{disk.free_mib:.0f} MiB are free on {of}. Make room there."
+            yield Condition(key, "The disk is nearly full", text, urgent=True)
 
 
 def _nodes(facts: Facts, raised: Collection[str]) -> Iterator[Condition]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.alerts import targets
-from cli.alerts.conditions import Facts, NodeFact, conditions
+from cli.alerts.conditions import DiskFact, Facts, NodeFact, conditions
 from cli.alerts.deciding import decide
 from cli.caretaker import record
 from libs.shared.layout import StateFolder
@@ -48,13 +49,11 @@ async def _looked(folder: StateFolder, restarts_before: dict[str, int]) -> tuple
     from cli.supervision.place import supervisor_of
 
     installation = load(folder.root)
-    usage = shutil.disk_usage(folder.root)
     processes = await asyncio.to_thread(supervisor_of(installation).processes) or {}
     restarts = {name: process.restarts for name, process in processes.items()}
     kept = backups.look(folder, time.time())
     facts = Facts(
-        disk_free_mib=usage.free / _MIB,
-        disk_total_mib=usage.total / _MIB,
+        disks=tuple(_disks(folder)),
         nodes=await _nodes(installation),
         restarts={name: max(0, count - restarts_before.get(name, count)) for name, count in restarts.items()},
         down=tuple(name for name, process in processes.items() if process.state in ("stopped", "fatal", "backoff")),
@@ -68,6 +67,14 @@ async def _looked(folder: StateFolder, restarts_before: dict[str, int]) -> tuple
         backup_overdue_days=kept.overdue_days,
     )
     return facts, restarts
+
+
+def _disks(folder: StateFolder) -> Iterator[DiskFact]:
+    from cli.doctor.looking.disks import disks
+
+    for disk in disks(folder):
+        part = "" if disk.path == str(folder.root) else Path(disk.path).name
+        yield DiskFact(part, disk.free_bytes / _MIB, disk.total_bytes / _MIB)
 
 
 async def _nodes(installation: Installation) -> tuple[NodeFact, ...] | None:

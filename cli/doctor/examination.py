@@ -16,6 +16,7 @@ from cli.doctor.findings import Finding, Severity
 from cli.doctor.looking import database, files, machine, parts, services
 from cli.errors import CommandError
 from cli.installation import Installation, find
+from cli.settings import machine_root
 from libs.shared.layout import StateFolder
 
 EVERYTHING = ("settings", "models", "slots")
@@ -26,7 +27,7 @@ def gather(folder: StateFolder, environment: Mapping[str, str], *, inspected: Co
     """Everything that can be seen. ``inspected``: what the services' own code looks at, which takes a second."""
     installation = _installation(folder)
     with ThreadPoolExecutor(max_workers=2) as threads:
-        of_machine = threads.submit(machine.look, folder)
+        of_machine = threads.submit(machine.look, folder, root=machine_root(environment))
         if installation is None:
             looked = services.look(folder, environment, [what for what in inspected if what == "settings"])
             return Facts(of_machine.result(), files.look(folder, looked), looked.settings)

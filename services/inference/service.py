@@ -44,8 +44,8 @@ async def wire(context: ServiceContext) -> None:
     settings = context.settings
     assert isinstance(settings, InferenceSettings)
     boot_id = uuid4().hex
-    sensors = Sensors(settings.folder.root)
-    facts = Facts(settings.node_id, boot_id, version("mongars"), read_board().name)
+    sensors = Sensors(settings.folder.root, root=settings.machine_root, ask_driver=True)
+    facts = Facts(settings.node_id, boot_id, version("mongars"), read_board(settings.machine_root).name)
     consent = Consent()
     served = Served(settings, node_of(settings, consent), boot_id, lambda urgent: agent.changed(urgent))
     served.more_troubles(lambda: (REMOTE_MODELS,) if consent.allowed else ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -28,6 +29,9 @@ class InferenceSettings(ServiceSettings):
     """`auto`: Ray for local models where it is installed and there are 8 GB, else the same backends in the process."""
     node_id: NodeId = Field(default_factory=default_node_id)
     """The name of this machine among the nodes."""
+    machine_root: Path = Path("/")
+    """Where the ``/proc`` and ``/sys`` lie that tell of the board, its temperature, load, memory and power;
+    in a container that doesn't see its host's: where the host's ``/`` is mounted."""
     models: tuple[ModelSpec, ...] = ()
     """JSON list; more may stand in ``models.json``, or lie as bare files, in the models folder."""
     openai_upstreams: tuple[ModelSpec, ...] = ()

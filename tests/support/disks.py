@@ -23,6 +23,11 @@ def mounted(folder: Path, size_mib: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def resize(folder: Path, size_mib: int) -> None:
+    """Another size for what ``mounted`` made, while it is used."""
+    subprocess.run(["mount", "-o", f"remount,size={size_mib}m", folder], check=True)
+
+
 def fill(file: Path) -> None:
     """Writes into ``file`` until not a byte more fits onto its disk."""
     with file.open("ab", buffering=0) as writing:

@@ -1,8 +1,7 @@
-"""Looking at the machine: disks, memory, limits, clock, board, and what is installed."""
+"""Looking at the machine: memory, limits, clock, board, and what is installed."""
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from cli import broker
 from cli.database.owner import setpriv
-from cli.doctor.facts import Disk, Machine
+from cli.doctor.facts import Machine
+from cli.doctor.looking.disks import disks, existing
 from cli.errors import CommandError
 from cli.version import product_version
 from libs.shared.hardware import Sensors, read_board
@@ -28,13 +28,13 @@ _MIB = 1 << 20
 
 def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
     """This machine now; ``root`` is where a recorded machine's files lie."""
-    at = _existing(folder.root)
+    at = existing(folder.root)
     sample = Sensors(at, root=root).sample()
     return Machine(
         now_s=time.time(),
         python=(sys.version_info.major, sys.version_info.minor),
         version=product_version(),
-        disks=tuple(_disks(folder, at)),
+        disks=tuple(disks(folder)),
         memory_total_mib=sample.memory.total_mib,
         memory_available_mib=sample.memory.available_mib,
         address_space_mib=_limit(resource.RLIMIT_AS, _MIB),
@@ -45,32 +45,6 @@ def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
         packages_missing=tuple(_packages_missing()),
         programs_missing=tuple(_programs_missing(folder)),
     )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _disks(folder: StateFolder, at: Path) -> Iterator[Disk]:
-    """Each file system once: parts of the folder may lie on disks of their own."""
-    seen: set[int] = set()
-    inside = (folder.database, folder.broker, folder.slots.parent, folder.models, folder.logs, folder.run)
-    for path in (at, *inside):
-        try:
-            device, space = path.stat().st_dev, os.statvfs(path)
-        except OSError:
-            continue
-        if device not in seen:
-            seen.add(device)
-            yield Disk(
-                path=str(path),
-                free_bytes=space.f_bavail * space.f_frsize,
-                total_bytes=space.f_blocks * space.f_frsize,
-                read_only=bool(space.f_flag & os.ST_RDONLY),
-                free_inodes=space.f_favail if space.f_files else None,
-            )
 
 
 def _limit(kind: int, unit: int) -> float | None:

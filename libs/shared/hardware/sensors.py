@@ -66,10 +66,19 @@ def memory_within(total_mib: float, available_mib: float, limits: tuple[MemoryLi
 
 
 class Sensors:
-    """``disk`` is a folder on the disk whose free space matters. Not for use by two threads at once."""
+    """``disk`` is a folder on the disk whose free space matters. Not for use by two threads at once.
+
+    ``ask_driver``: whether the graphics driver of this process is asked; not by default for another machine's files.
+    """
 
     def __init__(
-        self, disk: Path, *, root: Path = ROOT, clock: Callable[[], float] = time.monotonic, machine: str | None = None
+        self,
+        disk: Path,
+        *,
+        root: Path = ROOT,
+        clock: Callable[[], float] = time.monotonic,
+        machine: str | None = None,
+        ask_driver: bool | None = None,
     ) -> None:
         self._root, self._clock, self._disk = root, clock, disk
         board = read_board(root, machine)
@@ -79,14 +88,14 @@ class Sensors:
         self._groups = read_groups(root)
         self._thermometer, self._throttle = Thermometer(root), ThrottleWatch(root)
         self._power = PowerMeter(root, board.profile, clock())
-        self._gpus = self._gpu_reader(board)
+        self._gpus = self._gpu_reader(board, root == ROOT if ask_driver is None else ask_driver)
         self._times = self._read_times()
         self._utilisation = 0.0
 
-    def _gpu_reader(self, board: Board) -> Callable[[], tuple[Gpu, ...]]:
+    def _gpu_reader(self, board: Board, ask_driver: bool) -> Callable[[], tuple[Gpu, ...]]:
         if board.is_jetson:
             return jetson_reader(self._root, board, self._thermometer.gpu_c)
-        library = nvml() if self._root == ROOT else None  # a recorded machine has no driver to ask
+        library = nvml() if ask_driver else None
         return library.gpus if library else lambda: ()
 
     def sample(self) -> Sample:

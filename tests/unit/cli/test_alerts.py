@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.alerts import outbox, targets
-from cli.alerts.conditions import Facts, NodeFact, conditions
+from cli.alerts.conditions import DiskFact, Facts, NodeFact, conditions
 from cli.alerts.deciding import Alert, Condition, Episode, decide
 from cli.alerts.outbox import Kept, Waiting
 from cli.alerts.sending import NotSent, request
@@ -44,7 +44,7 @@ def test_what_comes_back_before_it_is_over_is_the_same_episode() -> None:
 
 def test_a_disk_has_to_be_clearly_emptier_before_it_is_over() -> None:
     def key(free_mib: float, *raised: str) -> list[str]:
-        return list(conditions(Facts(disk_free_mib=free_mib, disk_total_mib=10_000, nodes=()), raised))
+        return list(conditions(Facts(disks=(DiskFact("", free_mib, 10_000),), nodes=()), raised))
 
     assert key(600) == []
     assert key(500) == ["disk"]
@@ -64,15 +64,14 @@ def test_heat_is_over_only_when_it_is_clearly_cooler() -> None:
 
 def test_every_kind_of_trouble_has_its_condition() -> None:
     facts = Facts(
-        disk_free_mib=1,
-        disk_total_mib=1000,
+        disks=(DiskFact("", 1, 1000), DiskFact("models", 2, 1000), DiskFact("logs", 900, 1000)),
         nodes=(NodeFact("lost", True), NodeFact("weak", False, 40.0, throttled=True)),
         restarts={"api": 3, "scheduler": 2},
         failed_duties={"backup": "the disk is full"},
         certificate_days=3,
     )
     found = conditions(facts, ())
-    assert set(found) == {"disk", "node:lost", "heat:weak", "service:api", "backup", "certificate"}
+    assert set(found) == {"disk", "disk:models", "node:lost", "heat:weak", "service:api", "backup", "certificate"}
     assert all(condition.title and condition.text for condition in found.values())
     assert "disk is full" not in found["backup"].text, "a duty's words may name somebody's folder"
 

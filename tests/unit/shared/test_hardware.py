@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,9 +31,9 @@ from libs.shared.hardware import (
 )
 from libs.shared.hardware.cgroups import MemoryLimit
 from libs.shared.hardware.workers import Recommendation, recommend
+from tests.support import machines
 
-DATA = Path(__file__).parents[2] / "data" / "boards"
-MACHINES = sorted(path.stem for path in DATA.glob("*.yaml"))
+MACHINES = sorted(path.stem for path in machines.BOARDS.glob("*.yaml"))
 _ARM = ("raspberry", "jetson", "k3s")
 
 
@@ -47,9 +46,7 @@ class Machine:
     now: float = 100.0
 
     def write(self, path: str, text: str) -> None:
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text + "\n")
+        machines.write(self.root, path, text)
 
     def sensors(self) -> Sensors:
         return Sensors(self.root, root=self.root, clock=lambda: self.now, machine=self.architecture)
@@ -65,8 +62,7 @@ Machines = Callable[[str], Machine]
 def machine_of(tmp_path: Path) -> Machines:
     def lay_out(name: str) -> Machine:
         machine = Machine(tmp_path, "aarch64" if name.startswith(_ARM) else "x86_64")
-        for path, text in yaml.safe_load((DATA / f"{name}.yaml").read_text()).items():
-            machine.write(path, text)
+        machines.lay_out(name, tmp_path)
         return machine
 
     return lay_out

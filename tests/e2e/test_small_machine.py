@@ -1,4 +1,7 @@
-"""A disk that fills up while an installation runs: it can be read, it says why it keeps nothing new, it recovers."""
+"""A small machine whose processor gets hot and whose disk fills up while an installation runs.
+
+Its owner is alerted of both. With a full disk it can be read, it says why it keeps nothing new, and it recovers.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,15 @@ import httpx
 import pytest
 
 from tests.e2e.person import Person
-from tests.support.disks import fill, mounted
+from tests.support import machines
+from tests.support.alerts import alerted, look, titles
+from tests.support.disks import fill, mounted, resize
 from tests.support.installation import Installation, installation
 
 _DISK_MIB = 600
+_ROOMY_MIB = 4096
+"""Of a tmpfs: it takes no memory before it is used."""
+_TEMPERATURE = "sys/class/thermal/thermal_zone0/temp"
 _FACT = "My sister Odile moved to Chicoutimi in May."
 _QUESTION = "Where does my sister Odile live?"
 _RECOVERY_S = 60.0
@@ -25,15 +33,23 @@ _QUICKLY_S = 5.0
 """A loaded test machine's; it takes a tenth of a second on a quiet one, and took ten seconds before."""
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    with mounted(tmp_path / "disk", _DISK_MIB) as disk:
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with mounted(tmp_path_factory.mktemp("small") / "disk", _DISK_MIB) as disk:
         yield disk
 
 
-@pytest.fixture
-def small(disk: Path) -> Iterator[Installation]:
-    with installation(disk / "state") as made:
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Raspberry Pi's own files, as they were recorded."""
+    root = tmp_path_factory.mktemp("board")
+    machines.lay_out("raspberry-pi-5", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def small(disk: Path, board: Path) -> Iterator[Installation]:
+    with installation(disk / "state", {"MONGARS_MACHINE_ROOT": str(board)}) as made:
         made.up()
         yield made
 
@@ -60,6 +76,39 @@ def refused(ask: Callable[[], httpx.Response]) -> tuple[int, str]:
     assert time.monotonic() - begun < _QUICKLY_S
     body = response.json()
     return response.status_code, str(body.get("code") or body.get("error", {}).get("code"))
+
+
+def test_a_disk_that_is_nearly_full_is_alerted_of_and_new_room_too(small: Installation, disk: Path) -> None:
+    with alerted(small) as taking:
+        look(small, 2)
+        assert "The disk is nearly full" in titles(taking)
+        resize(disk, _ROOMY_MIB)
+        try:
+            look(small, 3)
+            assert "Resolved: The disk is nearly full" in titles(taking)
+        finally:
+            resize(disk, _DISK_MIB)
+
+
+def test_a_processor_that_gets_too_hot_is_alerted_of_and_its_cooling_too(small: Installation, board: Path) -> None:
+    def found() -> list[str]:
+        return [row["code"] for row in json.loads(small.run("doctor", "--json").stdout)["findings"]]
+
+    with alerted(small) as taking:
+
+        def told(beginning: str) -> bool:
+            look(small, 1)
+            return any(title.startswith(beginning) and "too hot" in title for title in titles(taking))
+
+        look(small, 3)
+        assert not [title for title in titles(taking) if "too hot" in title]
+        machines.write(board, _TEMPERATURE, "91300")
+        assert small.wait_until(lambda: told("Node "), 30)
+        assert any("is at 91 °C" in text for _, _, text in taking.taken)
+        assert "overheated" in found()
+        machines.write(board, _TEMPERATURE, "61300")
+        assert small.wait_until(lambda: told("Resolved: Node "), 30)
+        assert "overheated" not in found()
 
 
 def test_with_a_full_disk_reading_goes_on_writing_gets_507_and_nothing_is_lost(
