@@ -20,6 +20,7 @@ from cli.commands import (
     life,
     memory,
     models,
+    nodes,
     observe,
     service,
     support,
@@ -49,6 +50,7 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")
 app.add_typer(upstreams.app, name="upstreams")
+app.add_typer(nodes.app, name="nodes")
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")
 app.add_typer(alerts.app, name="alerts")

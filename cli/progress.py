@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 
 class Progress:
@@ -30,6 +31,26 @@ class Progress:
             self._console.print(f"[red]✗[/] {title}")
             raise
         self._console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - begun:.1f} s)[/]")
+
+    @contextmanager
+    def changing(self, title: str) -> Iterator[Callable[[str], None]]:
+        """A line that is said anew as things go on: in place on a terminal, else one more line where it changed."""
+        if not self._console.is_terminal:
+            yield self._said_once()
+            return
+        with self._console.status(Text(title)) as status:
+            yield lambda text: status.update(Text(text))
+
+    def _said_once(self) -> Callable[[str], None]:
+        last = ""
+
+        def say(text: str) -> None:
+            nonlocal last
+            if text != last:
+                last = text
+                self.say(text)
+
+        return say
 
     @contextmanager
     def _moving(self, title: str) -> Iterator[None]:

@@ -44,6 +44,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "setting_unknown": ("there is no such setting", "the settings list names them"),
     "node_not_found": ("there is no such node", "`/api/v1/nodes` lists them"),
+    "node_silent": (
+        "the node is known and does not answer: it is off, cut off, or its inference service is down",
+        "while it is silent nothing is placed on it; bring it back, then drain it",
+    ),
     "model_not_found": ("no node has ever offered that model", "`/v1/models` lists what is served"),
     "no_model": (
         "no language model is configured or reachable",

@@ -213,6 +213,13 @@ class NodeNotFound(ServiceError):
     status = 404
 
 
+class NodeSilent(ServiceError):
+    """The node is known, and doesn't answer."""
+
+    code = "node_silent"
+    status = 503
+
+
 class ModelNotFound(ServiceError):
     code = "model_not_found"
     status = 404

@@ -24,7 +24,7 @@ from libs.shared.contracts.scheduling import (
     ReadHistory,
 )
 from libs.shared.contracts.telemetry import NodeTelemetry
-from libs.shared.errors import NodeNotFound
+from libs.shared.errors import NodeNotFound, NodeSilent, TimedOut, Unavailable
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
@@ -152,7 +152,10 @@ class Scheduling:
     async def _set_draining(self, request: NodeRef, *, draining: bool) -> Drained:
         if request.node_id not in self.registry.snapshot().nodes:
             raise NodeNotFound("no such node is known; see mongars nodes")
-        drained = await self.bus.request(SET_DRAINING, SetDraining(draining=draining), node=request.node_id)
+        try:
+            drained = await self.bus.request(SET_DRAINING, SetDraining(draining=draining), node=request.node_id)
+        except (Unavailable, TimedOut):
+            raise NodeSilent("the node does not answer; while it is silent nothing is placed on it") from None
         self.registry.set_draining(request.node_id, drained.draining)
         log.info("node_draining", node_id=request.node_id, draining=drained.draining)
         return drained

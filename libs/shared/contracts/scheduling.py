@@ -124,7 +124,7 @@ class Models(Message):
 
 
 class NodeRef(Message):
-    """A node. Raises ``node_not_found``."""
+    """A node. Raises ``node_not_found``, ``node_silent`` (it is known, and doesn't answer)."""
 
     node_id: Id
 

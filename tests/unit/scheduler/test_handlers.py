@@ -30,7 +30,7 @@ from libs.shared.contracts.scheduling import (
     ReadHistory,
 )
 from libs.shared.contracts.telemetry import NODE
-from libs.shared.errors import ModelNotFound, NodeNotFound, NoModel, NoNode
+from libs.shared.errors import ModelNotFound, NodeNotFound, NodeSilent, NoModel, NoNode
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve
@@ -192,6 +192,12 @@ async def test_draining_asks_the_node_and_takes_effect_at_once(cluster: Cluster)
 async def test_an_unknown_node_can_not_be_drained(cluster: Cluster) -> None:
     with pytest.raises(NodeNotFound):
         await cluster.api.request(DRAIN, NodeRef(node_id="ghost"))
+
+
+async def test_a_node_that_does_not_answer_is_told_from_one_that_nobody_knows(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    with pytest.raises(NodeSilent):
+        await cluster.api.request(DRAIN, NodeRef(node_id="a"))
 
 
 async def test_the_past_is_read_of_one_node_or_of_all(cluster: Cluster) -> None:

@@ -72,7 +72,8 @@ def test_generated_tokens_are_those_of_the_moment_even_over_a_restart() -> None:
     for second, count in enumerate((1010, 1020, 1020), 101):
         past.note(told(generated=count), float(second))
     past.note(told(generated=16, boot_id="b2"), 104.0)
-    assert read(past).generated_tokens_per_s == (pytest.approx((20 + 16) / 4, abs=0.01),)
+    (rate,) = read(past).generated_tokens_per_s
+    assert rate == pytest.approx((20 + 16) / 4, abs=0.01)
 
 
 def check_that_silence_leaves_a_gap(past: History) -> None:

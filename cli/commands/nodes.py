@@ -1,0 +1,200 @@
+"""``mongars nodes``: the machines that answer, how each does, and taking one out for maintenance."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.installation import Installation
+from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cli.nodes.draining import Left
+    from libs.shared.contracts.scheduling import Node, Nodes
+
+app = typer.Typer(
+    help="The machines that answer: how each does, why one isn't chosen, and taking one out for maintenance. On a "
+    "terminal the table is live. docs/nodes.md explains each column.",
+    invoke_without_command=True,
+)
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="As mongars nodes shows it.")]
+_WIDEST_HISTORY = 60
+
+
+@app.callback()
+def nodes(
+    context: typer.Context,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--once", help="Go on until Ctrl-C, or print once; by itself it goes on on a terminal."),
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every node with its load, heat, power and speed."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.console import Console
+
+    installation = chosen_installation(state)
+    console = Console(highlight=False)
+    if as_json:
+        answer(asyncio.run(_list(installation)).model_dump(mode="json"))
+    elif console.is_terminal if watch is None else watch:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(installation, console))
+    else:
+        _print(asyncio.run(_list(installation)), console)
+
+
+@app.command("show")
+def show_node(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show everything of one node: its replicas, models, breakers, and the last hour."""
+    node = asyncio.run(_read(chosen_installation(state), node_id))
+    if as_json:
+        answer(node.model_dump(mode="json"))
+    else:
+        _show(node)
+
+
+@app.command("drain")
+def drain(
+    node_id: NodeArgument,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0, help="How long to wait for what it has, in seconds.")
+    ] = 300.0,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", metavar="", help="Return at once; it finishes what it has all the same.")
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a node nothing new, and wait until it has finished what it has; then it can be switched off.
+
+    Exit code 4: the time was over first; it goes on draining. A node that is started anew takes requests again.
+    """
+    told = asyncio.run(_drain(chosen_installation(state), node_id, None if no_wait else timeout, quiet=as_json))
+    if as_json:
+        answer(told)
+    elif no_wait:
+        line(f"{node_id} takes nothing new. It has {told['in_flight'] + told['queued']} requests left.")
+    else:
+        line(f"{node_id} is drained: nothing runs there. mongars nodes undrain {node_id} gives it requests again.")
+
+
+@app.command("undrain")
+def undrain(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Give a drained node requests again."""
+    told = asyncio.run(_undrain(chosen_installation(state), node_id))
+    if as_json:
+        answer(told)
+    else:
+        line(f"{node_id} takes requests again.")
+
+
+async def _list(installation: Installation) -> Nodes:
+    from cli.bus import as_command
+    from libs.shared.contracts.base import Empty
+    from libs.shared.contracts.scheduling import LIST_NODES
+
+    async with as_command(installation) as bus:
+        return await bus.request(LIST_NODES, Empty())
+
+
+async def _watch(installation: Installation, console: Console) -> None:
+    from cli.bus import as_command
+    from cli.nodes.watching import watch
+
+    async with as_command(installation) as bus:
+        await watch(bus, console)
+
+
+async def _read(installation: Installation, node_id: str) -> Node:
+    from cli.bus import as_command
+    from cli.nodes.draining import find
+    from libs.shared.contracts.scheduling import NODE_HISTORY, ReadHistory
+
+    async with as_command(installation) as bus:
+        node, _ = await find(bus, node_id)
+        past = await bus.request(NODE_HISTORY, ReadHistory(node_id=node_id))
+    return node.model_copy(update={"history": past.nodes.get(node_id)})
+
+
+async def _undrain(installation: Installation, node_id: str) -> dict[str, Any]:
+    from cli.bus import as_command
+    from cli.nodes.draining import set_draining
+
+    async with as_command(installation) as bus:
+        return (await set_draining(bus, node_id, draining=False)).model_dump()
+
+
+async def _drain(installation: Installation, node_id: str, timeout_s: float | None, *, quiet: bool) -> dict[str, Any]:
+    from cli.bus import as_command
+    from cli.nodes import draining
+    from cli.progress import Progress
+
+    progress = Progress(quiet=quiet)
+    async with as_command(installation) as bus:
+        await draining.set_draining(bus, node_id, draining=True)
+        node, every = await draining.find(bus, node_id)
+        lost = draining.only_there(node_id, every)
+        if lost:
+            progress.say(f"While it is drained no node serves: {', '.join(lost)}")
+        about = {"node_id": node_id, "draining": True, "served_nowhere_else": list(lost)}
+        if timeout_s is None:
+            return about | {"in_flight": node.telemetry.in_flight, "queued": node.telemetry.queued}
+        try:
+            with progress.changing(f"{node_id} finishes what it has") as change:
+                took_s = await draining.wait_until_done(
+                    bus, node_id, timeout_s=timeout_s, tell=lambda left: change(_words(node_id, left))
+                )
+        except asyncio.CancelledError:
+            progress.say(f"{node_id} goes on draining; mongars nodes undrain {node_id} ends it.")
+            raise
+    return about | {"in_flight": 0, "queued": 0, "waited_s": round(took_s, 1)}
+
+
+def _words(node_id: str, left: Left) -> str:
+    if not left.requests:
+        return f"{node_id} has nothing left"
+    return f"{node_id}: {left.in_flight} at work, {left.queued} waiting, {left.tokens} tokens"
+
+
+def _print(told: Nodes, console: Console) -> None:
+    """Once; a pipe gets every column, in full."""
+    from cli.listing import show
+    from cli.nodes.table import COLUMNS, cells
+    from cli.nodes.watching import picture
+
+    if console.is_terminal:
+        console.print(picture(told.nodes, console.width))
+        return
+    columns = [cells(column, told.nodes) for column in COLUMNS]
+    show([c.title for c in COLUMNS], list(zip(*columns, strict=True)), nothing="no node has spoken yet")
+
+
+def _show(node: Node) -> None:
+    from rich.console import Console
+
+    from cli.listing import show, show_facts
+    from cli.nodes import showing
+    from libs.shared.contracts.scheduling import NodeHistory
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(node.telemetry.node_id, style="bold", markup=False)
+    show_facts(console, showing.facts(node))
+    past = node.history or NodeHistory(every_s=0)
+    tables: tuple[tuple[tuple[str, ...], list[tuple[str, ...]]], ...] = (
+        (showing.REPLICA_TITLES, showing.replica_rows(node)),
+        (showing.MODEL_TITLES, showing.model_rows(node)),
+        (showing.history_titles(past), showing.history_rows(past, _WIDEST_HISTORY)),
+    )
+    for titles, rows in tables:
+        if rows:
+            console.print()
+            show(titles, rows, nothing="")

@@ -1,0 +1,1 @@
+"""Nodes as the command shows them, and taking one out for maintenance."""

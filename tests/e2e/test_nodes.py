@@ -1,0 +1,49 @@
+"""``mongars nodes`` on a running installation, and the same over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.installation import Installation
+
+
+def listed(running: Installation) -> dict[str, Any]:
+    (node,) = json.loads(running.mongars("nodes", "--json"))["nodes"]
+    return dict(node)
+
+
+def test_the_nodes_are_shown_to_people_and_to_programs(running: Installation) -> None:
+    node = listed(running)
+    name = node["telemetry"]["node_id"]
+    assert (node["available"], node["reason"], node["age_s"] < 3) == (True, "ok", True)
+    titles, row = running.mongars("nodes").splitlines()
+    assert titles.split()[:3] == ["node", "board", "state"]
+    assert row.startswith(name)
+    assert "ready" in row
+    told = running.mongars("nodes", "show", name)
+    assert "extractive" in told
+    assert "the last " in told
+    past = json.loads(running.mongars("nodes", "show", name, "--json"))["history"]
+    assert len(past["at"]) == len(past["load"]) >= 1
+
+
+def test_a_node_is_drained_for_maintenance_and_comes_back(running: Installation) -> None:
+    name = listed(running)["telemetry"]["node_id"]
+    try:
+        told = json.loads(running.mongars("nodes", "drain", name, "--json", "--timeout", "60"))
+        assert (told["draining"], told["in_flight"], told["queued"]) == (True, 0, 0)
+        assert "extractive" in told["served_nowhere_else"]
+        seen = listed(running)
+        assert (seen["available"], seen["reason"]) == (False, "draining")
+    finally:
+        running.mongars("nodes", "undrain", name)
+    assert running.wait_until(lambda: listed(running)["available"], 5)
+
+
+def test_a_node_that_is_not_there_is_said_plainly(running: Installation) -> None:
+    for command in ("show", "drain"):
+        ran = running.run("nodes", command, "ghost")
+        assert (ran.returncode, ran.stdout) == (5, "")
+        assert "there is no node ghost" in ran.stderr
+        assert "mongars nodes lists them" in ran.stderr
