@@ -12,6 +12,12 @@ from libs.shared.contracts.telemetry import Gpu, Rates
 
 REPLICA_TITLES = ("replica", "in flight", "queue", "tokens", "breaker", "models")
 MODEL_TITLES = ("model", "kind", "by", "context", "reads/s", "writes/s")
+_SOURCES = {
+    "battery": "measured: what the battery gives",
+    "board": "measured: the whole board",
+    "processor": "measured: processor and GPUs, without disks, memory and losses",
+    "estimate": "estimated from the board and its load",
+}
 
 
 def facts(node: Node) -> Iterator[tuple[str, str]]:
@@ -40,17 +46,22 @@ def facts(node: Node) -> Iterator[tuple[str, str]]:
 
 def _heat(node: Node) -> str:
     told = node.telemetry
-    held = {True: "held back by heat, current or voltage", False: "not held back", None: "no way to tell of throttling"}
+    held = {True: "held back", False: "not held back", None: "no way to tell of throttling"}
     degrees = f"{told.temperature_c:.1f} °C" if told.temperature_c is not None else "no thermometer"
-    return f"{degrees}, {held[told.throttled]}"
+    now = ", ".join(told.throttle_reasons)
+    before = ", ".join(sorted({*told.throttled_since_boot} - {*told.throttle_reasons}))
+    return (
+        f"{degrees}, {held[told.throttled]}"
+        + (f": {now}" if now else "")
+        + (f"; at some time since its start: {before}" if before else "")
+    )
 
 
 def _power(node: Node) -> str:
     told = node.telemetry
     if told.power_w is None:
         return "unknown"
-    how = "measured" if told.power_measured else "estimated from the board and its load"
-    return f"{told.power_w:.1f} W, {how}"
+    return f"{told.power_w:.1f} W, {_SOURCES.get(told.power_source, told.power_source)}"
 
 
 def _gpu(gpu: Gpu) -> str:

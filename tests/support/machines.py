@@ -10,7 +10,7 @@ BOARDS = Path(__file__).parents[1] / "data" / "boards"
 
 
 def lay_out(name: str, root: Path) -> None:
-    """The recorded machine's ``/proc`` and ``/sys`` below ``root``."""
+    """The recorded machine's ``/proc`` and ``/sys`` below ``root``, and programs that repeat what its own answered."""
     for path, text in yaml.safe_load((BOARDS / f"{name}.yaml").read_text()).items():
         write(root, path, text)
 
@@ -20,3 +20,5 @@ def write(root: Path, path: str, text: str) -> None:
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text + "\n")
+    if path.startswith("usr/bin/"):
+        target.chmod(0o755)

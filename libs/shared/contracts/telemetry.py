@@ -98,8 +98,17 @@ class NodeTelemetry(Message):
     memory: Memory
     temperature_c: float | None
     throttled: bool | None
+    """Whether the board holds its processor back now; None: it has no way to say."""
+    throttle_reasons: tuple[str, ...] = ()
+    """Why it does: ``heat``, ``over-current``, ``under-voltage``, ``frequency-capped``, ``throttled``,
+    ``soft-temperature-limit``."""
+    throttled_since_boot: tuple[str, ...] = ()
+    """Why it did at any time since it was started, which says nothing about now."""
     power_w: float | None
     power_measured: bool = False
+    power_source: str = "estimate"
+    """``battery`` or ``board``: all that the machine draws; ``processor``: without disks, memory and losses;
+    ``estimate``: nothing measures. GPUs that measure themselves are in it."""
     gpus: tuple[Gpu, ...] = ()
     in_flight: int
     queued: int

@@ -40,22 +40,29 @@ class Profile:
     """Cores left to the broker, the database and the other services."""
     model_memory_share: float
     """Share of the memory that workers may take; a Jetson's GPU lives off the same memory."""
+    source: str
+    """Of the watts."""
 
 
+_DRAMBLE = "J. Geerling, Power Consumption Benchmarks, pidramble.com: idle, and stress --cpu 4"
+_NVPMODEL = "NVIDIA, Jetson Linux Developer Guide, nvpmodel: the default mode's budget; idle is a guess"
+_NOBODY = "a guess: such machines differ by a factor of five"
 PROFILES: dict[Family, Profile] = {
-    Family.PI_3: Profile(idle_w=1.9, busy_w=5.0, spare_cores=2, model_memory_share=0.5),
-    Family.PI_4: Profile(idle_w=2.7, busy_w=6.4, spare_cores=1, model_memory_share=0.75),
-    Family.PI_5: Profile(idle_w=3.0, busy_w=8.8, spare_cores=1, model_memory_share=0.75),
-    Family.JETSON_NANO: Profile(idle_w=1.5, busy_w=10.0, spare_cores=1, model_memory_share=0.5),
-    Family.JETSON_XAVIER_NX: Profile(idle_w=4.0, busy_w=20.0, spare_cores=1, model_memory_share=0.5),
-    Family.JETSON_AGX_XAVIER: Profile(idle_w=8.0, busy_w=30.0, spare_cores=1, model_memory_share=0.5),
-    Family.JETSON_ORIN_NANO: Profile(idle_w=4.5, busy_w=15.0, spare_cores=1, model_memory_share=0.5),
-    Family.JETSON_ORIN_NX: Profile(idle_w=5.0, busy_w=25.0, spare_cores=1, model_memory_share=0.5),
-    Family.JETSON_AGX_ORIN: Profile(idle_w=9.0, busy_w=60.0, spare_cores=1, model_memory_share=0.5),
-    Family.ARM_64: Profile(idle_w=5.0, busy_w=20.0, spare_cores=1, model_memory_share=0.75),
-    Family.X86_64: Profile(idle_w=15.0, busy_w=65.0, spare_cores=1, model_memory_share=0.75),
+    Family.PI_3: Profile(1.9, 5.0, 2, 0.5, f"{_DRAMBLE} (3 B+)"),
+    Family.PI_4: Profile(2.7, 6.4, 1, 0.75, f"{_DRAMBLE} (4 B)"),
+    Family.PI_5: Profile(
+        3.0, 8.8, 1, 0.75, "geerlingguy/sbc-reviews, issue 21: Geekbench, between one meter's 7.9 W and another's 9.9 W"
+    ),
+    Family.JETSON_NANO: Profile(1.5, 10.0, 1, 0.5, _NVPMODEL),
+    Family.JETSON_XAVIER_NX: Profile(4.0, 20.0, 1, 0.5, _NVPMODEL),
+    Family.JETSON_AGX_XAVIER: Profile(8.0, 30.0, 1, 0.5, _NVPMODEL),
+    Family.JETSON_ORIN_NANO: Profile(4.5, 15.0, 1, 0.5, _NVPMODEL),
+    Family.JETSON_ORIN_NX: Profile(5.0, 25.0, 1, 0.5, _NVPMODEL),
+    Family.JETSON_AGX_ORIN: Profile(9.0, 60.0, 1, 0.5, _NVPMODEL),
+    Family.ARM_64: Profile(5.0, 20.0, 1, 0.75, _NOBODY),
+    Family.X86_64: Profile(15.0, 65.0, 1, 0.75, _NOBODY),
 }
-"""Watts are of the makers' documents and published measurements of the whole board, for estimates alone."""
+"""Watts of the whole board without what hangs on it, for estimates alone: where it measures, that is told instead."""
 
 _MODELS: tuple[tuple[str, Family], ...] = (
     (r"Raspberry Pi (5|500|Compute Module 5)\b", Family.PI_5),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from libs.shared.hardware.boards import Profile
+from libs.shared.hardware.firmware import Firmware
 from libs.shared.hardware.sysfs import read_int, read_text
 
 _WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "5V_IN")
@@ -15,10 +16,15 @@ _WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "5V_IN")
 
 @dataclass(frozen=True)
 class Power:
-    """``measured`` False: from the board's envelope and its load."""
+    """``source``: ``battery`` or ``board``, which are all that the machine draws; ``processor``, which leaves out
+    disks, memory and losses; ``estimate``, by its envelope and load. GPUs that measure themselves are in it."""
 
     watts: float
-    measured: bool
+    source: str
+
+    @property
+    def measured(self) -> bool:
+        return self.source != "estimate"
 
 
 class Meter(Protocol):
@@ -27,10 +33,33 @@ class Meter(Protocol):
     def watts(self, now: float) -> float | None: ...
 
 
+@dataclass(frozen=True)
+class Rail:
+    """``files``: one of milliwatts, or one of millivolts and one of milliamperes."""
+
+    name: str
+    files: tuple[Path, ...]
+
+    def milliwatts(self) -> float | None:
+        values = [value for path in self.files if (value := read_int(path)) is not None]
+        if len(values) < len(self.files):
+            return None
+        return values[0] if len(values) == 1 else values[0] * values[1] / 1000
+
+
 class Rails:
-    """The INA3221 monitors of a Jetson: the input rail, or the sum of all named rails where there is none."""
+    """The INA3221 monitors of a Jetson: the input rail, or the sum of all named rails where there is none.
+
+    From JetPack 5 on they are hwmon chips; in JetPack 4, the last for a Jetson Nano, devices of iio.
+    """
 
     def __init__(self, root: Path) -> None:
+        rails = self._of_hwmon(root) or self._of_iio(root)
+        whole = [rail for rail in rails if rail.name in _WHOLE_BOARD]
+        self._rails = whole[:1] or rails
+
+    @staticmethod
+    def _of_hwmon(root: Path) -> list[Rail]:
         chips = [c for c in sorted((root / "sys/class/hwmon").glob("hwmon*")) if read_text(c / "name") == "ina3221"]
         named = {
             label.parent / label.name.removesuffix("_label"): read_text(label) or ""
@@ -38,20 +67,25 @@ class Rails:
             for label in sorted(chip.glob("in[0-9]_label"))
         }
         # A channel without a shunt is labelled NC, and the seventh is the chip's own sum.
-        rails = {p: name for p, name in named.items() if name not in ("", "NC") and not name.startswith("sum")}
-        whole = [path for path, name in rails.items() if name in _WHOLE_BOARD]
-        self._channels = whole[:1] or list(rails)
-
-    def watts(self, now: float) -> float | None:
-        readings = [self._milliwatts(channel) for channel in self._channels]
-        known = [reading for reading in readings if reading is not None]
-        return sum(known) / 1000 if known and len(known) == len(readings) else None
+        return [
+            Rail(name, (Path(f"{path}_input"), path.parent / f"curr{path.name.removeprefix('in')}_input"))
+            for path, name in named.items()
+            if name not in ("", "NC") and not name.startswith("sum")
+        ]
 
     @staticmethod
-    def _milliwatts(channel: Path) -> float | None:
-        number = channel.name.removeprefix("in")
-        millivolts, milliamperes = read_int(Path(f"{channel}_input")), read_int(channel.parent / f"curr{number}_input")
-        return millivolts * milliamperes / 1000 if millivolts is not None and milliamperes is not None else None
+    def _of_iio(root: Path) -> list[Rail]:
+        labels = sorted((root / "sys/bus/i2c/drivers/ina3221x").glob("*/iio:device*/rail_name_[0-9]"))
+        return [
+            Rail(name, (label.parent / f"in_power{label.name[-1]}_input",))
+            for label in labels
+            if (name := read_text(label) or "") not in ("", "NC")
+        ]
+
+    def watts(self, now: float) -> float | None:
+        readings = [rail.milliwatts() for rail in self._rails]
+        known = [reading for reading in readings if reading is not None]
+        return sum(known) / 1000 if known and len(known) == len(readings) else None
 
 
 class Battery:
@@ -83,6 +117,8 @@ class EnergyCounters:
         zones = [z for z in sorted((root / "sys/class/powercap").glob("intel-rapl:*")) if z.name.count(":") == 1]
         platform = [zone for zone in zones if read_text(zone / "name") == "psys"]
         packages = [zone for zone in zones if (read_text(zone / "name") or "").startswith("package")]
+        self.of_platform = bool(platform)
+        """Whether it counts what the whole machine draws."""
         self._zones = platform or packages
         self._before = (now, self._read())
 
@@ -114,16 +150,23 @@ def estimate(profile: Profile, utilisation: float) -> float:
 
 
 class PowerMeter:
-    """The first of battery, rails and energy counters that answers, else an estimate."""
+    """The first that answers of battery, rails, a Pi's power chip and energy counters; else an estimate."""
 
-    def __init__(self, root: Path, profile: Profile, now: float) -> None:
+    def __init__(self, root: Path, profile: Profile, firmware: Firmware, now: float) -> None:
         self._profile = profile
-        self._meters: tuple[Meter, ...] = (Battery(root), Rails(root), EnergyCounters(root, now))
+        counters = EnergyCounters(root, now)
+        self._meters: tuple[tuple[Meter, str], ...] = (
+            (Battery(root), "battery"),
+            (Rails(root), "board"),
+            (firmware, "board"),
+            (counters, "board" if counters.of_platform else "processor"),
+        )
 
-    def read(self, now: float, utilisation: float) -> Power:
-        """``now`` in seconds of a clock that only goes forward."""
-        for meter in self._meters:
+    def read(self, now: float, utilisation: float, gpus_w: float = 0.0) -> Power:
+        """``now`` in seconds of a clock that only goes forward; ``gpus_w`` is what GPUs say that they draw, and is
+        added where the machine's own meter can't see them."""
+        for meter, source in self._meters:
             watts = meter.watts(now)
             if watts is not None:
-                return Power(round(watts, 3), measured=True)
-        return Power(round(estimate(self._profile, utilisation), 3), measured=False)
+                return Power(round(watts + (gpus_w if source == "processor" else 0.0), 3), source)
+        return Power(round(estimate(self._profile, utilisation) + gpus_w, 3), "estimate")

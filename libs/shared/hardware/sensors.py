@@ -11,6 +11,7 @@ from pathlib import Path
 from libs.shared.contracts.telemetry import Cpu, Gpu, Memory
 from libs.shared.hardware.boards import ROOT, Board, read_board
 from libs.shared.hardware.cgroups import MemoryLimit, cpu_seconds, memory_limits, read_groups
+from libs.shared.hardware.firmware import Firmware
 from libs.shared.hardware.gpus import jetson_reader, nvml
 from libs.shared.hardware.power import PowerMeter
 from libs.shared.hardware.sysfs import read_pairs, read_text
@@ -34,6 +35,9 @@ class Sample:
     power_measured: bool
     gpus: tuple[Gpu, ...]
     free_disk_mib: float
+    power_source: str = "estimate"
+    throttle_reasons: tuple[str, ...] = ()
+    throttled_since_boot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,9 @@ class Sensors:
         self._quota = capacity.cpu_quota
         self._cores = min(float(capacity.logical_cores), capacity.cpu_quota or float("inf"))
         self._groups = read_groups(root)
-        self._thermometer, self._throttle = Thermometer(root), ThrottleWatch(root)
-        self._power = PowerMeter(root, board.profile, clock())
+        firmware = Firmware(root)
+        self._thermometer, self._throttle = Thermometer(root), ThrottleWatch(root, firmware)
+        self._power = PowerMeter(root, board.profile, firmware, clock())
         self._gpus = self._gpu_reader(board, root == ROOT if ask_driver is None else ask_driver)
         self._times = self._read_times()
         self._utilisation = 0.0
@@ -99,18 +104,23 @@ class Sensors:
         return library.gpus if library else lambda: ()
 
     def sample(self) -> Sample:
-        """A look at everything: some dozen small reads, no waiting."""
+        """A look at everything: some dozen small reads, and on a Raspberry Pi now and then a short program."""
         share = self._read_utilisation()
-        power = self._power.read(self._clock(), share)
+        gpus = self._gpus()
+        power = self._power.read(self._clock(), share, sum(gpu.power_w or 0.0 for gpu in gpus))
+        throttling = self._throttle.look(self._clock())
         return Sample(
             cpu=Cpu(cores=self._cores, utilisation=share, load_1m=self._load_1m()),
             memory=self._read_memory(),
             temperature_c=self._thermometer.cpu_c(),
-            throttled=self._throttle.throttled(),
+            throttled=throttling.now,
             power_w=power.watts,
             power_measured=power.measured,
-            gpus=self._gpus(),
+            gpus=gpus,
             free_disk_mib=self._free_disk_mib(),
+            power_source=power.source,
+            throttle_reasons=throttling.reasons,
+            throttled_since_boot=throttling.since_boot,
         )
 
     def _read_times(self) -> CpuTimes:

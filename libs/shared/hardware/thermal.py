@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from libs.shared.hardware.firmware import Firmware
 from libs.shared.hardware.sysfs import read_int, read_text
 
 _ZONES = ("x86_pkg_temp", "cpu-thermal", "cpu_thermal", "cpu-therm", "cpu0-thermal", "soc-thermal", "soc_thermal", "tj")
@@ -17,8 +19,9 @@ _CHIPS = ("k10temp", "zenpower", "coretemp", "cpu_thermal")
 _LAST_RESORT = "acpitz"
 _GPU_ZONE = "gpu"
 _PLAUSIBLE_C = (-40.0, 150.0)
-_PI_NOW = 0b1111
-"""Bits of get_throttled that say under-voltage, capped, throttled, hot now; the higher ones say "once since boot"."""
+_PI_BITS = ("under-voltage", "frequency-capped", "throttled", "soft-temperature-limit")
+"""Of get_throttled, from bit 0 on: what holds now. The same from bit 16 on: what held at any time since boot."""
+_PI_SINCE_BOOT = 16
 
 _BRAKES = re.compile(r"cpufreq|^Processor$|throttle", re.IGNORECASE)
 
@@ -71,12 +74,24 @@ class Thermometer:
         return _celsius(self._gpu)
 
 
+@dataclass(frozen=True)
+class Throttling:
+    """``now`` None: the machine has no way to say. The words are ``heat``, ``over-current``, and those of a Pi."""
+
+    now: bool | None
+    reasons: tuple[str, ...] = ()
+    """What holds the processor back now, or did since the last look."""
+    since_boot: tuple[str, ...] = ()
+    """What did at any time since the machine was started."""
+
+
 class ThrottleWatch:
     """Whether the processor is held back now, or was since the last look."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, firmware: Firmware) -> None:
         platform, cpu = root / "sys/devices/platform", root / "sys/devices/system/cpu"
-        self._firmware = [*platform.glob("soc*/*firmware/get_throttled"), *platform.glob("*/*/*firmware/get_throttled")]
+        self._words = [*platform.glob("soc*/*firmware/get_throttled"), *platform.glob("*/*/*firmware/get_throttled")]
+        self._firmware = firmware
         self._alarms = [
             chip / "in0_lcrit_alarm"
             for chip in sorted((root / "sys/class/hwmon").glob("hwmon*"))
@@ -84,27 +99,42 @@ class ThrottleWatch:
         ]
         devices = sorted((root / "sys/class/thermal").glob("cooling_device*"))
         self._brakes = [d / "cur_state" for d in devices if _BRAKES.search(read_text(d / "type") or "")]
-        events = (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")
         # One processor of each package would do, but which those are changes with hot-plugging.
-        counters = [*cpu.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"), *events]
-        self._counts = {path: read_int(path) for path in sorted(counters)}
+        heats = sorted(cpu.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
+        events = sorted((root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt"))
+        self._causes = dict.fromkeys(heats, "heat") | dict.fromkeys(events, "over-current")
+        self._counts = {path: read_int(path) for path in self._causes}
 
-    def throttled(self) -> bool | None:
-        """None where the machine has no way to say."""
-        signs = [*self._signs(), *self._counted()]
-        return any(signs) if signs else None
+    def look(self, now_s: float) -> Throttling:
+        """``now_s`` of a clock that only goes forward."""
+        told: dict[str, bool] = {}
+        before: set[str] = set()
+        for word in self._limits(now_s):
+            told |= {name: bool(word >> bit & 1) for bit, name in enumerate(_PI_BITS)}
+            before |= {name for bit, name in enumerate(_PI_BITS, _PI_SINCE_BOOT) if word >> bit & 1}
+        for cause, holds in (*self._levels(), *self._counted(before)):
+            told[cause] = told.get(cause, False) or holds
+        reasons = tuple(sorted(cause for cause, holds in told.items() if holds))
+        return Throttling(bool(reasons) if told else None, reasons, tuple(sorted(before)))
 
-    def _signs(self) -> list[bool]:
-        words = [read_int(path, 16) for path in self._firmware]
-        levels = [read_int(path) for path in (*self._alarms, *self._brakes)]
-        return [word & _PI_NOW != 0 for word in words if word is not None] + [
-            level > 0 for level in levels if level is not None
-        ]
+    def _limits(self, now_s: float) -> list[int]:
+        """The firmware's word, from the kernel or else by asking."""
+        words = [word for path in self._words if (word := read_int(path, 16)) is not None and word >= 0]
+        asked = self._firmware.limits(now_s) if not words else None
+        return words if asked is None else [asked]
 
-    def _counted(self) -> list[bool]:
-        before, self._counts = self._counts, {path: read_int(path) for path in self._counts}
-        return [
-            count > before_count
-            for path, count in self._counts.items()
-            if count is not None and (before_count := before[path]) is not None
-        ]
+    def _levels(self) -> list[tuple[str, bool]]:
+        causes = [("under-voltage", path) for path in self._alarms] + [("heat", path) for path in self._brakes]
+        return [(cause, level > 0) for cause, path in causes if (level := read_int(path)) is not None]
+
+    def _counted(self, before: set[str]) -> list[tuple[str, bool]]:
+        last, self._counts = self._counts, {path: read_int(path) for path in self._causes}
+        found = []
+        for path, count in self._counts.items():
+            if count is None:
+                continue
+            before |= {self._causes[path]} if count > 0 else set()
+            known = last[path]
+            if known is not None:
+                found.append((self._causes[path], count > known))
+        return found

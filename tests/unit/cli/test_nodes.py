@@ -58,6 +58,8 @@ BUSY = listed(
     memory=Memory(total_mib=8064, available_mib=4096),
     temperature_c=84.3,
     throttled=True,
+    throttle_reasons=("heat",),
+    throttled_since_boot=("heat", "under-voltage"),
     power_w=8.13,
     in_flight=3,
     queued=2,
@@ -141,7 +143,9 @@ def test_everything_of_a_node_is_told() -> None:
     assert told["GPU"] == "RTX, 50 %, 6.0/8.0 GiB, 61 °C, 140.0 W"
     assert (told["adapters"], told["degraded"].startswith("no language model")) == ("ada", True)
     assert showing.replica_rows(whole)[0][4] == "llama open for 1.5 s"
-    assert dict(showing.facts(BUSY))["heat"] == "84.3 °C, held back by heat, current or voltage"
+    heat = "84.3 °C, held back: heat; at some time since its start: under-voltage"
+    assert dict(showing.facts(BUSY))["heat"] == heat
+    assert dict(showing.facts(BUSY))["power"] == "8.1 W, estimated from the board and its load"
     assert showing.model_rows(BUSY)[0][-2:] == ("51.0", "9.0")
 
 

@@ -22,6 +22,7 @@ SAMPLE = Sample(
     power_measured=False,
     gpus=(),
     free_disk_mib=1000,
+    throttled_since_boot=("under-voltage",),
 )
 
 
@@ -63,6 +64,11 @@ def test_a_node_tells_the_sums_of_its_replicas() -> None:
     assert (message.in_flight, message.queued, message.in_flight_tokens) == (4, 4, 60)
     assert [model.name for model in message.models] == ["m"]
     assert (message.power_w, message.power_measured, message.temperature_c) == (4.0, False, 50.0)
+    assert (message.power_source, message.throttled, message.throttled_since_boot) == (
+        "estimate",
+        False,
+        ("under-voltage",),
+    )
 
 
 def test_a_model_is_told_by_the_replica_that_measured_it() -> None:

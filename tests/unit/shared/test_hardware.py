@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.telemetry import Cpu, Memory
+from libs.shared.contracts.telemetry import Cpu, Gpu, Memory
 from libs.shared.hardware import (
     Board,
     Capacity,
@@ -27,6 +27,7 @@ from libs.shared.hardware import (
     read_capacity,
     recommended_worker_count,
     sensors,
+    thermal,
     workers,
 )
 from libs.shared.hardware.cgroups import MemoryLimit
@@ -80,6 +81,7 @@ def machine_of(tmp_path: Path) -> Machines:
         ),
         ("jetson-agx-orin", Family.JETSON_AGX_ORIN, "NVIDIA Jetson AGX Orin Developer Kit"),
         ("jetson-xavier-nx", Family.JETSON_XAVIER_NX, "NVIDIA Jetson Xavier NX Developer Kit"),
+        ("jetson-nano", Family.JETSON_NANO, "NVIDIA Jetson Nano Developer Kit"),
         ("x86-workstation", Family.X86_64, "Precision 3660"),
     ],
 )
@@ -110,7 +112,7 @@ def test_models_belong_to_families(model: str, family: Family) -> None:
 
 def test_every_family_has_a_profile() -> None:
     assert set(boards.PROFILES) == set(Family)
-    assert all(0 < profile.idle_w < profile.busy_w for profile in boards.PROFILES.values())
+    assert all(0 < profile.idle_w < profile.busy_w and profile.source for profile in boards.PROFILES.values())
 
 
 @pytest.mark.parametrize(
@@ -227,6 +229,7 @@ def test_of_the_test__overlooking_the_pod_s_limit_is_noticed(
         ("raspberry-pi-5", 61.3),
         ("jetson-orin-nano", 52.406),
         ("jetson-xavier-nx", 39.5),
+        ("jetson-nano", 33.0),
         ("x86-workstation", 54.0),
         ("x86-laptop-amd", 46.75),
         ("container-cgroup-v2", None),
@@ -243,6 +246,8 @@ def test_the_temperature_is_the_processor_s(machine_of: Machines, name: str, cel
         ("raspberry-pi-5", False),
         ("jetson-orin-nano", False),
         ("jetson-xavier-nx", True),
+        ("jetson-nano", False),
+        ("raspberry-pi-5-firmware", True),
         ("x86-workstation", False),
         ("container-cgroup-v2", None),
     ],
@@ -279,21 +284,76 @@ def test_a_count_of_throttlings_is_told_once(machine_of: Machines) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "watts", "measured"),
+    ("name", "reasons", "since_boot"),
     [
-        ("jetson-orin-nano", 4.952 * 1.096, True),
-        ("jetson-agx-orin", 19.928 * 0.28 + 4.992 * 0.81, True),
-        ("x86-laptop-amd", 8.431, True),
-        ("raspberry-pi-4", 2.7, False),
-        ("raspberry-pi-5", 3.0, False),
+        ("raspberry-pi-4", (), ("throttled", "under-voltage")),
+        ("raspberry-pi-5-firmware", ("under-voltage",), ("throttled", "under-voltage")),
+        ("jetson-xavier-nx", ("heat",), ()),
+        ("x86-workstation", (), ("heat",)),
+        ("container-cgroup-v2", (), ()),
+    ],
+)
+def test_why_it_is_held_back_now_is_told_from_why_it_once_was(
+    machine_of: Machines, name: str, reasons: tuple[str, ...], since_boot: tuple[str, ...]
+) -> None:
+    sample = machine_of(name).sensors().sample()
+    assert (sample.throttle_reasons, sample.throttled_since_boot) == (reasons, since_boot)
+
+
+def test_of_the_test__taking_what_once_was_for_now_is_noticed(
+    machine_of: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thermal, "_PI_BITS", ("",) * 16 + thermal._PI_BITS)
+    with pytest.raises(AssertionError):
+        test_throttling_is_that_of_now(machine_of, "raspberry-pi-4", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "watts", "source"),
+    [
+        ("jetson-orin-nano", 4.952 * 1.096, "board"),
+        ("jetson-agx-orin", 19.928 * 0.28 + 4.992 * 0.81, "board"),
+        ("jetson-nano", 3.181, "board"),
+        ("raspberry-pi-5-firmware", 10.7999 * 1.1451 + 0.5879, "board"),
+        ("x86-laptop-amd", 8.431, "battery"),
+        ("raspberry-pi-4", 2.7, "estimate"),
+        ("raspberry-pi-5", 3.0, "estimate"),
     ],
 )
 def test_power_is_measured_where_something_measures_it(
-    machine_of: Machines, name: str, watts: float, measured: bool
+    machine_of: Machines, name: str, watts: float, source: str
 ) -> None:
     sample = machine_of(name).sensors().sample()
-    assert sample.power_measured is measured
+    assert (sample.power_source, sample.power_measured) == (source, source != "estimate")
     assert sample.power_w == pytest.approx(watts, abs=0.002)
+
+
+def test_what_hides_behind_a_program_is_asked_every_few_seconds_and_a_mute_one_seldom(machine_of: Machines) -> None:
+    machine = machine_of("raspberry-pi-5-firmware")
+    watching = machine.sensors()
+    assert watching.sample().throttle_reasons == ("under-voltage",)
+    machine.write("usr/bin/vcgencmd", "#!/bin/sh\necho throttled=0x50000")
+    assert watching.sample().throttled is True, "the last answer is still good"
+    machine.now += 5
+    assert (watching.sample().throttled, watching.sample().power_measured) == (False, False)
+    machine.write("usr/bin/vcgencmd", "#!/bin/sh\nexit 1")
+    machine.now += 5
+    assert watching.sample().throttled is False, "the brakes of the kernel still tell"
+    machine.write("usr/bin/vcgencmd", "#!/bin/sh\necho throttled=0x1")
+    machine.now += 59
+    assert watching.sample().throttled is False
+    machine.now += 1
+    assert watching.sample().throttled is True
+
+
+def test_a_gpu_s_own_watts_are_added_where_the_machine_s_meter_can_not_see_them(
+    machine_of: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Gpu(name="card", power_w=200.0)
+    for name, expected in (("x86-workstation", 215.0), ("x86-laptop-amd", 8.431)):
+        watching = machine_of(name).sensors()
+        monkeypatch.setattr(watching, "_gpus", lambda: (card,))
+        assert watching.sample().power_w == pytest.approx(expected, abs=0.002), "a battery feeds the card as well"
 
 
 def test_watts_come_from_the_energy_used_between_two_looks(machine_of: Machines) -> None:
@@ -381,7 +441,8 @@ def test_available_memory_is_never_negative_and_never_more_than_any_bound(
 
 
 @pytest.mark.parametrize(
-    ("name", "load", "celsius"), [("jetson-orin-nano", 0.372, 50.937), ("jetson-xavier-nx", 0.99, 38.5)]
+    ("name", "load", "celsius"),
+    [("jetson-orin-nano", 0.372, 50.937), ("jetson-xavier-nx", 0.99, 38.5), ("jetson-nano", 0.125, 31.5)],
 )
 def test_a_jetson_s_gpu_is_read_from_its_files(machine_of: Machines, name: str, load: float, celsius: float) -> None:
     (gpu,) = machine_of(name).sensors().sample().gpus
