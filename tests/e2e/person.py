@@ -104,13 +104,13 @@ class Person:
             where["cursor"] = cursor
 
 
-def log_in_first(url: str, name: str, one_time_password: str) -> httpx.Client:
-    """A session of somebody who just got their account: the one-time password lets them choose another."""
+def log_in_first(url: str, name: str, one_time_password: str, password: str | None = None) -> httpx.Client:
+    """A session of somebody who just got their account: the one-time password lets them choose ``password``."""
     with httpx.Client(base_url=url, timeout=30) as http:
         first = http.post("/api/v1/auth/token", data={"username": name, "password": one_time_password})
         first.raise_for_status()
         headers = {"authorization": f"Bearer {first.json()['access_token']}"}
-        change = {"current_password": one_time_password, "new_password": secrets.token_urlsafe(16)}
+        change = {"current_password": one_time_password, "new_password": password or secrets.token_urlsafe(16)}
         changed = http.post("/api/v1/auth/password", json=change, headers=headers)
         changed.raise_for_status()
     return httpx.Client(base_url=url, headers={"authorization": f"Bearer {changed.json()['access_token']}"}, timeout=30)

@@ -64,7 +64,8 @@ class Installation:
     @property
     def shell(self) -> dict[str, str]:
         """The environment of the command."""
-        here = {"MONGARS_STATE": str(self.state), "PYTHONPATH": str(self.code)}
+        packages = os.pathsep.join([str(self.code), *filter(None, [self.environment.get("PYTHONPATH")])])
+        here = {"MONGARS_STATE": str(self.state), "PYTHONPATH": packages}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MONGARS_")}
         return {**inherited, **self.environment, **here}
 
