@@ -17,6 +17,8 @@ WHOLE = (
     "proc/device-tree/model",
     "proc/loadavg",
     "proc/self/cgroup",
+    "sys/bus/i2c/drivers/ina3221x/*/iio:device*/in_power[0-9]_input",
+    "sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_[0-9]",
     "sys/class/dmi/id/product_name",
     "sys/class/hwmon/hwmon*/curr[0-9]_input",
     "sys/class/hwmon/hwmon*/in0_lcrit_alarm",

@@ -85,6 +85,11 @@ class NodeAgent:
         return Drained(node_id=self._facts.node_id, draining=self.draining)
 
     @property
+    def published(self) -> int:
+        """Messages so far."""
+        return self._sequence
+
+    @property
     def sample(self) -> Sample:
         """The sensors' last reading."""
         return self._sample

@@ -11,7 +11,7 @@ from libs.shared.contracts.telemetry import Cpu, Memory, NodeTelemetry, Rates, R
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.hardware import Sample
 from services.inference.telemetry.node import SILENT_S, Facts, Replicas, describe
-from services.inference.telemetry.pulse import AT_ONCE_S, EVERY_S, SOON_S, Pulse
+from services.inference.telemetry.pulse import AT_ONCE_MOST, AT_ONCE_S, EVERY_S, SOON_S, Pulse
 
 SAMPLE = Sample(
     cpu=Cpu(cores=4, utilisation=0.5, load_1m=1.0),
@@ -156,6 +156,28 @@ async def test_a_change_brings_the_next_word_forward(urgent: bool, wait_s: float
     asyncio.get_running_loop().call_soon(pulse.nudge, urgent)
     waited = await time_to_wait(pulse)
     assert 0.5 * wait_s <= waited < wait_s + 0.2
+
+
+async def check_a_storm(seconds: float = 1.0) -> None:
+    pulse, words = Pulse(), 0
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    await pulse.wait()
+    while loop.time() < until:
+        loop.call_soon(pulse.nudge, True)
+        await time_to_wait(pulse)
+        words += 1
+    assert words <= AT_ONCE_MOST + seconds / SOON_S + 1, words
+
+
+async def test_an_overloaded_node_tells_its_first_changes_at_once_and_the_next_soon() -> None:
+    await check_a_storm()
+
+
+async def test_of_the_test__a_node_that_tells_every_change_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pulse, "_may_go_at_once", lambda _: True)
+    with pytest.raises(AssertionError):
+        await check_a_storm()
 
 
 async def test_a_thousand_changes_are_a_handful_of_words() -> None:
