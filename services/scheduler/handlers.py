@@ -28,7 +28,7 @@ from libs.shared.errors import NodeNotFound, NodeSilent, TimedOut, Unavailable
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
-from services.scheduler.history import History
+from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.policies import Decision, choose
 from services.scheduler.registry import Registry
 
@@ -132,10 +132,14 @@ class Scheduling:
 
     async def read_history(self, request: ReadHistory) -> Histories:
         """NODE_HISTORY."""
-        now_s, now = self.clock(), datetime.now(UTC)
         known = self.registry.snapshot().nodes
-        wanted = known if request.node_id is None else {request.node_id} & known.keys()
-        return Histories(nodes={node: self.history.read(node, now_s=now_s, now=now) for node in sorted(wanted)})
+        wanted = sorted(known if request.node_id is None else {request.node_id} & known.keys())
+        most = max(1, MOST_TOLD // max(1, len(wanted)))
+        told = {}
+        for node in wanted:
+            told[node] = self.history.read(node, now_s=self.clock(), now=datetime.now(UTC), most=most)
+            await asyncio.sleep(0)  # a placement goes before the next node's past
+        return Histories(nodes=told)
 
     async def list_models(self, _: Empty) -> Models:
         """LIST_MODELS."""

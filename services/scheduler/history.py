@@ -19,6 +19,8 @@ MOMENTS = 360
 """Of one node."""
 MOST_MOMENTS = 100_000
 """Of all nodes together, some 8 MB; where there are more nodes, each is remembered for a shorter time."""
+MOST_TOLD = 20_000
+"""Moments in one answer about all nodes: it is put together by the process that places requests."""
 HELD_S = 3.0
 """A state says nothing about what came later than this."""
 _WIDTH = 9
@@ -144,12 +146,13 @@ class History:
         """The registry knows the node no more."""
         self._tracks.pop(node_id, None)
 
-    def read(self, node_id: str, *, now_s: float, now: datetime) -> NodeHistory:
-        """``now`` is the time of day at ``now_s``; nothing of a node that was never heard."""
+    def read(self, node_id: str, *, now_s: float, now: datetime, most: int = MOMENTS) -> NodeHistory:
+        """The last ``most`` moments; ``now`` is the time of day at ``now_s``. Nothing of a node never heard."""
         track = self._tracks.get(node_id)
         if track is None:
             return NodeHistory(every_s=EVERY_S)
-        flat = (*track.rows, *track.moment.row())
+        kept = track.rows[max(0, len(track.rows) - (most - 1) * _WIDTH) :]
+        flat = (*kept, *track.moment.row())
         at, *columns = (flat[start::_WIDTH] for start in range(_WIDTH))
         load, queued, tokens, utilisation, generated, temperature, throttled, power = columns
         return NodeHistory(

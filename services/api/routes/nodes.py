@@ -28,7 +28,10 @@ from services.api.routing import Endpoint, PartsOf
 NodeId = Annotated[Id, Path(description="As the list shows it.")]
 HistoryWanted = Annotated[
     bool,
-    Query(description="With what each node told over the last hour: one moment every ten seconds, in columns."),
+    Query(
+        description="With what each node told over the last hour, or less where there are more than 55: "
+        "one moment every ten seconds, in columns."
+    ),
 ]
 
 

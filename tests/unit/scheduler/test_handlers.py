@@ -31,6 +31,7 @@ from libs.shared.contracts.scheduling import (
 )
 from libs.shared.contracts.telemetry import NODE
 from libs.shared.errors import ModelNotFound, NodeNotFound, NodeSilent, NoModel, NoNode
+from services.scheduler import handlers
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve
@@ -206,6 +207,19 @@ async def test_the_past_is_read_of_one_node_or_of_all(cluster: Cluster) -> None:
     assert {node_id: len(past.at) for node_id, past in every.nodes.items()} == {"a": 1, "b": 1}
     assert (await cluster.api.request(NODE_HISTORY, ReadHistory(node_id="b"))).nodes.keys() == {"b"}
     assert not (await cluster.api.request(NODE_HISTORY, ReadHistory(node_id="ghost"))).nodes
+
+
+async def test_the_past_of_many_nodes_is_bounded_in_one_answer(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "MOST_TOLD", 4)
+    await cluster.heard("a", "b")
+    for node_id in ("a", "b"):
+        for moment in range(1, 9):
+            cluster.scheduling.history.note(node(node_id), monotonic() + moment * 10)
+    every = await cluster.api.request(NODE_HISTORY, ReadHistory())
+    assert [len(past.at) for past in every.nodes.values()] == [2, 2]
+    assert len((await cluster.api.request(NODE_HISTORY, ReadHistory(node_id="a"))).nodes["a"].at) == 4
 
 
 async def test_a_listed_node_names_the_breakers_that_are_not_closed(cluster: Cluster) -> None:

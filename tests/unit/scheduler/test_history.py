@@ -106,6 +106,14 @@ def test_an_hour_is_kept_and_no_more() -> None:
     assert kept.load[-1] == MOMENTS + 49
 
 
+def test_the_newest_moments_are_told_where_not_all_are_wanted() -> None:
+    past = History()
+    for step in range(10):
+        past.note(told(in_flight=step), step * EVERY_S)
+    assert past.read("a", now_s=0, now=NOON, most=3).load == (7.0, 8.0, 9.0)
+    assert past.read("a", now_s=0, now=NOON, most=1).load == (9.0,)
+
+
 def check_the_bound_over_all_nodes(monkeypatch: pytest.MonkeyPatch, nodes: int, most: int) -> None:
     monkeypatch.setattr(history, "MOST_MOMENTS", most)
     past = History()
