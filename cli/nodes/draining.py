@@ -40,7 +40,7 @@ async def set_draining(bus: Bus, node_id: str, draining: bool) -> Drained:
     except NodeSilent:
         raise CommandError(
             f"{node_id} does not answer",
-            "while it is silent nothing is placed on it: it can be switched off; see mongars nodes",
+            "while it is silent nothing is placed on it; should it come back it may have heard this (mongars nodes)",
             code=Exit.REFUSED,
         ) from None
 

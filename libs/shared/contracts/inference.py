@@ -97,6 +97,7 @@ SET_DRAINING = Rpc(
     Drained,
     owner=Principal.INFERENCE,
     callers=frozenset({Principal.SCHEDULER}),
+    timeout_s=2.0,
     each_instance=True,
 )
 REPLICA_METRICS = Rpc(

@@ -35,6 +35,8 @@ class Gpu(Message):
     vram_free_mib: float | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+    throttled: bool | None = None
+    """Whether heat or power holds it back now."""
 
 
 class Rates(Message):
@@ -101,7 +103,7 @@ class NodeTelemetry(Message):
     """Whether the board holds its processor back now; None: it has no way to say."""
     throttle_reasons: tuple[str, ...] = ()
     """Why it does: ``heat``, ``over-current``, ``under-voltage``, ``frequency-capped``, ``throttled``,
-    ``soft-temperature-limit``."""
+    ``soft-temperature-limit``; ``gpu`` where a GPU is held back."""
     throttled_since_boot: tuple[str, ...] = ()
     """Why it did at any time since it was started, which says nothing about now."""
     power_w: float | None

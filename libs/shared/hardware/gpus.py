@@ -18,6 +18,9 @@ log = get_logger(__name__)
 _MIB = 1 << 20
 _TEMPERATURE_OF_GPU = 0
 _NAME_BYTES = 96
+_HELD_BACK = 0x08 | 0x20 | 0x40 | 0x80
+"""Of NVML's clock reasons: hardware slowdown, thermal slowdown by software and by hardware, power brake. The others say
+that it idles, or keeps to a limit that somebody set."""
 
 
 class _Utilisation(ctypes.Structure):
@@ -44,8 +47,11 @@ class Nvml:
         return [h for index, h in enumerate(handles) if get(ctypes.c_uint(index), ctypes.byref(h)) == 0]
 
     def _ask(self, name: str, device: ctypes.c_void_p, answer: Any, *arguments: Any) -> Any:
-        code = getattr(self._library, name)(device, *arguments, ctypes.byref(answer))
-        return answer if code == 0 else None
+        try:
+            call = getattr(self._library, name)
+        except AttributeError:  # a driver older, or newer, than this call
+            return None
+        return answer if call(device, *arguments, ctypes.byref(answer)) == 0 else None
 
     def _name(self, device: ctypes.c_void_p) -> str:
         text = ctypes.create_string_buffer(_NAME_BYTES)
@@ -57,6 +63,7 @@ class Nvml:
         memory = self._ask("nvmlDeviceGetMemoryInfo", device, _Memory())
         heat = self._ask("nvmlDeviceGetTemperature", device, ctypes.c_uint(), ctypes.c_int(_TEMPERATURE_OF_GPU))
         power_mw = self._ask("nvmlDeviceGetPowerUsage", device, ctypes.c_uint())
+        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", device, ctypes.c_ulonglong())
         return Gpu(
             name=self._name(device),
             utilisation=load.gpu / 100 if load else None,
@@ -64,6 +71,7 @@ class Nvml:
             vram_free_mib=memory.free / _MIB if memory else None,
             temperature_c=float(heat.value) if heat else None,
             power_w=power_mw.value / 1000 if power_mw else None,
+            throttled=bool(reasons.value & _HELD_BACK) if reasons else None,
         )
 
     def gpus(self) -> tuple[Gpu, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from libs.shared.contracts.telemetry import Cpu, Gpu, Memory
@@ -15,7 +15,7 @@ from libs.shared.hardware.firmware import Firmware
 from libs.shared.hardware.gpus import jetson_reader, nvml
 from libs.shared.hardware.power import PowerMeter
 from libs.shared.hardware.sysfs import read_pairs, read_text
-from libs.shared.hardware.thermal import Thermometer, ThrottleWatch
+from libs.shared.hardware.thermal import Thermometer, ThrottleWatch, Throttling
 from libs.shared.hardware.workers import read_capacity
 
 _MIB = 1 << 20
@@ -69,6 +69,15 @@ def memory_within(total_mib: float, available_mib: float, limits: tuple[MemoryLi
     )
 
 
+def with_gpus(processor: Throttling, gpus: tuple[Gpu, ...]) -> Throttling:
+    """A GPU that is held back holds its node back."""
+    told = [gpu.throttled for gpu in gpus if gpu.throttled is not None]
+    if not told:
+        return processor
+    reasons = (*processor.reasons, "gpu") if any(told) else processor.reasons
+    return replace(processor, now=bool(processor.now) or any(told), reasons=reasons)
+
+
 class Sensors:
     """``disk`` is a folder on the disk whose free space matters. Not for use by two threads at once.
 
@@ -108,7 +117,7 @@ class Sensors:
         share = self._read_utilisation()
         gpus = self._gpus()
         power = self._power.read(self._clock(), share, sum(gpu.power_w or 0.0 for gpu in gpus))
-        throttling = self._throttle.look(self._clock())
+        throttling = with_gpus(self._throttle.look(self._clock()), gpus)
         return Sample(
             cpu=Cpu(cores=self._cores, utilisation=share, load_1m=self._load_1m()),
             memory=self._read_memory(),

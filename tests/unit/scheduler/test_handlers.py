@@ -201,6 +201,10 @@ async def test_a_node_that_does_not_answer_is_told_from_one_that_nobody_knows(cl
         await cluster.api.request(DRAIN, NodeRef(node_id="a"))
 
 
+def test_whoever_drains_waits_longer_than_the_scheduler_waits_for_the_node() -> None:
+    assert SET_DRAINING.timeout_s < min(DRAIN.timeout_s, UNDRAIN.timeout_s), "else nobody hears that the node is silent"
+
+
 async def test_the_past_is_read_of_one_node_or_of_all(cluster: Cluster) -> None:
     await cluster.heard("a", "b")
     every = await cluster.api.request(NODE_HISTORY, ReadHistory())

@@ -31,6 +31,7 @@ from libs.shared.hardware import (
     workers,
 )
 from libs.shared.hardware.cgroups import MemoryLimit
+from libs.shared.hardware.thermal import Throttling
 from libs.shared.hardware.workers import Recommendation, recommend
 from tests.support import machines
 
@@ -474,10 +475,13 @@ def test_no_file_of_a_machine_is_indispensable_and_none_may_break_a_look(machine
 class FakeNvml:
     """The library's calls for one GPU; those in ``refused`` answer with an error code."""
 
-    def __init__(self, *refused: str) -> None:
+    def __init__(self, *refused: str, missing: tuple[str, ...] = ()) -> None:
         self._refused = refused
+        self._missing = missing
 
     def __getattr__(self, name: str) -> Callable[..., int]:
+        if name in self._missing:
+            raise AttributeError(name)
         return lambda *arguments: 3 if name in self._refused else self._answer(name, *arguments)
 
     @staticmethod
@@ -496,6 +500,8 @@ class FakeNvml:
                 target.value = 41
             case "nvmlDeviceGetPowerUsage":
                 target.value = 312_500
+            case "nvmlDeviceGetCurrentClocksThrottleReasons":
+                target.value = 0x20 | 0x01
         return 0
 
 
@@ -509,6 +515,7 @@ def test_an_nvidia_gpu_is_read_by_the_driver_s_library() -> None:
         "vram_free_mib": 100_000.0,
         "temperature_c": 41.0,
         "power_w": 312.5,
+        "throttled": True,
     }
 
 
@@ -516,8 +523,26 @@ def test_what_a_gpu_refuses_to_tell_is_none() -> None:
     library: Any = FakeNvml("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetName")
     (gpu,) = gpus.Nvml(library).gpus()
     assert (gpu.name, gpu.utilisation, gpu.power_w, gpu.temperature_c) == ("NVIDIA", None, None, 41.0)
+    library = FakeNvml(missing=("nvmlDeviceGetCurrentClocksThrottleReasons",))
+    assert gpus.Nvml(library).gpus()[0].throttled is None
     library = FakeNvml("nvmlDeviceGetCount_v2")
     assert gpus.Nvml(library).gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpu", "whole"),
+    [
+        (Throttling(None), None, Throttling(None)),
+        (Throttling(None), False, Throttling(False)),
+        (Throttling(False), True, Throttling(True, ("gpu",))),
+        (Throttling(True, ("heat",)), False, Throttling(True, ("heat",))),
+        (Throttling(True, ("heat",)), True, Throttling(True, ("heat", "gpu"))),
+    ],
+)
+def test_a_gpu_that_is_held_back_holds_its_node_back(
+    processor: Throttling, gpu: bool | None, whole: Throttling
+) -> None:
+    assert sensors.with_gpus(processor, (Gpu(name="card", throttled=gpu),)) == whole
 
 
 def test_a_machine_without_a_driver_has_no_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
