@@ -57,3 +57,16 @@ def holder(port: int) -> str:
         return f"{psutil.Process(pid).name()} (process {pid})" if pid else ""
     except psutil.Error:
         return ""
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether that process listens there; taken for granted where it can't be seen."""
+    import psutil
+
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)

@@ -24,7 +24,7 @@ from cli.supervision import orphans
 from cli.supervision.client import Supervisor
 from cli.supervision.place import code_root, paths, supervisor_of
 from cli.supervision.programs import BROKER, CARETAKER, DATABASE, log_file, render
-from libs.shared.contracts.base import SERVICES
+from libs.shared.contracts.base import SERVICES, Principal
 
 _PART_TIMEOUT_S = 30.0
 _MIGRATION_TIMEOUT_S = 600.0
@@ -198,11 +198,19 @@ def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Pr
         while True:
             said = readiness(installation.marker.ports.http)
             if said is not None and said.ready and not (said.loading and time.monotonic() < settled):
-                return said
+                if _is_ours(installation, supervisor):
+                    return said
+                said = None
             _refuse_broken(installation, supervisor, *(service.value for service in SERVICES))
             if time.monotonic() > deadline:
                 raise _late(installation, said, timeout_s)
             time.sleep(_READY_EVERY_S)
+
+
+def _is_ours(installation: Installation, supervisor: Supervisor) -> bool:
+    """Another installation that was started at the same moment may have been quicker to take the port."""
+    gateway = (supervisor.processes() or {}).get(Principal.API.value)
+    return gateway is not None and ports.listens(gateway.pid, installation.marker.ports.http)
 
 
 def _refuse_broken(installation: Installation, supervisor: Supervisor, *names: str) -> None:

@@ -96,8 +96,10 @@ def uninstall(
         line("What stays: the code and its .venv, backups kept elsewhere, and what other machines trust (mongars-ca).")
     if not yes and not typer.confirm("Remove all of it?", default=False, err=True):
         raise CommandError("nothing was removed", code=Exit.REFUSED)
+    progress = Progress(quiet=as_json)
+    removal.end_services(found, progress)
     with exclusively(installation.folder):
-        kept = removal.remove(found, Progress(quiet=as_json))
+        kept = removal.remove(found, progress)
     if as_json:
         answer({"removed": list(found.listed()), "kept": kept})
         return

@@ -68,6 +68,8 @@ def install(wanted: Plan, progress: Progress) -> bool:
     user = wanted.service.user
     if user and wanted.real:
         _prepare(wanted, user, progress)
+    if wanted.real and (user or systemd.runs()):
+        _first_start(wanted, user)
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
     wanted.path.write_text(text)
     wanted.path.chmod(0o644)
@@ -107,7 +109,7 @@ def serves(wanted: Plan) -> bool:
 
 
 def _prepare(wanted: Plan, user: str, progress: Progress) -> None:
-    """The user, their folder, and a first start, so that the password is shown here and not in a journal."""
+    """The user, and their folder."""
     interpreter = Path(sys.executable).resolve().parent  # what the virtual environment's own leads to
     for path in (wanted.service.code, Path(sys.prefix), interpreter, wanted.service.state.parent):
         if path.exists() and not traversable(path):
@@ -122,15 +124,25 @@ def _prepare(wanted: Plan, user: str, progress: Progress) -> None:
     wanted.service.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     _admit_to_database(StateFolder(wanted.service.state), user)
     users.give(wanted.service.state, user)
-    if not StateFolder(wanted.service.state).marker.exists():
-        for command in (("up", "--detach"), ("down",)):
-            subprocess.run(  # noqa: S603 - our own program
-                as_user(user, sys.executable, "-m", "cli", *command, "--state", str(wanted.service.state)),
-                cwd=wanted.service.code,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(wanted.service.state), "LANG": "C.UTF-8"},
-                check=True,
-                timeout=_FIRST_START_S,
-            )
+
+
+def _first_start(wanted: Plan, user: str | None) -> None:
+    """So that the password and the recovery key are shown here and not in a journal."""
+    state = wanted.service.state
+    if StateFolder(state).marker.exists():
+        return
+    for command in (("up", "--detach"), ("down",)):
+        words = (sys.executable, "-m", "cli", *command, "--state", str(state))
+        clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(state), "LANG": "C.UTF-8"}
+        ran = subprocess.run(  # noqa: S603 - our own program, which says itself what went wrong
+            as_user(user, *words) if user else words,
+            cwd=wanted.service.code,
+            env=clean if user else None,
+            check=False,
+            timeout=_FIRST_START_S,
+        )
+        if ran.returncode != 0:
+            raise CommandError("the first start failed, so no service was made", "mend it, and install it again")
 
 
 def as_user(user: str, *command: str) -> list[str]:

@@ -49,11 +49,15 @@ def found(installation: Installation, *, keep_users: bool, service_user: str) ->
     return Removal(installation, services, tuple(mine))
 
 
-def remove(removal: Removal, progress: Progress) -> list[str]:
-    """Removes it all; what had to stay, with the reason. Raises CommandError when it can't be stopped."""
-    installation = removal.installation
+def end_services(removal: Removal, progress: Progress) -> None:
+    """Before the installation's lock is taken, which what systemd ends takes in order to stop. Raises CommandError."""
     for service in removal.services:
         installing.remove(service, progress)
+
+
+def remove(removal: Removal, progress: Progress) -> list[str]:
+    """Removes the rest; what had to stay, with the reason. Raises CommandError when it can't be stopped."""
+    installation = removal.installation
     stop(installation, progress)
     kill(installation)
     with progress.step(f"Removing {installation.folder.root}"):

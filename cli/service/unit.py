@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+INTERRUPTED = 130
 STOP_S = 200
 """Longer than the longest drain of everything that ``up`` stops in order."""
 _SYSTEM_HARDENING = """\
@@ -59,6 +60,8 @@ Description=monGARS, a private assistant
 Type=exec
 {as_whom}WorkingDirectory={_text(service.code)}
 ExecStart={command}
+# what up ends with when it was told to end before everything ran
+SuccessExitStatus={INTERRUPTED}
 Restart=on-failure
 RestartSec=10
 # up drains and stops every part in order when it is told to end; the parts themselves are told by it alone

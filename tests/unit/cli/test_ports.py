@@ -50,3 +50,9 @@ def test_a_taken_port_is_refused_with_its_number_its_holder_and_the_remedy(taken
 
 def test_a_free_port_is_no_problem(taken: int) -> None:
     ports.require_free(ports.choose(taken), "the gateway", "")
+
+
+def test_who_listens_is_told_from_who_does_not(taken: int) -> None:
+    assert ports.listens(os.getpid(), taken)
+    assert not ports.listens(os.getppid(), taken)
+    assert not ports.listens(2**22 + 1, taken), "nobody has that number"

@@ -36,6 +36,7 @@ def test_the_machines_service_is_hardened_and_may_write_its_own_folder_alone() -
     assert read["ReadWritePaths"] == "/var/lib/mongars"
     assert read["CapabilityBoundingSet"] == ""
     assert read["Restart"] == "on-failure"
+    assert read["SuccessExitStatus"] == "130"
     assert read["WantedBy"] == "multi-user.target"
 
 
