@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.e2e.person import log_in_first
 from tests.support.installation import Installation
 
 
@@ -39,6 +40,23 @@ def test_a_node_is_drained_for_maintenance_and_comes_back(running: Installation)
     finally:
         running.mongars("nodes", "undrain", name)
     assert running.wait_until(lambda: listed(running)["available"], 5)
+
+
+def test_an_operator_does_the_same_over_http(running: Installation) -> None:
+    made = json.loads(running.mongars("users", "create", "tender", "--role", "operator", "--json"))
+    with log_in_first(running.url, "tender", made["one_time_password"]) as operator:
+        (node,) = operator.get("/api/v1/nodes?history=true").json()["nodes"]
+        assert len(node["history"]["at"]) >= 1
+        one = f"/api/v1/nodes/{node['telemetry']['node_id']}"
+        try:
+            assert operator.post(f"{one}/drain").json()["draining"] is True
+            told = operator.get(one).json()
+            assert (told["reason"], told["telemetry"]["draining"]) == ("draining", True)
+        finally:
+            assert operator.post(f"{one}/undrain").json()["draining"] is False
+        assert operator.get(one).json()["reason"] == "ok"
+        gone = operator.post("/api/v1/nodes/ghost/drain")
+        assert (gone.status_code, gone.json()["code"]) == (404, "node_not_found")
 
 
 def test_a_node_that_is_not_there_is_said_plainly(running: Installation) -> None:
