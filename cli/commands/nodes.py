@@ -31,7 +31,9 @@ def nodes(
     context: typer.Context,
     watch: Annotated[
         bool | None,
-        typer.Option("--watch/--once", help="Go on until Ctrl-C, or print once; by itself it goes on on a terminal."),
+        typer.Option(
+            "--watch/--once", metavar="", help="Go on until Ctrl-C, or print once; by itself it goes on on a terminal."
+        ),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,

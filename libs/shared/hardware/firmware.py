@@ -6,12 +6,13 @@ is asked every few seconds, and seldom where it wasn't answered (``/dev/vcio`` n
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 _PROGRAMS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 _EVERY_S = 5.0
@@ -26,11 +27,20 @@ T = TypeVar("T")
 
 
 @dataclass
-class _Answer:
-    """The last one, and until when it is good."""
+class _Question(Generic[T]):
+    """What was answered last, and until when that is good; a board that doesn't know the question is asked seldom."""
 
-    text: str | None = None
-    until_s: float = 0.0
+    words: str
+    read: Callable[[str], T | None]
+    answer: T | None = None
+    until_s: float = -math.inf
+
+    def ask(self, program: Path | None, now_s: float) -> T | None:
+        if program is not None and now_s >= self.until_s:
+            text = _ask(program, self.words)
+            self.answer = self.read(text) if text is not None else None
+            self.until_s = now_s + (_EVERY_S if self.answer is not None else _AGAIN_S)
+        return self.answer
 
 
 class Firmware:
@@ -38,24 +48,16 @@ class Firmware:
 
     def __init__(self, root: Path) -> None:
         self._program = next((path for name in _PROGRAMS if (path := root / name).is_file()), None)
-        self._answers: dict[str, _Answer] = {}
+        self._limits = _Question("get_throttled", _limits)
+        self._adc = _Question("pmic_read_adc", _watts)
 
     def limits(self, now_s: float) -> int | None:
         """The bits of ``get_throttled``; ``now_s`` of a clock that only goes forward."""
-        return self._told("get_throttled", now_s, _limits)
+        return self._limits.ask(self._program, now_s)
 
     def watts(self, now_s: float) -> float | None:
         """What the board draws by its power chip."""
-        return self._told("pmic_read_adc", now_s, _watts)
-
-    def _told(self, question: str, now_s: float, read: Callable[[str], T | None]) -> T | None:
-        if self._program is None:
-            return None
-        answer = self._answers.setdefault(question, _Answer())
-        if now_s >= answer.until_s:
-            answer.text = _ask(self._program, question)
-            answer.until_s = now_s + (_EVERY_S if answer.text is not None else _AGAIN_S)
-        return read(answer.text) if answer.text is not None else None
+        return self._adc.ask(self._program, now_s)
 
 
 def _ask(program: Path, question: str) -> str | None:
