@@ -6,8 +6,6 @@ calls and the database is started with an environment of its own: both keep the 
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -88,10 +86,11 @@ def finds(person: Person, question: str, fact: str) -> bool:
     return found.status_code == 200 and fact in found.text
 
 
-def degraded(of: Installation) -> list[str]:
-    with urllib.request.urlopen(f"{of.url}/readyz", timeout=10) as reply:
-        said: list[str] = json.load(reply)["degraded"]
-    return said
+def troubles(of: Installation) -> list[str]:
+    """What ``/readyz`` complains of: what is degraded, and dependencies that aren't well."""
+    said = httpx.get(f"{of.url}/readyz", timeout=10).json()
+    unwell = [f"{name}: {row}" for name, row in said["dependencies"].items() if not row["ok"]]
+    return [*said["degraded"], *unwell]
 
 
 def parts(of: Installation) -> dict[str, tuple[int, int]]:
@@ -137,7 +136,7 @@ def test_two_hours_forward_and_back_lose_nothing_and_lock_nobody_out(
         ada.say(_FACTS[jump_s], conversation_id=told.conversation_id)
         known.append(jump_s)
         assert installed.wait_until(lambda: all(finds(ada, _QUESTIONS[fact], _FACTS[fact]) for fact in known), 60)
-        assert installed.wait_until(lambda: degraded(installed) == ["no-model"], 30)
+        assert installed.wait_until(lambda: troubles(installed) == ["no-model"], 30), troubles(installed)
     assert parts(installed) == before, "nothing was restarted by it"
     said = [row for row in ada.messages(told.conversation_id) if row["speaker"] == "user"]
     assert [row["text"] for row in said] == [_FACTS[jump_s] for jump_s in known], "in the order in which it was said"
