@@ -19,7 +19,10 @@ from tests.support import clocks, faults
 from tests.support.clocks import WallClock
 from tests.support.installation import Installation, installation
 
-pytestmark = pytest.mark.skipif(clocks.LIBRARY is None, reason="libfaketime is not installed here (Debian: faketime)")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(clocks.LIBRARY is None, reason="libfaketime is not installed here (Debian: faketime)"),
+]
 
 _TWO_HOURS_S = 7200
 _SERVICES = ("persistence", "scheduler", "inference", "cognition", "api")
@@ -135,7 +138,8 @@ def test_two_hours_forward_and_back_lose_nothing_and_lock_nobody_out(
         assert session.status() == 200
         ada.say(_FACTS[jump_s], conversation_id=told.conversation_id)
         known.append(jump_s)
-        assert installed.wait_until(lambda: all(finds(ada, _QUESTIONS[fact], _FACTS[fact]) for fact in known), 60)
+        found = installed.wait_until(lambda: all(finds(ada, _QUESTIONS[fact], _FACTS[fact]) for fact in known), 60)
+        assert found, [(fact, finds(ada, _QUESTIONS[fact], _FACTS[fact])) for fact in known]
         assert installed.wait_until(lambda: troubles(installed) == ["no-model"], 30), troubles(installed)
     assert parts(installed) == before, "nothing was restarted by it"
     said = [row for row in ada.messages(told.conversation_id) if row["speaker"] == "user"]
@@ -145,7 +149,6 @@ def test_two_hours_forward_and_back_lose_nothing_and_lock_nobody_out(
     assert at[2] < at[1]
 
 
-@pytest.mark.soak
 def test_the_supervisor_starts_again_what_ends_while_the_clock_is_set(
     set_clock: Installation, clock: WallClock
 ) -> None:
