@@ -29,7 +29,8 @@ from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
 from services.scheduler.history import MOST_TOLD, History
-from services.scheduler.policies import Decision, choose
+from services.scheduler.placement import Decision, choose
+from services.scheduler.policies import completions_s
 from services.scheduler.registry import Registry
 
 log = get_logger(__name__)
@@ -104,13 +105,18 @@ class Scheduling:
             raise decision.refusal
         choice = decision.choice
         metrics.SCHEDULER_DECISIONS.add(1, {"reason": "ok"})
-        self.registry.dispatched(choice.replica.replica, choice.model.name, request.prompt_tokens + request.max_tokens)
+        assert decision.ask is not None
+        expected_s = completions_s([choice], decision.ask)[0]
+        considered = decision.considered() if request.explain else ()
         return Placement(
             node_id=choice.node.node_id,
             replica=choice.replica.replica,
             model=choice.model,
             policy=decision.policy,
             rejected=decision.reasons,
+            ticket=self.registry.dispatched(choice, request),
+            expected_s=round(expected_s, 3),
+            considered=considered,
         )
 
     async def heard(self, telemetry: NodeTelemetry) -> None:

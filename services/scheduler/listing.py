@@ -6,8 +6,9 @@ from libs.shared.contracts.scheduling import Models, Node, ReplicaBreaker
 from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 from libs.shared.roles import Role, Roles
 from services.scheduler import breakers
-from services.scheduler.policies import default_model, ruled_out
-from services.scheduler.registry import NodeView, Snapshot
+from services.scheduler.candidates import NodeView
+from services.scheduler.placement import default_model, ruled_out
+from services.scheduler.registry import Snapshot
 
 _TALKING: tuple[Role, ...] = ("chat", "code")
 _WORST: dict[breakers.State, int] = {"closed": 0, "half_open": 1, "open": 2}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import uuid4
 
-from libs.shared.contracts.scheduling import Outcome
-from libs.shared.contracts.telemetry import NodeTelemetry, Replica, ServedModel
-from services.scheduler import breakers
+from libs.shared.contracts.scheduling import Outcome, PlaceRequest, Ticket
+from libs.shared.contracts.telemetry import NodeTelemetry
+from services.scheduler import breakers, distrust
+from services.scheduler.affinity import Sessions
 from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
+from services.scheduler.candidates import Candidate, NodeView, Queue, node_view
+from services.scheduler.distrust import Distrust
+from services.scheduler.pace import pace_of, slowdown
 
 EXTRACTIVE = "extractive"
 """The model that needs no model: it may be asked for by name, and is never the default."""
@@ -17,9 +22,6 @@ KNOWN_MODELS = 4096
 KNOWN_NODES = 4096
 """Further nodes are not taken in: telemetry must not be able to fill the memory."""
 RETIRED_BOOTS = 8
-DISPATCHES = 4096
-"""Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
-
 BreakerKey = tuple[str, str]
 
 
@@ -32,51 +34,8 @@ class RegistryRules:
     expires_s: float = 600.0
     """And after so long it is forgotten."""
     transit_s: float = 0.02
-    """A dispatch younger than this when telemetry comes in can't have been counted in it."""
+    """How long a request and a word of telemetry take on their way, at most, when all is well."""
     breaker: BreakerRules = field(default_factory=BreakerRules)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """One replica's queue as its node last told it."""
-
-    replica: str
-    models: frozenset[str]
-    load: int
-    """Requests in flight and queued."""
-    tokens: int
-    slots: int
-    draining: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    """What policies read of a node."""
-
-    node_id: str
-    heard_at: float
-    draining: bool
-    throttled: bool
-    replicas: tuple[ReplicaView, ...]
-    models: Mapping[str, ServedModel]
-
-
-@dataclass(slots=True)
-class Dispatches:
-    """Requests sent to one replica that its last snapshot can't show."""
-
-    sent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=DISPATCHES))
-    tokens: int = 0
-
-    def add(self, at: float, tokens: int) -> None:
-        if len(self.sent) == DISPATCHES:
-            self.tokens -= self.sent[0][1]
-        self.sent.append((at, tokens))
-        self.tokens += tokens
-
-    def drop_before(self, at: float) -> None:
-        while self.sent and self.sent[0][0] < at:
-            self.tokens -= self.sent.popleft()[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +45,14 @@ class Snapshot:
     nodes: Mapping[str, NodeView]
     serving: Mapping[str, tuple[str, ...]]
     """Model → the nodes that have it, by id."""
-    dispatched: Mapping[str, Dispatches]
+    candidates: Mapping[str, Sequence[Candidate]]
+    """Model → its replicas on those nodes, by id."""
+    unserved: Mapping[str, tuple[str, ...]]
+    """Model → the nodes that list it, and have no replica with it."""
+    only_remote: frozenset[str]
+    """Models that answer on remote servers alone; where a node of this network has one, the others are not chosen."""
+    some_remote: bool
+    warm: Sessions
     breakers: Mapping[BreakerKey, Breaker]
     chat_models: tuple[str, ...]
     """Language models in the order of preference for a default: nodes by id, then as each node lists them."""
@@ -95,42 +61,27 @@ class Snapshot:
     rules: RegistryRules
 
 
-def _view(telemetry: NodeTelemetry, now: float) -> NodeView:
-    return NodeView(
-        node_id=telemetry.node_id,
-        heard_at=now,
-        draining=telemetry.draining,
-        throttled=bool(telemetry.throttled),
-        replicas=tuple(_replica_view(r) for r in telemetry.replicas),
-        models={m.name: m for m in telemetry.models},
-    )
-
-
-def _replica_view(replica: Replica) -> ReplicaView:
-    return ReplicaView(
-        replica=replica.replica,
-        models=frozenset(replica.models),
-        load=replica.in_flight + replica.queued,
-        tokens=replica.in_flight_tokens + replica.queued_tokens,
-        slots=max(1, replica.slots),
-        draining=replica.draining,
-    )
-
-
-def _offer(telemetry: NodeTelemetry) -> list[tuple[str, str]]:
-    return [(model.name, model.kind) for model in telemetry.models]
+def _offer(telemetry: NodeTelemetry) -> tuple[object, ...]:
+    """What of it decides which candidates there are."""
+    models = [(model.name, model.kind, model.remote) for model in telemetry.models]
+    return models, [(replica.replica, replica.models) for replica in telemetry.replicas]
 
 
 class Registry:
     """Keeps the newest telemetry of each node. Not thread-safe: it belongs to one event loop."""
 
-    def __init__(self, rules: RegistryRules, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: RegistryRules, clock: Callable[[], float], scheduler: str = "") -> None:
+        """``scheduler`` names this one among several, for one life of its process; made up when empty."""
+        self.scheduler = scheduler or uuid4().hex[:12]
         self._rules = rules
         self._clock = clock
         self._telemetry: dict[str, NodeTelemetry] = {}
         self._nodes: dict[str, NodeView] = {}
         self._retired: dict[str, deque[str]] = {}
-        self._dispatched: dict[str, Dispatches] = {}
+        self._queues: dict[str, Queue] = {}
+        self._candidates: dict[str, dict[BreakerKey, Candidate]] = {}
+        self._distrust: dict[BreakerKey, Distrust] = {}
+        self._sessions = Sessions()
         self._breakers: dict[BreakerKey, Breaker] = {}
         self._ever: dict[str, None] = {}
         self._snapshot = self._build()
@@ -150,16 +101,48 @@ class Registry:
         if not self._newer(known, telemetry):
             return False
         self._forgive(known, telemetry)
-        now = self._clock()
         self._telemetry[node] = telemetry
-        self._nodes[node] = _view(telemetry, now)
-        for replica in telemetry.replicas:
-            if sent := self._dispatched.get(replica.replica):
-                sent.drop_before(now - self._rules.transit_s)
+        self._take(node_view(telemetry, self._clock()), {r.replica: r.seen for r in telemetry.replicas})
         if known is None or _offer(known) != _offer(telemetry):
             self._offered(telemetry)
             self._snapshot = self._build()
         return True
+
+    def _take(self, view: NodeView, seen: Mapping[str, Mapping[str, int] | None]) -> None:
+        """Reckons the node's candidates anew; ``seen``: replica → scheduler → its highest ticket."""
+        before = self._candidates.get(view.node_id, {})
+        heat = slowdown(view.throttled, view.temperature_c)
+        found: dict[BreakerKey, Candidate] = {}
+        for replica in view.replicas:
+            queue = self._queues.setdefault(replica.replica, Queue())
+            taken_at = self._settle(queue, seen[replica.replica], view.heard_at)
+            for name in replica.models:
+                if (model := view.models.get(name)) is None:
+                    continue
+                key = (replica.replica, name)
+                doubt = self._distrust[key].now(view.heard_at) if key in self._distrust else 1.0
+                pace = pace_of(model, heat=heat, distrust=doubt)
+                candidate = before.get(key) or Candidate(view, replica, model, queue)
+                candidate.node, candidate.replica, candidate.model = view, replica, model
+                candidate.queue, candidate.heard_at = queue, view.heard_at
+                candidate.draining = view.draining or replica.draining
+                candidate.reckon(pace, taken_at, queue.sent)
+                found[key] = candidate
+        self._nodes[view.node_id] = view
+        self._candidates[view.node_id] = found
+
+    def _settle(self, queue: Queue, seen: Mapping[str, int] | None, heard_at: float) -> float:
+        """Forgets the dispatches that this telemetry counts; when it was taken, as far as can be told.
+
+        A dispatch that it doesn't count, and that must long have come in, shows how old it is.
+        """
+        if seen is None:
+            queue.drop_before(heard_at - self._rules.transit_s)
+        else:
+            queue.seen(seen.get(self.scheduler, 0), heard_at)
+        if queue.sent and queue.sent[0].at < heard_at - self._rules.transit_s:
+            return queue.sent[0].at
+        return heard_at
 
     def _newer(self, known: NodeTelemetry | None, telemetry: NodeTelemetry) -> bool:
         if known is None:
@@ -178,7 +161,8 @@ class Registry:
         stayed = {r.replica for r in known.replicas} if known is not None and same_boot else set()
         for replica in telemetry.replicas:
             if replica.replica not in stayed:
-                self._dispatched.pop(replica.replica, None)
+                self._queues.pop(replica.replica, None)
+                self._sessions.gone(replica.replica)
                 for model in replica.models:
                     self._breakers.pop((replica.replica, model), None)
 
@@ -187,22 +171,48 @@ class Registry:
             if len(self._ever) < KNOWN_MODELS:
                 self._ever[model.name] = None
 
-    def dispatched(self, replica: str, model: str, tokens: int) -> None:
-        """Counts a request that was just placed."""
-        now = self._clock()
-        self._dispatched.setdefault(replica, Dispatches()).add(now, tokens)
-        breaker = self._breakers.get((replica, model))
+    def dispatched(self, candidate: Candidate, request: PlaceRequest) -> Ticket:
+        """Counts a request that was just placed; what it returns goes with it."""
+        now, replica = self._clock(), candidate.replica.replica
+        answer = candidate.expected_answer(request.max_tokens)
+        cached = self._sessions.get(request.session)
+        unread = request.prompt_tokens
+        if cached is not None and cached.replica == replica and candidate.model.caches_prefix:
+            unread = max(0, unread - int(cached.tokens))
+        sent = candidate.queue.add(now, unread, answer)
+        for (name, _), other in self._candidates.get(candidate.node.node_id, {}).items():
+            if name == replica:
+                other.add(sent)
+        self._sessions.placed(request.session, replica, candidate.slots, request.prompt_tokens + answer)
+        breaker = self._breakers.get((replica, candidate.model.name))
         if breaker is not None:
-            self._breakers[replica, model] = breakers.probed(breaker, now, self._rules.breaker)
+            self._breakers[replica, candidate.model.name] = breakers.probed(breaker, now, self._rules.breaker)
+        return Ticket(scheduler=self.scheduler, number=sent.number)
 
     def outcome(self, outcome: Outcome) -> None:
         """Takes a report in. A refusal for want of room is no failure: the queue says it already."""
         key = (outcome.replica, outcome.model)
         if outcome.ok:
             self._breakers.pop(key, None)
+            self._seen_writing(outcome)
         elif outcome.reason != "refused" and self._has(outcome):
             before = self._breakers.get(key, CLOSED)
             self._breakers[key] = breakers.failed(before, self._clock(), self._rules.breaker)
+
+    def _seen_writing(self, outcome: Outcome) -> None:
+        """Compares what a caller saw with what the node says of itself."""
+        candidate = self._candidates.get(outcome.node_id, {}).get((outcome.replica, outcome.model))
+        if candidate is None or outcome.writing_s is None or outcome.completion_tokens is None:
+            return
+        said = pace_of(candidate.model).s_per_answer_token
+        key, now = (outcome.replica, outcome.model), self._clock()
+        self._distrust[key] = distrust.after(
+            self._distrust.get(key, Distrust()),
+            now,
+            writing_s=outcome.writing_s,
+            tokens=outcome.completion_tokens,
+            s_per_token=said,
+        )
 
     def _has(self, outcome: Outcome) -> bool:
         node = self._nodes.get(outcome.node_id)
@@ -214,36 +224,53 @@ class Registry:
         if telemetry is not None:
             changed = telemetry.model_copy(update={"draining": draining})
             self._telemetry[node_id] = changed
-            self._nodes[node_id] = _view(changed, self._nodes[node_id].heard_at)
+            self._nodes[node_id] = node_view(changed, self._nodes[node_id].heard_at)
+            for candidate in self._candidates.get(node_id, {}).values():
+                candidate.draining = draining or candidate.replica.draining
 
     def expire(self) -> tuple[str, ...]:
         """Forgets nodes unheard for long, and what was counted of replicas that no longer exist."""
         now = self._clock()
         gone = tuple(n for n, view in self._nodes.items() if now - view.heard_at > self._rules.expires_s)
         for node in gone:
-            del self._telemetry[node], self._nodes[node]
+            del self._telemetry[node], self._nodes[node], self._candidates[node]
             self._retired.pop(node, None)
         living = {r.replica for view in self._nodes.values() for r in view.replicas}
-        for replica in self._dispatched.keys() - living:
-            del self._dispatched[replica]
-        for key in [k for k in self._breakers if k[0] not in living]:
-            del self._breakers[key]
+        for replica in self._queues.keys() - living:
+            del self._queues[replica]
+            self._sessions.gone(replica)
+        for known in (self._breakers, self._distrust):
+            for key in [k for k in known if k[0] not in living]:
+                del known[key]
         if gone:
             self._snapshot = self._build()
         return gone
 
     def _build(self) -> Snapshot:
         serving: dict[str, list[str]] = {}
+        candidates: dict[str, list[Candidate]] = {}
+        unserved: dict[str, list[str]] = {}
+        near: set[str] = set()
         kinds: dict[str, dict[str, None]] = {"chat": {}, "embed": {}}
         for node_id in sorted(self._nodes):
+            here = self._candidates[node_id]
             for model in self._nodes[node_id].models.values():
                 serving.setdefault(model.name, []).append(node_id)
                 kinds.setdefault(model.kind, {})[model.name] = None
+                found = [c for (_, name), c in here.items() if name == model.name]
+                candidates.setdefault(model.name, []).extend(found)
+                unserved.setdefault(model.name, []).extend([] if found else [node_id])
+                if not model.remote:
+                    near.add(model.name)
         kinds["chat"].pop(EXTRACTIVE, None)
         return Snapshot(
             nodes=self._nodes,
             serving={model: tuple(nodes) for model, nodes in serving.items()},
-            dispatched=self._dispatched,
+            candidates=candidates,
+            unserved={model: tuple(nodes) for model, nodes in unserved.items()},
+            only_remote=frozenset(serving.keys() - near),
+            some_remote=any(m.remote for view in self._nodes.values() for m in view.models.values()),
+            warm=self._sessions,
             breakers=self._breakers,
             chat_models=tuple(kinds["chat"]),
             embed_models=tuple(kinds["embed"]),

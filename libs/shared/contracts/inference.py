@@ -9,7 +9,7 @@ from pydantic import Field
 from libs.shared.contracts.base import MIB, Empty, Message, Principal, Rpc, Stream
 from libs.shared.contracts.chat import ChatMessage, Sampling, Tools
 from libs.shared.contracts.common import Id, JsonObject, Usage, Vector
-from libs.shared.contracts.scheduling import Drained
+from libs.shared.contracts.scheduling import Drained, Ticket
 from libs.shared.contracts.telemetry import MetricsText
 
 REPLICAS_PER_NODE = 16
@@ -29,6 +29,8 @@ class GenerateRequest(Message):
     session: Id | None = None
     remote: bool = False
     """The caller knows that the model is a remote one, and says so to whoever asked: otherwise it is refused."""
+    ticket: Ticket | None = None
+    """Of the placement that led here."""
 
 
 class GenerateChunk(Message):

@@ -68,7 +68,7 @@ class RuntimeSettings(Message):
     """What draws facts from what was said: rules, or rules and then a language model that can keep to a JSON schema."""
     remote_models: bool = False
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
-    placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "least_in_flight"
+    placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
 
 
 class ChangeState(StrEnum):

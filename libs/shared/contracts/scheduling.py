@@ -12,6 +12,14 @@ from libs.shared.contracts.common import Id
 from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 
 
+class Ticket(Message):
+    """What a placed request carries to its replica, so that the scheduler learns from the replica's telemetry which of
+    its placements have come in: numbers rise for each replica, within one life of the scheduler."""
+
+    scheduler: Id
+    number: int = Field(ge=1)
+
+
 class PlaceRequest(Message):
     """``model`` None takes the installation's default of that kind; a role (``chat``, ``mongars/code``) takes the model
     that has it, unless one is called so."""
@@ -24,6 +32,20 @@ class PlaceRequest(Message):
     needs: tuple[Literal["tools", "images", "json_schema"], ...] = ()
     exclude: tuple[Id, ...] = ()
     """Replicas that were tried already."""
+    patience_s: float | None = Field(default=None, gt=0)
+    """Within how many seconds the first token has to come; what can't be is refused at once."""
+    explain: bool = False
+    """Whether the placement is to list every node that was considered."""
+
+
+class Considered(Message):
+    """A replica that might have been taken; ``reason`` is ``taken`` or why it was not."""
+
+    node_id: Id
+    replica: Id
+    reason: str
+    expected_s: float | None = None
+    """Seconds until the answer's end, where it was reckoned."""
 
 
 class Placement(Message):
@@ -31,7 +53,8 @@ class Placement(Message):
 
     Raises at the caller: ``model_not_found`` (no node has ever offered it), ``no_model`` (no language model at all),
     ``unsupported`` (the model lacks what ``needs`` names), ``remote_not_allowed`` (it answers beyond this network),
-    ``no_node`` (none that has it can take it now; carries ``retry_after_s``).
+    ``no_node`` (none that has it can take it now), ``overloaded`` (none would begin in time); both carry
+    ``retry_after_s``.
     """
 
     node_id: Id
@@ -40,16 +63,25 @@ class Placement(Message):
     policy: str
     rejected: dict[str, int] = Field(default_factory=dict)
     """Reason → how many nodes it ruled out."""
+    ticket: Ticket | None = None
+    """To be sent on to the replica."""
+    expected_s: float | None = None
+    """Seconds until the answer's end, as reckoned when it was placed."""
+    considered: tuple[Considered, ...] = ()
+    """By node, where the request asked to explain."""
 
 
 class Outcome(Message):
-    """How a placed request went, told when it failed: lossy, advisory."""
+    """How a placed request went, by the caller's clock: lossy, advisory."""
 
     node_id: Id
     replica: Id
     model: str
     ok: bool
     reason: Literal["timeout", "silent", "refused", "broke_off", "error"] | None = None
+    writing_s: float | None = None
+    """From the first token to the last."""
+    completion_tokens: int | None = None
 
 
 class ReplicaBreaker(Message):

@@ -44,6 +44,8 @@ class Rates(Message):
 
     prompt_tokens_per_s: float | None = None
     generated_tokens_per_s: float | None = None
+    answer_tokens: float | None = None
+    """How long its answers are, on average."""
 
 
 class ServedModel(Message):
@@ -64,6 +66,8 @@ class ServedModel(Message):
     json_schema: bool = False
     remote: bool = False
     """Whether a request leaves this network for it."""
+    caches_prefix: bool = False
+    """Whether a prompt that begins as the one before it is read from there on alone."""
     upstream: str | None = None
     """The server that answers, under the name by which it was added; None: this node itself."""
     rates: Rates = Rates()
@@ -78,6 +82,13 @@ class Replica(Message):
     queued: int = 0
     in_flight_tokens: int = 0
     queued_tokens: int = 0
+    to_read_tokens: int | None = None
+    """Of the prompts in flight and queued, what is still to be read; None where nobody reckons it."""
+    to_write_tokens: int | None = None
+    """Of their answers, what is expected still to be written, by the lengths of earlier ones."""
+    seen: dict[str, int] | None = None
+    """Scheduler → the highest ticket of its that has come in: its later ones are not in these counts yet. None: the
+    replica takes no note of tickets."""
     slots: int = 1
     """Requests it works on at the same time; further ones queue."""
     generated_tokens: int = 0

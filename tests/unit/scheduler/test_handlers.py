@@ -102,13 +102,15 @@ async def test_a_request_is_placed_on_a_node_that_spoke(cluster: Cluster) -> Non
     await cluster.heard("a")
     placed = await cluster.cognition.request(PLACE, PlaceRequest())
     assert (placed.node_id, placed.replica, placed.model.name) == ("a", "a-0", "llama")
-    assert placed.policy == "least_in_flight"
+    assert placed.policy == "expected_completion"
+    assert placed.ticket is not None
+    assert placed.expected_s is not None
 
 
 async def test_the_reply_counts_the_reasons(cluster: Cluster) -> None:
     await cluster.heard("a", "b", "c")
     placed = await cluster.cognition.request(PLACE, PlaceRequest(exclude=("a-0",)))
-    assert placed.rejected == {"excluded": 1, "longer_queue": 1}
+    assert placed.rejected == {"excluded": 1, "later_completion": 1}
 
 
 async def test_placements_spread_before_any_telemetry_shows_them(cluster: Cluster) -> None:

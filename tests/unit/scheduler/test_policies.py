@@ -1,345 +1,132 @@
-"""Placement: who is never chosen, who is, and that every node passed over has its reason."""
+"""Policies: what each takes, and how the expected completion is reckoned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.scheduling import Outcome, PlaceRequest
-from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
-from libs.shared.errors import ModelNotFound, NoModel, NoNode, RemoteNotAllowed, Unsupported
-from libs.shared.roles import Roles
-from services.scheduler import policies
-from services.scheduler.policies import POLICIES, Decision, choose, completion_s
-from services.scheduler.registry import Registry, RegistryRules
-from tests.unit.scheduler.clusters import Clock, model, node, registry
+from libs.shared.contracts.scheduling import PlaceRequest
+from libs.shared.contracts.telemetry import Rates, Replica, ServedModel
+from services.scheduler.affinity import Warm
+from services.scheduler.candidates import Candidate
+from services.scheduler.policies import (
+    Ask,
+    completions_s,
+    expected_completion,
+    first_token_s,
+    least_in_flight,
+    power_of_two,
+)
+from services.scheduler.registry import Registry
+from tests.unit.scheduler.clusters import model, node, registry
 
-SILENT_S = RegistryRules().silent_s
-
-
-def decide(known: Registry, request: PlaceRequest | None = None, *, now: float = 1000.0, draw: float = 0.5) -> Decision:
-    return choose(request or PlaceRequest(model="llama"), known.snapshot(), now, draw=draw)
-
-
-def chosen(decision: Decision) -> str:
-    assert decision.choice is not None, decision.refusal
-    return decision.choice.node.node_id
-
-
-def fail(known: Registry, node_id: str, times: int = 3) -> None:
-    for _ in range(times):
-        known.outcome(Outcome(node_id=node_id, replica=f"{node_id}-0", model="llama", ok=False, reason="error"))
+NOW = 1000.0
+FAST = Rates(prompt_tokens_per_s=1000.0, generated_tokens_per_s=100.0, answer_tokens=100.0)
+SLOW = Rates(prompt_tokens_per_s=20.0, generated_tokens_per_s=2.0, answer_tokens=100.0)
 
 
-def test_the_least_loaded_node_is_chosen() -> None:
-    known = registry(node("a", in_flight=3), node("b", in_flight=1), node("c", in_flight=2))
-    decision = decide(known)
-    assert chosen(decision) == "b"
-    assert decision.rejected == {"a": "longer_queue", "c": "longer_queue"}
+def ask(prompt_tokens: int = 200, max_tokens: int = 200, warm: Warm | None = None) -> Ask:
+    return Ask(NOW, prompt_tokens, max_tokens, warm)
 
 
-def test_load_is_counted_for_each_slot() -> None:
-    wide = Replica(replica="a-0", models=("llama",), in_flight=3, slots=4)
-    known = registry(node("a", replicas=(wide,)), node("b", in_flight=1))
-    assert chosen(decide(known)) == "a"
+def replica(name: str, **fields: Any) -> Replica:
+    return Replica(replica=name, models=("llama",), **fields)
 
 
-def test_a_draining_node_is_never_chosen() -> None:
-    known = registry(node("a", draining=True), node("b", in_flight=9))
-    decision = decide(known)
-    assert chosen(decision) == "b"
-    assert decision.rejected["a"] == "draining"
+def served(rates: Rates, **fields: Any) -> ServedModel:
+    return model(rates=rates, **fields)
 
 
-AFAR = model("far", remote=True, upstream="afar")
+def candidates(known: Registry) -> list[Candidate]:
+    return list(known.snapshot().candidates["llama"])
 
 
-def test_without_leave_a_remote_model_is_never_chosen() -> None:
-    known = registry(node("a", models=[AFAR]))
-    named = choose(PlaceRequest(model="far"), known.snapshot(), 1000.0, draw=0.5)
-    assert isinstance(named.refusal, RemoteNotAllowed)
-    assert isinstance(choose(PlaceRequest(), known.snapshot(), 1000.0, draw=0.5).refusal, NoModel)
-    allowed = choose(PlaceRequest(model="far"), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
-    assert chosen(allowed) == "a"
+def test_a_fast_busy_node_ends_sooner_than_a_slow_idle_one() -> None:
+    busy = replica("fast-0", in_flight=1, to_read_tokens=200, to_write_tokens=100)
+    known = registry(node("fast", models=[served(FAST)], replicas=(busy,)), node("slow", models=[served(SLOW)]))
+    fast, slow = candidates(known)
+    assert completions_s([fast, slow], ask()) == pytest.approx([0.2 + 1.0 + 0.2 + 1.0, 10.0 + 50.0])
+    assert expected_completion([fast, slow], ask(), 0.5) is fast
+    assert least_in_flight([fast, slow], ask(), 0.5) is slow
 
 
-def test_a_model_of_this_network_is_the_default_before_a_remote_one() -> None:
-    known = registry(node("a", models=[AFAR, model("near")]))
-    decision = choose(PlaceRequest(), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
-    assert decision.choice is not None
-    assert decision.choice.model.name == "near"
+def test_an_answer_is_expected_to_be_as_long_as_the_others_were_or_as_it_may_be() -> None:
+    (fast,) = candidates(registry(node("fast", models=[served(FAST)])))
+    assert completions_s([fast], ask(0, max_tokens=1000)) == pytest.approx([1.0])
+    assert completions_s([fast], ask(0, max_tokens=10)) == pytest.approx([0.1])
 
 
-def test_where_a_model_is_served_within_this_network_it_is_never_asked_beyond_it() -> None:
-    known = registry(node("a", models=[model("both", remote=True)]), node("b", models=[model("both")], in_flight=9))
-    decision = choose(PlaceRequest(model="both"), known.snapshot(), 1000.0, draw=0.5, remote_models=True)
-    assert (chosen(decision), decision.rejected) == ("b", {"a": "remote"})
+def test_while_a_slot_is_free_nothing_is_waited_for() -> None:
+    wide = replica("fast-0", in_flight=1, to_read_tokens=0, to_write_tokens=100, slots=2)
+    known = registry(node("fast", models=[served(FAST)], replicas=(wide,)))
+    (fast,) = candidates(known)
+    assert completions_s([fast], ask(0)) == pytest.approx([1.0])
+    known.dispatched(fast, PlaceRequest(prompt_tokens=0, max_tokens=100))
+    assert completions_s([fast], ask(0)) == pytest.approx([2.0]), "half of the 200 tokens ahead, then its own"
 
 
-def test_a_silent_node_is_never_chosen() -> None:
-    clock = Clock()
-    known = registry(node("a"), clock=clock)
-    clock.now += SILENT_S + 0.1
-    known.hear(node("b", in_flight=9))
-    decision = decide(known, now=clock.now)
-    assert chosen(decision) == "b"
-    assert decision.rejected["a"] == "silent"
+def test_work_that_was_told_of_gets_less_without_being_told_again() -> None:
+    busy = replica("fast-0", in_flight=1, to_read_tokens=0, to_write_tokens=100)
+    (fast,) = candidates(registry(node("fast", models=[served(FAST)], replicas=(busy,))))
+    later = [completions_s([fast], Ask(NOW + s, 0, 100))[0] for s in (0.0, 0.4, 1.0, 5.0)]
+    assert later == pytest.approx([2.0, 1.6, 1.0, 1.0])
 
 
-def test_an_open_breaker_is_never_passed() -> None:
-    known = registry(node("a"), node("b", in_flight=9))
-    fail(known, "a")
-    decision = decide(known)
-    assert chosen(decision) == "b"
-    assert decision.rejected["a"] == "breaker_open"
+@pytest.mark.parametrize(("temperature_c", "slower"), [(60.0, 1.0), (75.0, 1.0), (80.0, 1.5), (85.0, 2.0), (99.0, 2.0)])
+def test_heat_counts_as_slowness(temperature_c: float, slower: float) -> None:
+    known = registry(node("hot", temperature_c=temperature_c), node("cool"), node("throttled", throttled=True))
+    cool, hot, throttled = completions_s(candidates(known), ask())
+    assert hot == pytest.approx(slower * cool)
+    assert throttled == pytest.approx(2 * cool)
 
 
-def test_a_replica_that_was_tried_is_not_given_again() -> None:
-    known = registry(node("a"), node("b", in_flight=9))
-    decision = decide(known, PlaceRequest(model="llama", exclude=("a-0",)))
-    assert chosen(decision) == "b"
-    assert decision.rejected["a"] == "excluded"
-
-
-def test_own_dispatches_since_the_snapshot_count_as_load() -> None:
-    known = registry(node("a"), node("b"))
-    placed = []
-    for _ in range(10):
-        decision = decide(known, draw=0.0)
-        placed.append(chosen(decision))
-        known.dispatched(f"{placed[-1]}-0", "llama", 100)
-    assert placed.count("a") == placed.count("b") == 5
+def test_a_session_goes_back_to_the_node_that_has_read_it_where_that_pays() -> None:
+    caching = served(FAST, caches_prefix=True)
+    known = registry(node("a", models=[caching]), node("b", models=[caching]))
+    a, b = candidates(known)
+    request = PlaceRequest(model="llama", session="ada", prompt_tokens=5000, max_tokens=100)
+    known.dispatched(b, request)
+    warm = known.snapshot().warm.get("ada")
+    assert warm == Warm("b-0", 5100)
+    later = Ask(NOW + 60, 5200, 100, warm)
+    assert expected_completion([a, b], later, 0.0) is b
+    assert completions_s([a, b], later) == pytest.approx([6.2, 1.1])
+    assert first_token_s(b, later) == pytest.approx(0.1)
+    known.dispatched(b, PlaceRequest(model="llama", session="grace", prompt_tokens=5000))
+    assert known.snapshot().warm.get("ada") is None, "one slot keeps one session"
 
 
 def test_equals_share_the_load_by_the_draw() -> None:
-    known = registry(node("a"), node("b"), node("c"))
-    assert [chosen(decide(known, draw=d)) for d in (0.0, 0.4, 0.99)] == ["a", "b", "c"]
-
-
-def test_a_model_that_was_never_offered_is_not_found() -> None:
-    assert isinstance(decide(registry(node("a")), PlaceRequest(model="gpt-9")).refusal, ModelNotFound)
-
-
-def test_a_model_of_a_forgotten_node_is_known_but_nowhere() -> None:
-    clock = Clock()
-    known = registry(node("a"), clock=clock)
-    clock.now += RegistryRules().expires_s + 1
-    assert known.expire() == ("a",)
-    assert isinstance(decide(known, now=clock.now).refusal, NoNode)
-
-
-def test_no_language_model_at_all_is_said() -> None:
-    extractive_only = registry(node("a", models=[model("extractive", backend="extractive")]))
-    assert isinstance(decide(extractive_only, PlaceRequest()).refusal, NoModel)
-    assert isinstance(decide(registry(), PlaceRequest()).refusal, NoModel)
-
-
-def test_extractive_is_placed_when_named() -> None:
-    known = registry(node("a", models=[model("extractive", backend="extractive")]))
-    assert chosen(decide(known, PlaceRequest(model="extractive"))) == "a"
-
-
-def test_all_nodes_away_is_a_refusal_that_says_when_to_come_back() -> None:
-    known = registry(node("a", draining=True))
-    refusal = decide(known).refusal
-    assert isinstance(refusal, NoNode)
-    assert refusal.data["retry_after_s"] > 0
-
-
-def test_what_the_model_lacks_is_named() -> None:
-    known = registry(node("a"))
-    refusal = decide(known, PlaceRequest(model="llama", needs=("tools",))).refusal
-    assert isinstance(refusal, Unsupported)
-    assert refusal.data["lacks"] == "tools"
-
-
-def test_an_embedder_is_not_given_chats() -> None:
-    known = registry(node("a", models=[model("minilm", kind="embed")]))
-    assert isinstance(decide(known, PlaceRequest(model="minilm")).refusal, Unsupported)
-    assert chosen(decide(known, PlaceRequest(kind="embed"))) == "a"
-
-
-def test_the_settings_default_is_taken_where_a_living_node_has_it() -> None:
-    clock = Clock()
-    known = registry(node("a", models=[model("one"), model("two")]), clock=clock)
-    snapshot = known.snapshot()
-    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, roles=Roles(chat="two"))
-    assert decision.choice is not None
-    assert decision.choice.model.name == "two"
-    decision = choose(PlaceRequest(), snapshot, clock.now, draw=0.0, roles=Roles(chat="three"))
-    assert decision.choice is not None
-    assert decision.choice.model.name == "one"
-
-
-@pytest.mark.parametrize("named", ["code", "mongars/code"])
-def test_a_role_is_answered_by_the_model_that_has_it(named: str) -> None:
-    clock = Clock()
-    known = registry(
-        node("a", models=[model("one"), model("two"), model("x", kind="embed"), model("y", kind="embed")]), clock=clock
-    )
-
-    def by(roles: Roles, name: str, kind: Literal["chat", "embed"] = "chat") -> str:
-        request = PlaceRequest(kind=kind, model=name)
-        decision = choose(request, known.snapshot(), clock.now, draw=0.0, roles=roles)
-        assert decision.choice is not None, decision.refusal
-        return decision.choice.model.name
-
-    assert by(Roles(code="two"), named) == "two"
-    assert by(Roles(chat="two"), named) == "two", "what has no model of its own takes the one for chat"
-    assert by(Roles(code="two"), "mongars/chat") == "one"
-    assert by(Roles(code="gone"), named) == "one", "a model that is away is replaced, as the default is"
-    assert by(Roles(embed="y"), "embed", "embed") == "y"
-    assert by(Roles(), "mongars/embed", "embed") == "x"
-    refused = choose(PlaceRequest(model="mongars/embed"), known.snapshot(), clock.now, draw=0.0)
-    assert isinstance(refused.refusal, ModelNotFound)
-
-
-def test_a_model_that_is_called_like_a_role_goes_before_it() -> None:
-    clock = Clock()
-    known = registry(node("a", models=[model("code"), model("two")]), clock=clock)
-    decision = choose(PlaceRequest(model="code"), known.snapshot(), clock.now, draw=0.0, roles=Roles(code="two"))
-    assert decision.choice is not None
-    assert decision.choice.model.name == "code"
-
-
-def test_a_role_without_any_model_says_that_there_is_none() -> None:
-    decision = choose(PlaceRequest(model="code"), registry().snapshot(), 0.0, draw=0.0)
-    assert isinstance(decision.refusal, NoModel)
-
-
-def test_the_default_moves_to_a_living_node() -> None:
-    clock = Clock()
-    known = registry(node("a", models=[model("one")]), clock=clock)
-    clock.now += SILENT_S + 1
-    known.hear(node("b", models=[model("two")]))
-    decision = decide(known, PlaceRequest(), now=clock.now)
-    assert decision.choice is not None
-    assert decision.choice.model.name == "two"
-
-
-def test_expected_completion_prefers_a_fast_busy_node_to_a_slow_idle_one() -> None:
-    fast = model(rates=Rates(prompt_tokens_per_s=1000.0, generated_tokens_per_s=100.0))
-    slow = model(rates=Rates(prompt_tokens_per_s=20.0, generated_tokens_per_s=2.0))
-    busy = Replica(replica="fast-0", models=("llama",), in_flight=1, in_flight_tokens=300)
-    known = registry(node("fast", models=[fast], replicas=(busy,)), node("slow", models=[slow]))
-    request = PlaceRequest(model="llama", prompt_tokens=200, max_tokens=200)
-    by_time = choose(request, known.snapshot(), 1000.0, draw=0.5, policy="expected_completion")
-    by_count = choose(request, known.snapshot(), 1000.0, draw=0.5, policy="least_in_flight")
-    assert (chosen(by_time), chosen(by_count)) == ("fast", "slow")
-
-
-def test_heat_counts_as_slowness() -> None:
-    known = registry(node("hot", throttled=True), node("cool"))
-    choices, _ = policies._sift("llama", PlaceRequest(model="llama"), known.snapshot(), 1000.0)
-    times = {c.node.node_id: completion_s(c, PlaceRequest(max_tokens=100)) for c in choices}
-    assert times["hot"] == 2 * times["cool"]
+    three = candidates(registry(node("a"), node("b"), node("c")))
+    assert [expected_completion(three, ask(), draw) for draw in (0.0, 0.4, 0.99)] == three
 
 
 @given(st.integers(1, 12), st.floats(0, 1, exclude_max=True))
 def test_power_of_two_compares_two_different_ones(count: int, draw: float) -> None:
-    known = registry(*(node(f"n{i:02}", in_flight=i) for i in range(count)))
-    choices, _ = policies._sift("llama", PlaceRequest(model="llama"), known.snapshot(), 1000.0)
-    taken = POLICIES["power_of_two"](choices, PlaceRequest(), draw)
-    assert count == 1 or taken is not choices[-1], "the most loaded of all loses against any other"
+    found = candidates(registry(*(node(f"n{i:02}", in_flight=i) for i in range(count))))
+    taken = power_of_two(found, ask(), draw)
+    assert count == 1 or taken is not found[-1], "the most loaded of all loses against any other"
 
 
-nodes = st.lists(
-    st.builds(
-        lambda n, draining, age, broken, load, excluded: (n, draining, age, broken, load, excluded),
-        st.integers(0, 30),
-        st.booleans(),
-        st.floats(0, 10),
-        st.booleans(),
-        st.integers(0, 50),
-        st.booleans(),
-    ),
-    unique_by=lambda t: t[0],
-    max_size=12,
-)
+loads = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 900), st.integers(1, 4)), min_size=1, max_size=8)
 
 
-def check_placement(
-    cluster: list[tuple[int, bool, float, bool, int, bool]],
-    policy: str,
-    draw: float,
-    decider: Callable[..., Decision] = choose,
+@given(loads, st.integers(0, 2000), st.integers(1, 500))
+def test_the_earliest_expected_end_is_taken_whatever_the_loads(
+    told: list[tuple[int, int, int]], prompt: int, most: int
 ) -> None:
-    """The invariant of every policy: only a usable node is chosen, and each other has a reason."""
-    clock = Clock()
-    known = registry(clock=clock)
-    unusable, excluded = set(), []
-    for number, draining, age, broken, load, exclude in sorted(cluster, key=lambda t: -t[2]):
-        name = f"n{number}"
-        clock.now = 1000.0 - age
-        known.hear(_telemetry(name, draining, load))
-        clock.now = 1000.0
-        if broken:
-            fail(known, name)
-        if exclude:
-            excluded.append(f"{name}-0")
-        if draining or broken or exclude or age > SILENT_S:
-            unusable.add(name)
-    request = PlaceRequest(model="llama", exclude=tuple(excluded))
-    decision = decider(request, known.snapshot(), 1000.0, draw=draw, policy=policy)
-    names = {f"n{t[0]}" for t in cluster}
-    if decision.choice is None:
-        assert decision.refusal is not None
-        assert names == unusable
-        assert set(decision.rejected) == names
-    else:
-        taken = decision.choice.node.node_id
-        assert taken not in unusable
-        assert set(decision.rejected) == names - {taken}
-        assert sum(decision.reasons.values()) == len(decision.rejected)
-
-
-def _telemetry(name: str, draining: bool, load: int) -> NodeTelemetry:
-    return node(name, draining=draining, in_flight=load)
-
-
-@given(nodes, st.sampled_from(sorted(POLICIES)), st.floats(0, 1, exclude_max=True))
-def test_only_usable_nodes_are_chosen_and_every_other_has_a_reason(
-    cluster: list[tuple[int, bool, float, bool, int, bool]], policy: str, draw: float
-) -> None:
-    check_placement(cluster, policy, draw)
-
-
-DRAINING = [(1, True, 0.0, False, 0, False), (2, False, 0.0, False, 5, False)]
-SILENT = [(1, False, 5.0, False, 0, False), (2, False, 0.0, False, 5, False)]
-BROKEN = [(1, False, 0.0, True, 0, False), (2, False, 0.0, False, 5, False)]
-
-
-@pytest.mark.parametrize(
-    ("cluster", "target", "mutant"),
-    [
-        (DRAINING, "services.scheduler.policies.ruled_out", lambda *_: None),
-        (SILENT, "services.scheduler.policies.ruled_out", lambda *_: None),
-        (BROKEN, "services.scheduler.policies._closed", lambda *_: True),
-    ],
-    ids=["draining ignored", "silence ignored", "breakers ignored"],
-)
-def test_the_invariant_catches_a_policy_that_looks_away(
-    monkeypatch: pytest.MonkeyPatch,
-    cluster: list[tuple[int, bool, float, bool, int, bool]],
-    target: str,
-    mutant: Callable[..., object],
-) -> None:
-    check_placement(cluster, "least_in_flight", 0.5)
-    monkeypatch.setattr(target, mutant)
-    with pytest.raises(AssertionError):
-        check_placement(cluster, "least_in_flight", 0.5)
-
-
-def test_placing_at_random_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(POLICIES, "least_in_flight", lambda choices, request, draw: choices[int(draw * len(choices))])
-    with pytest.raises(AssertionError):
-        test_the_least_loaded_node_is_chosen_whatever_the_draw()
-
-
-def test_the_least_loaded_node_is_chosen_whatever_the_draw() -> None:
-    known = registry(node("a", in_flight=3), node("b", in_flight=1), node("c", in_flight=2))
-    assert {chosen(decide(known, draw=d)) for d in (0.0, 0.3, 0.6, 0.99)} == {"b"}
+    nodes = [
+        node(
+            f"n{i}",
+            models=[served(FAST if i % 2 else SLOW)],
+            replicas=(replica(f"n{i}-0", in_flight=n, to_read_tokens=0, to_write_tokens=tokens, slots=slots),),
+        )
+        for i, (n, tokens, slots) in enumerate(told)
+    ]
+    found = candidates(registry(*nodes))
+    times = completions_s(found, ask(prompt, most))
+    assert times[found.index(expected_completion(found, ask(prompt, most), 0.3))] == min(times)
+    assert all(first_token_s(c, ask(prompt, most)) <= t for c, t in zip(found, times, strict=True))

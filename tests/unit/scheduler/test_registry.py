@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.scheduling import Outcome
-from libs.shared.contracts.telemetry import Replica
+from libs.shared.contracts.scheduling import Outcome, PlaceRequest, Ticket
+from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.roles import NOBODY
 from services.scheduler import listing
-from services.scheduler.registry import DISPATCHES, RETIRED_BOOTS, RegistryRules
+from services.scheduler.candidates import DISPATCHES, LOST_S, Candidate
+from services.scheduler.registry import RETIRED_BOOTS, Registry, RegistryRules
 from tests.unit.scheduler.clusters import Clock, model, node, registry
 
 
@@ -41,29 +42,109 @@ def test_retired_boots_are_bounded() -> None:
     assert len(known._retired["a"]) == RETIRED_BOOTS
 
 
+RATES = Rates(prompt_tokens_per_s=100.0, generated_tokens_per_s=10.0, answer_tokens=50.0)
+
+
+def candidate(known: Registry, place: int = 0) -> Candidate:
+    return known.snapshot().candidates["llama"][place]
+
+
+def place(known: Registry, prompt_tokens: int = 100, **fields: object) -> Ticket:
+    request = {"model": "llama", "prompt_tokens": prompt_tokens} | fields
+    return known.dispatched(candidate(known), PlaceRequest.model_validate(request))
+
+
+def telling(sequence: int, seen: dict[str, int] | None, *, in_flight: int = 0, read: int = 0) -> NodeTelemetry:
+    """Node ``a``, which reckons what is ahead and says which tickets it has seen."""
+    replica = Replica(
+        replica="a-0", models=("llama",), in_flight=in_flight, to_read_tokens=read, to_write_tokens=0, seen=seen
+    )
+    return node("a", sequence=sequence, models=[model(rates=RATES)], replicas=(replica,))
+
+
 def test_telemetry_takes_over_what_was_dispatched_before_it() -> None:
     clock = Clock()
     known = registry(node("a"), clock=clock)
-    known.dispatched("a-0", "llama", 100)
+    place(known)
     clock.now += 1
-    known.dispatched("a-0", "llama", 50)
+    place(known, 50)
     known.hear(node("a", sequence=2, in_flight=1))
-    sent = known.snapshot().dispatched["a-0"]
-    assert (len(sent.sent), sent.tokens) == (1, 50), "the second is too young to be in the snapshot"
+    assert candidate(known).load == 2, "the second is too young to be in the snapshot"
+    assert [sent.prompt_tokens for sent in candidate(known).queue.sent] == [50]
+
+
+def test_old_telemetry_does_not_swallow_what_it_has_not_seen() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    first = place(known)
+    clock.now += 6
+    second = place(known, 200)
+    clock.now += 1
+    known.hear(telling(2, {known.scheduler: first.number}, in_flight=1, read=100))
+    assert candidate(known).load == 2
+    assert candidate(known).free_at == pytest.approx(1007.0 + 7.0), (
+        "taken before the second came in at 1006; 1 s of reading done since; then 200 tokens read and 50 written"
+    )
+    known.hear(telling(3, {known.scheduler: second.number}))
+    assert candidate(known).load == 0
+
+
+def test_the_tickets_of_another_scheduler_say_nothing_of_this_ones() -> None:
+    known = registry(telling(1, {}))
+    place(known)
+    known.hear(telling(2, {"another": 900}))
+    assert candidate(known).load == 1
+
+
+def test_a_dispatch_that_never_comes_in_is_given_up() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    place(known)
+    clock.now += LOST_S + 1
+    known.hear(telling(2, {}))
+    assert candidate(known).load == 0
+
+
+def test_tickets_rise_for_each_replica() -> None:
+    known = registry(node("a"), node("b"))
+    assert [place(known).number, place(known).number] == [1, 2]
+    assert known.dispatched(candidate(known, 1), PlaceRequest(model="llama")) == Ticket(
+        scheduler=known.scheduler, number=1
+    )
 
 
 def test_dispatches_to_a_node_that_never_speaks_are_bounded() -> None:
     known = registry(node("a"))
     for _ in range(DISPATCHES + 10):
-        known.dispatched("a-0", "llama", 3)
-    sent = known.snapshot().dispatched["a-0"]
-    assert (len(sent.sent), sent.tokens) == (DISPATCHES, 3 * DISPATCHES)
+        place(known, 3)
+    assert len(candidate(known).queue.sent) == DISPATCHES
+
+
+def test_a_node_that_writes_slower_than_it_says_is_reckoned_by_what_callers_see() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    slow = Outcome(node_id="a", replica="a-0", model="llama", ok=True, writing_s=99.0, completion_tokens=100)
+    for sequence in range(2, 8):
+        known.outcome(slow)
+        known.hear(telling(sequence, {}))
+    assert candidate(known).s_per_answer_token == pytest.approx(1.0, rel=0.05), "ten times what it says"
+    assert candidate(known).s_per_prompt_token == pytest.approx(0.1, rel=0.05)
+    clock.now += 600
+    known.hear(telling(9, {}))
+    assert candidate(known).s_per_answer_token == pytest.approx(0.1, rel=0.02), "it is tried again"
+
+
+def test_a_caller_that_sees_it_write_faster_changes_nothing() -> None:
+    known = registry(telling(1, {}))
+    known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=True, writing_s=0.1, completion_tokens=100))
+    known.hear(telling(2, {}))
+    assert candidate(known).s_per_answer_token == pytest.approx(0.1)
 
 
 def test_expired_nodes_take_everything_of_theirs_along() -> None:
     clock = Clock()
     known = registry(node("a"), clock=clock)
-    known.dispatched("a-0", "llama", 1)
+    place(known)
     known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="error"))
     clock.now += RegistryRules().expires_s + 1
     known.hear(node("b"))
@@ -71,7 +152,7 @@ def test_expired_nodes_take_everything_of_theirs_along() -> None:
     snapshot = known.snapshot()
     assert set(snapshot.nodes) == {"b"}
     assert snapshot.serving == {"llama": ("b",)}
-    assert not snapshot.dispatched
+    assert set(known._queues) == {"b-0"}
     assert not snapshot.breakers
 
 
@@ -99,14 +180,14 @@ def test_a_reported_success_closes_the_breaker() -> None:
 
 def test_a_restarted_node_begins_without_the_record_of_its_last_life() -> None:
     known = registry(node("a"))
-    known.dispatched("a-0", "llama", 1)
+    place(known)
     for _ in range(3):
         known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="silent"))
     known.hear(node("a", sequence=2))
     assert known.snapshot().breakers, "the same life keeps it"
     known.hear(node("a", boot_id="again"))
     assert not known.snapshot().breakers
-    assert not known.snapshot().dispatched
+    assert not candidate(known).queue.sent
 
 
 def test_a_replica_that_comes_back_begins_anew() -> None:

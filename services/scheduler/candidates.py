@@ -1,0 +1,155 @@
+"""What a policy chooses from: a replica with one of its models, and the work ahead of the next request there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from libs.shared.contracts.telemetry import NodeTelemetry, Replica, ServedModel
+from services.scheduler.pace import Pace
+
+DISPATCHES = 4096
+"""Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
+LOST_S = 30.0
+"""A dispatch that a replica has not told of for so long was never sent, or was lost on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One replica's queue as its node last told it."""
+
+    replica: str
+    models: frozenset[str]
+    load: int
+    """Requests in flight and queued."""
+    to_read: int
+    """Tokens of their prompts that are still to be read."""
+    to_write: int | None
+    """Tokens of their answers that are still to be written; None: the node doesn't reckon them."""
+    slots: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What placement reads of a node."""
+
+    node_id: str
+    heard_at: float
+    draining: bool
+    throttled: bool
+    temperature_c: float | None
+    replicas: tuple[ReplicaView, ...]
+    models: dict[str, ServedModel]
+
+
+class Sent(NamedTuple):
+    """A request placed on a replica: its ticket's number, when, and its tokens."""
+
+    number: int
+    at: float
+    prompt_tokens: int
+    answer_tokens: float
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """One replica's placements that its last telemetry can't show."""
+
+    numbered: int = 0
+    """The last ticket's number."""
+    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=DISPATCHES))
+
+    def add(self, at: float, prompt_tokens: int, answer_tokens: float) -> Sent:
+        """Counts one more; the oldest is forgotten when there are too many."""
+        self.numbered += 1
+        sent = Sent(self.numbered, at, prompt_tokens, answer_tokens)
+        self.sent.append(sent)
+        return sent
+
+    def seen(self, number: int, now: float) -> None:
+        """Forgets those that telemetry counts by now, and those that must be lost."""
+        while self.sent and (self.sent[0].number <= number or self.sent[0].at < now - LOST_S):
+            self.sent.popleft()
+
+    def drop_before(self, at: float) -> None:
+        """The same by time alone, for a replica that doesn't tell of tickets."""
+        while self.sent and self.sent[0].at < at:
+            self.sent.popleft()
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A replica with one model, as the scheduler reckons it now. Times are on its monotonic clock, in seconds."""
+
+    node: NodeView
+    replica: ReplicaView
+    model: ServedModel
+    queue: Queue
+    draining: bool = False
+    load: int = 0
+    """Requests told of, and sent since."""
+    slots: int = 1
+    heard_at: float = 0.0
+    free_at: float = 0.0
+    """When everything ahead will be done, as far as is known; it needs no telemetry to come nearer."""
+    begins_at: float = 0.0
+    """When the next request would begin: ``free_at``, or 0 while a slot is free."""
+    s_per_prompt_token: float = 0.0
+    s_per_answer_token: float = 0.0
+    answer_tokens: float = 0.0
+
+    def reckon(self, pace: Pace, taken_at: float, sent: Iterable[Sent]) -> None:
+        """From telemetry that shows the replica as it was at ``taken_at``, and what was sent since."""
+        self.s_per_prompt_token, self.s_per_answer_token, self.answer_tokens = pace
+        told = self.replica
+        answers = told.to_write if told.to_write is not None else told.load * self.answer_tokens
+        self.load = told.load
+        self.slots = told.slots
+        self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
+        self.begins_at = self.free_at if self.load >= self.slots else 0.0
+        for one in sent:
+            self.add(one)
+
+    def add(self, sent: Sent) -> None:
+        """One more request ahead of the next."""
+        self.load += 1
+        begins = self.free_at if self.free_at > sent.at else sent.at
+        self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
+        self.begins_at = self.free_at if self.load >= self.slots else 0.0
+
+    def work_s(self, prompt_tokens: float, answer_tokens: float) -> float:
+        """Seconds that one slot takes for them."""
+        return prompt_tokens * self.s_per_prompt_token + answer_tokens * self.s_per_answer_token
+
+    def expected_answer(self, most: int) -> float:
+        """Tokens that an answer of at most ``most`` will have."""
+        return self.answer_tokens if self.answer_tokens < most else most
+
+
+def node_view(telemetry: NodeTelemetry, now: float) -> NodeView:
+    """What placement reads of ``telemetry``, which came at ``now``."""
+    return NodeView(
+        node_id=telemetry.node_id,
+        heard_at=now,
+        draining=telemetry.draining,
+        throttled=bool(telemetry.throttled),
+        temperature_c=telemetry.temperature_c,
+        replicas=tuple(_replica_view(replica) for replica in telemetry.replicas),
+        models={model.name: model for model in telemetry.models},
+    )
+
+
+def _replica_view(replica: Replica) -> ReplicaView:
+    read = replica.to_read_tokens
+    return ReplicaView(
+        replica=replica.replica,
+        models=frozenset(replica.models),
+        load=replica.in_flight + replica.queued,
+        to_read=replica.in_flight_tokens + replica.queued_tokens if read is None else read,
+        to_write=replica.to_write_tokens,
+        slots=max(1, replica.slots),
+        draining=replica.draining,
+    )

@@ -1,0 +1,214 @@
+"""Deciding where a request runs: which model is meant, which replicas may take it, which does, and why no other.
+
+Pure: the registry's snapshot, the clock and the draw are arguments.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from libs.shared.contracts.scheduling import Considered, PlaceRequest
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
+from libs.shared.roles import NOBODY, Roles, role_named
+from services.scheduler import breakers
+from services.scheduler.candidates import Candidate, NodeView
+from services.scheduler.policies import POLICIES, Ask, completions_s, first_token_s
+from services.scheduler.registry import Snapshot
+
+PASSED_OVER = {"expected_completion": "later_completion"}
+"""Why a usable node was not taken, by policy; of the others because its queue is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A placement, or the refusal to raise; and why each node that serves the model was not taken."""
+
+    choice: Candidate | None
+    refusal: ServiceError | None
+    policy: str
+    usable: Sequence[Candidate] = ()
+    """Everything that the policy could choose from."""
+    ruled_out: Mapping[str, str] = field(default_factory=dict)
+    """Replica → why it was not among them."""
+    all: Sequence[Candidate] = ()
+    unserved: Sequence[str] = ()
+    """Nodes that list the model, and have no replica with it."""
+    ask: Ask | None = None
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        """Every node that was not taken, with the reason."""
+        taken = self.choice.node.node_id if self.choice is not None else None
+        found = dict.fromkeys(self.unserved, "not_serving")
+        for c in self.all:
+            if (reason := self.ruled_out.get(c.replica.replica)) is not None:
+                found[c.node.node_id] = reason
+        passed_over = PASSED_OVER.get(self.policy, "longer_queue")
+        found |= {c.node.node_id: passed_over for c in self.usable}
+        found.pop(taken or "", None)
+        return found
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason → how many nodes it ruled out."""
+        if self.ruled_out or self.unserved or self.choice is None:
+            return dict(Counter(self.rejected.values()))
+        others = len({c.node.node_id for c in self.usable}) - 1
+        return {PASSED_OVER.get(self.policy, "longer_queue"): others} if others else {}
+
+    def considered(self) -> tuple[Considered, ...]:
+        """Every replica with its reason and, where it could be chosen, its expected end; by node."""
+        assert self.ask is not None
+        times = dict(zip(map(id, self.usable), completions_s(self.usable, self.ask), strict=True))
+        passed_over = PASSED_OVER.get(self.policy, "longer_queue")
+        return tuple(
+            Considered(
+                node_id=c.node.node_id,
+                replica=c.replica.replica,
+                reason="taken" if c is self.choice else self.ruled_out.get(c.replica.replica, passed_over),
+                expected_s=round(times[id(c)], 3) if id(c) in times else None,
+            )
+            for c in sorted(self.all, key=lambda c: c.replica.replica)
+        )
+
+
+def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> str | None:
+    """The model for requests that name none: the preferred where a living node has it, else the first that one has,
+    one of this network before a remote one.
+
+    With no living node it is the first known, so that the refusal says ``no_node`` and not ``no_model``.
+    """
+    models = snapshot.chat_models if kind == "chat" else snapshot.embed_models
+    models = tuple(sorted(models, key=snapshot.only_remote.__contains__))
+    if preferred is not None and preferred in models:
+        models = (preferred, *models)
+    living = (m for m in models if any(_heard(snapshot.nodes[n], snapshot, now) for n in snapshot.serving[m]))
+    return next(living, next(iter(models), None))
+
+
+def _heard(node: NodeView, snapshot: Snapshot, now: float) -> bool:
+    return now - node.heard_at <= snapshot.rules.silent_s
+
+
+def ruled_out(node: NodeView, snapshot: Snapshot, now: float) -> str | None:
+    """Why nothing may be placed on this node, whatever the request; None when something may."""
+    if now - node.heard_at > snapshot.rules.silent_s:
+        return "silent"
+    return "draining" if node.draining else None
+
+
+def _lacking(model: ServedModel, request: PlaceRequest) -> str | None:
+    """The first thing asked for that the model can't do: its kind of work, or one of the request's needs."""
+    if model.kind != request.kind:
+        return request.kind
+    for need in request.needs:
+        if not getattr(model, need):
+            return need
+    return None
+
+
+def sift(
+    candidates: Sequence[Candidate], request: PlaceRequest, snapshot: Snapshot, now: float, *, remote: bool = False
+) -> tuple[Sequence[Candidate], dict[str, str]]:
+    """Those that may take the request, and why each other replica may not. ``remote``: remote ones may."""
+    oldest, breaking = now - snapshot.rules.silent_s, snapshot.breakers
+    usable = [c for c in candidates if c.heard_at >= oldest and not c.draining]
+    if breaking:
+        usable = [c for c in usable if _closed(c.replica.replica, c.model.name, snapshot, now)]
+    if request.exclude:
+        usable = [c for c in usable if c.replica.replica not in request.exclude]
+    if request.needs or snapshot.some_remote or candidates[0].model.kind != request.kind:
+        usable = [c for c in usable if (remote or not c.model.remote) and not _lacking(c.model, request)]
+    if len(usable) == len(candidates):
+        return usable, {}
+    kept = {id(c) for c in usable}
+    others = (c for c in candidates if id(c) not in kept)
+    return usable, {c.replica.replica: _why_not(c, request, snapshot, now, remote=remote) for c in others}
+
+
+def _why_not(candidate: Candidate, request: PlaceRequest, snapshot: Snapshot, now: float, *, remote: bool) -> str:
+    """The first reason that is true of a candidate which ``sift`` left out."""
+    if candidate.model.remote and not remote:
+        return "remote"
+    if (reason := ruled_out(candidate.node, snapshot, now)) is not None:
+        return reason
+    if _lacking(candidate.model, request):
+        return "unsupported"
+    if candidate.draining:
+        return "draining"
+    return "excluded" if candidate.replica.replica in request.exclude else "breaker_open"
+
+
+def _closed(replica: str, model: str, snapshot: Snapshot, now: float) -> bool:
+    breaker = snapshot.breakers.get((replica, model))
+    return breaker is None or breakers.allows(breaker, now, snapshot.rules.breaker)
+
+
+def choose(
+    request: PlaceRequest,
+    snapshot: Snapshot,
+    now: float,
+    *,
+    draw: float,
+    policy: str = "expected_completion",
+    roles: Roles = NOBODY,
+    remote_models: bool = False,
+) -> Decision:
+    """Decides on values alone. ``roles`` are those in the settings, ``remote_models`` whether models of remote servers
+    may be chosen; ``draw`` lies in [0, 1)."""
+    model = _meant(request, snapshot, now, roles)
+    unnamed = model is not None and model != request.model
+    if model is None or (unnamed and not remote_models and model in snapshot.only_remote):
+        return Decision(None, NoModel(f"no {request.kind} model is served by any node"), policy)
+    if model not in snapshot.serving:
+        return Decision(None, _unknown(model, snapshot), policy)
+    candidates, unserved = snapshot.candidates[model], snapshot.unserved[model]
+    remote = remote_models and model in snapshot.only_remote
+    usable, closed = sift(candidates, request, snapshot, now, remote=remote) if candidates else ((), {})
+    if not usable:
+        refusal = _refusal(model, request, snapshot, closed, now)
+        return Decision(None, refusal, policy, usable, closed, candidates, unserved)
+    ask = Ask(now, request.prompt_tokens, request.max_tokens, snapshot.warm.get(request.session))
+    late_s = _too_late_s(usable, request, ask)
+    if late_s > 0:
+        refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))
+        return Decision(None, refusal, policy, usable, closed, candidates, unserved)
+    return Decision(POLICIES[policy](usable, ask, draw), None, policy, usable, closed, candidates, unserved, ask)
+
+
+def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) -> float:
+    """By how many seconds the earliest first token is later than the request's patience allows; a replica of no work
+    ahead is never too late, for nobody could be earlier."""
+    if request.patience_s is None or any(c.load < c.slots for c in usable):
+        return 0.0
+    return min(first_token_s(c, ask) for c in usable) - request.patience_s
+
+
+def _meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> str | None:
+    """The model that a request names, by its name or by a role of its kind; a model that is called so goes before."""
+    role = role_named(request.model) if request.model else request.kind
+    if role is None or request.model in snapshot.serving or (role == "embed") != (request.kind == "embed"):
+        return request.model
+    return default_model(request.kind, roles.model(role), snapshot, now)
+
+
+def _unknown(model: str, snapshot: Snapshot) -> ServiceError:
+    if model in snapshot.ever_offered:
+        return NoNode("no node that has this model is known any more", retry_after_s=5.0)
+    return ModelNotFound("no node has ever offered this model; those served now are listed under /v1/models")
+
+
+def _refusal(
+    model: str, request: PlaceRequest, snapshot: Snapshot, closed: Mapping[str, str], now: float
+) -> ServiceError:
+    if model in snapshot.only_remote and set(closed.values()) == {"remote"}:
+        return RemoteNotAllowed("this model answers on a remote server, which no admin has allowed")
+    lacks = [_lacking(snapshot.nodes[node].models[model], request) for node in snapshot.serving[model]]
+    if all(lacks):
+        return Unsupported(f"the model can't do {lacks[0]}", lacks=lacks[0])
+    waits = [b.open_until - now for (_, name), b in snapshot.breakers.items() if name == model and b.open_until > now]
+    reasons = ", ".join(sorted(set(closed.values()))) or "not_serving"
+    return NoNode(f"no node can take the request now: {reasons}", retry_after_s=round(min([1.0, *waits]), 2))
