@@ -16,7 +16,7 @@ from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
 from libs.shared.errors import BackendFailed, ContextExceeded, NoNode, ServiceError, TimedOut
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
-from services.cognition.outcomes import Outcomes, is_of_the_replica, reason_of
+from services.cognition.outcomes import Outcomes, Writing, is_of_the_replica, reason_of
 from services.cognition.patience import ask
 from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate
 from services.cognition.settings import CognitionSettings
@@ -27,6 +27,8 @@ SHRINKINGS = 2
 """How often a prompt that the model finds too long is made shorter."""
 SAFETY = 0.95
 LEAST_TOKENS = 32
+MOMENT_S = 0.001
+"""What is left to a request whose time is over: it still learns why."""
 
 Need = Literal["tools", "images", "json_schema"]
 
@@ -128,6 +130,7 @@ class Generation:
             session=self._asked.session,
             needs=needs_of(request),
             exclude=tuple(self._tried),
+            patience_s=max(MOMENT_S, self._asked.deadline - monotonic()),
         )
         try:
             with tracer.start_as_current_span("place"):
@@ -170,18 +173,22 @@ class Generation:
             tools=self._asked.request.tools,
             session=self._asked.session,
             remote=placement.model.remote,
+            ticket=placement.ticket,
         )
-        meter = measuring.GenerationMeter(placement.model)
+        meter, writing = measuring.GenerationMeter(placement.model), Writing()
         try:
             with tracer.start_as_current_span("generate", attributes=meter.labels):
                 async with aclosing(self._received(placement, request)) as chunks:
+                    waiting = monotonic()
                     async for chunk in chunks:
+                        writing.came(monotonic() - waiting, chunk.usage)
                         if self.given is None:
                             self.given = Given(placement, prompt)
                         if chunk.finish_reason is not None:
                             meter.succeeded(chunk.usage)
-                            await self._outcomes.succeeded(placement)
+                            await self._outcomes.succeeded(placement, writing)
                         yield chunk
+                        waiting = monotonic()
         except ServiceError as error:
             started = self.given is not None
             meter.failed("broke_off" if started else reason_of(error), error.code)

@@ -1,10 +1,13 @@
-"""Telling the scheduler how placed requests went: every failure, and the success that ends a run of them."""
+"""Telling the scheduler how placed requests went: every failure, the success that ends a run of them, and how fast
+answers were written as their reader sees it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from libs.shared.bus.base import Bus
+from libs.shared.contracts.common import Usage
 from libs.shared.contracts.scheduling import OUTCOME, Outcome, Placement
 from libs.shared.errors import (
     Cancelled,
@@ -32,6 +35,31 @@ _REASONS: tuple[tuple[type[ServiceError], Reason], ...] = (
     (Cancelled, "broke_off"),
 )
 REMEMBERED = 256
+_NEVER = object()
+FEWEST_TOKENS = 8
+"""A shorter answer says nothing of how fast a replica writes."""
+
+
+@dataclass
+class Writing:
+    """How long the tokens after the first were waited for: a reader that takes its time makes no replica slow."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    _begun: bool = False
+
+    def came(self, waited_s: float, usage: Usage | None) -> None:
+        """A chunk came after ``waited_s`` of waiting for it."""
+        if self._begun:
+            self.seconds += waited_s
+        self._begun = True
+        if usage is not None:
+            self.tokens = usage.completion_tokens
+
+    @property
+    def told(self) -> bool:
+        """Whether it says anything."""
+        return self.tokens >= FEWEST_TOKENS
 
 
 def is_of_the_replica(error: ServiceError) -> bool:
@@ -49,7 +77,7 @@ class Outcomes:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._failing: dict[tuple[str, str], None] = {}
+        self._failing: dict[tuple[str, str], object] = {}
 
     async def failed(self, placed: Placement, error: ServiceError, *, started: bool = False) -> None:
         """Reports a failure of the replica; errors of the request itself are none."""
@@ -60,14 +88,24 @@ class Outcomes:
         self._failing[placed.replica, placed.model.name] = None
         await self._tell(placed, ok=False, reason="broke_off" if started else reason_of(error))
 
-    async def succeeded(self, placed: Placement) -> None:
-        """Reports a success where a failure was reported before; others would tell the scheduler nothing."""
-        if self._failing and (placed.replica, placed.model.name) in self._failing:
-            del self._failing[placed.replica, placed.model.name]
-            await self._tell(placed, ok=True, reason=None)
+    async def succeeded(self, placed: Placement, writing: Writing | None = None) -> None:
+        """Reports a success that tells the scheduler something: one after a failure, and one whose pace was seen."""
+        failed_before = self._failing.pop((placed.replica, placed.model.name), _NEVER) is None
+        if failed_before or (writing is not None and writing.told):
+            await self._tell(placed, ok=True, reason=None, writing=writing)
 
-    async def _tell(self, placed: Placement, *, ok: bool, reason: Reason | None) -> None:
-        outcome = Outcome(node_id=placed.node_id, replica=placed.replica, model=placed.model.name, ok=ok, reason=reason)
+    async def _tell(
+        self, placed: Placement, *, ok: bool, reason: Reason | None, writing: Writing | None = None
+    ) -> None:
+        outcome = Outcome(
+            node_id=placed.node_id,
+            replica=placed.replica,
+            model=placed.model.name,
+            ok=ok,
+            reason=reason,
+            writing_s=writing.seconds if writing is not None else None,
+            completion_tokens=writing.tokens if writing is not None else None,
+        )
         try:
             await self._bus.broadcast(OUTCOME, outcome)
         except ServiceError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from libs.shared.contracts.telemetry import Rates
+from services.inference.ahead import Lengths
 
 NEWEST_WEIGHT = 0.2
 FEWEST_TOKENS = 2
 """Fewer say nothing about a rate."""
 FEWEST_BYTES = 256
 """In a shorter prompt the chat template's own tokens outweigh the text's."""
+MOST_SLOWER = 100.0
+"""A stalled answer counts as slow, never as stopped: that is for time-outs to say."""
 
 
 @dataclass
@@ -20,6 +23,7 @@ class Measured:
     prompt_tokens_per_s: float | None = None
     generated_tokens_per_s: float | None = None
     bytes_per_token: float | None = None
+    lengths: Lengths = field(default_factory=Lengths)
 
     def note(
         self, *, size: int, prompt_tokens: int, completion_tokens: int, first_token_s: float, rest_s: float
@@ -31,12 +35,19 @@ class Measured:
             self.prompt_tokens_per_s = _mean(self.prompt_tokens_per_s, prompt_tokens / first_token_s)
         if rest_s > 0 and completion_tokens > FEWEST_TOKENS:
             self.generated_tokens_per_s = _mean(self.generated_tokens_per_s, (completion_tokens - 1) / rest_s)
+        self.lengths.note(completion_tokens)
 
-    def rates(self) -> Rates:
-        """Rounded, so that telemetry stays short."""
+    def rates(self, now_tokens_per_s: float | None = None) -> Rates:
+        """Rounded, so that telemetry stays short. ``now_tokens_per_s`` is how fast the slowest answer is being written:
+        less than half of the mean means that the node has become slow, and counts at once for all that it does."""
+        prompt, generated = self.prompt_tokens_per_s, self.generated_tokens_per_s
+        if now_tokens_per_s is not None and generated is not None and now_tokens_per_s < generated / 2:
+            slower = max(now_tokens_per_s, generated / MOST_SLOWER) / generated
+            generated, prompt = generated * slower, prompt * slower if prompt is not None else None
         return Rates(
-            prompt_tokens_per_s=_rounded(self.prompt_tokens_per_s),
-            generated_tokens_per_s=_rounded(self.generated_tokens_per_s),
+            prompt_tokens_per_s=_rounded(prompt),
+            generated_tokens_per_s=_rounded(generated),
+            answer_tokens=_rounded(self.lengths.mean),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Usage
@@ -15,6 +15,7 @@ from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
 from libs.shared.errors import ModelNotFound, RemoteNotAllowed
 from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
+from services.inference.ahead import Ahead, Work
 from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
 from services.inference.rates import Measured
 from services.inference.thinking import Apart
@@ -44,6 +45,7 @@ class Replica:
         self._models: dict[str, ServedModel] = {}
         self._sequence = 0
         self._generated_tokens = 0
+        self._ahead = Ahead()
 
     async def serve(self, bus: Bus) -> None:
         """Loads the backend and begins to answer. Raises what loading raises."""
@@ -61,22 +63,27 @@ class Replica:
         refuse_unsupported(request, model)
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        ticket = await self._admission.enter(tokens)
-        clock, thoughts = _Clock(), Apart(request)
-        try:
-            async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    clock.chunk(chunk)
-                    for told in thoughts.read(chunk):
-                        yield told
-        finally:
-            self._admission.leave(ticket, clock.duration_s)
-            self._note(request.model, size, clock)
+        with self._ahead.coming(Work(model.name, tokens, request.sampling.max_tokens), request.ticket) as work:
+            ticket = await self._admission.enter(tokens)
+            work.begun = monotonic()
+            clock, thoughts = _Clock(), Apart(request)
+            try:
+                async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        clock.chunk(chunk)
+                        work.chunk(monotonic())
+                        for told in thoughts.read(chunk):
+                            yield told
+            finally:
+                self._admission.leave(ticket, clock.duration_s)
+                self._note(request.model, size, clock)
 
     def snapshot(self, *, stopped: bool = False) -> ReplicaTelemetry:
         """The replica's state; each has a higher sequence than the one before."""
         self._sequence += 1
-        admission = self._admission
+        admission, now = self._admission, monotonic()
+        reading = {name: measured.prompt_tokens_per_s for name, measured in self._measured.items()}
+        lengths = {name: measured.lengths for name, measured in self._measured.items()}
         return ReplicaTelemetry(
             node_id=self.identity.node_id,
             sequence=self._sequence,
@@ -88,10 +95,13 @@ class Replica:
                 queued=admission.queued,
                 in_flight_tokens=admission.in_flight_tokens,
                 queued_tokens=admission.queued_tokens,
+                to_read_tokens=self._ahead.to_read(now, reading),
+                to_write_tokens=self._ahead.to_write(lengths),
+                seen=dict(self._ahead.seen),
                 slots=admission.slots,
                 generated_tokens=self._generated_tokens,
             ),
-            models=tuple(self._with_rates(model) for model in self._models.values()),
+            models=tuple(self._with_rates(model, now) for model in self._models.values()),
             stopped=stopped,
         )
 
@@ -113,9 +123,9 @@ class Replica:
             self._measured[name] = Measured()
         self._changed(True)
 
-    def _with_rates(self, model: ServedModel) -> ServedModel:
+    def _with_rates(self, model: ServedModel, now: float) -> ServedModel:
         measured = self._measured[model.name]
-        changes: dict[str, object] = {"rates": measured.rates()}
+        changes: dict[str, object] = {"rates": measured.rates(self._ahead.pace(model.name, now))}
         if measured.bytes_per_token is not None:
             changes["bytes_per_token"] = round(measured.bytes_per_token, 3)
         return model.model_copy(update=changes)

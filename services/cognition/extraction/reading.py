@@ -126,6 +126,7 @@ class ModelReading:
         request = question(text, model=placed.model.name, request_id=uuid4().hex)
         answer = ""
         last: GenerateChunk | None = None
+        request = request.model_copy(update={"ticket": placed.ticket})
         async with self._bus.stream(GENERATE, request, replica=placed.replica) as chunks:
             async for last in chunks:
                 answer += last.text

@@ -9,7 +9,7 @@ import pytest
 
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.recall import FIND_CANDIDATES
+from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, READ_PROFILE
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, TurnKey
 from libs.shared.errors import (
@@ -208,6 +208,8 @@ async def test_a_question_whose_server_died_is_asked_again(household: Build, mon
 
     await home.persistence.bus.serve(OPEN_TURN, dies)
     await home.persistence.bus.serve(FIND_CANDIDATES, home.persistence.find)
+    await home.persistence.bus.serve(READ_PROFILE, home.persistence.profile)
+    await home.persistence.bus.serve(READ_MEMORIES, home.persistence.read_memories)
     async with asyncio.timeout(LIMIT_S):
         assert text(await home.ask(request())) == "Your dog is Rex."
 

@@ -1,0 +1,124 @@
+"""How much a replica has still to read and to write: each request's progress, and how long answers usually are."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from libs.shared.contracts.scheduling import Ticket
+
+LENGTHS = 256
+"""Answers whose lengths are remembered, a model."""
+UNKNOWN_TOKENS = 200.0
+"""How long an answer is taken to be before one was counted; real chats have a mean of 211 (Patel et al., *Splitwise*,
+ISCA 2024, the conversation trace)."""
+SCHEDULERS = 8
+"""Of so many schedulers the tickets are remembered; those of one that is no more are told for a while yet."""
+
+
+class Lengths:
+    """The lengths of a model's latest answers, in tokens."""
+
+    def __init__(self) -> None:
+        self._newest: deque[int] = deque()
+        self._sorted: list[int] = []
+
+    def note(self, tokens: int) -> None:
+        """One more answer came to its end."""
+        if len(self._newest) == LENGTHS:
+            del self._sorted[bisect_right(self._sorted, self._newest.popleft()) - 1]
+        self._newest.append(tokens)
+        insort(self._sorted, tokens)
+
+    @property
+    def mean(self) -> float | None:
+        """None before the first."""
+        return sum(self._sorted) / len(self._sorted) if self._sorted else None
+
+    def left(self, written: int, most: int | None) -> float:
+        """Tokens that an answer which has ``written`` of at most ``most`` will still get: the mean of what the longer
+        ones had left, as in the mean residual life of reliability theory."""
+        longer = self._sorted[bisect_right(self._sorted, written) :]
+        if longer:
+            expected = sum(longer) / len(longer) - written
+        else:
+            expected = max(UNKNOWN_TOKENS - written, written / 2) if not self._sorted else written / 2
+        return expected if most is None else max(0.0, min(expected, most - written))
+
+
+@dataclass
+class Work:
+    """One request at a replica. ``begun`` is on a monotonic clock, None while it waits; tokens as estimated."""
+
+    model: str
+    prompt_tokens: int
+    most: int | None = None
+    begun: float | None = None
+    first: float | None = None
+    """When its first token came."""
+    written: int = 0
+
+    def chunk(self, now: float) -> None:
+        """A piece of its answer came; it is counted as one token."""
+        self.written += 1
+        if self.first is None:
+            self.first = now
+
+    def unread(self, now: float, tokens_per_s: float | None) -> float:
+        """Tokens of its prompt that are still to be read, at a rate of so many a second."""
+        if self.first is not None:
+            return 0.0
+        if self.begun is None or tokens_per_s is None:
+            return float(self.prompt_tokens)
+        return max(0.0, self.prompt_tokens - (now - self.begun) * tokens_per_s)
+
+    def pace(self, now: float, least_s: float) -> float | None:
+        """Tokens a second that it has been written at, when that was long enough to tell; None before."""
+        if self.first is None or now - self.first < least_s:
+            return None
+        return self.written / (now - self.first)
+
+
+def slowest_pace(works: Iterable[Work], now: float, least_s: float = 2.0) -> float | None:
+    """Of those that are being written: a node that has become slow shows it before its answers end."""
+    return min((pace for work in works if (pace := work.pace(now, least_s)) is not None), default=None)
+
+
+class Ahead:
+    """Everything that one replica has before it, and the highest ticket that it has seen of each scheduler."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+        self._works: dict[int, Work] = {}
+        self._came = 0
+
+    @contextmanager
+    def coming(self, work: Work, ticket: Ticket | None) -> Iterator[Work]:
+        """Counts ``work`` until the block ends."""
+        self._came += 1
+        key = self._came
+        self._works[key] = work
+        if ticket is not None:
+            number = max(ticket.number, self.seen.pop(ticket.scheduler, 0))
+            self.seen[ticket.scheduler] = number
+            while len(self.seen) > SCHEDULERS:
+                del self.seen[next(iter(self.seen))]
+        try:
+            yield work
+        finally:
+            del self._works[key]
+
+    def to_read(self, now: float, rates: Mapping[str, float | None]) -> int:
+        """Tokens of prompts; ``rates``: model → tokens read a second, as measured."""
+        return round(sum(work.unread(now, rates.get(work.model)) for work in self._works.values()))
+
+    def to_write(self, lengths: Mapping[str, Lengths]) -> int:
+        """Tokens of answers, by the lengths of each model's earlier ones."""
+        return round(sum(lengths[w.model].left(w.written, w.most) for w in self._works.values() if w.model in lengths))
+
+    def pace(self, model: str, now: float) -> float | None:
+        """How fast the slowest of a model's answers is being written; None while none is long enough under way."""
+        return slowest_pace((work for work in self._works.values() if work.model == model), now)
