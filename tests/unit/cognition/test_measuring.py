@@ -11,6 +11,7 @@ import pytest
 from libs.shared.contracts.chat import CHAT
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.errors import BackendFailed, Overloaded, ServiceError
+from libs.shared.telemetry import metrics
 from libs.shared.telemetry.metrics import REGISTRY
 from services.cognition.measuring import GenerationMeter
 from tests.unit.cognition.conftest import Build, Household, request
@@ -18,6 +19,14 @@ from tests.unit.cognition.household import Answers, whole
 
 HANGING = "and then "
 MODEL = {"gen_ai_request_model": "llama"}
+
+
+@pytest.fixture(autouse=True)
+def _room_for_one_more_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may have taught the label as many models as it learns."""
+    monkeypatch.setattr(metrics.MODEL, "_learned", {*MODEL.values()})
+    for counter in (metrics.LLM_REQUESTS, metrics.LLM_SUCCESSES, metrics.LLM_FAILURES):
+        monkeypatch.setattr(counter.kept, "_children", {})
 
 
 def total(name: str, **labels: str) -> float:

@@ -1,0 +1,1 @@
+"""How well requests are placed: a discrete-event simulation that runs the scheduler's own registry and policies."""
