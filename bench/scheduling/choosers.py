@@ -1,4 +1,4 @@
-"""Who chooses a node: the product's scheduler on telemetry, and what the literature and proxies do, each with its source.
+"""Who chooses a node: the product's scheduler on telemetry, and what others do, each with its source.
 
 - ``clairvoyant``: sees each node's true state now and each request's true cost, and takes the earliest completion.
 - ``weighted_least_connections``: live counts over weights, as nginx's ``least_conn`` and LVS's ``wlc`` do; weights are
@@ -22,7 +22,7 @@ from typing import Protocol
 
 from bench.scheduling.node import MODEL, Node
 from bench.scheduling.workload import Request
-from libs.shared.contracts.scheduling import Outcome, PlaceRequest, Ticket
+from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler.placement import choose
 from services.scheduler.policies import POLICIES
@@ -51,6 +51,7 @@ class Scheduler:
     policy: str
     chance: random.Random
     silent_s: float
+    tell: Callable[[Placed, float], None] = lambda placed, now: None
     now: float = 0.0
     registry: Registry = field(init=False)
 
@@ -73,7 +74,14 @@ class Scheduler:
         decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy)
         if decision.choice is None:
             return None
-        return int(decision.choice.node.node_id[1:]), self.registry.dispatched(decision.choice, asked)
+        placed = self.registry.dispatched(decision.choice, asked)
+        self.tell(placed, now)
+        return int(decision.choice.node.node_id[1:]), placed.ticket
+
+    def heard(self, placed: Placed, now: float) -> None:
+        """Another scheduler's placement."""
+        self.now = now
+        self.registry.placed_elsewhere(placed)
 
     def hear(self, telemetry: NodeTelemetry, now: float) -> None:
         self.now = now
@@ -195,7 +203,7 @@ class PeakEwma:
 
 @dataclass
 class Prequal:
-    """Asynchronous probes: requests in flight and estimated latency, of which each is used as often as it is good for."""
+    """Asynchronous probes of requests in flight and estimated latency, kept in a pool."""
 
     nodes: list[Node]
     chance: random.Random

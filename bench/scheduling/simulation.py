@@ -1,4 +1,4 @@
-"""The simulated network: requests come, are placed, worked on, lost with their nodes and tried again; telemetry is old."""
+"""The simulated network: requests come, are placed, worked on, lost with their nodes and tried again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.scheduling.boards import Board
 from bench.scheduling.choosers import Chooser, Scheduler, make
 from bench.scheduling.node import Job, Node
 from bench.scheduling.workload import Request
-from libs.shared.contracts.scheduling import Ticket
+from libs.shared.contracts.scheduling import Placed, Ticket
 
 ATTEMPTS = 3
 NOTICED_S = 30.0
@@ -38,6 +38,8 @@ class Conditions:
     jitter_s: float = 0.0
     """Up to so much later: telemetry then overtakes itself."""
     lost: float = 0.0
+    told_s: float | None = 0.05
+    """How old a scheduler's word of a placement is when the others hear it; None: they never do."""
     events: tuple[Event, ...] = ()
 
 
@@ -77,6 +79,9 @@ class Simulation:
         self.nodes = [Node(place, board) for place, board in enumerate(fleet)]
         silent_s = 3.0 + conditions.age_s + conditions.jitter_s
         self._choosers = [make(policy, self.nodes, self._chance, silent_s) for _ in range(conditions.schedulers)]
+        for chooser in self._choosers:
+            if isinstance(chooser, Scheduler) and conditions.told_s is not None:
+                chooser.tell = self._gossip
         self._heap: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
         self._under_way: dict[int, _Attempt] = {}
@@ -116,6 +121,14 @@ class Simulation:
                 self._at(now + delay_s, lambda later: [c.hear(word, later) for c in self._choosers] and None)
 
         return tell
+
+    def _gossip(self, placed: Placed, now: float) -> None:
+        """Every scheduler hears of it, the one that says it too, unless the word is lost."""
+        assert self._conditions.told_s is not None
+        for chooser in self._choosers:
+            if isinstance(chooser, Scheduler) and self._chance.random() >= self._conditions.lost:
+                hearer = chooser
+                self._at(now + self._conditions.told_s, lambda later, hearer=hearer: hearer.heard(placed, later))  # type: ignore[misc]
 
     def _hear(self, node: Node, now: float) -> None:
         word = node.telemetry(now)

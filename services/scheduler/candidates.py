@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from libs.shared.contracts.telemetry import NodeTelemetry, Replica, ServedModel
-from services.scheduler.pace import Pace
+from services.scheduler.pace import UNMEASURED_ANSWER_TOKENS, Pace
 
 DISPATCHES = 4096
 """Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
+NEWEST_WEIGHT = 0.02
+"""Of one request in what is usual: the last fifty count for most of it."""
 LOST_S = 30.0
 """A dispatch that a replica has not told of for so long was never sent, or was lost on its way."""
 
@@ -45,9 +47,25 @@ class NodeView:
     models: dict[str, ServedModel]
 
 
-class Sent(NamedTuple):
-    """A request placed on a replica: its ticket's number, when, and its tokens."""
+class Usual(NamedTuple):
+    """The size of a model's usual request: exponentially weighted means of those that were placed."""
 
+    prompt_tokens: float = 500.0
+    answer_tokens: float = UNMEASURED_ANSWER_TOKENS
+
+    def after(self, prompt_tokens: float, answer_tokens: float) -> Usual:
+        """With one more request, at least of one token each."""
+        kept = 1 - NEWEST_WEIGHT
+        return Usual(
+            kept * self.prompt_tokens + NEWEST_WEIGHT * max(1.0, prompt_tokens),
+            kept * self.answer_tokens + NEWEST_WEIGHT * max(1.0, answer_tokens),
+        )
+
+
+class Sent(NamedTuple):
+    """A request placed on a replica: by which scheduler, its ticket's number there, when, and its tokens."""
+
+    scheduler: str
     number: int
     at: float
     prompt_tokens: int
@@ -59,20 +77,16 @@ class Queue:
     """One replica's placements that its last telemetry can't show."""
 
     numbered: int = 0
-    """The last ticket's number."""
+    """The number of this scheduler's last ticket there."""
     sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=DISPATCHES))
 
-    def add(self, at: float, prompt_tokens: int, answer_tokens: float) -> Sent:
-        """Counts one more; the oldest is forgotten when there are too many."""
-        self.numbered += 1
-        sent = Sent(self.numbered, at, prompt_tokens, answer_tokens)
-        self.sent.append(sent)
-        return sent
-
-    def seen(self, number: int, now: float) -> None:
-        """Forgets those that telemetry counts by now, and those that must be lost."""
-        while self.sent and (self.sent[0].number <= number or self.sent[0].at < now - LOST_S):
-            self.sent.popleft()
+    def settle(self, seen: Mapping[str, int], now: float) -> None:
+        """Forgets those that telemetry counts by now, and those that must be lost; ``seen``: scheduler → number."""
+        if self.sent:
+            unseen = [s for s in self.sent if s.number > seen.get(s.scheduler, 0) and s.at >= now - LOST_S]
+            if len(unseen) < len(self.sent):
+                self.sent.clear()
+                self.sent.extend(unseen)
 
     def drop_before(self, at: float) -> None:
         """The same by time alone, for a replica that doesn't tell of tickets."""
@@ -95,21 +109,26 @@ class Candidate:
     heard_at: float = 0.0
     free_at: float = 0.0
     """When everything ahead will be done, as far as is known; it needs no telemetry to come nearer."""
-    begins_at: float = 0.0
-    """When the next request would begin: ``free_at``, or 0 while a slot is free."""
+    full: bool = False
+    """Whether the next request would wait for a slot."""
+    share: float = 1.0
+    """Of its work a second that one of its slots does."""
     s_per_prompt_token: float = 0.0
     s_per_answer_token: float = 0.0
     answer_tokens: float = 0.0
+    later: float = 1.0
+    """1 / the seconds that the model's usual request takes here."""
 
-    def reckon(self, pace: Pace, taken_at: float, sent: Iterable[Sent]) -> None:
+    def reckon(self, pace: Pace, usual: Usual, taken_at: float, sent: Iterable[Sent]) -> None:
         """From telemetry that shows the replica as it was at ``taken_at``, and what was sent since."""
         self.s_per_prompt_token, self.s_per_answer_token, self.answer_tokens = pace
+        self.later = 1.0 / self.work_s(usual.prompt_tokens, usual.answer_tokens)
         told = self.replica
         answers = told.to_write if told.to_write is not None else told.load * self.answer_tokens
         self.load = told.load
         self.slots = told.slots
         self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
-        self.begins_at = self.free_at if self.load >= self.slots else 0.0
+        self.share, self.full = 1.0 / told.slots, told.load >= told.slots
         for one in sent:
             self.add(one)
 
@@ -118,7 +137,7 @@ class Candidate:
         self.load += 1
         begins = self.free_at if self.free_at > sent.at else sent.at
         self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
-        self.begins_at = self.free_at if self.load >= self.slots else 0.0
+        self.full = self.load >= self.slots
 
     def work_s(self, prompt_tokens: float, answer_tokens: float) -> float:
         """Seconds that one slot takes for them."""

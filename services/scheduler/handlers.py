@@ -13,18 +13,20 @@ from libs.shared.contracts.base import Empty
 from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import (
+    PLACED,
     Drained,
     Histories,
     Models,
     NodeRef,
     Nodes,
     Outcome,
+    Placed,
     Placement,
     PlaceRequest,
     ReadHistory,
 )
 from libs.shared.contracts.telemetry import NodeTelemetry
-from libs.shared.errors import NodeNotFound, NodeSilent, TimedOut, Unavailable
+from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut, Unavailable
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
@@ -84,7 +86,16 @@ class Scheduling:
         decision = self._decide(request)
         while decision.choice is None and await self.grace.more():
             decision = self._decide(request)
-        return self._act(request, decision)
+        placement, placed = self._act(request, decision)
+        try:
+            await self.bus.broadcast(PLACED, placed)
+        except ServiceError as error:
+            log.debug("placement_untold", code=error.code)
+        return placement
+
+    async def placed_elsewhere(self, placed: Placed) -> None:
+        """PLACED."""
+        self.registry.placed_elsewhere(placed)
 
     def _decide(self, request: PlaceRequest) -> Decision:
         settings = self.settings()
@@ -98,7 +109,7 @@ class Scheduling:
             remote_models=settings.remote_models,
         )
 
-    def _act(self, request: PlaceRequest, decision: Decision) -> Placement:
+    def _act(self, request: PlaceRequest, decision: Decision) -> tuple[Placement, Placed]:
         if decision.choice is None:
             assert decision.refusal is not None
             metrics.SCHEDULER_DECISIONS.add(1, {"reason": decision.refusal.code})
@@ -108,16 +119,18 @@ class Scheduling:
         assert decision.ask is not None
         expected_s = completions_s([choice], decision.ask)[0]
         considered = decision.considered() if request.explain else ()
-        return Placement(
+        placed = self.registry.dispatched(choice, request)
+        placement = Placement(
             node_id=choice.node.node_id,
             replica=choice.replica.replica,
             model=choice.model,
             policy=decision.policy,
             rejected=decision.reasons,
-            ticket=self.registry.dispatched(choice, request),
+            ticket=placed.ticket,
             expected_s=round(expected_s, 3),
             considered=considered,
         )
+        return placement, placed
 
     async def heard(self, telemetry: NodeTelemetry) -> None:
         """NODE."""

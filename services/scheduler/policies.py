@@ -1,7 +1,8 @@
 """Choosing one of the replicas that could take a request: pure, each policy with its source.
 
-``expected_completion`` takes the earliest expected end: the work ahead, from measured rates and queued tokens, with
-what was sent since, and then this prompt and its answer. It is the product's own; ``bench/scheduling.py`` compares.
+``expected_completion`` weighs the expected end (the work ahead, from measured rates and queued tokens, with what was
+sent since, then this prompt and its answer) and how much later it makes others'. It is the product's own;
+``bench/scheduling`` compares.
 ``least_in_flight`` takes the fewest requests a slot (join the shortest queue, Winston 1977). ``power_of_two`` takes the
 less loaded of two drawn at random (Mitzenmacher 2001), which keeps schedulers with the same old telemetry from herding.
 """
@@ -58,7 +59,7 @@ def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     """Seconds until the answer's end at each: until a slot is free, then the prompt, then the answer."""
     now, prompt, most, warm = ask
     found = [
-        (c.begins_at - now if c.begins_at > now else 0.0)
+        (c.free_at - now if c.full and c.free_at > now else 0.0)
         + prompt * c.s_per_prompt_token
         + (c.answer_tokens if c.answer_tokens < most else most) * c.s_per_answer_token
         for c in candidates
@@ -80,16 +81,42 @@ def saved_s(candidate: Candidate, ask: Ask) -> float:
 
 def first_token_s(candidate: Candidate, ask: Ask) -> float:
     """Seconds until the first token there."""
-    return (
-        max(0.0, candidate.begins_at - ask.now)
-        + ask.prompt_tokens * candidate.s_per_prompt_token
-        - saved_s(candidate, ask)
-    )
+    wait_s = max(0.0, candidate.free_at - ask.now) if candidate.full else 0.0
+    return wait_s + ask.prompt_tokens * candidate.s_per_prompt_token - saved_s(candidate, ask)
+
+
+def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
+    """What placing the request at each costs everybody, in seconds: its own completion, and the later one of whoever
+    comes after it.
+
+    A queue with ``u`` seconds of work ahead, to which ``x`` are added, costs those who come later in proportion to
+    (u + x)² − u², divided by what a usual request takes there: the relative value of an M/G/1 queue, used as in the
+    first step of policy iteration (Hyytiä, Penttinen and Aalto, *Size- and state-aware dispatching problem with
+    queue-specific job sizes*, EJOR 2012). Its factor, which depends on the load there, is 1 here: on idle nodes it
+    changes nothing, and on busy ones the fast are no longer left to whoever comes first.
+    """
+    now, prompt, most, warm = ask
+    found = [
+        (u if c.full else 0.0) + s + s * (u + u + s * c.share) * c.later
+        for c in candidates
+        for u in (c.free_at - now if c.free_at > now else 0.0,)
+        for s in (
+            prompt * c.s_per_prompt_token
+            + (c.answer_tokens if c.answer_tokens < most else most) * c.s_per_answer_token,
+        )
+    ]
+    if warm is not None:
+        for place, c in enumerate(candidates):
+            if saved := saved_s(c, ask):
+                u = max(0.0, c.free_at - now)
+                s = c.work_s(prompt, c.expected_answer(most)) - saved
+                found[place] = (u if c.full else 0.0) + s + s * (u + u + s * c.share) * c.later
+    return found
 
 
 def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Candidate:
-    """The earliest expected end."""
-    return _least(candidates, completions_s(candidates, ask), draw)
+    """The earliest expected end, as far as it makes others' no later than it is worth."""
+    return _least(candidates, costs(candidates, ask), draw)
 
 
 POLICIES: dict[str, Policy] = {

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from libs.shared.contracts.scheduling import Outcome, PlaceRequest, Ticket
+from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler import breakers, distrust
 from services.scheduler.affinity import Sessions
 from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
-from services.scheduler.candidates import Candidate, NodeView, Queue, node_view
+from services.scheduler.candidates import Candidate, NodeView, Queue, Sent, Usual, node_view
 from services.scheduler.distrust import Distrust
 from services.scheduler.pace import pace_of, slowdown
 
@@ -81,6 +81,8 @@ class Registry:
         self._queues: dict[str, Queue] = {}
         self._candidates: dict[str, dict[BreakerKey, Candidate]] = {}
         self._distrust: dict[BreakerKey, Distrust] = {}
+        self._told: dict[str, Mapping[str, int] | None] = {}
+        self._usual: dict[str, Usual] = {}
         self._sessions = Sessions()
         self._breakers: dict[BreakerKey, Breaker] = {}
         self._ever: dict[str, None] = {}
@@ -115,6 +117,7 @@ class Registry:
         found: dict[BreakerKey, Candidate] = {}
         for replica in view.replicas:
             queue = self._queues.setdefault(replica.replica, Queue())
+            self._told[replica.replica] = seen[replica.replica]
             taken_at = self._settle(queue, seen[replica.replica], view.heard_at)
             for name in replica.models:
                 if (model := view.models.get(name)) is None:
@@ -126,7 +129,7 @@ class Registry:
                 candidate.node, candidate.replica, candidate.model = view, replica, model
                 candidate.queue, candidate.heard_at = queue, view.heard_at
                 candidate.draining = view.draining or replica.draining
-                candidate.reckon(pace, taken_at, queue.sent)
+                candidate.reckon(pace, self._usual.get(name, Usual()), taken_at, queue.sent)
                 found[key] = candidate
         self._nodes[view.node_id] = view
         self._candidates[view.node_id] = found
@@ -139,7 +142,7 @@ class Registry:
         if seen is None:
             queue.drop_before(heard_at - self._rules.transit_s)
         else:
-            queue.seen(seen.get(self.scheduler, 0), heard_at)
+            queue.settle(seen, heard_at)
         if queue.sent and queue.sent[0].at < heard_at - self._rules.transit_s:
             return queue.sent[0].at
         return heard_at
@@ -162,6 +165,7 @@ class Registry:
         for replica in telemetry.replicas:
             if replica.replica not in stayed:
                 self._queues.pop(replica.replica, None)
+                self._told.pop(replica.replica, None)
                 self._sessions.gone(replica.replica)
                 for model in replica.models:
                     self._breakers.pop((replica.replica, model), None)
@@ -171,23 +175,49 @@ class Registry:
             if len(self._ever) < KNOWN_MODELS:
                 self._ever[model.name] = None
 
-    def dispatched(self, candidate: Candidate, request: PlaceRequest) -> Ticket:
-        """Counts a request that was just placed; what it returns goes with it."""
+    def dispatched(self, candidate: Candidate, request: PlaceRequest) -> Placed:
+        """Counts a request that was just placed; what it returns is for the other schedulers to know."""
         now, replica = self._clock(), candidate.replica.replica
         answer = candidate.expected_answer(request.max_tokens)
         cached = self._sessions.get(request.session)
         unread = request.prompt_tokens
         if cached is not None and cached.replica == replica and candidate.model.caches_prefix:
             unread = max(0, unread - int(cached.tokens))
-        sent = candidate.queue.add(now, unread, answer)
-        for (name, _), other in self._candidates.get(candidate.node.node_id, {}).items():
-            if name == replica:
-                other.add(sent)
+        if candidate.model.name in self._usual or len(self._usual) < KNOWN_MODELS:
+            self._usual[candidate.model.name] = self._usual.get(candidate.model.name, Usual()).after(unread, answer)
+        queue = candidate.queue
+        queue.numbered += 1
+        sent = Sent(self.scheduler, queue.numbered, now, unread, answer)
+        self._count(candidate.node.node_id, replica, queue, sent)
         self._sessions.placed(request.session, replica, candidate.slots, request.prompt_tokens + answer)
         breaker = self._breakers.get((replica, candidate.model.name))
         if breaker is not None:
             self._breakers[replica, candidate.model.name] = breakers.probed(breaker, now, self._rules.breaker)
-        return Ticket(scheduler=self.scheduler, number=sent.number)
+        return Placed(
+            node_id=candidate.node.node_id,
+            replica=replica,
+            model=candidate.model.name,
+            ticket=Ticket(scheduler=self.scheduler, number=sent.number),
+            prompt_tokens=unread,
+            answer_tokens=answer,
+        )
+
+    def placed_elsewhere(self, placed: Placed) -> None:
+        """Counts what another scheduler has placed, unless it is known already."""
+        ticket, queue = placed.ticket, self._queues.get(placed.replica)
+        if ticket.scheduler == self.scheduler or queue is None:
+            return
+        told = self._told.get(placed.replica)
+        if told is not None and ticket.number <= told.get(ticket.scheduler, 0):
+            return
+        sent = Sent(ticket.scheduler, ticket.number, self._clock(), placed.prompt_tokens, placed.answer_tokens)
+        self._count(placed.node_id, placed.replica, queue, sent)
+
+    def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent) -> None:
+        queue.sent.append(sent)
+        for (name, _), candidate in self._candidates.get(node_id, {}).items():
+            if name == replica:
+                candidate.add(sent)
 
     def outcome(self, outcome: Outcome) -> None:
         """Takes a report in. A refusal for want of room is no failure: the queue says it already."""
@@ -238,6 +268,7 @@ class Registry:
         living = {r.replica for view in self._nodes.values() for r in view.replicas}
         for replica in self._queues.keys() - living:
             del self._queues[replica]
+            self._told.pop(replica, None)
             self._sessions.gone(replica)
         for known in (self._breakers, self._distrust):
             for key in [k for k in known if k[0] not in living]:

@@ -7,7 +7,16 @@ from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
-from libs.shared.contracts.scheduling import DRAIN, LIST_MODELS, LIST_NODES, NODE_HISTORY, OUTCOME, PLACE, UNDRAIN
+from libs.shared.contracts.scheduling import (
+    DRAIN,
+    LIST_MODELS,
+    LIST_NODES,
+    NODE_HISTORY,
+    OUTCOME,
+    PLACE,
+    PLACED,
+    UNDRAIN,
+)
 from libs.shared.contracts.telemetry import NODE, DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
@@ -42,6 +51,7 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     """Telemetry first, so that the registry fills before the first question."""
     await bus.subscribe(NODE, scheduling.heard)
     await bus.subscribe(OUTCOME, scheduling.outcome)
+    await bus.subscribe(PLACED, scheduling.placed_elsewhere)
     await bus.serve(PLACE, scheduling.place)
     await bus.serve(LIST_NODES, scheduling.list_nodes)
     await bus.serve(NODE_HISTORY, scheduling.read_history)

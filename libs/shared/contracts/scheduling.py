@@ -38,6 +38,17 @@ class PlaceRequest(Message):
     """Whether the placement is to list every node that was considered."""
 
 
+class Placed(Message):
+    """What one scheduler tells the others of a placement, so that they don't send to the same node unknowing."""
+
+    node_id: Id
+    replica: Id
+    model: str
+    ticket: Ticket
+    prompt_tokens: int = Field(ge=0)
+    answer_tokens: float = Field(ge=0)
+
+
 class Considered(Message):
     """A replica that might have been taken; ``reason`` is ``taken`` or why it was not."""
 
@@ -190,6 +201,9 @@ PLACE = Rpc(
 )
 OUTCOME = Broadcast(
     "mongars.v1.cognition.outcome", Outcome, owner=Principal.COGNITION, callers=frozenset({Principal.SCHEDULER})
+)
+PLACED = Broadcast(
+    "mongars.v1.scheduler.placed", Placed, owner=Principal.SCHEDULER, callers=frozenset({Principal.SCHEDULER})
 )
 LIST_NODES = Rpc(
     "mongars.v1.scheduler.list_nodes",

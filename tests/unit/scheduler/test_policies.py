@@ -15,6 +15,7 @@ from services.scheduler.candidates import Candidate
 from services.scheduler.policies import (
     Ask,
     completions_s,
+    costs,
     expected_completion,
     first_token_s,
     least_in_flight,
@@ -99,6 +100,20 @@ def test_a_session_goes_back_to_the_node_that_has_read_it_where_that_pays() -> N
     assert known.snapshot().warm.get("ada") is None, "one slot keeps one session"
 
 
+def test_a_fast_node_is_not_filled_up_while_a_slow_one_would_do() -> None:
+    """Greed would wait 2 s at the fast one for an end at 3 s, and leave the one that ends at 3.2 s idle."""
+    fast, slow = Rates(prompt_tokens_per_s=1e9, generated_tokens_per_s=100.0), Rates(prompt_tokens_per_s=1e9)
+    slow = slow.model_copy(update={"generated_tokens_per_s": 31.0, "answer_tokens": 100.0})
+    fast = fast.model_copy(update={"answer_tokens": 100.0})
+    busy = replica("fast-0", in_flight=2, to_read_tokens=0, to_write_tokens=200)
+    found = candidates(
+        registry(node("fast", models=[served(fast)], replicas=(busy,)), node("slow", models=[served(slow)]))
+    )
+    times = completions_s(found, ask(0, 100))
+    assert times[0] < times[1]
+    assert expected_completion(found, ask(0, 100), 0.5) is found[1]
+
+
 def test_equals_share_the_load_by_the_draw() -> None:
     three = candidates(registry(node("a"), node("b"), node("c")))
     assert [expected_completion(three, ask(), draw) for draw in (0.0, 0.4, 0.99)] == three
@@ -115,9 +130,7 @@ loads = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 900), st.integers(1
 
 
 @given(loads, st.integers(0, 2000), st.integers(1, 500))
-def test_the_earliest_expected_end_is_taken_whatever_the_loads(
-    told: list[tuple[int, int, int]], prompt: int, most: int
-) -> None:
+def test_the_least_cost_is_taken_whatever_the_loads(told: list[tuple[int, int, int]], prompt: int, most: int) -> None:
     nodes = [
         node(
             f"n{i}",
@@ -128,5 +141,7 @@ def test_the_earliest_expected_end_is_taken_whatever_the_loads(
     ]
     found = candidates(registry(*nodes))
     times = completions_s(found, ask(prompt, most))
-    assert times[found.index(expected_completion(found, ask(prompt, most), 0.3))] == min(times)
+    price = costs(found, ask(prompt, most))
+    assert price[found.index(expected_completion(found, ask(prompt, most), 0.3))] == min(price)
+    assert all(cost >= t for cost, t in zip(price, times, strict=True)), "nobody gains by another's coming before"
     assert all(first_token_s(c, ask(prompt, most)) <= t for c, t in zip(found, times, strict=True))

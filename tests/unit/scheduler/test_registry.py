@@ -51,7 +51,7 @@ def candidate(known: Registry, place: int = 0) -> Candidate:
 
 def place(known: Registry, prompt_tokens: int = 100, **fields: object) -> Ticket:
     request = {"model": "llama", "prompt_tokens": prompt_tokens} | fields
-    return known.dispatched(candidate(known), PlaceRequest.model_validate(request))
+    return known.dispatched(candidate(known), PlaceRequest.model_validate(request)).ticket
 
 
 def telling(sequence: int, seen: dict[str, int] | None, *, in_flight: int = 0, read: int = 0) -> NodeTelemetry:
@@ -96,6 +96,20 @@ def test_the_tickets_of_another_scheduler_say_nothing_of_this_ones() -> None:
     assert candidate(known).load == 1
 
 
+def test_what_another_scheduler_places_is_counted_until_telemetry_counts_it() -> None:
+    known, other = registry(telling(1, {})), registry(telling(1, {}))
+    placed = other.dispatched(candidate(other), PlaceRequest(model="llama", prompt_tokens=100))
+    known.placed_elsewhere(placed)
+    assert candidate(known).load == 1
+    assert candidate(known).free_at == candidate(other).free_at
+    known.hear(telling(2, {other.scheduler: placed.ticket.number}, in_flight=1))
+    assert candidate(known).load == 1
+    known.placed_elsewhere(placed)
+    assert candidate(known).load == 1, "told of late, it is known already"
+    other.placed_elsewhere(placed)
+    assert candidate(other).load == 1, "its own word comes back to it"
+
+
 def test_a_dispatch_that_never_comes_in_is_given_up() -> None:
     clock = Clock()
     known = registry(telling(1, {}), clock=clock)
@@ -108,7 +122,7 @@ def test_a_dispatch_that_never_comes_in_is_given_up() -> None:
 def test_tickets_rise_for_each_replica() -> None:
     known = registry(node("a"), node("b"))
     assert [place(known).number, place(known).number] == [1, 2]
-    assert known.dispatched(candidate(known, 1), PlaceRequest(model="llama")) == Ticket(
+    assert known.dispatched(candidate(known, 1), PlaceRequest(model="llama")).ticket == Ticket(
         scheduler=known.scheduler, number=1
     )
 
