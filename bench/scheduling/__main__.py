@@ -62,7 +62,9 @@ def run(case: Case, seed: int) -> Figures:
     found = Simulation(boards, case.policy, case.conditions, seed).run(requests)
     last = max((event.at for event in case.conditions.events), default=0.0)
     return Figures(
-        *(found.percentile(share) for share in (0.5, 0.95, 0.99)),
+        p50=found.percentile(0.5),
+        p95=found.percentile(0.95),
+        p99=found.percentile(0.99),
         failed=len(found.failed) / case.requests,
         late_failures=sum(at > last + 5.0 for at in found.failed),
     )
@@ -84,8 +86,13 @@ class Bench:
         jobs = {case: [self._pool.submit(run, case, seed) for seed in range(1, self._seeds + 1)] for case in new}
         for case, futures in jobs.items():
             runs = [future.result() for future in futures]
-            means = [statistics.fmean(getattr(r, name) for r in runs) for name in ("p50", "p95", "p99", "failed")]
-            self.known[case] = Figures(*means, late_failures=sum(r.late_failures for r in runs))
+            self.known[case] = Figures(
+                p50=statistics.fmean(r.p50 for r in runs),
+                p95=statistics.fmean(r.p95 for r in runs),
+                p99=statistics.fmean(r.p99 for r in runs),
+                failed=statistics.fmean(r.failed for r in runs),
+                late_failures=sum(r.late_failures for r in runs),
+            )
             print(f"  {describe(case)}: p99 {self.known[case].p99:.1f} s", flush=True)
         return [self.known[case] for case in cases]
 
@@ -130,16 +137,16 @@ def under_conditions(bench: Bench) -> Iterator[list[object]]:
 
 def at_loads(bench: Bench) -> Iterator[list[object]]:
     """The product's policy and the clairvoyant at other loads, workloads and sizes."""
-    kinds = {f"load {share:g}": {"share": share} for share in (0.3, 0.6, 0.9)}
+    kinds = {f"load {share:g}": Case(OURS, share=share) for share in (0.3, 0.6, 0.9)}
     kinds |= {
-        "prompts read four times as fast": {"reading": 4.0},
-        "answers of up to 1,024 tokens": {"max_tokens": 1024},
-        "64 nodes": {"nodes": 64},
-        "1,000 nodes": {"nodes": 1000, "requests": 20_000},
+        "prompts read four times as fast": Case(OURS, reading=4.0),
+        "answers of up to 1,024 tokens": Case(OURS, max_tokens=1024),
+        "64 nodes": Case(OURS, nodes=64),
+        "1,000 nodes": Case(OURS, nodes=1000),
     }
     names = (OURS, TRUTH, "shortest_expected_delay")
-    for kind, fields in kinds.items():
-        ours, truth, counted = bench.measure([replace(Case(name), **fields) for name in names])
+    for kind, case in kinds.items():
+        ours, truth, counted = bench.measure([replace(case, policy=name) for name in names])
         yield [kind, ours.p99, truth.p99, ours.p99 / truth.p99, counted.p99 / ours.p99]
 
 

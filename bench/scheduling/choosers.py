@@ -97,13 +97,12 @@ class Scheduler:
 
     def _outcome(self, place: int, *, ok: bool, writing_s: float | None = None, tokens: int | None = None) -> Outcome:
         name = self.nodes[place].name
-        reason = None if ok else "silent"
         return Outcome.model_construct(
             node_id=name,
             replica=f"{name}-0",
             model=MODEL,
             ok=ok,
-            reason=reason,
+            reason=None if ok else "silent",
             writing_s=writing_s,
             completion_tokens=tokens,
         )

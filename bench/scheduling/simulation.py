@@ -13,6 +13,7 @@ from bench.scheduling.choosers import Chooser, Scheduler, make
 from bench.scheduling.node import Job, Node
 from bench.scheduling.workload import Request
 from libs.shared.contracts.scheduling import Placed, Ticket
+from libs.shared.contracts.telemetry import NodeTelemetry
 
 ATTEMPTS = 3
 NOTICED_S = 30.0
@@ -118,7 +119,7 @@ class Simulation:
             word = node.telemetry(now)
             if chance.random() >= conditions.lost:
                 delay_s = conditions.age_s + conditions.jitter_s * chance.random()
-                self._at(now + delay_s, lambda later: [c.hear(word, later) for c in self._choosers] and None)
+                self._at(now + delay_s, lambda later: self._heard(word, later))
 
         return tell
 
@@ -131,7 +132,9 @@ class Simulation:
                 self._at(now + self._conditions.told_s, lambda later, hearer=hearer: hearer.heard(placed, later))  # type: ignore[misc]
 
     def _hear(self, node: Node, now: float) -> None:
-        word = node.telemetry(now)
+        self._heard(node.telemetry(now), now)
+
+    def _heard(self, word: NodeTelemetry, now: float) -> None:
         for chooser in self._choosers:
             chooser.hear(word, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 NEWEST_WEIGHT = 0.5
@@ -21,7 +22,7 @@ class Distrust:
 
     def now(self, now: float) -> float:
         """The factor after it has waned."""
-        return 1.0 + (self.factor - 1.0) * 0.5 ** ((now - self.at) / HALF_LIFE_S)
+        return 1.0 + (self.factor - 1.0) * math.pow(0.5, (now - self.at) / HALF_LIFE_S)
 
 
 def after(before: Distrust, now: float, *, writing_s: float, tokens: int, s_per_token: float) -> Distrust:
