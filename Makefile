@@ -5,7 +5,6 @@
 
 EXTRAS ?=
 ARGS ?=
-PYTEST_ARGS ?=
 export PYTHON
 
 help: ## Show what can be made
@@ -23,7 +22,12 @@ down: ## Stop what runs in the background
 test: ## Run every check: linters, types, architecture, tests
 	@scripts/install --extras dev
 	@scripts/check
+ifdef PYTEST_ARGS
 	@.venv/bin/python -m pytest -m "not soak" $(PYTEST_ARGS)
+else
+	@.venv/bin/python -m pytest -m "not soak" -q -n logical --dist loadfile tests/unit tests/contract
+	@.venv/bin/python -m pytest -m "not soak" tests/integration tests/e2e
+endif
 
 lint: ## Run the checks without the tests
 	@scripts/install --extras dev
