@@ -19,6 +19,7 @@ from services.cognition import measuring
 from services.cognition.outcomes import Outcomes, Writing, is_of_the_replica, reason_of
 from services.cognition.patience import ask
 from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate
+from services.cognition.retry_budget import RetryBudget
 from services.cognition.settings import CognitionSettings
 
 UNPLACED_BYTES_PER_TOKEN = 3.0
@@ -81,6 +82,7 @@ class Generation:
         self,
         bus: Bus,
         outcomes: Outcomes,
+        retries: RetryBudget,
         settings: CognitionSettings,
         in_force: Callable[[], RuntimeSettings],
         asked: Asked,
@@ -90,6 +92,7 @@ class Generation:
         """``patience_s`` is how long a scheduler that is restarting is waited for."""
         self._bus = bus
         self._outcomes = outcomes
+        self._retries = retries
         self._settings = settings
         self._in_force = in_force
         self._asked = asked
@@ -101,10 +104,11 @@ class Generation:
         """The answer; its last chunk has ``finish_reason``.
 
         Raises, before the first chunk, PLACE's refusals, what is wrong with the request, or the last replica's
-        failure; after it BackendFailed alone.
+        failure (at once where too many requests are being tried again already); after it BackendFailed alone.
         """
         failure: ServiceError | None = None
-        while len(self._tried) < self._settings.generate_attempts:
+        self._retries.earn()
+        while len(self._tried) < self._settings.generate_attempts and (failure is None or self._retries.spend()):
             placement = await self._place(failure)
             try:
                 async with aclosing(self._at(placement)) as chunks:

@@ -31,6 +31,7 @@ from services.cognition.keeping import FinishedTurn, Keeper, Kept
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
 from services.cognition.prompt import Material
+from services.cognition.retry_budget import RetryBudget
 from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
 from services.cognition.templates import Chore, chore_of
@@ -138,6 +139,7 @@ class Turns:
         self._bus = bus
         self._gatherer = gatherer
         self._outcomes = outcomes
+        self._retries = RetryBudget()
         self._settings = settings
         self._in_force = in_force
         self._keeper = keeper
@@ -211,7 +213,9 @@ class Turns:
         asked = Asked(turn.request, turn.material, turn.conversation_id, deadline)
         # a scheduler that was there a moment ago is restarting; one that never was is not waited for
         patience_s = 0.0 if self._language_model.is_missing else self._settings.restart_patience_s
-        generation = Generation(self._bus, self._outcomes, self._settings, self._in_force, asked, patience_s=patience_s)
+        generation = Generation(
+            self._bus, self._outcomes, self._retries, self._settings, self._in_force, asked, patience_s=patience_s
+        )
         thought = 0
         async with aclosing(generation.chunks()) as chunks:
             async for chunk in chunks:

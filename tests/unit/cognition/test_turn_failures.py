@@ -21,6 +21,7 @@ from libs.shared.errors import (
 from libs.shared.sealing import new_key
 from services.cognition import patience, turn
 from services.cognition.generation import Generation
+from services.cognition.retry_budget import RetryBudget
 from tests.unit.cognition.asking import LIMIT_S, breaks_off, broken, follow, text, without_an_end
 from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import USAGE, Answers, Scheduler, whole
@@ -243,3 +244,14 @@ async def test_forgetting_a_partial_answer_would_be_noticed(household: Build, mo
     home = await household(breaks_off, whole)
     with pytest.raises(TimeoutError):
         await check_break_off(home)
+
+
+async def test_without_a_retry_left_the_failure_is_told_at_once(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await household(broken, whole)
+    assert text(await home.ask(request())) == "Your dog is Rex."
+    monkeypatch.setattr(RetryBudget, "spend", lambda _: False)
+    home = await household(broken, whole)
+    with pytest.raises(BackendFailed):
+        await home.ask(request())
