@@ -46,13 +46,13 @@ class Writing:
 
     seconds: float = 0.0
     tokens: int = 0
-    _begun: bool = False
+    begun: bool = False
 
     def came(self, waited_s: float, usage: Usage | None) -> None:
         """A chunk came after ``waited_s`` of waiting for it."""
-        if self._begun:
+        if self.begun:
             self.seconds += waited_s
-        self._begun = True
+        self.begun = True
         if usage is not None:
             self.tokens = usage.completion_tokens
 
