@@ -14,6 +14,7 @@ class Progress:
     """Writes to stderr, so that what a command answers can be piped."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:

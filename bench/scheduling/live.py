@@ -64,7 +64,8 @@ class Fleet:
 
     async def ask(self, request: Request, outcomes: Outcomes, found: Found) -> None:
         """Placed, streamed, and tried again elsewhere while no token has come; as cognition does."""
-        began, tried = time.monotonic(), []
+        began = time.monotonic()
+        tried: list[str] = []
         text = f"answer={request.answer_tokens} " + "x" * (3 * request.prompt_tokens)
         for _ in range(ATTEMPTS):
             question = PlaceRequest(

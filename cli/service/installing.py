@@ -69,7 +69,7 @@ def install(wanted: Plan, progress: Progress) -> bool:
     if user and wanted.real:
         _prepare(wanted, user, progress)
     if wanted.real and (user or systemd.runs()):
-        _first_start(wanted, user)
+        _first_start(wanted, user, aside=progress.quiet)
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
     wanted.path.write_text(text)
     wanted.path.chmod(0o644)
@@ -126,8 +126,8 @@ def _prepare(wanted: Plan, user: str, progress: Progress) -> None:
     users.give(wanted.service.state, user)
 
 
-def _first_start(wanted: Plan, user: str | None) -> None:
-    """So that the password and the recovery key are shown here and not in a journal."""
+def _first_start(wanted: Plan, user: str | None, *, aside: bool) -> None:
+    """So that the password and the recovery key are shown here and not in a journal; ``aside``: on standard error."""
     state = wanted.service.state
     if StateFolder(state).marker.exists():
         return
@@ -138,6 +138,7 @@ def _first_start(wanted: Plan, user: str | None) -> None:
             as_user(user, *words) if user else words,
             cwd=wanted.service.code,
             env=clean if user else None,
+            stdout=sys.stderr if aside else None,
             check=False,
             timeout=_FIRST_START_S,
         )

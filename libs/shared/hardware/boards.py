@@ -51,7 +51,7 @@ PROFILES: dict[Family, Profile] = {
     Family.PI_3: Profile(1.9, 5.0, 2, 0.5, f"{_DRAMBLE} (3 B+)"),
     Family.PI_4: Profile(2.7, 6.4, 1, 0.75, f"{_DRAMBLE} (4 B)"),
     Family.PI_5: Profile(
-        3.0, 8.8, 1, 0.75, "geerlingguy/sbc-reviews, issue 21: Geekbench, between one meter's 7.9 W and another's 9.9 W"
+        3.0, 8.8, 1, 0.75, "geerlingguy/sbc-reviews, issue 21: between 7.9 W metered and 9.9 W supposed"
     ),
     Family.JETSON_NANO: Profile(1.5, 10.0, 1, 0.5, _NVPMODEL),
     Family.JETSON_XAVIER_NX: Profile(4.0, 20.0, 1, 0.5, _NVPMODEL),
