@@ -57,14 +57,16 @@ def deployed(name: str, router: str | None, folder: str) -> Any:
     from ray import serve
     from ray.serve.config import RequestRouterConfig
 
-    chosen = {"request_router_class": router} if router else {}
+    chosen: dict[str, Any] = {"request_routing_stats_period_s": 0.5}
+    if router:
+        chosen["request_router_class"] = router
     deployment: Any = serve.deployment(Slow)
     made = deployment.options(
         name=name,
         num_replicas=len(SECONDS),
         max_ongoing_requests=100,
         ray_actor_options={"num_cpus": 0},
-        request_router_config=RequestRouterConfig(request_routing_stats_period_s=0.5, **chosen),
+        request_router_config=RequestRouterConfig(**chosen),
     )
     Path(folder).mkdir()
     return serve.run(made.bind(folder), name=name, route_prefix=None)
@@ -131,7 +133,8 @@ def measured(folder: str, load: float, count: int) -> dict[str, list[float]]:
             found[name] = asyncio.run(offered(handle, load, count, 1))
         return found
     finally:
-        serve.shutdown()
+        shutdown: Any = serve.shutdown
+        shutdown()
         ray.shutdown()
 
 

@@ -6,6 +6,7 @@ usual one, and how long that takes at each replica is what the router has to lea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,7 @@ class Belief:
         """How long a request is expected to take there; ``best_s`` is that of the best replica."""
         if self.usual_s is None:
             return best_s
-        return best_s + (self.usual_s - best_s) * 0.5 ** float((now - self.learnt_at) / FORGET_S)
+        return best_s + (self.usual_s - best_s) * math.pow(0.5, (now - self.learnt_at) / FORGET_S)
 
     def candidate(self, name: str, best_s: float, now: float) -> Candidate:
         """As the scheduler's policies see it: a prompt of one token is the usual request."""

@@ -23,7 +23,7 @@ from services.scheduler.policies import POLICIES, Ask, costs
 from services.scheduler.serve_beliefs import Belief, best_of
 
 
-class PlacingRouter(FIFOMixin, MultiplexMixin, RequestRouter):  # type: ignore[misc]
+class PlacingRouter(FIFOMixin, MultiplexMixin, RequestRouter):
     """``request_router_kwargs``: ``policy``, a name of the scheduler's policies."""
 
     def initialize_state(self, policy: str = "expected_completion", **_: Any) -> None:
