@@ -125,8 +125,10 @@ class Generation:
         raise failure
 
     async def _place(self, failure: ServiceError | None) -> Placement:
-        request = self._asked.request
-        tokens = estimate((*self._asked.material.history, *self._asked.material.new), UNPLACED_BYTES_PER_TOKEN)
+        request, material = self._asked.request, self._asked.material
+        tokens = estimate((*material.history, *material.new), UNPLACED_BYTES_PER_TOKEN)
+        recalled = sum(len(hit.item.text.encode()) for hit in material.hits[: self._in_force().recall_k])
+        tokens += int(recalled / UNPLACED_BYTES_PER_TOKEN)
         question = PlaceRequest(
             model=request.model,
             prompt_tokens=tokens,

@@ -14,7 +14,7 @@ DISPATCHES = 4096
 """Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
 NEWEST_WEIGHT = 0.02
 """Of one request in what is usual: the last fifty count for most of it."""
-LOST_S = 30.0
+LOST_S = 15.0
 """A dispatch that a replica has not told of for so long was never sent, or was lost on its way."""
 
 
