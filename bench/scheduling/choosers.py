@@ -166,6 +166,9 @@ def weighted_random(chance: random.Random) -> Callable[[list[Node], Request, flo
     return lambda nodes, request, now: chance.choices(nodes, [weight(node) for node in nodes])[0]
 
 
+UNHEARD_S = 1e6
+
+
 @dataclass
 class PeakEwma:
     """One client's view: latencies that it saw itself, and its own outstanding requests."""
@@ -181,7 +184,7 @@ class PeakEwma:
         if not places:
             return None
         pair = self.chance.sample(places, min(2, len(places)))
-        taken = min(pair, key=lambda place: self._ewma(place, now) * (self.outstanding.get(place, 0) + 1))
+        taken = min(pair, key=lambda place: self._cost(place, now))
         self.outstanding[taken] = self.outstanding.get(taken, 0) + 1
         return taken, None
 
@@ -196,8 +199,17 @@ class PeakEwma:
     def failed(self, request: Request, place: int, now: float) -> None:
         self.outstanding[place] = max(0, self.outstanding.get(place, 0) - 1)
 
+    def _cost(self, place: int, now: float) -> float:
+        """One that was never heard of and has work already is taken last."""
+        outstanding = self.outstanding.get(place, 0)
+        if place not in self.cost and outstanding:
+            return UNHEARD_S + outstanding
+        return self._ewma(place, now) * (outstanding + 1)
+
     def _ewma(self, place: int, now: float) -> float:
-        return self.cost.get(place, (0.0, 0.0))[0]
+        """It decays when it is read."""
+        seconds, at = self.cost.get(place, (0.0, now))
+        return seconds * math.exp(-(now - at) / self.decay_s)
 
 
 @dataclass

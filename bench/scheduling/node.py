@@ -163,14 +163,11 @@ class Node:
         rate = self.measured.prompt_tokens_per_s
         lengths = self.measured.lengths
         rates = self.measured.rates(slowest_pace(works, now))
-        if rates.generated_tokens_per_s is None:
-            board = {"prompt_tokens_per_s": self.board.read_per_s, "generated_tokens_per_s": self.board.write_per_s}
-            rates = rates.model_copy(update=board)
         replica = self._replica.model_copy(
             update={
                 "in_flight": len(self.running),
                 "queued": len(self.waiting),
-                "to_read_tokens": round(sum(work.unread(now, rate or self.board.read_per_s) for work in works)),
+                "to_read_tokens": round(sum(work.unread(now, rate) for work in works)),
                 "to_write_tokens": round(sum(lengths.left(work.written, work.most) for work in works)),
                 "seen": dict(self.seen),
             }
@@ -189,6 +186,6 @@ class Node:
         if job.begun is not None:
             done_s = min(job.total_s, job.done_s + (now - job.since) * self.speed)
             if done_s >= job.read_s:
-                work.written = int((done_s - job.read_s) * self.board.write_per_s)
-                work.first = now - (done_s - job.read_s) / self.speed
+                work.written = (done_s - job.read_s) * self.board.write_per_s
+                work.writing_s = (done_s - job.read_s) / self.speed
         return work

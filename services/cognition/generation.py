@@ -13,7 +13,7 @@ from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import BackendFailed, ContextExceeded, NoNode, ServiceError, TimedOut
+from libs.shared.errors import BackendFailed, ContextExceeded, NoNode, Overloaded, ServiceError, TimedOut
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
 from services.cognition.outcomes import Outcomes, Writing, is_of_the_replica, reason_of
@@ -121,6 +121,8 @@ class Generation:
                 measuring.fell_back(reason_of(error))
                 failure = error
                 self._tried.append(placement.replica)
+                if monotonic() >= self._asked.deadline:
+                    break
         assert failure is not None
         raise failure
 
@@ -141,7 +143,7 @@ class Generation:
         try:
             with tracer.start_as_current_span("place"):
                 return await ask(self._bus, PLACE, question, patience_s=self._patience_s)
-        except NoNode as none_left:
+        except (NoNode, Overloaded) as none_left:
             raise failure or none_left from None
 
     async def _at(self, placement: Placement) -> AsyncGenerator[GenerateChunk, None]:

@@ -15,6 +15,7 @@ LENGTHS = 256
 UNKNOWN_TOKENS = 200.0
 """How long an answer is taken to be before one was counted; real chats have a mean of 211 (Patel et al., *Splitwise*,
 ISCA 2024, the conversation trace)."""
+UNKNOWN_WEIGHT = 10
 SCHEDULERS = 8
 """Of so many schedulers the tickets are remembered; those of one that is no more are told for a while yet."""
 
@@ -35,17 +36,17 @@ class Lengths:
 
     @property
     def mean(self) -> float | None:
-        """None before the first."""
-        return sum(self._sorted) / len(self._sorted) if self._sorted else None
+        """None before the first. A few say little: what is usual elsewhere counts as ten more."""
+        if not self._sorted:
+            return None
+        return (sum(self._sorted) + UNKNOWN_TOKENS * UNKNOWN_WEIGHT) / (len(self._sorted) + UNKNOWN_WEIGHT)
 
-    def left(self, written: int, most: int | None) -> float:
+    def left(self, written: float, most: int | None) -> float:
         """Tokens that an answer which has ``written`` of at most ``most`` will still get: the mean of what the longer
-        ones had left, as in the mean residual life of reliability theory."""
+        ones had left, as in the mean residual life of reliability theory, with what is usual as ten more."""
         longer = self._sorted[bisect_right(self._sorted, written) :]
-        if longer:
-            expected = sum(longer) / len(longer) - written
-        else:
-            expected = max(UNKNOWN_TOKENS - written, written / 2) if not self._sorted else written / 2
+        usual = max(UNKNOWN_TOKENS - written, written / 2)
+        expected = (sum(longer) - written * len(longer) + usual * UNKNOWN_WEIGHT) / (len(longer) + UNKNOWN_WEIGHT)
         return expected if most is None else max(0.0, min(expected, most - written))
 
 
@@ -57,19 +58,29 @@ class Work:
     prompt_tokens: int
     most: int | None = None
     begun: float | None = None
-    first: float | None = None
-    """When its first token came."""
-    written: int = 0
+    chunk_tokens: float = 1.0
+    """How many tokens a piece of an answer has, as measured."""
+    paced: bool = True
+    """Whether its pieces tell how fast it is written: those of tool calls come all at once."""
+    written: float = 0.0
+    writing_s: float = 0.0
+    """Waited for the tokens after the first: a reader that takes its time makes no replica slow."""
+    waiting_since: float | None = None
+
+    def waits(self, now: float) -> None:
+        """From now on the next piece is waited for."""
+        self.waiting_since = now
 
     def chunk(self, now: float) -> None:
-        """A piece of its answer came; it is counted as one token."""
-        self.written += 1
-        if self.first is None:
-            self.first = now
+        """A piece of its answer came."""
+        if self.written and self.waiting_since is not None:
+            self.writing_s += now - self.waiting_since
+        self.written += self.chunk_tokens
+        self.waiting_since = None
 
     def unread(self, now: float, tokens_per_s: float | None) -> float:
         """Tokens of its prompt that are still to be read, at a rate of so many a second."""
-        if self.first is not None:
+        if self.written:
             return 0.0
         if self.begun is None or tokens_per_s is None:
             return float(self.prompt_tokens)
@@ -77,9 +88,10 @@ class Work:
 
     def pace(self, now: float, least_s: float) -> float | None:
         """Tokens a second that it has been written at, when that was long enough to tell; None before."""
-        if self.first is None or now - self.first < least_s:
+        if not self.written or not self.paced:
             return None
-        return self.written / (now - self.first)
+        spent_s = self.writing_s + (now - self.waiting_since if self.waiting_since is not None else 0.0)
+        return self.written / spent_s if spent_s >= least_s else None
 
 
 def slowest_pace(works: Iterable[Work], now: float, least_s: float = 2.0) -> float | None:
@@ -96,20 +108,22 @@ class Ahead:
         self._came = 0
 
     @contextmanager
-    def coming(self, work: Work, ticket: Ticket | None) -> Iterator[Work]:
+    def coming(self, work: Work) -> Iterator[Work]:
         """Counts ``work`` until the block ends."""
         self._came += 1
         key = self._came
         self._works[key] = work
-        if ticket is not None:
-            number = max(ticket.number, self.seen.pop(ticket.scheduler, 0))
-            self.seen[ticket.scheduler] = number
-            while len(self.seen) > SCHEDULERS:
-                del self.seen[next(iter(self.seen))]
         try:
             yield work
         finally:
             del self._works[key]
+
+    def see(self, ticket: Ticket | None) -> None:
+        """A request came in, whatever becomes of it."""
+        if ticket is not None:
+            self.seen[ticket.scheduler] = max(ticket.number, self.seen.pop(ticket.scheduler, 0))
+            while len(self.seen) > SCHEDULERS:
+                del self.seen[next(iter(self.seen))]
 
     def to_read(self, now: float, rates: Mapping[str, float | None]) -> int:
         """Tokens of prompts; ``rates``: model → tokens read a second, as measured."""

@@ -12,6 +12,7 @@ FEWEST_TOKENS = 2
 """Fewer say nothing about a rate."""
 FEWEST_BYTES = 256
 """In a shorter prompt the chat template's own tokens outweigh the text's."""
+FEWEST_CHUNKS = 4
 MOST_SLOWER = 100.0
 """A stalled answer counts as slow, never as stopped: that is for time-outs to say."""
 
@@ -23,18 +24,30 @@ class Measured:
     prompt_tokens_per_s: float | None = None
     generated_tokens_per_s: float | None = None
     bytes_per_token: float | None = None
+    chunk_tokens: float | None = None
+    """Tokens in a piece of an answer."""
     lengths: Lengths = field(default_factory=Lengths)
 
     def note(
-        self, *, size: int, prompt_tokens: int, completion_tokens: int, first_token_s: float, rest_s: float
+        self,
+        *,
+        size: int,
+        prompt_tokens: int,
+        completion_tokens: int,
+        first_token_s: float,
+        rest_s: float,
+        chunks: int = 0,
     ) -> None:
-        """``size`` is the prompt's bytes; ``rest_s`` runs from the first token to the last."""
+        """``size`` is the prompt's bytes; ``rest_s`` runs from the first token to the last; ``chunks`` the answer's
+        pieces, its end among them."""
         if size >= FEWEST_BYTES and prompt_tokens >= FEWEST_TOKENS:
             self.bytes_per_token = _mean(self.bytes_per_token, size / prompt_tokens)
         if first_token_s > 0 and prompt_tokens >= FEWEST_TOKENS:
             self.prompt_tokens_per_s = _mean(self.prompt_tokens_per_s, prompt_tokens / first_token_s)
         if rest_s > 0 and completion_tokens > FEWEST_TOKENS:
             self.generated_tokens_per_s = _mean(self.generated_tokens_per_s, (completion_tokens - 1) / rest_s)
+        if chunks > FEWEST_CHUNKS:
+            self.chunk_tokens = _mean(self.chunk_tokens, max(0.1, completion_tokens / chunks))
         self.lengths.note(completion_tokens)
 
     def rates(self, now_tokens_per_s: float | None = None) -> Rates:
@@ -56,4 +69,4 @@ def _mean(old: float | None, new: float) -> float:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+    return None if value is None else float(f"{value:.4g}")

@@ -55,6 +55,7 @@ class Replica:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         """Raises as GenerateRequest says; closing the iterator stops the backend's work at once."""
+        self._ahead.see(request.ticket)
         model = self._models.get(request.model)
         if model is None:
             raise ModelNotFound(f"replica {self.identity.replica} does not serve this model")
@@ -63,20 +64,31 @@ class Replica:
         refuse_unsupported(request, model)
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        with self._ahead.coming(Work(model.name, tokens, request.sampling.max_tokens), request.ticket) as work:
+        with self._ahead.coming(self._work(request, tokens)) as work:
             ticket = await self._admission.enter(tokens)
             work.begun = monotonic()
             clock, thoughts = _Clock(), Apart(request)
             try:
                 async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
+                    work.waits(monotonic())
                     async for chunk in chunks:
                         clock.chunk(chunk)
                         work.chunk(monotonic())
                         for told in thoughts.read(chunk):
                             yield told
+                        work.waits(monotonic())
             finally:
                 self._admission.leave(ticket, clock.duration_s)
                 self._note(request.model, size, clock)
+
+    def _work(self, request: GenerateRequest, tokens: int) -> Work:
+        return Work(
+            request.model,
+            tokens,
+            request.sampling.max_tokens,
+            chunk_tokens=self._measured[request.model].chunk_tokens or 1.0,
+            paced=not request.tools.tools,
+        )
 
     def snapshot(self, *, stopped: bool = False) -> ReplicaTelemetry:
         """The replica's state; each has a higher sequence than the one before."""
@@ -154,6 +166,7 @@ class Replica:
             completion_tokens=usage.completion_tokens,
             first_token_s=clock.first_s,
             rest_s=clock.rest_s,
+            chunks=clock.chunks,
         )
 
 
@@ -165,9 +178,11 @@ class _Clock:
         self.first_s: float | None = None
         self.last_s = 0.0
         self.usage: Usage | None = None
+        self.chunks = 0
 
     def chunk(self, chunk: GenerateChunk) -> None:
         self.last_s = perf_counter() - self._begun
+        self.chunks += 1
         if self.first_s is None:
             self.first_s = self.last_s
         if chunk.usage is not None:

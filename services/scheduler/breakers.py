@@ -2,7 +2,8 @@
 
 Closed → open after ``threshold`` failures in a row, each within ``window_s`` of the one before; open → half-open when
 its time is over; half-open lets one probe through. A failed probe opens it again for twice as long (Nygard, *Release
-It!*, ch. 5). Success is seldom reported, so a probe of which nothing bad is heard for ``probe_s`` closes the breaker.
+It!*, ch. 5). A probe's success closes the breaker, and so does hearing nothing bad of it for ``probe_s``: words get
+lost.
 """
 
 from __future__ import annotations

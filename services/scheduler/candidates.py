@@ -15,7 +15,8 @@ DISPATCHES = 4096
 NEWEST_WEIGHT = 0.02
 """Of one request in what is usual: the last fifty count for most of it."""
 LOST_S = 15.0
-"""A dispatch that a replica has not told of for so long was never sent, or was lost on its way."""
+"""A dispatch that a replica has not told of for so long was never sent, or was lost on its way; it is given up sooner
+where telemetry is known to be fresher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,18 @@ class Sent(NamedTuple):
 class Queue:
     """One replica's placements that its last telemetry can't show."""
 
-    numbered: int = 0
-    """The number of this scheduler's last ticket there."""
     sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=DISPATCHES))
 
-    def settle(self, seen: Mapping[str, int], now: float) -> None:
-        """Forgets those that telemetry counts by now, and those that must be lost; ``seen``: scheduler → number."""
-        if self.sent:
-            unseen = [s for s in self.sent if s.number > seen.get(s.scheduler, 0) and s.at >= now - LOST_S]
-            if len(unseen) < len(self.sent):
-                self.sent.clear()
-                self.sent.extend(unseen)
+    def settle(self, seen: Mapping[str, int], now: float, lag_s: float) -> float | None:
+        """Forgets those that telemetry counts by now, and those that must be lost, for none takes ``lag_s`` to be told
+        of; ``seen``: scheduler → number. How long the earliest of those told of now took; None: none was."""
+        if not self.sent:
+            return None
+        counted = [s for s in self.sent if s.number <= seen.get(s.scheduler, 0)]
+        unseen = [s for s in self.sent if s.number > seen.get(s.scheduler, 0) and s.at >= now - lag_s]
+        self.sent.clear()
+        self.sent.extend(unseen)
+        return now - counted[0].at if counted else None
 
     def drop_before(self, at: float) -> None:
         """The same by time alone, for a replica that doesn't tell of tickets."""
@@ -109,8 +111,8 @@ class Candidate:
     heard_at: float = 0.0
     free_at: float = 0.0
     """When everything ahead will be done, as far as is known; it needs no telemetry to come nearer."""
-    full: bool = False
-    """Whether the next request would wait for a slot."""
+    waits: float = 0.0
+    """What share of the work ahead has to be done before the next request begins; 0 while a slot is free."""
     share: float = 1.0
     """Of its work a second that one of its slots does."""
     s_per_prompt_token: float = 0.0
@@ -128,7 +130,8 @@ class Candidate:
         self.load = told.load
         self.slots = told.slots
         self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
-        self.share, self.full = 1.0 / told.slots, told.load >= told.slots
+        self.share = 1.0 / told.slots
+        self._queue_up()
         for one in sent:
             self.add(one)
 
@@ -137,7 +140,11 @@ class Candidate:
         self.load += 1
         begins = self.free_at if self.free_at > sent.at else sent.at
         self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
-        self.full = self.load >= self.slots
+        self._queue_up()
+
+    def _queue_up(self) -> None:
+        """The next begins when all but the slots' own number less one have ended, which are taken for equally long."""
+        self.waits = (self.load - self.slots + 1) / self.load if self.load >= self.slots else 0.0
 
     def work_s(self, prompt_tokens: float, answer_tokens: float) -> float:
         """Seconds that one slot takes for them."""

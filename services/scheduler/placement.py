@@ -15,7 +15,7 @@ from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, Remot
 from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler import breakers
 from services.scheduler.candidates import Candidate, NodeView
-from services.scheduler.policies import POLICIES, Ask, completions_s, first_token_s
+from services.scheduler.policies import POLICIES, Ask, completions_s, wait_s
 from services.scheduler.registry import Snapshot
 
 PASSED_OVER = {"expected_completion": "later_completion"}
@@ -171,7 +171,8 @@ def choose(
     if not usable:
         refusal = _refusal(model, request, snapshot, closed, now)
         return Decision(None, refusal, policy, usable, closed, candidates, unserved)
-    ask = Ask(now, request.prompt_tokens, request.max_tokens, snapshot.warm.get(request.session))
+    most = request.max_tokens if request.kind == "chat" else 0
+    ask = Ask(now, request.prompt_tokens, most, snapshot.warm.get(request.session))
     late_s = _too_late_s(usable, request, ask)
     if late_s > 0:
         refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))
@@ -180,11 +181,10 @@ def choose(
 
 
 def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) -> float:
-    """By how many seconds the earliest first token is later than the request's patience allows; a replica of no work
-    ahead is never too late, for nobody could be earlier."""
-    if request.patience_s is None or any(c.load < c.slots for c in usable):
+    """By how many seconds the waiting alone is longer than the request's patience, wherever it would go."""
+    if request.patience_s is None:
         return 0.0
-    return min(first_token_s(c, ask) for c in usable) - request.patience_s
+    return min(wait_s(c, ask) for c in usable) - request.patience_s
 
 
 def _meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> str | None:

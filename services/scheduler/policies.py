@@ -59,7 +59,7 @@ def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     """Seconds until the answer's end at each: until a slot is free, then the prompt, then the answer."""
     now, prompt, most, warm = ask
     found = [
-        (c.free_at - now if c.full and c.free_at > now else 0.0)
+        (c.waits * (c.free_at - now) if c.waits and c.free_at > now else 0.0)
         + prompt * c.s_per_prompt_token
         + (c.answer_tokens if c.answer_tokens < most else most) * c.s_per_answer_token
         for c in candidates
@@ -81,8 +81,12 @@ def saved_s(candidate: Candidate, ask: Ask) -> float:
 
 def first_token_s(candidate: Candidate, ask: Ask) -> float:
     """Seconds until the first token there."""
-    wait_s = max(0.0, candidate.free_at - ask.now) if candidate.full else 0.0
-    return wait_s + ask.prompt_tokens * candidate.s_per_prompt_token - saved_s(candidate, ask)
+    return wait_s(candidate, ask) + ask.prompt_tokens * candidate.s_per_prompt_token - saved_s(candidate, ask)
+
+
+def wait_s(candidate: Candidate, ask: Ask) -> float:
+    """Seconds until a slot is free there."""
+    return candidate.waits * max(0.0, candidate.free_at - ask.now)
 
 
 def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
@@ -97,7 +101,7 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     """
     now, prompt, most, warm = ask
     found = [
-        (u if c.full else 0.0) + s + s * (u + u + s * c.share) * c.later
+        c.waits * u + s + s * (u + u + s * c.share) * c.later
         for c in candidates
         for u in (c.free_at - now if c.free_at > now else 0.0,)
         for s in (
@@ -110,7 +114,7 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
             if saved := saved_s(c, ask):
                 u = max(0.0, c.free_at - now)
                 s = c.work_s(prompt, c.expected_answer(most)) - saved
-                found[place] = (u if c.full else 0.0) + s + s * (u + u + s * c.share) * c.later
+                found[place] = c.waits * u + s + s * (u + u + s * c.share) * c.later
     return found
 
 

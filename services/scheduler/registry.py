@@ -12,7 +12,7 @@ from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler import breakers, distrust
 from services.scheduler.affinity import Sessions
 from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
-from services.scheduler.candidates import Candidate, NodeView, Queue, Sent, Usual, node_view
+from services.scheduler.candidates import LOST_S, Candidate, NodeView, Queue, Sent, Usual, node_view
 from services.scheduler.distrust import Distrust
 from services.scheduler.pace import pace_of, slowdown
 
@@ -22,6 +22,8 @@ KNOWN_MODELS = 4096
 KNOWN_NODES = 4096
 """Further nodes are not taken in: telemetry must not be able to fill the memory."""
 RETIRED_BOOTS = 8
+LAG_KEPT = 0.98
+"""Of the longest lag at each word that tells of dispatches: it is forgotten as telemetry gets fresher."""
 BreakerKey = tuple[str, str]
 
 
@@ -81,6 +83,9 @@ class Registry:
         self._queues: dict[str, Queue] = {}
         self._candidates: dict[str, dict[BreakerKey, Candidate]] = {}
         self._distrust: dict[BreakerKey, Distrust] = {}
+        self._numbered = 0
+        self._lag_s = LOST_S
+        """How long dispatches take to be told of, at most, of late."""
         self._told: dict[str, Mapping[str, int] | None] = {}
         self._usual: dict[str, Usual] = {}
         self._sessions = Sessions()
@@ -142,10 +147,15 @@ class Registry:
         if seen is None:
             queue.drop_before(heard_at - self._rules.transit_s)
         else:
-            queue.settle(seen, heard_at)
+            told_after_s = queue.settle(seen, heard_at, self._lost_after_s())
+            if told_after_s is not None:
+                self._lag_s = max(told_after_s, LAG_KEPT * self._lag_s)
         if queue.sent and queue.sent[0].at < heard_at - self._rules.transit_s:
             return queue.sent[0].at
         return heard_at
+
+    def _lost_after_s(self) -> float:
+        return min(LOST_S, 2 * self._lag_s + 1.0)
 
     def _newer(self, known: NodeTelemetry | None, telemetry: NodeTelemetry) -> bool:
         if known is None:
@@ -169,6 +179,7 @@ class Registry:
                 self._sessions.gone(replica.replica)
                 for model in replica.models:
                     self._breakers.pop((replica.replica, model), None)
+                    self._distrust.pop((replica.replica, model), None)
 
     def _offered(self, telemetry: NodeTelemetry) -> None:
         for model in telemetry.models:
@@ -186,8 +197,8 @@ class Registry:
         if candidate.model.name in self._usual or len(self._usual) < KNOWN_MODELS:
             self._usual[candidate.model.name] = self._usual.get(candidate.model.name, Usual()).after(unread, answer)
         queue = candidate.queue
-        queue.numbered += 1
-        sent = Sent(self.scheduler, queue.numbered, now, unread, answer)
+        self._numbered += 1
+        sent = Sent(self.scheduler, self._numbered, now, unread, answer)
         self._count(candidate.node.node_id, replica, queue, sent)
         self._sessions.placed(request.session, replica, candidate.slots, request.prompt_tokens + answer)
         breaker = self._breakers.get((replica, candidate.model.name))
@@ -211,7 +222,12 @@ class Registry:
         if told is not None and ticket.number <= told.get(ticket.scheduler, 0):
             return
         sent = Sent(ticket.scheduler, ticket.number, self._clock(), placed.prompt_tokens, placed.answer_tokens)
+        self._sessions.placed(None, placed.replica, self._slots(placed), 0.0)
         self._count(placed.node_id, placed.replica, queue, sent)
+
+    def _slots(self, placed: Placed) -> int:
+        known = self._candidates.get(placed.node_id, {}).get((placed.replica, placed.model))
+        return known.slots if known is not None else 1
 
     def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent) -> None:
         queue.sent.append(sent)
@@ -252,11 +268,12 @@ class Registry:
         """What the node just answered, ahead of its next telemetry."""
         telemetry = self._telemetry.get(node_id)
         if telemetry is not None:
-            changed = telemetry.model_copy(update={"draining": draining})
+            replicas = tuple(r.model_copy(update={"draining": draining}) for r in telemetry.replicas)
+            changed = telemetry.model_copy(update={"draining": draining, "replicas": replicas})
             self._telemetry[node_id] = changed
             self._nodes[node_id] = node_view(changed, self._nodes[node_id].heard_at)
             for candidate in self._candidates.get(node_id, {}).values():
-                candidate.draining = draining or candidate.replica.draining
+                candidate.draining = draining
 
     def expire(self) -> tuple[str, ...]:
         """Forgets nodes unheard for long, and what was counted of replicas that no longer exist."""

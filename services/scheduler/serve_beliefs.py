@@ -21,6 +21,8 @@ FORGET_S = 30.0
 """So long after a replica was last tried, half of what sets it apart from the best one is forgotten: without that one
 that was slow once would never be tried again."""
 SHORTEST_S = 1e-4
+FAILED_SHARE = 0.1
+"""Of the usual time; what ends sooner is taken for a failure, which must not make its replica look quick."""
 _MODEL = ServedModel(name="served", backend="ray", context_tokens=0)
 
 
@@ -57,6 +59,7 @@ class Belief:
             began, waited = sent
             took = now - (max(began, self._last_end) if waited else began)
             took = max(SHORTEST_S, took * (self.slots if waited else 1))
+        if whole and took >= FAILED_SHARE * (self.usual_s or FIRST_S):
             self.usual_s = took if self.usual_s is None else self.usual_s + NEWEST_WEIGHT * (took - self.usual_s)
             self.learnt_at = now
         self._last_end = now
@@ -82,7 +85,8 @@ class Belief:
         node = NodeView(name, now, False, False, None, (replica,), {})
         candidate = Candidate(node, replica, _MODEL, Queue(), load=self.load, slots=self.slots, heard_at=now)
         candidate.s_per_prompt_token, candidate.later = usual_s, 1.0 / usual_s
-        candidate.share, candidate.full = 1.0 / self.slots, self.load >= self.slots
+        candidate.share = 1.0 / self.slots
+        candidate.waits = (self.load - self.slots + 1) / self.load if self.load >= self.slots else 0.0
         candidate.free_at = now + self.load * usual_s / self.slots
         return candidate
 

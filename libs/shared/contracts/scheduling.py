@@ -14,7 +14,7 @@ from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 
 class Ticket(Message):
     """What a placed request carries to its replica, so that the scheduler learns from the replica's telemetry which of
-    its placements have come in: numbers rise for each replica, within one life of the scheduler."""
+    its placements have come in: numbers rise within one life of the scheduler."""
 
     scheduler: Id
     number: int = Field(ge=1)

@@ -18,15 +18,15 @@ def lengths(*tokens: int) -> Lengths:
     return made
 
 
-def test_what_is_left_is_what_the_longer_answers_had_left() -> None:
-    known = lengths(10, 20, 100)
-    assert known.left(0, None) == pytest.approx(130 / 3)
-    assert known.left(15, None) == pytest.approx((20 + 100) / 2 - 15)
-    assert known.left(50, None) == pytest.approx(50)
+def test_what_is_left_is_what_the_longer_answers_had_left_and_few_of_them_say_little() -> None:
+    known = lengths(*[10, 20, 100] * 80)
+    assert known.left(0, None) == pytest.approx((80 * 130 + 10 * 200) / 250)
+    assert known.left(15, None) == pytest.approx((80 * 5 + 80 * 85 + 10 * 185) / 170)
     assert known.left(50, most=60) == 10
     assert known.left(200, None) == 100, "longer than any: half as long again"
     assert Lengths().left(0, None) == 200
     assert Lengths().mean is None
+    assert lengths(2).mean == pytest.approx((2 + 10 * 200) / 11), "one short answer makes no node quick"
 
 
 @given(st.lists(st.integers(1, 2000), max_size=2 * LENGTHS + 3), st.integers(0, 3000), st.integers(1, 3000))
@@ -34,44 +34,70 @@ def test_what_is_left_is_never_negative_nor_more_than_may_be_written(noted: list
     known = lengths(*noted)
     assert 0 <= known.left(written, most) <= max(0, most - written)
     newest = noted[-LENGTHS:]
-    assert known.mean == (pytest.approx(sum(newest) / len(newest)) if newest else None)
+    assert known.mean == (pytest.approx((sum(newest) + 2000) / (len(newest) + 10)) if newest else None)
 
 
 def test_a_prompt_is_read_as_time_goes_by_and_done_with_the_first_token() -> None:
     ahead = Ahead()
-    with ahead.coming(Work("llama", 100), None) as work, ahead.coming(Work("llama", 30), None):
+    with ahead.coming(Work("llama", 100)) as work, ahead.coming(Work("llama", 30)):
         assert ahead.to_read(0.0, {"llama": 10.0}) == 130
         work.begun = 0.0
         assert ahead.to_read(4.0, {"llama": 10.0}) == 60 + 30
         assert ahead.to_read(4.0, {}) == 130, "at an unknown rate nothing is known to be read"
         work.chunk(5.0)
         assert ahead.to_read(5.0, {"llama": 10.0}) == 30
-        assert ahead.to_write({"llama": lengths(50)}) == 49 + 50
-    assert ahead.to_read(5.0, {}) == ahead.to_write({"llama": lengths(50)}) == 0
+        known = lengths(*[50] * 200)
+        assert ahead.to_write({"llama": known}) == pytest.approx(49 + 50, abs=16)
+    assert ahead.to_read(5.0, {}) == ahead.to_write({"llama": known}) == 0
 
 
 def test_the_highest_ticket_of_each_scheduler_is_told_and_of_no_more_than_a_few() -> None:
     ahead = Ahead()
     for number in (1, 3, 2):
-        with ahead.coming(Work("llama", 1), Ticket(scheduler="one", number=number)):
-            pass
+        ahead.see(Ticket(scheduler="one", number=number))
     assert ahead.seen == {"one": 3}
     for other in range(SCHEDULERS):
-        with ahead.coming(Work("llama", 1), Ticket(scheduler=f"other{other}", number=1)):
-            pass
+        ahead.see(Ticket(scheduler=f"other{other}", number=1))
     assert len(ahead.seen) == SCHEDULERS
     assert "one" not in ahead.seen
+
+
+def written(work: Work, seconds: int, *, reading_s: float = 0.0) -> None:
+    """A piece a second, each of which its reader takes ``reading_s`` to read."""
+    now = 0.0
+    for _ in range(seconds + 1):
+        work.waits(now)
+        now += 1.0
+        work.chunk(now)
+        now += reading_s
 
 
 def test_a_node_that_becomes_slow_says_so_before_its_answer_ends() -> None:
     measured = Measured(prompt_tokens_per_s=100.0, generated_tokens_per_s=10.0)
     ahead = Ahead()
-    with ahead.coming(Work("llama", 1), None) as work:
-        work.begun = 0.0
-        for second in range(11):
-            work.chunk(float(second))
-        assert ahead.pace("llama", 10.5) == pytest.approx(11 / 10.5)
+    with ahead.coming(Work("llama", 1, begun=0.0)) as work:
+        assert ahead.pace("llama", 9.0) is None, "nothing is written yet"
+        written(work, 10)
+        assert ahead.pace("llama", 11.0) == pytest.approx(1.1)
         rates = measured.rates(ahead.pace("llama", 11.0))
-        assert (rates.generated_tokens_per_s, rates.prompt_tokens_per_s) == (1.0, 10.0)
+        assert (rates.generated_tokens_per_s, rates.prompt_tokens_per_s) == (1.1, 11.0)
     assert measured.rates(ahead.pace("llama", 11.0)).generated_tokens_per_s == 10.0
     assert measured.rates(6.0).generated_tokens_per_s == 10.0, "a little slower is noise"
+    assert measured.rates(0.0).generated_tokens_per_s == 0.1, "and a stalled one is not taken for unmeasured"
+
+
+def test_a_reader_that_takes_its_time_makes_no_node_slow() -> None:
+    work = Work("llama", 1, begun=0.0)
+    written(work, 10, reading_s=60.0)
+    assert work.pace(1000.0, 2.0) == pytest.approx(1.1)
+
+
+def test_pieces_of_many_tokens_count_as_many_and_tool_calls_say_nothing() -> None:
+    measured = Measured()
+    measured.note(size=0, prompt_tokens=9, completion_tokens=40, first_token_s=1.0, rest_s=4.0, chunks=10)
+    work = Work("llama", 1, begun=0.0, chunk_tokens=measured.chunk_tokens or 1.0)
+    written(work, 10)
+    assert work.pace(11.0, 2.0) == pytest.approx(4.4)
+    silent = Work("llama", 1, begun=0.0, paced=False)
+    written(silent, 10)
+    assert silent.pace(11.0, 2.0) is None

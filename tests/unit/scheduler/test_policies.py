@@ -66,7 +66,20 @@ def test_while_a_slot_is_free_nothing_is_waited_for() -> None:
     (fast,) = candidates(known)
     assert completions_s([fast], ask(0)) == pytest.approx([1.0])
     known.dispatched(fast, PlaceRequest(prompt_tokens=0, max_tokens=100))
-    assert completions_s([fast], ask(0)) == pytest.approx([2.0]), "half of the 200 tokens ahead, then its own"
+    assert completions_s([fast], ask(0)) == pytest.approx([1.5]), (
+        "one of two that have a second of both slots, and its own"
+    )
+
+
+def test_the_cost_is_the_wait_the_work_and_what_later_requests_lose() -> None:
+    busy = replica("fast-0", in_flight=3, to_read_tokens=0, to_write_tokens=300, slots=2)
+    (fast,) = candidates(registry(node("fast", models=[served(FAST)], replicas=(busy,))))
+    usual_s = 500 / 1000 + 200 / 100
+    ahead_s, own_s = 300 / 100 / 2, 1.0
+    wait_s = ahead_s * (3 - 2 + 1) / 3
+    later_s = own_s * (2 * ahead_s + own_s / 2) / usual_s
+    assert costs([fast], ask(0)) == pytest.approx([wait_s + own_s + later_s])
+    assert first_token_s(fast, ask(0)) == pytest.approx(wait_s)
 
 
 def test_work_that_was_told_of_gets_less_without_being_told_again() -> None:
@@ -112,6 +125,12 @@ def test_a_fast_node_is_not_filled_up_while_a_slow_one_would_do() -> None:
     times = completions_s(found, ask(0, 100))
     assert times[0] < times[1]
     assert expected_completion(found, ask(0, 100), 0.5) is found[1]
+
+
+def test_leaving_out_the_later_ones_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.scheduler.policies.costs", completions_s)
+    with pytest.raises(AssertionError):
+        test_a_fast_node_is_not_filled_up_while_a_slow_one_would_do()
 
 
 def test_equals_share_the_load_by_the_draw() -> None:

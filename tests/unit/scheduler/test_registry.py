@@ -11,6 +11,7 @@ from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.roles import NOBODY
 from services.scheduler import listing
 from services.scheduler.candidates import DISPATCHES, LOST_S, Candidate
+from services.scheduler.distrust import Distrust
 from services.scheduler.registry import RETIRED_BOOTS, Registry, RegistryRules
 from tests.unit.scheduler.clusters import Clock, model, node, registry
 
@@ -119,12 +120,43 @@ def test_a_dispatch_that_never_comes_in_is_given_up() -> None:
     assert candidate(known).load == 0
 
 
-def test_tickets_rise_for_each_replica() -> None:
+def test_tickets_rise_as_long_as_the_scheduler_lives() -> None:
     known = registry(node("a"), node("b"))
     assert [place(known).number, place(known).number] == [1, 2]
-    assert known.dispatched(candidate(known, 1), PlaceRequest(model="llama")).ticket == Ticket(
-        scheduler=known.scheduler, number=1
-    )
+    elsewhere = known.dispatched(candidate(known, 1), PlaceRequest(model="llama")).ticket
+    assert elsewhere == Ticket(scheduler=known.scheduler, number=3)
+
+
+def test_a_replica_that_was_away_for_a_moment_counts_the_tickets_that_follow() -> None:
+    known = registry(telling(1, {}))
+    seen = {known.scheduler: place(known).number}
+    known.hear(node("a", sequence=2, models=[model(rates=RATES)], replicas=()))
+    known.hear(telling(3, seen))
+    place(known)
+    known.hear(telling(4, seen))
+    assert candidate(known).load == 1
+
+
+def test_where_telemetry_is_fresh_a_lost_dispatch_is_given_up_soon() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    for sequence in range(2, 400):
+        ticket = place(known)
+        clock.now += 0.25
+        known.hear(telling(sequence, {known.scheduler: ticket.number}))
+    place(known)
+    clock.now += 2.0
+    known.hear(telling(400, {known.scheduler: ticket.number}, in_flight=1, read=1000))
+    assert candidate(known).load == 1
+    assert candidate(known).free_at == pytest.approx(clock.now + 10.0), "and makes no telemetry older than it is"
+
+
+def test_a_node_that_is_undrained_is_chosen_before_its_next_telemetry() -> None:
+    known = registry(node("a"))
+    for draining in (True, False):
+        known.set_draining("a", draining)
+        assert candidate(known).draining is draining
+        assert known.snapshot().nodes["a"].replicas[0].draining is draining
 
 
 def test_dispatches_to_a_node_that_never_speaks_are_bounded() -> None:
@@ -199,7 +231,9 @@ def test_a_restarted_node_begins_without_the_record_of_its_last_life() -> None:
         known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="silent"))
     known.hear(node("a", sequence=2))
     assert known.snapshot().breakers, "the same life keeps it"
+    known._distrust["a-0", "llama"] = Distrust(9.0, 1000.0)
     known.hear(node("a", boot_id="again"))
+    assert not known._distrust
     assert not known.snapshot().breakers
     assert not candidate(known).queue.sent
 

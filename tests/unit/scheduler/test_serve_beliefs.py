@@ -39,7 +39,9 @@ def test_what_was_cut_short_teaches_nothing() -> None:
     belief.sent("x", 100.0)
     belief.ended("x", 100.001, whole=False)
     belief.ended("never sent", 100.0)
-    assert belief.usual_s == pytest.approx(0.2)
+    belief.sent("y", 100.0)
+    belief.ended("y", 100.001)
+    assert belief.usual_s == pytest.approx(0.2), "nor what failed at once"
 
 
 def test_a_busy_fast_replica_goes_before_an_idle_slow_one_until_it_is_too_busy() -> None:
