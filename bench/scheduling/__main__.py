@@ -142,7 +142,9 @@ def at_loads(bench: Bench) -> Iterator[list[object]]:
         "prompts read four times as fast": Case(OURS, reading=4.0),
         "answers of up to 1,024 tokens": Case(OURS, max_tokens=1024),
         "64 nodes": Case(OURS, nodes=64),
+        "64 nodes that have answered before": Case(OURS, Conditions(known=True), nodes=64),
         "1,000 nodes": Case(OURS, nodes=1000),
+        "1,000 nodes that have answered before": Case(OURS, Conditions(known=True), nodes=1000),
     }
     names = (OURS, TRUTH, "shortest_expected_delay")
     for kind, case in kinds.items():

@@ -119,6 +119,16 @@ class Node:
             rest_s=spent - first_s,
         )
 
+    def learn(self, prompt_tokens: int, answer_tokens: int) -> None:
+        """As if it had answered such a request."""
+        self.measured.note(
+            size=0,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=answer_tokens,
+            first_token_s=prompt_tokens / self.board.read_per_s,
+            rest_s=answer_tokens / self.board.write_per_s,
+        )
+
     def change_speed(self, speed: float, now: float) -> list[Job]:
         """From now on it works at ``speed``; the jobs whose end must be planned anew."""
         for job in self.running:

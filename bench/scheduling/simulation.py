@@ -42,6 +42,8 @@ class Conditions:
     told_s: float | None = 0.05
     """How old a scheduler's word of a placement is when the others hear it; None: they never do."""
     events: tuple[Event, ...] = ()
+    known: bool = False
+    """Whether every node has answered a usual request before, and so knows how fast it is."""
 
 
 @dataclass
@@ -78,6 +80,9 @@ class Simulation:
         self._conditions = conditions
         self._chance = random.Random(seed)
         self.nodes = [Node(place, board) for place, board in enumerate(fleet)]
+        if conditions.known:
+            for node in self.nodes:
+                node.learn(1155, 211)
         silent_s = 3.0 + conditions.age_s + conditions.jitter_s
         self._choosers = [make(policy, self.nodes, self._chance, silent_s) for _ in range(conditions.schedulers)]
         for chooser in self._choosers:
