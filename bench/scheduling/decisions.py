@@ -1,4 +1,4 @@
-"""How long one decision takes: the scheduler's own, over nodes that are all fit to be chosen."""
+"""How long one decision takes: the scheduler's own, over a fleet of unequal nodes that are all fit to be chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def decision_us(nodes: int) -> float:
     """Microseconds of CPU for a decision and the counts of its reasons: the best of several rounds."""
     registry = Registry(RegistryRules(), lambda: 0.0)
     for place, board in enumerate(fleet(nodes)):
-        registry.hear(Node(place, board).telemetry(0.0))
+        node = Node(place, board)
+        node.learn(1155, 211)
+        registry.hear(node.telemetry(0.0))
     request = PlaceRequest(model=MODEL, prompt_tokens=1000)
     rounds = max(20, 20_000 // nodes)
     best = float("inf")

@@ -10,6 +10,7 @@ less loaded of two drawn at random (Mitzenmacher 2001), which keeps schedulers w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from services.scheduler.affinity import Warm
@@ -119,8 +120,26 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
 
 
 def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Candidate:
-    """The earliest expected end, as far as it makes others' no later than it is worth."""
-    return _least(candidates, costs(candidates, ask), draw)
+    """The earliest expected end, as far as it makes others' no later than it is worth: the least of ``costs``, reckoned
+    to their end only where the request's own work doesn't already cost more."""
+    now, prompt, most, warm = ask
+    if warm is not None:
+        return _least(candidates, costs(candidates, ask), draw)
+    least, tied = inf, [candidates[0]]
+    for c in candidates:
+        answer = c.answer_tokens
+        s = prompt * c.s_per_prompt_token + (answer if answer < most else most) * c.s_per_answer_token
+        if s > least:
+            continue
+        u = c.free_at - now
+        if u < 0.0:
+            u = 0.0
+        cost = c.waits * u + s + s * (u + u + s * c.share) * c.later
+        if cost < least:
+            least, tied = cost, [c]
+        elif cost == least:
+            tied.append(c)
+    return tied[int(draw * len(tied))]
 
 
 POLICIES: dict[str, Policy] = {
