@@ -83,7 +83,7 @@ class Simulation:
         if conditions.known:
             for node in self.nodes:
                 node.learn(1155, 211)
-        silent_s = 3.0 + conditions.age_s + conditions.jitter_s
+        silent_s = 3.0 * conditions.every_s + conditions.age_s + conditions.jitter_s
         self._choosers = [make(policy, self.nodes, self._chance, silent_s) for _ in range(conditions.schedulers)]
         for chooser in self._choosers:
             if isinstance(chooser, Scheduler) and conditions.told_s is not None:

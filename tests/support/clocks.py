@@ -47,4 +47,4 @@ class WallClock:
         aside.write_text(f"{ahead_s:+d}\n")
         aside.chmod(0o644)
         aside.replace(self._file)
-        time.sleep(SEEN_S + 0.2)  # the library looks once in so long, and tells nobody when it does
+        time.sleep(SEEN_S + 1.2)  # the library counts whole seconds, and tells nobody when it has looked
