@@ -35,7 +35,6 @@ _REASONS: tuple[tuple[type[ServiceError], Reason], ...] = (
     (Cancelled, "broke_off"),
 )
 REMEMBERED = 256
-_NEVER = object()
 FEWEST_TOKENS = 8
 """A shorter answer says nothing of how fast a replica writes."""
 
@@ -77,7 +76,7 @@ class Outcomes:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._failing: dict[tuple[str, str], object] = {}
+        self._failing: dict[tuple[str, str], None] = {}
 
     async def failed(self, placed: Placement, error: ServiceError, *, started: bool = False) -> None:
         """Reports a failure of the replica; errors of the request itself are none."""
@@ -90,7 +89,9 @@ class Outcomes:
 
     async def succeeded(self, placed: Placement, writing: Writing | None = None) -> None:
         """Reports a success that tells the scheduler something: one after a failure, and one whose pace was seen."""
-        failed_before = self._failing.pop((placed.replica, placed.model.name), _NEVER) is None
+        key = (placed.replica, placed.model.name)
+        failed_before = key in self._failing
+        self._failing.pop(key, None)
         if failed_before or (writing is not None and writing.told):
             await self._tell(placed, ok=True, reason=None, writing=writing)
 

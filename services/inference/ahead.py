@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from libs.shared.contracts.scheduling import Ticket
+from libs.shared.contracts.telemetry import USUAL_ANSWER_TOKENS
 
 LENGTHS = 256
 """Answers whose lengths are remembered, a model."""
-UNKNOWN_TOKENS = 200.0
-"""How long an answer is taken to be before one was counted; real chats have a mean of 211 (Patel et al., *Splitwise*,
-ISCA 2024, the conversation trace)."""
-UNKNOWN_WEIGHT = 10
+USUAL_WEIGHT = 10
+"""Answers for which the usual length counts beside those that were seen."""
 SCHEDULERS = 8
 """Of so many schedulers the tickets are remembered; those of one that is no more are told for a while yet."""
 
@@ -39,14 +38,14 @@ class Lengths:
         """None before the first. A few say little: what is usual elsewhere counts as ten more."""
         if not self._sorted:
             return None
-        return (sum(self._sorted) + UNKNOWN_TOKENS * UNKNOWN_WEIGHT) / (len(self._sorted) + UNKNOWN_WEIGHT)
+        return (sum(self._sorted) + USUAL_ANSWER_TOKENS * USUAL_WEIGHT) / (len(self._sorted) + USUAL_WEIGHT)
 
     def left(self, written: float, most: int | None) -> float:
         """Tokens that an answer which has ``written`` of at most ``most`` will still get: the mean of what the longer
         ones had left, as in the mean residual life of reliability theory, with what is usual as ten more."""
         longer = self._sorted[bisect_right(self._sorted, written) :]
-        usual = max(UNKNOWN_TOKENS - written, written / 2)
-        expected = (sum(longer) - written * len(longer) + usual * UNKNOWN_WEIGHT) / (len(longer) + UNKNOWN_WEIGHT)
+        usual = max(USUAL_ANSWER_TOKENS - written, written / 2)
+        expected = (sum(longer) - written * len(longer) + usual * USUAL_WEIGHT) / (len(longer) + USUAL_WEIGHT)
         return expected if most is None else max(0.0, min(expected, most - written))
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from libs.shared.contracts.telemetry import NodeTelemetry, Replica, ServedModel
-from services.scheduler.pace import UNMEASURED_ANSWER_TOKENS, Pace
+from libs.shared.contracts.scheduling import PlaceRequest
+from libs.shared.contracts.telemetry import USUAL_ANSWER_TOKENS, NodeTelemetry, Replica, ServedModel
+from services.scheduler.pace import Pace
 
 DISPATCHES = 4096
 """Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
@@ -52,7 +53,7 @@ class Usual(NamedTuple):
     """The size of a model's usual request: exponentially weighted means of those that were placed."""
 
     prompt_tokens: float = 500.0
-    answer_tokens: float = UNMEASURED_ANSWER_TOKENS
+    answer_tokens: float = USUAL_ANSWER_TOKENS
 
     def after(self, prompt_tokens: float, answer_tokens: float) -> Usual:
         """With one more request, at least of one token each."""
@@ -130,8 +131,7 @@ class Candidate:
         self.load = told.load
         self.slots = told.slots
         self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
-        self.share = 1.0 / told.slots
-        self._queue_up()
+        self.queue_up()
         for one in sent:
             self.add(one)
 
@@ -140,10 +140,12 @@ class Candidate:
         self.load += 1
         begins = self.free_at if self.free_at > sent.at else sent.at
         self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
-        self._queue_up()
+        self.queue_up()
 
-    def _queue_up(self) -> None:
-        """The next begins when all but the slots' own number less one have ended, which are taken for equally long."""
+    def queue_up(self) -> None:
+        """Of ``load`` and ``slots``: the next begins when all but the slots' own number less one have ended, which are
+        taken for equally long."""
+        self.share = 1.0 / self.slots
         self.waits = (self.load - self.slots + 1) / self.load if self.load >= self.slots else 0.0
 
     def work_s(self, prompt_tokens: float, answer_tokens: float) -> float:
@@ -153,6 +155,11 @@ class Candidate:
     def expected_answer(self, most: int) -> float:
         """Tokens that an answer of at most ``most`` will have."""
         return self.answer_tokens if self.answer_tokens < most else most
+
+
+def most_answer(request: PlaceRequest) -> int:
+    """Tokens that are written at most: an embedding has none."""
+    return request.max_tokens if request.kind == "chat" else 0
 
 
 def node_view(telemetry: NodeTelemetry, now: float) -> NodeView:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.contracts.telemetry import USUAL_ANSWER_TOKENS, ServedModel
 
 UNMEASURED_PROMPT_TOKENS_PER_S = 100.0
 UNMEASURED_GENERATED_TOKENS_PER_S = 10.0
 """What a model of no measured speed is taken for: a small board's, so that it is tried without being preferred."""
-UNMEASURED_ANSWER_TOKENS = 200.0
-"""How long the answers of a model are taken to be before any was counted; real chats have a mean of 211 (Patel et al.,
-*Splitwise*, ISCA 2024, the conversation trace)."""
 THROTTLED_SLOWDOWN = 2.0
 """A throttling board runs at about half its clock (Raspberry Pi 4: 1.5 GHz down to 0.6–1.0)."""
 WARM_C, HOT_C = 75.0, 85.0
@@ -44,5 +41,5 @@ def pace_of(model: ServedModel, *, heat: float = 1.0, distrust: float = 1.0) -> 
     return Pace(
         slower / (rates.prompt_tokens_per_s or UNMEASURED_PROMPT_TOKENS_PER_S),
         slower / (rates.generated_tokens_per_s or UNMEASURED_GENERATED_TOKENS_PER_S),
-        UNMEASURED_ANSWER_TOKENS if rates.answer_tokens is None else rates.answer_tokens,
+        USUAL_ANSWER_TOKENS if rates.answer_tokens is None else rates.answer_tokens,
     )

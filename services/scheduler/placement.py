@@ -14,12 +14,9 @@ from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
 from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler import breakers
-from services.scheduler.candidates import Candidate, NodeView
+from services.scheduler.candidates import Candidate, NodeView, most_answer
 from services.scheduler.policies import POLICIES, Ask, completions_s, wait_s
 from services.scheduler.registry import Snapshot
-
-PASSED_OVER = {"expected_completion": "later_completion"}
-"""Why a usable node was not taken, by policy; of the others because its queue is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,11 @@ class Decision:
     ask: Ask | None = None
 
     @property
+    def passed_over(self) -> str:
+        """Why a usable node was not taken."""
+        return "later_completion" if self.policy == "expected_completion" else "longer_queue"
+
+    @property
     def rejected(self) -> dict[str, str]:
         """Every node that was not taken, with the reason."""
         taken = self.choice.node.node_id if self.choice is not None else None
@@ -46,8 +48,7 @@ class Decision:
         for c in self.all:
             if (reason := self.ruled_out.get(c.replica.replica)) is not None:
                 found[c.node.node_id] = reason
-        passed_over = PASSED_OVER.get(self.policy, "longer_queue")
-        found |= {c.node.node_id: passed_over for c in self.usable}
+        found |= {c.node.node_id: self.passed_over for c in self.usable}
         found.pop(taken or "", None)
         return found
 
@@ -57,18 +58,17 @@ class Decision:
         if self.ruled_out or self.unserved or self.choice is None:
             return dict(Counter(self.rejected.values()))
         others = len({c.node.node_id for c in self.usable}) - 1
-        return {PASSED_OVER.get(self.policy, "longer_queue"): others} if others else {}
+        return {self.passed_over: others} if others else {}
 
     def considered(self) -> tuple[Considered, ...]:
         """Every replica with its reason and, where it could be chosen, its expected end; by node."""
         assert self.ask is not None
         times = dict(zip(map(id, self.usable), completions_s(self.usable, self.ask), strict=True))
-        passed_over = PASSED_OVER.get(self.policy, "longer_queue")
         return tuple(
             Considered(
                 node_id=c.node.node_id,
                 replica=c.replica.replica,
-                reason="taken" if c is self.choice else self.ruled_out.get(c.replica.replica, passed_over),
+                reason="taken" if c is self.choice else self.ruled_out.get(c.replica.replica, self.passed_over),
                 expected_s=round(times[id(c)], 3) if id(c) in times else None,
             )
             for c in sorted(self.all, key=lambda c: c.replica.replica)
@@ -171,8 +171,7 @@ def choose(
     if not usable:
         refusal = _refusal(model, request, snapshot, closed, now)
         return Decision(None, refusal, policy, usable, closed, candidates, unserved)
-    most = request.max_tokens if request.kind == "chat" else 0
-    ask = Ask(now, request.prompt_tokens, most, snapshot.warm.get(request.session))
+    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(request.session))
     late_s = _too_late_s(usable, request, ask)
     if late_s > 0:
         refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))

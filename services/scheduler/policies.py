@@ -56,38 +56,22 @@ def power_of_two(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Cand
     return min(candidates[first], candidates[other], key=lambda c: c.load / c.slots)
 
 
-def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
-    """Seconds until the answer's end at each: until a slot is free, then the prompt, then the answer."""
-    now, prompt, most, warm = ask
-    found = [
-        (c.waits * (c.free_at - now) if c.waits and c.free_at > now else 0.0)
-        + prompt * c.s_per_prompt_token
-        + (c.answer_tokens if c.answer_tokens < most else most) * c.s_per_answer_token
-        for c in candidates
-    ]
-    if warm is not None:
-        for place, candidate in enumerate(candidates):
-            if candidate.replica.replica == warm.replica:
-                found[place] -= saved_s(candidate, ask)
-    return found
-
-
-def saved_s(candidate: Candidate, ask: Ask) -> float:
-    """Seconds that are saved where the session's prompt was read before; nothing elsewhere."""
-    warm = ask.warm
-    if warm is None or warm.replica != candidate.replica.replica or not candidate.model.caches_prefix:
-        return 0.0
-    return min(warm.tokens, ask.prompt_tokens) * candidate.s_per_prompt_token
-
-
-def first_token_s(candidate: Candidate, ask: Ask) -> float:
-    """Seconds until the first token there."""
-    return wait_s(candidate, ask) + ask.prompt_tokens * candidate.s_per_prompt_token - saved_s(candidate, ask)
-
-
 def wait_s(candidate: Candidate, ask: Ask) -> float:
     """Seconds until a slot is free there."""
     return candidate.waits * max(0.0, candidate.free_at - ask.now)
+
+
+def own_s(candidate: Candidate, ask: Ask) -> float:
+    """Seconds that the request itself takes there: its prompt, without what was read before, and its answer."""
+    warm, unread = ask.warm, ask.prompt_tokens
+    if warm is not None and warm.replica == candidate.replica.replica and candidate.model.caches_prefix:
+        unread = max(0, unread - int(warm.tokens))
+    return candidate.work_s(unread, candidate.expected_answer(ask.max_tokens))
+
+
+def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
+    """Seconds until the answer's end at each: until a slot is free, then the prompt, then the answer."""
+    return [wait_s(c, ask) + own_s(c, ask) for c in candidates]
 
 
 def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
@@ -100,28 +84,16 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     queue-specific job sizes*, EJOR 2012). Its factor, which depends on the load there, is 1 here: on idle nodes it
     changes nothing, and on busy ones the fast are no longer left to whoever comes first.
     """
-    now, prompt, most, warm = ask
-    found = [
-        c.waits * u + s + s * (u + u + s * c.share) * c.later
-        for c in candidates
-        for u in (c.free_at - now if c.free_at > now else 0.0,)
-        for s in (
-            prompt * c.s_per_prompt_token
-            + (c.answer_tokens if c.answer_tokens < most else most) * c.s_per_answer_token,
-        )
-    ]
-    if warm is not None:
-        for place, c in enumerate(candidates):
-            if saved := saved_s(c, ask):
-                u = max(0.0, c.free_at - now)
-                s = c.work_s(prompt, c.expected_answer(most)) - saved
-                found[place] = c.waits * u + s + s * (u + u + s * c.share) * c.later
+    found = []
+    for c in candidates:
+        u, s = max(0.0, c.free_at - ask.now), own_s(c, ask)
+        found.append(c.waits * u + s + s * (u + u + s * c.share) * c.later)
     return found
 
 
 def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Candidate:
     """The earliest expected end, as far as it makes others' no later than it is worth: the least of ``costs``, reckoned
-    to their end only where the request's own work doesn't already cost more."""
+    to their end only where the request's own work doesn't already cost more; written out, for a thousand nodes."""
     now, prompt, most, warm = ask
     if warm is not None:
         return _least(candidates, costs(candidates, ask), draw)

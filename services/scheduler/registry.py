@@ -12,7 +12,7 @@ from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler import breakers, distrust
 from services.scheduler.affinity import Sessions
 from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
-from services.scheduler.candidates import LOST_S, Candidate, NodeView, Queue, Sent, Usual, node_view
+from services.scheduler.candidates import LOST_S, Candidate, NodeView, Queue, Sent, Usual, most_answer, node_view
 from services.scheduler.distrust import Distrust
 from services.scheduler.pace import pace_of, slowdown
 
@@ -189,7 +189,7 @@ class Registry:
     def dispatched(self, candidate: Candidate, request: PlaceRequest) -> Placed:
         """Counts a request that was just placed; what it returns is for the other schedulers to know."""
         now, replica = self._clock(), candidate.replica.replica
-        answer = candidate.expected_answer(request.max_tokens)
+        answer = candidate.expected_answer(most_answer(request))
         cached = self._sessions.get(request.session)
         unread = request.prompt_tokens
         if cached is not None and cached.replica == replica and candidate.model.caches_prefix:

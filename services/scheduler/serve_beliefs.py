@@ -85,8 +85,7 @@ class Belief:
         node = NodeView(name, now, False, False, None, (replica,), {})
         candidate = Candidate(node, replica, _MODEL, Queue(), load=self.load, slots=self.slots, heard_at=now)
         candidate.s_per_prompt_token, candidate.later = usual_s, 1.0 / usual_s
-        candidate.share = 1.0 / self.slots
-        candidate.waits = (self.load - self.slots + 1) / self.load if self.load >= self.slots else 0.0
+        candidate.queue_up()
         candidate.free_at = now + self.load * usual_s / self.slots
         return candidate
 

@@ -39,6 +39,11 @@ class Gpu(Message):
     """Whether heat or power holds it back now."""
 
 
+USUAL_ANSWER_TOKENS = 200.0
+"""How long answers are taken to be before any was counted; real chats have a mean of 211 (Patel et al., *Splitwise*,
+ISCA 2024, the conversation trace)."""
+
+
 class Rates(Message):
     """Measured speed of one model on one node; None until measured."""
 
