@@ -52,7 +52,10 @@ def by_llama_cpp(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def passes(program: str, installed: Installation, *arguments: str) -> None:
     """Runs one acceptance program as its README says."""
-    assert ACCEPT.is_dir(), f"the acceptance programs are not at {ACCEPT}; MONGARS_ACCEPT names their folder"
+    if not ACCEPT.is_dir():
+        missing = f"the acceptance programs are not at {ACCEPT}; MONGARS_ACCEPT names their folder"
+        assert not os.environ.keys() & {"CI", "MONGARS_ACCEPT"}, missing
+        pytest.skip(missing)
     status = installed.status()
     environment = os.environ | {
         "MONGARS_URL": status["http"],
