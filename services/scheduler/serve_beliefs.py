@@ -51,15 +51,14 @@ class Belief:
         """A request was sent there."""
         self._sent[request] = now, self.load >= self.slots
 
-    def ended(self, request: Hashable, now: float, *, whole: bool = True) -> None:
-        """It ended. What was cut short (not ``whole``) says nothing of how long requests take."""
+    def ended(self, request: Hashable, now: float) -> None:
+        """It ended, well or not: Serve doesn't say which, so that what ended far too soon teaches nothing."""
         if (sent := self._sent.pop(request, None)) is None:
             return
-        if whole:
-            began, waited = sent
-            took = now - (max(began, self._last_end) if waited else began)
-            took = max(SHORTEST_S, took * (self.slots if waited else 1))
-        if whole and took >= FAILED_SHARE * (self.usual_s or FIRST_S):
+        began, waited = sent
+        took = now - (max(began, self._last_end) if waited else began)
+        took = max(SHORTEST_S, took * (self.slots if waited else 1))
+        if took >= FAILED_SHARE * (self.usual_s or FIRST_S):
             self.usual_s = took if self.usual_s is None else self.usual_s + NEWEST_WEIGHT * (took - self.usual_s)
             self.learnt_at = now
         self._last_end = now

@@ -37,7 +37,7 @@ def test_waiting_behind_others_makes_no_replica_slow() -> None:
 def test_what_was_cut_short_teaches_nothing() -> None:
     belief = learnt(0.2)
     belief.sent("x", 100.0)
-    belief.ended("x", 100.001, whole=False)
+    belief.ended("x", 100.001)
     belief.ended("never sent", 100.0)
     belief.sent("y", 100.0)
     belief.ended("y", 100.001)
