@@ -54,7 +54,8 @@ def passes(program: str, installed: Installation, *arguments: str) -> None:
     """Runs one acceptance program as its README says."""
     if not ACCEPT.is_dir():
         missing = f"the acceptance programs are not at {ACCEPT}; MONGARS_ACCEPT names their folder"
-        assert not os.environ.keys() & {"CI", "MONGARS_ACCEPT"}, missing
+        if "CI" in os.environ or "MONGARS_ACCEPT" in os.environ:
+            pytest.fail(missing)
         pytest.skip(missing)
     status = installed.status()
     environment = os.environ | {
