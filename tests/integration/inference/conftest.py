@@ -94,11 +94,18 @@ class RunningService:
         return await self.api.request(HEALTH[Principal.INFERENCE], Empty())
 
     async def until_ready(self) -> Health:
+        return await self.until_health(lambda health: health.ready)
+
+    async def until_loaded(self) -> Health:
+        """Ready, and no model still under way: a node is ready before its last model has been loaded."""
+        return await self.until_health(lambda h: h.ready and not any("loading" in word for word in h.degraded))
+
+    async def until_health(self, condition: Callable[[Health], bool]) -> Health:
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 with suppress(ServiceError):
                     health = await self.health()
-                    if health.ready:
+                    if condition(health):
                         return health
                 await asyncio.sleep(0.1)
 

@@ -47,7 +47,7 @@ async def test_a_node_embeds_generates_and_says_what_is_broken(broker: TestBroke
         assert (vectors.dimensions, len(vectors.vectors[0])) == (384, 384 * 4)
         with pytest.raises(ModelNotFound):
             await service.api.request(EMBED, EmbedRequest(model="other", texts=("x",)), replica=f"{NODE_ID}-0")
-        assert (await service.health()).degraded == told.degraded
+        assert (await service.until_loaded()).degraded == told.degraded
 
 
 async def test_load_is_told_at_once(broker: TestBroker, furnished: Path) -> None:
@@ -113,5 +113,5 @@ async def test_a_killed_node_is_back_within_five_seconds(broker: TestBroker, fur
 
 async def test_auto_without_a_model_needs_no_ray(broker: TestBroker, state: Path) -> None:
     async with running(broker, state, runtime="auto") as service:
-        health = await service.until_ready()
+        health = await service.until_loaded()
         assert (health.dependencies["runtime"].detail, health.degraded) == ("inline", ())
