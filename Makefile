@@ -6,9 +6,8 @@
 EXTRAS ?=
 ARGS ?=
 export PYTHON
-# Integration tests that bound no time run on every core. What starts processes is run once more when it fails, a second
-# later, and the summary counts it as rerun: on a busy machine one start in thousands is late.
-SIDE_BY_SIDE = $(addprefix tests/integration/,api cli cognition persistence)
+# What starts processes is run once more when it fails, a second later, and the summary counts it as rerun: on a busy
+# machine one start in thousands is late.
 AGAIN = --reruns 1 --reruns-delay 1 -r aR
 
 help: ## Show what can be made
@@ -30,8 +29,7 @@ ifdef PYTEST_ARGS
 	@.venv/bin/python -m pytest -m "not soak" $(PYTEST_ARGS)
 else
 	@.venv/bin/python -m pytest -m "not soak" -q -n logical --dist loadfile tests/unit tests/contract
-	@.venv/bin/python -m pytest -m "not soak" -q -n logical --dist loadfile $(AGAIN) $(SIDE_BY_SIDE)
-	@.venv/bin/python -m pytest -m "not soak" $(AGAIN) $(SIDE_BY_SIDE:%=--ignore %) tests/integration tests/e2e
+	@.venv/bin/python -m pytest -m "not soak" $(AGAIN) tests/integration tests/e2e
 endif
 
 lint: ## Run the checks without the tests
