@@ -88,24 +88,31 @@ class Scheduler:
         self.registry.hear(telemetry)
 
     def ended(self, request: Request, place: int, begun_at: float, now: float, writing_s: float) -> None:
-        self.now = now
-        self.registry.outcome(self._outcome(place, ok=True, writing_s=writing_s, tokens=request.answer_tokens))
+        """Told as an outcome instead, to every scheduler."""
 
     def failed(self, request: Request, place: int, now: float) -> None:
-        self.now = now
-        self.registry.outcome(self._outcome(place, ok=False))
+        """Told as an outcome instead, to every scheduler."""
 
-    def _outcome(self, place: int, *, ok: bool, writing_s: float | None = None, tokens: int | None = None) -> Outcome:
-        name = self.nodes[place].name
-        return Outcome.model_construct(
-            node_id=name,
-            replica=f"{name}-0",
-            model=MODEL,
-            ok=ok,
-            reason=None if ok else "silent",
-            writing_s=writing_s,
-            completion_tokens=tokens,
-        )
+    def told(self, outcome: Outcome, now: float) -> None:
+        """How a request went, wherever it was placed."""
+        self.now = now
+        self.registry.outcome(outcome)
+
+
+def outcome(
+    node: Node, ticket: Ticket | None, *, ok: bool, writing_s: float | None = None, tokens: int | None = None
+) -> Outcome:
+    """What a caller tells all schedulers of a request that it sent to ``node``."""
+    return Outcome.model_construct(
+        node_id=node.name,
+        replica=f"{node.name}-0",
+        model=MODEL,
+        ok=ok,
+        reason=None if ok else "silent",
+        writing_s=writing_s,
+        completion_tokens=tokens,
+        ticket=ticket,
+    )
 
 
 @dataclass

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from bench.scheduling.boards import Board
-from bench.scheduling.choosers import Chooser, Scheduler, make
+from bench.scheduling.choosers import Chooser, Scheduler, make, outcome
 from bench.scheduling.node import Job, Node
 from bench.scheduling.workload import Request
+from libs.shared.contracts.scheduling import Outcome as Told
 from libs.shared.contracts.scheduling import Placed, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
 
 ATTEMPTS = 3
+OUTCOME_S = 0.05
+"""How old a caller's word of an end is when the schedulers hear it."""
 NOTICED_S = 30.0
 """After so long without a token a caller gives a node up (the stream's idle time-out)."""
 
@@ -71,6 +74,7 @@ class _Attempt:
     place: int
     at: float
     tried: tuple[int, ...]
+    ticket: Ticket | None
 
 
 class Simulation:
@@ -136,6 +140,13 @@ class Simulation:
                 hearer = chooser
                 self._at(now + self._conditions.told_s, lambda later, hearer=hearer: hearer.heard(placed, later))  # type: ignore[misc]
 
+    def _tell_outcome(self, told: Told, now: float) -> None:
+        """A caller's word reaches each scheduler a little later, or never."""
+        for chooser in self._choosers:
+            if isinstance(chooser, Scheduler) and self._chance.random() >= self._conditions.lost:
+                hearer = chooser
+                self._at(now + OUTCOME_S, lambda later, hearer=hearer: hearer.told(told, later))  # type: ignore[misc]
+
     def _hear(self, node: Node, now: float) -> None:
         self._heard(node.telemetry(now), now)
 
@@ -151,7 +162,7 @@ class Simulation:
             self._left -= 1
             return
         place, ticket = placed
-        attempt = _Attempt(request, chooser, place, now, tried)
+        attempt = _Attempt(request, chooser, place, now, tried, ticket)
         if self.nodes[place].alive:
             self._take(attempt, now, ticket)
         else:  # nobody listens there: the caller is told at once
@@ -176,6 +187,8 @@ class Simulation:
         assert job.begun is not None
         writing_s = (now - job.begun) * (1 - job.read_s / job.total_s)
         attempt.chooser.ended(job.request, node.place, attempt.at, now, writing_s)
+        tokens = job.request.answer_tokens
+        self._tell_outcome(outcome(node, attempt.ticket, ok=True, writing_s=writing_s, tokens=tokens), now)
         self.outcome.answered[job.request.number] = now - job.request.at
         self.outcome.places[node.place] = self.outcome.places.get(node.place, 0) + 1
         self._left -= 1
@@ -198,4 +211,5 @@ class Simulation:
 
     def _gave_up(self, attempt: _Attempt, now: float) -> None:
         attempt.chooser.failed(attempt.request, attempt.place, now)
+        self._tell_outcome(outcome(self.nodes[attempt.place], attempt.ticket, ok=False), now)
         self._place(attempt.request, now, (*attempt.tried, attempt.place))

@@ -1,5 +1,5 @@
-"""Telling the scheduler how placed requests went: every failure, the success that ends a run of them, and how fast
-answers were written as their reader sees it."""
+"""Telling the schedulers how placed requests went: that one is at its end and no longer ahead of others, what failed,
+and how fast answers were written as their reader sees it."""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ def reason_of(error: ServiceError) -> Reason:
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "error")
 
 
+def _counted(placed: Placement) -> bool:
+    """Whether schedulers count the request until its end is told."""
+    return placed.ticket is not None and placed.model.kind == "chat"
+
+
 class Outcomes:
     """Broadcasts outcomes; advisory, so that an unreachable broker costs nothing but the advice."""
 
@@ -79,8 +84,9 @@ class Outcomes:
         self._failing: dict[tuple[str, str], None] = {}
 
     async def failed(self, placed: Placement, error: ServiceError, *, started: bool = False) -> None:
-        """Reports a failure of the replica; errors of the request itself are none."""
+        """Reports a failure of the replica; errors of the request itself are none, but end it as well."""
         if not is_of_the_replica(error):
+            await self.ended(placed)
             return
         if len(self._failing) >= REMEMBERED:
             self._failing.pop(next(iter(self._failing)))
@@ -88,15 +94,22 @@ class Outcomes:
         await self._tell(placed, ok=False, reason="broke_off" if started else reason_of(error))
 
     async def succeeded(self, placed: Placement, writing: Writing | None = None) -> None:
-        """Reports a success that tells the scheduler something: one after a failure, and one whose pace was seen."""
+        """Reports a success that tells the scheduler something: the end of a request that it counts, one after a
+        failure, and one whose pace was seen."""
         key = (placed.replica, placed.model.name)
         failed_before = key in self._failing
         self._failing.pop(key, None)
-        if failed_before or (writing is not None and writing.told):
-            await self._tell(placed, ok=True, reason=None, writing=writing)
+        seen = writing if writing is not None and writing.told else None
+        if failed_before or seen is not None or _counted(placed):
+            await self._tell(placed, ok=True, reason=None, writing=seen)
+
+    async def ended(self, placed: Placement) -> None:
+        """Reports that the request is over, and nothing of the replica: its reader has gone, or it was at fault."""
+        if _counted(placed):
+            await self._tell(placed, ok=None, reason=None)
 
     async def _tell(
-        self, placed: Placement, *, ok: bool, reason: Reason | None, writing: Writing | None = None
+        self, placed: Placement, *, ok: bool | None, reason: Reason | None, writing: Writing | None = None
     ) -> None:
         outcome = Outcome(
             node_id=placed.node_id,
@@ -106,6 +119,7 @@ class Outcomes:
             reason=reason,
             writing_s=writing.seconds if writing is not None else None,
             completion_tokens=writing.tokens if writing is not None else None,
+            ticket=placed.ticket,
         )
         try:
             await self._bus.broadcast(OUTCOME, outcome)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import USUAL_ANSWER_TOKENS, NodeTelemetry, Replica, ServedModel
 from services.scheduler.pace import Pace
+from services.scheduler.under_way import DISPATCHES, Sent, TicketKey, UnderWay
 
-DISPATCHES = 4096
-"""Dispatches since a snapshot that are counted, a replica; a longer queue is endless to every policy."""
+OVERDUE = 0.5
+"""Of its answer's expected time a request still takes that has taken as long as was expected and has not ended."""
 NEWEST_WEIGHT = 0.02
 """Of one request in what is usual: the last fifty count for most of it."""
 LOST_S = 15.0
@@ -64,21 +65,12 @@ class Usual(NamedTuple):
         )
 
 
-class Sent(NamedTuple):
-    """A request placed on a replica: by which scheduler, its ticket's number there, when, and its tokens."""
-
-    scheduler: str
-    number: int
-    at: float
-    prompt_tokens: int
-    answer_tokens: float
-
-
 @dataclass(slots=True, eq=False)
 class Queue:
-    """One replica's placements that its last telemetry can't show."""
+    """One replica's placements that its last telemetry can't show, and those whose end is still to be told."""
 
     sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=DISPATCHES))
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def settle(self, seen: Mapping[str, int], now: float, lag_s: float) -> float | None:
         """Forgets those that telemetry counts by now, and those that must be lost, for none takes ``lag_s`` to be told
@@ -87,9 +79,19 @@ class Queue:
             return None
         counted = [s for s in self.sent if s.number <= seen.get(s.scheduler, 0)]
         unseen = [s for s in self.sent if s.number > seen.get(s.scheduler, 0) and s.at >= now - lag_s]
+        for lost in self.sent:
+            if lost.number > seen.get(lost.scheduler, 0) and lost.at < now - lag_s:
+                self.under_way.drop((lost.scheduler, lost.number))
         self.sent.clear()
         self.sent.extend(unseen)
         return now - counted[0].at if counted else None
+
+    def forget(self, key: TicketKey) -> None:
+        """One of them has ended."""
+        for sent in self.sent:
+            if (sent.scheduler, sent.number) == key:
+                self.sent.remove(sent)
+                break
 
     def drop_before(self, at: float) -> None:
         """The same by time alone, for a replica that doesn't tell of tickets."""
@@ -112,6 +114,8 @@ class Candidate:
     heard_at: float = 0.0
     free_at: float = 0.0
     """When everything ahead will be done, as far as is known; it needs no telemetry to come nearer."""
+    least: float = 0.0
+    """Seconds of work ahead at least, whatever the time: what is known not to have ended, or not to have begun."""
     waits: float = 0.0
     """What share of the work ahead has to be done before the next request begins; 0 while a slot is free."""
     share: float = 1.0
@@ -130,6 +134,7 @@ class Candidate:
         answers = told.to_write if told.to_write is not None else told.load * self.answer_tokens
         self.load = told.load
         self.slots = told.slots
+        self.least = 0.0
         self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
         self.queue_up()
         for one in sent:
@@ -141,6 +146,28 @@ class Candidate:
         begins = self.free_at if self.free_at > sent.at else sent.at
         self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
         self.queue_up()
+
+    def follow(self, now: float) -> None:
+        """From the requests under way themselves, where each is known: the next begins when one has ended."""
+        ahead = least = 0.0
+        for place, one in enumerate(self.queue.under_way.requests.values()):
+            work = self.work_s(one.sent.prompt_tokens, one.sent.answer_tokens)
+            if place < self.slots:
+                rest = OVERDUE * one.sent.answer_tokens * self.s_per_answer_token
+                ahead += max(work - max(0.0, now - one.begun), rest)
+                least += rest
+            else:
+                ahead += work
+                least += work
+        self.load = len(self.queue.under_way.requests)
+        self.free_at, self.least = now + ahead / self.slots, least / self.slots
+        self.queue_up()
+
+    def hold(self) -> None:
+        """Counts as ahead at least what is known not to have ended, where telemetry tells of all but that."""
+        free_at = self.free_at
+        self.follow(self.heard_at)
+        self.free_at = free_at
 
     def queue_up(self) -> None:
         """Of ``load`` and ``slots``: the next begins when all but the slots' own number less one have ended, which are

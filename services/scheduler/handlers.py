@@ -141,7 +141,7 @@ class Scheduling:
     async def outcome(self, outcome: Outcome) -> None:
         """OUTCOME."""
         self.registry.outcome(outcome)
-        if not outcome.ok:
+        if outcome.ok is False:
             log.info("placement_failed", node_id=outcome.node_id, replica=outcome.replica, reason=outcome.reason)
 
     async def list_nodes(self, _: Empty) -> Nodes:

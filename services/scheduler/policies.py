@@ -58,7 +58,7 @@ def power_of_two(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Cand
 
 def wait_s(candidate: Candidate, ask: Ask) -> float:
     """Seconds until a slot is free there."""
-    return candidate.waits * max(0.0, candidate.free_at - ask.now)
+    return candidate.waits * max(candidate.least, candidate.free_at - ask.now)
 
 
 def own_s(candidate: Candidate, ask: Ask) -> float:
@@ -86,7 +86,7 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     """
     found = []
     for c in candidates:
-        u, s = max(0.0, c.free_at - ask.now), own_s(c, ask)
+        u, s = max(c.least, c.free_at - ask.now), own_s(c, ask)
         found.append(c.waits * u + s + s * (u + u + s * c.share) * c.later)
     return found
 
@@ -104,8 +104,8 @@ def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) 
         if s > least:
             continue
         u = c.free_at - now
-        if u < 0.0:
-            u = 0.0
+        if u < c.least:
+            u = c.least
         cost = c.waits * u + s + s * (u + u + s * c.share) * c.later
         if cost < least:
             least, tied = cost, [c]

@@ -12,9 +12,19 @@ from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler import breakers, distrust
 from services.scheduler.affinity import Sessions
 from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
-from services.scheduler.candidates import LOST_S, Candidate, NodeView, Queue, Sent, Usual, most_answer, node_view
+from services.scheduler.candidates import (
+    LOST_S,
+    Candidate,
+    NodeView,
+    Queue,
+    ReplicaView,
+    Usual,
+    most_answer,
+    node_view,
+)
 from services.scheduler.distrust import Distrust
 from services.scheduler.pace import pace_of, slowdown
+from services.scheduler.under_way import Sent
 
 EXTRACTIVE = "extractive"
 """The model that needs no model: it may be asked for by name, and is never the default."""
@@ -124,6 +134,7 @@ class Registry:
             queue = self._queues.setdefault(replica.replica, Queue())
             self._told[replica.replica] = seen[replica.replica]
             taken_at = self._settle(queue, seen[replica.replica], view.heard_at)
+            self._agree(queue, replica, seen[replica.replica], view.heard_at)
             for name in replica.models:
                 if (model := view.models.get(name)) is None:
                     continue
@@ -135,6 +146,8 @@ class Registry:
                 candidate.queue, candidate.heard_at = queue, view.heard_at
                 candidate.draining = view.draining or replica.draining
                 candidate.reckon(pace, self._usual.get(name, Usual()), taken_at, queue.sent)
+                if queue.under_way.complete:
+                    candidate.follow(view.heard_at) if queue.under_way.outdated else candidate.hold()
                 found[key] = candidate
         self._nodes[view.node_id] = view
         self._candidates[view.node_id] = found
@@ -153,6 +166,13 @@ class Registry:
         if queue.sent and queue.sent[0].at < heard_at - self._rules.transit_s:
             return queue.sent[0].at
         return heard_at
+
+    def _agree(self, queue: Queue, replica: ReplicaView, seen: Mapping[str, int] | None, heard_at: float) -> None:
+        """Finds out whether every request there is known one by one; where tickets aren't told of, none is."""
+        if seen is None:
+            queue.under_way.complete = False
+            return
+        queue.under_way.agree(seen, replica.load, heard_at - self._lag_s, replica.slots)
 
     def _lost_after_s(self) -> float:
         return min(LOST_S, 2 * self._lag_s + 1.0)
@@ -199,7 +219,8 @@ class Registry:
         queue = candidate.queue
         self._numbered += 1
         sent = Sent(self.scheduler, self._numbered, now, unread, answer)
-        self._count(candidate.node.node_id, replica, queue, sent)
+        told = request.kind == "chat"
+        self._count(candidate.node.node_id, replica, queue, sent, end_is_told=told)
         self._sessions.placed(request.session, replica, candidate.slots, request.prompt_tokens + answer)
         breaker = self._breakers.get((replica, candidate.model.name))
         if breaker is not None:
@@ -211,6 +232,7 @@ class Registry:
             ticket=Ticket(scheduler=self.scheduler, number=sent.number),
             prompt_tokens=unread,
             answer_tokens=answer,
+            end_is_told=told,
         )
 
     def placed_elsewhere(self, placed: Placed) -> None:
@@ -223,27 +245,53 @@ class Registry:
             return
         sent = Sent(ticket.scheduler, ticket.number, self._clock(), placed.prompt_tokens, placed.answer_tokens)
         self._sessions.placed(None, placed.replica, self._slots(placed), 0.0)
-        self._count(placed.node_id, placed.replica, queue, sent)
+        self._count(placed.node_id, placed.replica, queue, sent, end_is_told=placed.end_is_told)
 
     def _slots(self, placed: Placed) -> int:
         known = self._candidates.get(placed.node_id, {}).get((placed.replica, placed.model))
         return known.slots if known is not None else 1
 
-    def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent) -> None:
+    def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent, *, end_is_told: bool) -> None:
         queue.sent.append(sent)
-        for (name, _), candidate in self._candidates.get(node_id, {}).items():
-            if name == replica:
-                candidate.add(sent)
+        if end_is_told:
+            queue.under_way.begin(sent)
+        else:
+            queue.under_way.complete = False
+        for candidate in self._of_replica(node_id, replica):
+            candidate.add(sent)
+            if queue.under_way.complete:
+                candidate.hold()
+
+    def _of_replica(self, node_id: str, replica: str) -> list[Candidate]:
+        return [c for (name, _), c in self._candidates.get(node_id, {}).items() if name == replica]
 
     def outcome(self, outcome: Outcome) -> None:
         """Takes a report in. A refusal for want of room is no failure: the queue says it already."""
         key = (outcome.replica, outcome.model)
+        self._ended(outcome)
         if outcome.ok:
             self._breakers.pop(key, None)
             self._seen_writing(outcome)
-        elif outcome.reason != "refused" and self._has(outcome):
+        elif outcome.ok is False and outcome.reason != "refused" and self._has(outcome):
             before = self._breakers.get(key, CLOSED)
             self._breakers[key] = breakers.failed(before, self._clock(), self._rules.breaker)
+
+    def _ended(self, outcome: Outcome) -> None:
+        """The request is no longer ahead of the others there."""
+        queue, ticket = self._queues.get(outcome.replica), outcome.ticket
+        candidates = self._of_replica(outcome.node_id, outcome.replica)
+        if queue is None or ticket is None or not candidates:
+            return
+        now, key = self._clock(), (ticket.scheduler, ticket.number)
+        if not queue.under_way.end(key, now, candidates[0].slots):
+            return
+        queue.forget(key)
+        for candidate in candidates:
+            if queue.under_way.complete:
+                candidate.follow(now)
+            else:
+                candidate.load = max(0, candidate.load - 1)
+                candidate.queue_up()
 
     def _seen_writing(self, outcome: Outcome) -> None:
         """Compares what a caller saw with what the node says of itself."""

@@ -47,6 +47,8 @@ class Placed(Message):
     ticket: Ticket
     prompt_tokens: int = Field(ge=0)
     answer_tokens: float = Field(ge=0)
+    end_is_told: bool = False
+    """Whether its end will be told, with its ticket, as an ``Outcome``."""
 
 
 class Considered(Message):
@@ -88,11 +90,14 @@ class Outcome(Message):
     node_id: Id
     replica: Id
     model: str
-    ok: bool
+    ok: bool | None
+    """None: it ended, which says nothing of the replica."""
     reason: Literal["timeout", "silent", "refused", "broke_off", "error"] | None = None
     writing_s: float | None = None
     """From the first token to the last."""
     completion_tokens: int | None = None
+    ticket: Ticket | None = None
+    """The placement's: the request is at its end, and no longer ahead of others there."""
 
 
 class ReplicaBreaker(Message):

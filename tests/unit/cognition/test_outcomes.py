@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from libs.shared.contracts.common import Usage
-from services.cognition.outcomes import FEWEST_TOKENS, Writing
+from typing import cast
 
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.common import Usage
+from libs.shared.contracts.scheduling import OUTCOME, Outcome, Placement, Ticket
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import ContextExceeded, Unavailable
+from services.cognition.outcomes import FEWEST_TOKENS, Outcomes, Writing
+
+TICKET = Ticket(scheduler="one", number=7)
 USAGE = Usage(prompt_tokens=5, completion_tokens=20)
 
 
@@ -21,3 +28,37 @@ def test_a_short_answer_tells_nothing() -> None:
     writing.came(0.1, Usage(prompt_tokens=5, completion_tokens=FEWEST_TOKENS - 1))
     assert not writing.told
     assert not Writing().told
+
+
+class Told:
+    """Keeps what was broadcast."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    async def broadcast(self, subject: object, outcome: Outcome) -> None:
+        assert subject is OUTCOME
+        self.outcomes.append(outcome)
+
+
+def placement(kind: str = "chat", ticket: Ticket | None = TICKET) -> Placement:
+    served = ServedModel.model_validate({"name": "llama", "backend": "llama_cpp", "context_tokens": 2048, "kind": kind})
+    return Placement(node_id="a", replica="a-0", model=served, policy="expected_completion", ticket=ticket)
+
+
+async def test_every_end_of_a_counted_request_is_told_with_its_ticket() -> None:
+    told = Told()
+    outcomes = Outcomes(cast(Bus, told))
+    await outcomes.succeeded(placement())
+    await outcomes.failed(placement(), Unavailable("gone"))
+    await outcomes.failed(placement(), ContextExceeded("too long"))
+    assert [(o.ok, o.ticket) for o in told.outcomes] == [(True, TICKET), (False, TICKET), (None, TICKET)]
+
+
+async def test_a_success_that_tells_nothing_is_not_told() -> None:
+    told = Told()
+    outcomes = Outcomes(cast(Bus, told))
+    await outcomes.succeeded(placement("embed"))
+    await outcomes.succeeded(placement(ticket=None))
+    await outcomes.failed(placement(ticket=None), ContextExceeded("too long"))
+    assert told.outcomes == []

@@ -10,9 +10,11 @@ from libs.shared.contracts.scheduling import Outcome, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.roles import NOBODY
 from services.scheduler import listing
-from services.scheduler.candidates import DISPATCHES, LOST_S, Candidate
+from services.scheduler.candidates import LOST_S, Candidate
 from services.scheduler.distrust import Distrust
+from services.scheduler.policies import Ask, wait_s
 from services.scheduler.registry import RETIRED_BOOTS, Registry, RegistryRules
+from services.scheduler.under_way import DISPATCHES
 from tests.unit.scheduler.clusters import Clock, model, node, registry
 
 
@@ -297,3 +299,69 @@ def test_draining_is_known_before_the_next_telemetry() -> None:
     known.set_draining("a", True)
     assert known.snapshot().nodes["a"].draining
     assert known.telemetry()[0].draining
+
+
+def ended(known: Registry, ticket: Ticket | None, *, ok: bool | None = True) -> None:
+    known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=ok, ticket=ticket))
+
+
+def test_a_request_whose_end_is_told_is_no_longer_ahead() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    first, second = place(known), place(known)
+    clock.now += 3
+    ended(known, first)
+    assert candidate(known).load == 1
+    assert candidate(known).free_at == pytest.approx(1003.0 + 6.0), "the second begins now: 100 tokens, 50 to write"
+    clock.now += 1
+    ended(known, second)
+    assert (candidate(known).load, candidate(known).free_at <= clock.now) == (0, True)
+
+
+def test_a_request_that_takes_longer_than_expected_stays_ahead_until_its_end_is_told() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    ticket = place(known)
+    clock.now += 1000
+    assert candidate(known).least > 0, "of the time alone the node would be free"
+    assert wait_s(candidate(known), Ask(clock.now, 100, 256)) > 0
+    ended(known, ticket, ok=None)
+    assert wait_s(candidate(known), Ask(clock.now, 100, 256)) == 0
+
+
+def test_an_end_that_nobody_told_shows_in_the_telemetry() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    ticket = place(known)
+    clock.now += 30
+    known.hear(telling(2, {known.scheduler: ticket.number}))
+    assert (candidate(known).load, candidate(known).least) == (0, 0.0)
+    assert not candidate(known).queue.under_way.requests
+
+
+def test_ends_are_not_relied_on_where_a_replica_has_requests_of_others() -> None:
+    known = registry(telling(1, {}, in_flight=2, read=300))
+    ticket = place(known)
+    assert (candidate(known).load, candidate(known).least) == (3, 0.0)
+    ended(known, ticket)
+    assert candidate(known).load == 2
+
+
+def test_an_end_that_says_nothing_of_the_replica_leaves_its_breaker_alone() -> None:
+    known = registry(telling(1, {}))
+    for _ in range(5):
+        known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="silent"))
+    before = dict(known.snapshot().breakers)
+    ended(known, place(known), ok=None)
+    assert before
+    assert dict(known.snapshot().breakers).keys() == before.keys()
+
+
+def test_an_end_told_before_telemetry_is_not_counted_twice() -> None:
+    clock = Clock()
+    known = registry(telling(1, {}), clock=clock)
+    first, second = place(known), place(known)
+    clock.now += 5
+    ended(known, first)
+    known.hear(telling(2, {known.scheduler: second.number}, in_flight=2, read=100))
+    assert candidate(known).load == 1, "telemetry from before the end counts it still"
