@@ -11,6 +11,7 @@ from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import metrics
 
+ASKED = {"llm.ray.asked": "replica"}
 CLIENT_GONE = "client_gone"
 
 
@@ -33,7 +34,7 @@ class GenerationMeter:
 
     def __init__(self, model: ServedModel) -> None:
         self._started = perf_counter()
-        self._model = {"gen_ai.request.model": model.name}
+        self._model = {"gen_ai.request.model": model.name, **ASKED}
         self.labels: dict[str, str] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": model.backend,
@@ -66,4 +67,4 @@ class GenerationMeter:
 
 def fell_back(reason: str) -> None:
     """A request went to another replica, or to none, because of ``reason``."""
-    metrics.LLM_FALLBACKS.add(1, {"reason": reason})
+    metrics.LLM_FALLBACKS.add(1, {"reason": reason, **ASKED})

@@ -62,6 +62,14 @@ class Admission:
         moved = self._call_next()
         self._changed(was_full or moved)
 
+    def resize(self, slots: int) -> None:
+        """From now on so many at once; what is at work goes on."""
+        if slots == self.slots:
+            return
+        self.slots = slots
+        self._call_next()
+        self._changed(True)
+
     def retry_after_s(self) -> float:
         """When, by the measured duration, a place in the queue will be free."""
         each = self._duration_s if self._duration_s is not None else FIRST_GUESS_S

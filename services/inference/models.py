@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+ADDRESS = r"https?://[^\s@?#,]+"
+"""Of a server, without anything secret in it."""
 LOCAL_BACKENDS = ("llama_cpp", "transformers")
-UPSTREAM_BACKENDS = ("openai", "ollama")
+UPSTREAM_BACKENDS = ("openai", "ollama", "endpoints")
 CONFIGURATION_FILE = "models.json"
 EMBEDDER_FOLDER = "embedder"
 EMBEDDERS_FOLDER = "embedders"
@@ -26,14 +28,16 @@ class ModelSpec(BaseModel):
 
     name: str = Field(default="", max_length=200)
     """Under which it is asked for. Empty with ``openai``: every model that the upstream lists."""
-    backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|upstreams|[\w.]+:\w+)$")
-    """`llama_cpp`, `transformers`, `openai`, `ollama`, or a plug-in as `package.module:Class`."""
+    backend: str = Field(pattern=r"^(openai|ollama|llama_cpp|transformers|extractive|upstreams|endpoints|[\w.]+:\w+)$")
+    """`llama_cpp`, `transformers`, `openai`, `ollama`, `endpoints`, or a plug-in as `package.module:Class`."""
     path: Path | None = None
     """A GGUF file or a Hugging Face folder; relative to the models folder."""
     hub: str | None = None
     """A Hugging Face hub id, for ``transformers``."""
     url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """The upstream server's address, with its `/v1` where it has one."""
+    urls: tuple[Annotated[str, Field(pattern=f"^{ADDRESS}$")], ...] = ()
+    """For ``endpoints``: addresses of servers that speak OpenAI's API, which take turns."""
     context_tokens: int | None = Field(default=None, ge=64)
     """Prompt and answer together; a longer one than the model was trained for is cut to that."""
     upstream: str = Field(default="", max_length=64)
@@ -51,6 +55,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"{self.backend} needs a path (transformers: or a hub id)")
         if self.backend == "openai" and not self.url:
             raise ValueError("openai needs the upstream's url")
+        if self.backend == "endpoints" and not self.urls:
+            raise ValueError("endpoints needs urls")
         if self.backend in LOCAL_BACKENDS and not self.name:
             raise ValueError(f"{self.backend} needs a name")
         if not isinstance(self.options.get("slots", 1), int):
@@ -95,7 +101,7 @@ def read_catalogue(folder: Path, configured: Iterable[ModelSpec], ollama_url: st
     chosen: dict[str, ModelSpec] = {}
     for spec in (*configured, *_from_file(folder / CONFIGURATION_FILE, refused)):
         placed = _placed(spec, folder)
-        key = placed.name or f"{placed.backend} {placed.url}"
+        key = placed.name or f"{placed.backend} {placed.url or placed.urls}"
         if key in chosen:
             refused[placed.label] = "name-taken"
         else:

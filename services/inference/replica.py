@@ -133,6 +133,7 @@ class Replica:
         self._models = {model.name: model for model in self._backend.models()}
         for name in self._models.keys() - self._measured.keys():
             self._measured[name] = Measured()
+        self._admission.resize(self._backend.slots)
         self._changed(True)
 
     def _with_rates(self, model: ServedModel, now: float) -> ServedModel:

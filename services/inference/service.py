@@ -93,9 +93,8 @@ async def _serve_embedders(
 
 
 async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent: NodeAgent, served: Served) -> None:
-    catalogue = await asyncio.to_thread(
-        read_catalogue, settings.folder.models, (*settings.models, *settings.openai_upstreams), settings.ollama
-    )
+    configured = (*settings.models, *settings.openai_upstreams, *settings.endpoint_pool)
+    catalogue = await asyncio.to_thread(read_catalogue, settings.folder.models, configured, settings.ollama)
     for label, reason in catalogue.refused.items():
         served.refuse(label, reason)
     plan = _plan(settings, await served.sound(catalogue.specs), agent)

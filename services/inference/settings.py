@@ -8,11 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from libs.shared.settings import ServiceSettings
-from services.inference.models import ModelSpec
+from services.inference.models import ADDRESS, ModelSpec
 
+RAY = "ray"
+"""The name of the pool of ``ray_endpoints``."""
 NodeId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 
 
@@ -36,6 +39,15 @@ class InferenceSettings(ServiceSettings):
     """JSON list; more may stand in ``models.json``, or lie as bare files, in the models folder."""
     openai_upstreams: tuple[ModelSpec, ...] = ()
     """JSON list of ``{"backend": "openai", "url": …}``: every model that each upstream lists."""
+    ray_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses, separated by commas, of Ray Serve elsewhere or of any servers that speak OpenAI's API, each with its
+    ``/v1``: they take turns, and are one pool of models."""
+    ray_endpoint_slots: int = Field(default=8, ge=1)
+    """Requests at the same time at each of them."""
+    ray_endpoint_key_file: Path | None = None
+    """Holds the key with which they are asked."""
+    ray_endpoint_patience_s: float = Field(default=30.0, gt=0)
+    """Longest wait for the first token of one of them, before another is asked."""
     ollama_url: str | None = "http://127.0.0.1:11434"
     """Used unasked when an Ollama answers there; ``none`` never asks."""
     ollama_context_tokens: int = Field(default=8192, ge=512)
@@ -44,12 +56,50 @@ class InferenceSettings(ServiceSettings):
     """For models that can hold more, or that don't say."""
     max_queue: int = Field(default=32, ge=0)
     """Requests that may wait at one replica."""
+    longest_generation_s: float = Field(default=600.0, gt=0)
+    """Longest that one answer may take at ``ray_endpoints``, and at a replica of Ray Serve that is replaced."""
     embed_threads: int | None = Field(default=None, ge=1)
     """None: ``recommended_worker_count()``."""
     ray_object_store_mib: int = Field(default=80, ge=75)
     """Shared memory that Ray sets aside; requests do not pass through it."""
     ray_memory_floor_mib: int = Field(default=7600, ge=0)
     """``auto`` takes Ray from this much memory on: an 8 GB board shows a little less."""
+
+    @field_validator("ray_endpoints", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Each address once, in the order in which they stand."""
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(dict.fromkeys(str(part).strip().rstrip("/") for part in parts if str(part).strip()))  # type: ignore[attr-defined]
+
+    @field_validator("ray_endpoints")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refused at the start: what is no address, and one that holds a name, a password or a query."""
+        for number, url in enumerate(value, 1):
+            if not re.fullmatch(ADDRESS, url):
+                raise ValueError(f"number {number} is no plain http:// or https:// address")
+        return value
+
+    @property
+    def endpoint_pool(self) -> tuple[ModelSpec, ...]:
+        """The pool of ``ray_endpoints``; none without one."""
+        if not self.ray_endpoints:
+            return ()
+        options = {
+            "slots": self.ray_endpoint_slots,
+            "patience_s": self.ray_endpoint_patience_s,
+            "longest_s": self.longest_generation_s,
+        }
+        return (
+            ModelSpec(
+                backend="endpoints",
+                upstream=RAY,
+                urls=self.ray_endpoints,
+                api_key_file=self.ray_endpoint_key_file,
+                options=options,
+            ),
+        )
 
     @property
     def ollama(self) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from libs.shared import breakers
 from libs.shared.contracts.scheduling import Models, Node, ReplicaBreaker
 from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
 from libs.shared.roles import Role, Roles
-from services.scheduler import breakers
 from services.scheduler.candidates import NodeView
 from services.scheduler.placement import default_model, ruled_out
 from services.scheduler.registry import Snapshot

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from libs.shared import breakers
 from libs.shared.contracts.scheduling import Considered, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
 from libs.shared.roles import NOBODY, Roles, role_named
-from services.scheduler import breakers
 from services.scheduler.candidates import Candidate, NodeView, most_answer
 from services.scheduler.policies import POLICIES, Ask, completions_s, wait_s
 from services.scheduler.registry import Snapshot

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from libs.shared import breakers
+from libs.shared.breakers import CLOSED, Breaker, BreakerRules
 from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
-from services.scheduler import breakers, distrust
+from services.scheduler import distrust
 from services.scheduler.affinity import Sessions
-from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
 from services.scheduler.candidates import (
     LOST_S,
     Candidate,

@@ -28,8 +28,11 @@ REASON = Label(
     "reason",
     frozenset(ServiceError.codes())
     | {"timeout", "silent", "refused", "broke_off", "error", "draining", "breaker_open", "ok", "excluded", "saturated"}
-    | {"no_telemetry", "affinity", "expected_completion", "only_candidate", "model_missing", "client_gone"},
+    | {"no_telemetry", "affinity", "expected_completion", "only_candidate", "model_missing", "client_gone"}
+    | {"unreachable", "no_such_host", "tls", "protocol", "unauthorized", "upstream_error", "upstream_refused"},
 )
+ASKED = Label("llm.ray.asked", frozenset({"replica", "endpoint"}))
+"""A request to an endpoint of a pool is part of one to the replica that stands for the pool: the two aren't added."""
 CACHE = Label(
     "cache.name",
     frozenset({"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts"}),
@@ -89,15 +92,18 @@ TIME_PER_OUTPUT_TOKEN = Histogram(
     unit="s",
     bounds=_PER_TOKEN,
 )
-LLM_REQUESTS = Counter(REGISTRY, "llm.ray.requests", "Generations asked of replicas, retries included", MODEL)
-LLM_SUCCESSES = Counter(REGISTRY, "llm.ray.successes", "Generations that reached their end", MODEL)
-LLM_FAILURES = Counter(REGISTRY, "llm.ray.failures", "Generations that did not, by reason", MODEL, REASON)
-LLM_FALLBACKS = Counter(REGISTRY, "llm.ray.fallbacks", "Requests that went to another replica, or to none", REASON)
+LLM_REQUESTS = Counter(REGISTRY, "llm.ray.requests", "Generations asked for, retries included", MODEL, ASKED)
+LLM_SUCCESSES = Counter(REGISTRY, "llm.ray.successes", "Generations that reached their end", MODEL, ASKED)
+LLM_FAILURES = Counter(REGISTRY, "llm.ray.failures", "Generations that did not, by reason", MODEL, REASON, ASKED)
+LLM_FALLBACKS = Counter(
+    REGISTRY, "llm.ray.fallbacks", "Requests that went to another replica or endpoint, or to none", REASON, ASKED
+)
 LLM_LATENCY = Histogram(
     REGISTRY,
     "llm.ray.latency",
-    "From asking a replica until its last chunk",
+    "From asking a replica or an endpoint until its last chunk",
     MODEL,
+    ASKED,
     unit="s",
     bounds=_DURATIONS,
 )

@@ -10,7 +10,7 @@ from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import Unsupported
 
 Changed = Callable[[], None]
-"""Told when the models that a backend can answer with have changed."""
+"""Told when the models that a backend can answer with, or its ``slots``, have changed."""
 
 
 class Backend(Protocol):

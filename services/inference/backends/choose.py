@@ -63,6 +63,12 @@ def _upstreams(spec: ModelSpec, node: Node) -> Backend:
     return AddedUpstreams(StateFolder(spec.path), lambda added: make_backend(added, node))
 
 
+def _endpoints(spec: ModelSpec, node: Node) -> Backend:
+    from services.inference.backends.endpoints import EndpointPool
+
+    return EndpointPool(spec, lambda one: make_backend(one, node))
+
+
 def _llama_cpp(spec: ModelSpec, node: Node) -> Backend:
     from services.inference.backends.llama_cpp import LlamaCppBackend
 
@@ -96,6 +102,7 @@ _MAKERS: dict[str, Callable[[ModelSpec, Node], Backend]] = {
     "openai": _openai,
     "ollama": _ollama,
     "upstreams": _upstreams,
+    "endpoints": _endpoints,
     "llama_cpp": _llama_cpp,
     "transformers": _transformers,
     "extractive": _extractive,

@@ -6,12 +6,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from libs.shared.addresses import is_remote
 from libs.shared.errors import BackendFailed, ModelNotFound, Overloaded, RemoteNotAllowed, ServiceError
 from libs.shared.telemetry import get_logger
+from services.inference.backends.retry_after import seconds_to_wait
 from services.inference.consent import Consent
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ PROBE_TIMEOUT_S = 5.0
 PROBE_OK_S = 30.0
 PROBE_FIRST_S = 1.0
 PROBE_MAX_S = 60.0
+UNTOLD_WAIT_S = 5.0
+"""After a 429 that doesn't say when to come back."""
+LEAST_WAIT_S = 0.1
 ERROR_BYTES = 64 * 1024
 LINE_BYTES = 8 * 1024 * 1024
 
@@ -242,8 +247,9 @@ def refusal(error: UpstreamRefused) -> ServiceError:
     """What an HTTP status means to the caller; the upstream's own words stay out, since they may quote the prompt."""
     if error.status == 404:
         return ModelNotFound("the upstream does not have this model")
-    if error.status == 429:
-        return Overloaded("the upstream is overloaded", retry_after_s=error.retry_after_s or 5.0)
+    if error.status == 429 or (error.status == 503 and error.retry_after_s is not None):
+        wait_s = UNTOLD_WAIT_S if error.retry_after_s is None else max(LEAST_WAIT_S, error.retry_after_s)
+        return Overloaded("the upstream is overloaded", retry_after_s=wait_s)
     if error.status in (401, 403):
         return BackendFailed("the upstream refused its key", reason="unauthorized")
     reason = "upstream_refused" if error.status < 500 else "upstream_error"
@@ -278,14 +284,9 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     if response.status < 300:
         return
     body = await response.content.read(ERROR_BYTES)
-    raise UpstreamRefused(response.status, body, _seconds(response.headers.get("retry-after")))
-
-
-def _seconds(header: str | None) -> float | None:
-    try:
-        return min(3600.0, max(0.0, float(header))) if header else None
-    except ValueError:
-        return None
+    told = response.headers
+    wait_s = seconds_to_wait(told.get("retry-after"), told.get("date"), datetime.now(UTC))
+    raise UpstreamRefused(response.status, body, wait_s)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Circuit breakers as values: whether a replica may be given a model's requests after it failed some.
+"""Circuit breakers as values: whether a place that failed some requests may be given more.
 
 Closed → open after ``threshold`` failures in a row, each within ``window_s`` of the one before; open → half-open when
 its time is over; half-open lets one probe through. A failed probe opens it again for twice as long (Nygard, *Release
@@ -27,7 +27,7 @@ class BreakerRules:
 
 @dataclass(frozen=True)
 class Breaker:
-    """One replica's record with one model. The default is closed and spotless; clocks are monotonic seconds."""
+    """One record, as a replica's with one model. The default is closed and spotless; clocks are monotonic seconds."""
 
     failures: int = 0
     last_failure: float = 0.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scheduler import breakers
-from services.scheduler.breakers import CLOSED, Breaker, BreakerRules
+from libs.shared import breakers
+from libs.shared.breakers import CLOSED, Breaker, BreakerRules
 
 RULES = BreakerRules()
 
