@@ -18,12 +18,14 @@ from services.inference.backends.choose import make_backend
 from services.inference.lease import ReplicaLease
 from services.inference.machine import node_of
 from services.inference.models import ModelSpec
+from services.inference.ray_processes import is_stopping
 from services.inference.replica import Identity, Replica
+from services.inference.scaling import LOAD, SLOTS
 from services.inference.settings import InferenceSettings
 from services.inference.telemetry.pulse import Pulse
 
-GRACE_S = 5.0
-"""Beyond the drain, for telling and closing."""
+STOPPING_LOOK_S = 0.5
+"""How often a replica that lets its answers end looks whether its node stops."""
 SPREAD_S = 0.1
 """Between the word that a replica stops and its stopping: requests sent in that time are still answered."""
 
@@ -70,6 +72,13 @@ class ReplicaDeployment:
         self._telling = asyncio.create_task(self._tell(self._bus, self._replica, pulse))
         log.info("replica_started", replica=identity.replica, backend=backend.name)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve's autoscaler is told: the replica's own queue, of which Serve knows nothing."""
+        if self._replica is None:
+            return {LOAD: 0.0, SLOTS: 1.0}
+        state = self._replica.snapshot().state
+        return {LOAD: float(state.in_flight + state.queued), SLOTS: float(state.slots)}
+
     async def check_health(self) -> None:
         """Raises when the replica can't be reached for good, or no longer tells of itself: Serve makes another."""
         if self._bus is not None and self._bus.transport.closed.is_set():
@@ -86,7 +95,7 @@ class ReplicaDeployment:
             self._telling.cancel()
         await self._say_goodbye(bus)
         assert self._settings is not None
-        await bus.drain(self._settings.drain_timeout_s)
+        await _drain(bus, self._settings)
         if self._replica is not None:
             await self._replica.close()
         if self._lease is not None:
@@ -108,6 +117,17 @@ class ReplicaDeployment:
                 await bus.broadcast(REPLICA, replica.snapshot())
             except ServiceError as error:
                 log.debug("telemetry_lost", reason=error.code)
+
+
+async def _drain(bus: NatsBus, settings: InferenceSettings) -> None:
+    """A replica that is replaced lets its longest answer end; one whose node stops has as long as the node."""
+    draining = asyncio.create_task(bus.drain(settings.longest_generation_s))
+    while not draining.done() and not is_stopping(settings.folder.ray):
+        await asyncio.wait({draining}, timeout=STOPPING_LOOK_S)
+    await asyncio.wait({draining}, timeout=settings.drain_timeout_s)
+    if not draining.done():
+        draining.cancel()
+        await bus.close()
 
 
 async def _metrics(request: Empty) -> MetricsText:

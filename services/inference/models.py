@@ -47,7 +47,8 @@ class ModelSpec(BaseModel):
     api_key_file: Path | None = None
     """Holds the upstream's key, which never stands in the environment."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """`slots`: requests at the same time; `gpu_layers`, `mmproj` (`llama_cpp`); `model`: its name at the upstream."""
+    """`slots`: requests at the same time; `gpu_layers`, `mmproj` (`llama_cpp`); `model`: its name at the upstream;
+    `replicas`, `max_replicas`: how many there are in Ray Serve, and how many while requests wait."""
 
     @model_validator(mode="after")
     def _needs(self) -> ModelSpec:
@@ -59,8 +60,9 @@ class ModelSpec(BaseModel):
             raise ValueError("endpoints needs urls")
         if self.backend in LOCAL_BACKENDS and not self.name:
             raise ValueError(f"{self.backend} needs a name")
-        if not isinstance(self.options.get("slots", 1), int):
-            raise ValueError("slots is a number")
+        for name in ("slots", "replicas", "max_replicas"):
+            if not isinstance(self.options.get(name, 1), int):
+                raise ValueError(f"{name} is a number")
         return self
 
     @property

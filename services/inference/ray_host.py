@@ -6,6 +6,7 @@ its standard input closes: so Ray never outlives the service, even one that was 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,7 +20,13 @@ from typing import Any
 from libs.shared.contracts.base import Principal
 from libs.shared.telemetry import get_logger, setup
 from services.inference.models import ModelSpec
-from services.inference.ray_processes import OWNER_VARIABLE, end_leftovers, remove_sessions, short_folder
+from services.inference.ray_processes import (
+    OWNER_VARIABLE,
+    end_leftovers,
+    remove_sessions,
+    say_stopping,
+    short_folder,
+)
 from services.inference.settings import InferenceSettings, get_settings
 
 MIB = 1024 * 1024
@@ -27,6 +34,13 @@ AUTHENTICATION_FILE = "auth_token"
 HEALTH_PERIOD_S = 2.0
 HEALTH_TIMEOUT_S = 10.0
 GRACE_S = 5.0
+"""Beyond a drain, for telling and closing."""
+LOOK_BACK_S = 10.0
+"""Over so long the replicas' queues are averaged before there are more of them, or fewer."""
+MORE_AFTER_S = 5.0
+FEWER_AFTER_S = 120.0
+"""A replica costs a model's loading."""
+REPLICA_COUNTS = ("replicas", "max_replicas")
 
 log = get_logger(__name__)
 
@@ -41,6 +55,7 @@ def main() -> None:
     if ended:
         log.warning("ray_leftovers_ended", processes=ended)
     remove_sessions(folder)
+    say_stopping(folder, False)
     # A thread, since Ray's calls block; it ends the process hard when the parent is gone while they do.
     stopping = threading.Event()
     threading.Thread(target=_watch_parent, args=(stopping, folder), daemon=True).start()
@@ -52,7 +67,8 @@ def main() -> None:
     for spec in specs:
         _tell(model=spec.name, ok=deploy(settings, spec))
     stopping.wait()
-    stop_ray()
+    say_stopping(folder, True)
+    stop_ray(settings.drain_timeout_s + GRACE_S)
     end_leftovers(folder, spare=frozenset((os.getpid(), os.getppid())))
 
 
@@ -114,12 +130,13 @@ def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
     deployment: Any = serve.deployment(ReplicaDeployment)
     made = deployment.options(
         name=name,
-        num_replicas=max(1, int(spec.options.get("replicas", 1))),
+        version=version_of(settings, spec),
         user_config=_user_config(settings, spec),
         ray_actor_options={"num_cpus": 0, "num_gpus": float(spec.options.get("gpus", 0))},
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
-        graceful_shutdown_timeout_s=settings.drain_timeout_s + GRACE_S,
+        graceful_shutdown_timeout_s=settings.longest_generation_s + settings.drain_timeout_s + GRACE_S,
+        **_count(spec),
     )
     try:
         serve.run(made.bind(), name=name, route_prefix=None)
@@ -130,14 +147,46 @@ def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
     return True
 
 
-def stop_ray() -> None:
-    """Replicas drain first."""
+def stop_ray(timeout_s: float) -> None:
+    """Replicas drain first, for at most ``timeout_s``."""
     from ray import serve
 
     ray: Any = import_module("ray")
     shutdown: Any = serve.shutdown
-    shutdown()
+    # A thread, since the call waits for as long as a replica may take that is replaced.
+    ending = threading.Thread(target=shutdown, daemon=True)
+    ending.start()
+    ending.join(timeout_s)
     ray.shutdown()
+
+
+def version_of(settings: InferenceSettings, spec: ModelSpec) -> str:
+    """Another one for whatever a replica that runs can't take over: replicas of the earlier one are replaced. How many
+    there are is no such thing."""
+    options = {name: value for name, value in spec.options.items() if name not in REPLICA_COUNTS}
+    configuration = _user_config(settings, spec.model_copy(update={"options": options}))
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _count(spec: ModelSpec) -> dict[str, Any]:
+    """A fixed number of replicas; with ``max_replicas`` as many up to that as keep requests from waiting."""
+    config: Any = import_module("ray.serve.config")
+    least = max(1, int(spec.options.get("replicas", 1)))
+    most = int(spec.options.get("max_replicas", least))
+    if most <= least:
+        return {"num_replicas": least}
+    policy = config.AutoscalingPolicy(policy_function="services.inference.scaling:by_queue")
+    return {
+        "autoscaling_config": config.AutoscalingConfig(
+            min_replicas=least,
+            max_replicas=most,
+            metrics_interval_s=HEALTH_PERIOD_S,
+            look_back_period_s=LOOK_BACK_S,
+            upscale_delay_s=MORE_AFTER_S,
+            downscale_delay_s=FEWER_AFTER_S,
+            policy=policy,
+        )
+    }
 
 
 def _user_config(settings: InferenceSettings, spec: ModelSpec) -> dict[str, Any]:

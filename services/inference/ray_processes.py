@@ -15,6 +15,7 @@ OWNER_VARIABLE = "MONGARS_RAY_OWNER"
 LONGEST_FOLDER = 40
 """Ray's sockets lie 66 characters below its folder, and a socket's path has 107 at most."""
 END_TIMEOUT_S = 5.0
+STOPPING_FILE = "stopping"
 
 
 def end_leftovers(owner: Path, *, spare: frozenset[int] = frozenset()) -> int:
@@ -26,6 +27,19 @@ def end_leftovers(owner: Path, *, spare: frozenset[int] = frozenset()) -> int:
         _kill(process)
     psutil.wait_procs(victims, timeout=END_TIMEOUT_S)
     return len(victims)
+
+
+def say_stopping(folder: Path, stopping: bool) -> None:
+    """Tells the replicas of the Ray in ``folder`` that all of it ends, or that it begins anew."""
+    if stopping:
+        (folder / STOPPING_FILE).touch(mode=0o600)
+    else:
+        (folder / STOPPING_FILE).unlink(missing_ok=True)
+
+
+def is_stopping(folder: Path) -> bool:
+    """Whether all of that Ray ends, and not one replica alone."""
+    return (folder / STOPPING_FILE).exists()
 
 
 def short_folder(folder: Path) -> Path:

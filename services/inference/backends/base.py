@@ -18,8 +18,11 @@ class Backend(Protocol):
 
     name: str
     """``openai``, ``ollama``, ``llama_cpp``, ``transformers``, ``extractive`` or a plug-in's."""
-    slots: int
-    """Requests it works on at the same time; further ones wait in the replica's queue."""
+
+    @property
+    def slots(self) -> int:
+        """Requests it works on at the same time; further ones wait in the replica's queue."""
+        ...
 
     async def load(self, changed: Changed) -> None:
         """Makes ready. Raises ModelDoesNotFit, ModelBroken, BackendFailed; an upstream that is away is no error."""

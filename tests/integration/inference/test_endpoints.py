@@ -41,6 +41,12 @@ class Endpoint(FakeOpenAI):
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.posts = 0
 
+    async def models(self, request: web.Request) -> web.Response:
+        """Keeps no connection open: a server that is gone is then refused, and not found broken off."""
+        listed = await super().models(request)
+        listed.force_close()
+        return listed
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         self.posts += 1
         return await (self.fault or super().chat)(request)

@@ -118,3 +118,18 @@ async def test_a_cancellation_before_the_slot_is_free_does_not_count_it_twice() 
         await second
     await asyncio.wait([first])
     assert (place.in_flight, place.queued) == (1, 0)
+
+
+async def test_more_slots_let_those_in_that_wait_and_fewer_end_nothing() -> None:
+    place = admission()
+    await place.enter(10)
+    first, second = await queue_up(place, 2)
+    place.resize(2)
+    async with asyncio.timeout(5):
+        await first
+    assert (place.in_flight, place.queued) == (2, 1)
+    place.resize(1)
+    assert (place.in_flight, place.queued) == (2, 1)
+    place.leave(Ticket(10), 0.1)
+    assert not second.done()
+    second.cancel()

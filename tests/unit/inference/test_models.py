@@ -105,3 +105,25 @@ def test_models_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     settings = InferenceSettings()
     assert settings.models[0].backend == "bench.instant:InstantBackend"
     assert settings.ollama is None
+
+
+def test_endpoints_elsewhere_are_one_pool_and_each_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGARS_RAY_ENDPOINTS", " http://a:8000/v1 ,https://b.example/v1/,,http://a:8000/v1")
+    settings = InferenceSettings()
+    (pool,) = settings.endpoint_pool
+    assert (pool.backend, pool.server, pool.urls) == ("endpoints", "ray", ("http://a:8000/v1", "https://b.example/v1"))
+    assert pool.slots(1) == settings.ray_endpoint_slots
+    assert InferenceSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+def test_without_endpoints_there_is_no_pool() -> None:
+    assert InferenceSettings().endpoint_pool == ()
+
+
+@pytest.mark.parametrize("url", ["a:8000", "ftp://a/v1", "http://me:secret@a/v1", "http://a/v1?key=secret"])
+def test_an_endpoint_that_is_no_plain_address_is_refused_at_the_start(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGARS_RAY_ENDPOINTS", f"http://a/v1,{url}")
+    with pytest.raises(ValidationError, match="number 2 is no plain"):
+        InferenceSettings()
