@@ -6,16 +6,20 @@ its standard input closes: so Ray never outlives the service, even one that was 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import secrets
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+
+from pydantic import ValidationError
 
 from libs.shared.contracts.base import Principal
 from libs.shared.telemetry import get_logger, setup
@@ -40,13 +44,16 @@ LOOK_BACK_S = 10.0
 MORE_AFTER_S = 5.0
 FEWER_AFTER_S = 120.0
 """A replica costs a model's loading."""
-REPLICA_COUNTS = ("replicas", "max_replicas")
 
 log = get_logger(__name__)
 
+Orders = SimpleQueue[ModelSpec | None]
+"""Models to deploy, and None for the end."""
+
 
 def main() -> None:
-    """Reads the models to deploy as JSON from the first line of standard input."""
+    """Reads the models to deploy as JSON from the first line of standard input, and one to deploy anew from each later
+    one."""
     settings = get_settings()
     setup(Principal.INFERENCE, settings)
     specs = [ModelSpec.model_validate(entry) for entry in json.loads(sys.stdin.readline())]
@@ -57,17 +64,15 @@ def main() -> None:
     remove_sessions(folder)
     say_stopping(folder, False)
     # A thread, since Ray's calls block; it ends the process hard when the parent is gone while they do.
-    stopping = threading.Event()
-    threading.Thread(target=_watch_parent, args=(stopping, folder), daemon=True).start()
+    orders: Orders = SimpleQueue()
+    threading.Thread(target=_watch_parent, args=(orders, folder), daemon=True).start()
     # Before Ray is imported: it reads them then, and everything that it starts inherits them.
     os.environ.update(environment(folder))
     write_token(folder / AUTHENTICATION_FILE)
     start_ray(settings, folder)
     _tell(started=True)
-    for spec in specs:
+    for spec in chain(specs, iter(orders.get, None)):
         _tell(model=spec.name, ok=deploy(settings, spec))
-    stopping.wait()
-    say_stopping(folder, True)
     stop_ray(settings.drain_timeout_s + GRACE_S)
     end_leftovers(folder, spare=frozenset((os.getpid(), os.getppid())))
 
@@ -121,7 +126,8 @@ def start_ray(settings: InferenceSettings, folder: Path) -> None:
 
 
 def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
-    """Returns when the model answers, or when Serve has given it up."""
+    """Returns when the model answers, or when Serve has given it up. One that runs already is replaced, a part of its
+    replicas at a time; each that goes lets its answers end."""
     from ray import serve
 
     from services.inference.deployment import ReplicaDeployment
@@ -130,7 +136,6 @@ def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
     deployment: Any = serve.deployment(ReplicaDeployment)
     made = deployment.options(
         name=name,
-        version=version_of(settings, spec),
         user_config=_user_config(settings, spec),
         ray_actor_options={"num_cpus": 0, "num_gpus": float(spec.options.get("gpus", 0))},
         health_check_period_s=HEALTH_PERIOD_S,
@@ -158,14 +163,6 @@ def stop_ray(timeout_s: float) -> None:
     ending.start()
     ending.join(timeout_s)
     ray.shutdown()
-
-
-def version_of(settings: InferenceSettings, spec: ModelSpec) -> str:
-    """Another one for whatever a replica that runs can't take over: replicas of the earlier one are replaced. How many
-    there are is no such thing."""
-    options = {name: value for name, value in spec.options.items() if name not in REPLICA_COUNTS}
-    configuration = _user_config(settings, spec.model_copy(update={"options": options}))
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _count(spec: ModelSpec) -> dict[str, Any]:
@@ -203,12 +200,19 @@ def _tell(**event: Any) -> None:
     sys.stdout.flush()
 
 
-def _watch_parent(stopping: threading.Event, folder: Path) -> None:
+def _watch_parent(orders: Orders, folder: Path) -> None:
     """``stop`` on standard input asks for an orderly end; its closing means that the parent is gone."""
+    stopping = False
     for line in sys.stdin:
         if line.strip() == "stop":
-            stopping.set()
-    if not stopping.is_set():
+            stopping = True
+            # At once, for a deployment under way waits for replicas that end their answers.
+            say_stopping(folder, True)
+            orders.put(None)
+        elif not stopping:
+            with suppress(ValidationError):
+                orders.put(ModelSpec.model_validate_json(line))
+    if not stopping:
         end_leftovers(folder, spare=frozenset((os.getpid(),)))
         os._exit(1)
 
