@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
 
-from libs.shared.settings import ServiceSettings
+from libs.shared.settings import Listed, ServiceSettings
 from services.inference.models import ADDRESS, ModelSpec
 
 RAY = "ray"
@@ -39,7 +38,7 @@ class InferenceSettings(ServiceSettings):
     """JSON list; more may stand in ``models.json``, or lie as bare files, in the models folder."""
     openai_upstreams: tuple[ModelSpec, ...] = ()
     """JSON list of ``{"backend": "openai", "url": …}``: every model that each upstream lists."""
-    ray_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
+    ray_endpoints: Listed = ()
     """Addresses, separated by commas, of Ray Serve elsewhere or of any servers that speak OpenAI's API, each with its
     ``/v1``: they take turns, and are one pool of models."""
     ray_endpoint_slots: int = Field(default=8, ge=1)
@@ -64,13 +63,6 @@ class InferenceSettings(ServiceSettings):
     """Shared memory that Ray sets aside; requests do not pass through it."""
     ray_memory_floor_mib: int = Field(default=7600, ge=0)
     """``auto`` takes Ray from this much memory on: an 8 GB board shows a little less."""
-
-    @field_validator("ray_endpoints", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        """Each address once, in the order in which they stand."""
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(dict.fromkeys(str(part).strip().rstrip("/") for part in parts if str(part).strip()))  # type: ignore[attr-defined]
 
     @field_validator("ray_endpoints")
     @classmethod

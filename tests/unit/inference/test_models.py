@@ -108,7 +108,7 @@ def test_models_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_endpoints_elsewhere_are_one_pool_and_each_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONGARS_RAY_ENDPOINTS", " http://a:8000/v1 ,https://b.example/v1/,,http://a:8000/v1")
+    monkeypatch.setenv("MONGARS_RAY_ENDPOINTS", " http://a:8000/v1 ,https://b.example/v1,,http://a:8000/v1")
     settings = InferenceSettings()
     (pool,) = settings.endpoint_pool
     assert (pool.backend, pool.server, pool.urls) == ("endpoints", "ray", ("http://a:8000/v1", "https://b.example/v1"))
