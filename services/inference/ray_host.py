@@ -140,6 +140,7 @@ def deploy(settings: InferenceSettings, spec: ModelSpec) -> bool:
         ray_actor_options={"num_cpus": 0, "num_gpus": float(spec.options.get("gpus", 0))},
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
+        max_surge_percent=_surge_percent(spec),
         graceful_shutdown_timeout_s=settings.longest_generation_s + settings.drain_timeout_s + GRACE_S,
         **_count(spec),
     )
@@ -163,6 +164,12 @@ def stop_ray(timeout_s: float) -> None:
     ending.start()
     ending.join(timeout_s)
     ray.shutdown()
+
+
+def _surge_percent(spec: ModelSpec) -> int:
+    """One more replica (any share rounds up to one) is started before one goes, except where it would wait for a GPU
+    that the other holds."""
+    return 0 if float(spec.options.get("gpus", 0)) else 1
 
 
 def _count(spec: ModelSpec) -> dict[str, Any]:

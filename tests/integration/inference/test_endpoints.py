@@ -8,12 +8,15 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from libs.shared.breakers import BreakerRules
+from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
+from libs.shared.contracts.telemetry import METRICS
 from libs.shared.errors import BackendFailed, ContextExceeded, Overloaded, ServiceError
 from libs.shared.telemetry import metrics
 from libs.shared.telemetry.metrics import REGISTRY
@@ -24,8 +27,9 @@ from services.inference.backends.endpoints import EndpointPool
 from services.inference.consent import Consent
 from services.inference.measuring import EndpointMeter
 from services.inference.models import ModelSpec
-from tests.integration.inference.conftest import ask
+from tests.integration.inference.conftest import ask, running
 from tests.integration.inference.upstreams import WORDS, FakeOpenAI, running_upstream
+from tests.support.broker import TestBroker
 
 FAR = "127.0.0.99"
 """An address of this machine that stands for a remote one."""
@@ -385,3 +389,26 @@ async def test_with_leave_what_is_remote_is_marked_and_nothing_else_is_sent_ther
     await made.answer(ask("ray/big"))
     assert made.posts == [1, 3]
     assert far.asked[0]["model"] == "big"
+
+
+async def test_a_node_tells_of_its_pool_and_of_what_is_left_of_it(tmp_path: Path) -> None:
+    async with (
+        TestBroker(tmp_path) as broker,
+        running_upstream(first := Endpoint()),
+        running_upstream(Endpoint()) as last,
+    ):
+        urls = f"{first.url}/v1,{last.url}/v1"
+        environment = {"MONGARS_RAY_ENDPOINTS": urls, "MONGARS_RAY_ENDPOINT_SLOTS": "3"}
+        async with running(broker, tmp_path / "state", **environment) as service:
+            replica = await service.replica_of("big")
+            told = await service.until(lambda t: any("big" in r.models and r.slots == 6 for r in t.replicas))
+            assert {m.upstream for m in told.models if m.name == "big"} == {"ray"}
+            await first.stop()
+            for _ in range(2):
+                assert (await service.generate(replica, ask("big")))[-1].usage is not None
+            await service.until(lambda t: any("big" in r.models and r.slots == 3 for r in t.replicas))
+            await service.until(lambda t: "ray-1-unreachable" in t.degraded)
+            text = (await service.api.request(METRICS[Principal.INFERENCE], Empty())).text
+    (successes,) = [line for line in text.splitlines() if line.startswith("llm_ray_successes_total{")]
+    assert 'llm_ray_asked="endpoint"' in successes
+    assert successes.endswith(" 2.0")
