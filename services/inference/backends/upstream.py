@@ -29,6 +29,8 @@ PROBE_MAX_S = 60.0
 UNTOLD_WAIT_S = 5.0
 """After a 429 that doesn't say when to come back."""
 LEAST_WAIT_S = 0.1
+OF_THE_REQUEST = frozenset({400, 413, 415, 422})
+"""Statuses that say that the request itself is wrong; the same one would be refused anywhere."""
 ERROR_BYTES = 64 * 1024
 LINE_BYTES = 8 * 1024 * 1024
 
@@ -252,7 +254,7 @@ def refusal(error: UpstreamRefused) -> ServiceError:
         return Overloaded("the upstream is overloaded", retry_after_s=wait_s)
     if error.status in (401, 403):
         return BackendFailed("the upstream refused its key", reason="unauthorized")
-    reason = "upstream_refused" if error.status < 500 else "upstream_error"
+    reason = "upstream_refused" if error.status in OF_THE_REQUEST else "upstream_error"
     return BackendFailed(f"the upstream answered with status {error.status}", reason=reason)
 
 

@@ -212,6 +212,8 @@ FAULTS: dict[str, tuple[Break, str, int, int]] = {
     "503": (says(503), "upstream_error", 3, 3),
     "503 with Retry-After": (says(503, "60"), "overloaded", 1, 1),
     "429 with Retry-After": (says(429, "60"), "overloaded", 1, 1),
+    "no credit": (says(402), "upstream_error", 3, 3),
+    "moved elsewhere": (says(307), "upstream_error", 3, 3),
     "wrong key": (says(401), "unauthorized", 3, 3),
     "model gone": (says(404), "model_not_found", 3, 3),
     "cut before the first word": (cuts_before_the_first_word, "broke_off", 3, 3),
