@@ -183,7 +183,7 @@ class Generation:
             remote=placement.model.remote,
             ticket=placement.ticket,
         )
-        meter, writing = measuring.GenerationMeter(placement.model), Writing()
+        meter, writing, told = measuring.GenerationMeter(placement.model), Writing(), False
         try:
             with tracer.start_as_current_span("generate", attributes=meter.labels):
                 async with aclosing(self._received(placement, request)) as chunks:
@@ -194,16 +194,20 @@ class Generation:
                             self.given = Given(placement, prompt)
                         if chunk.finish_reason is not None:
                             meter.succeeded(chunk.usage)
+                            told = True
                             await self._outcomes.succeeded(placement, writing)
                         yield chunk
                         waiting = monotonic()
         except ServiceError as error:
             started = self.given is not None
             meter.failed("broke_off" if started else reason_of(error), error.code)
+            told = True
             await self._outcomes.failed(placement, error, started=started)
             raise
         finally:
             meter.closed()
+            if not told:  # its reader has gone
+                await self._outcomes.ended(placement)
 
     async def _received(self, placement: Placement, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
         """The replica's chunks; what fails after the last of them no longer matters."""

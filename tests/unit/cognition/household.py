@@ -42,7 +42,7 @@ from libs.shared.contracts.recall import (
     ReadMemories,
     ReadProfile,
 )
-from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest
+from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import (
     JOIN_TURN,
@@ -284,6 +284,7 @@ class Scheduler:
     replicas: int
     model: ServedModel = LLAMA
     embedder: bool = False
+    ticket: Ticket | None = None
     asked: list[PlaceRequest] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -306,7 +307,7 @@ class Scheduler:
         left = [r for r in replicas if r not in request.exclude]
         if not left:
             raise NoNode("all were tried", retry_after_s=1.0)
-        return Placement(node_id="node", replica=left[0], model=model, policy="first")
+        return Placement(node_id="node", replica=left[0], model=model, policy="first", ticket=self.ticket)
 
     async def hear(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

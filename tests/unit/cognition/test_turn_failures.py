@@ -10,7 +10,7 @@ import pytest
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, READ_PROFILE
-from libs.shared.contracts.scheduling import Placement, PlaceRequest
+from libs.shared.contracts.scheduling import Placement, PlaceRequest, Ticket
 from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, TurnKey
 from libs.shared.errors import (
     BackendFailed,
@@ -111,11 +111,14 @@ async def test_a_client_that_leaves_cancels_the_generation_and_keeps_what_was_sa
         await asyncio.Event().wait()
 
     home = await household(endless)
+    home.scheduler.ticket = Ticket(scheduler="one", number=1)
     async with asyncio.timeout(LIMIT_S):
         async with home.api.stream(CHAT, request()) as chunks:
             await anext(chunks)
         await home.inference.closed.wait()
         await home.persistence.applied.wait()
+        await home.scheduler.told.wait()
+    assert [(o.ok, o.ticket) for o in home.scheduler.outcomes] == [(None, home.scheduler.ticket)]
     (kept,) = home.persistence.turns
     assert kept.partial
     assert home.persistence.texts(kept)[-1] == ("assistant", "Your dog ")
