@@ -21,6 +21,14 @@ EMBEDDERS_FOLDER = "embedders"
 """Of those beside the built-in one."""
 
 
+def is_address(url: str) -> bool:
+    """Whether it is a plain address, with a port that there is, if any."""
+    try:
+        return re.fullmatch(ADDRESS, url) is not None and urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 class ModelSpec(BaseModel):
     """One configured source of a model. ``backend`` is a known name, or a plug-in as ``package.module:Class``."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from libs.shared.settings import Listed, ServiceSettings
-from services.inference.models import ADDRESS, ModelSpec
+from services.inference.models import ModelSpec, is_address
 
 RAY = "ray"
 """The name of the pool of ``ray_endpoints``."""
@@ -69,7 +69,7 @@ class InferenceSettings(ServiceSettings):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Refused at the start: what is no address, and one that holds a name, a password or a query."""
         for number, url in enumerate(value, 1):
-            if not re.fullmatch(ADDRESS, url):
+            if not is_address(url):
                 raise ValueError(f"number {number} is no plain http:// or https:// address")
         return value
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from time import monotonic
 
-from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
+from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import BackendFailed, Overloaded, ServiceError
 from libs.shared.telemetry import get_logger
@@ -26,6 +26,9 @@ SLOTS = 8
 """Requests at the same time at each endpoint, unless its specification says otherwise."""
 PATIENCE_S = 30.0
 """Longest wait for an endpoint's first token."""
+TOOLS_PATIENCE_S = GENERATE.first_timeout_s - 10.0
+"""The same for a request with tools, whose whole answer may come at once: less than its caller waits, so that another
+endpoint can still be asked, and the one that hangs is found out."""
 LONGEST_S = 600.0
 """Longest that one answer may take."""
 ATTEMPTS = 3
@@ -59,7 +62,11 @@ class EndpointPool:
 
     async def load(self, changed: Changed) -> None:
         self._changed = changed
-        await asyncio.gather(*(endpoint.load(self._take_offers) for endpoint in self._endpoints.values()))
+        try:
+            await asyncio.gather(*(endpoint.load(self._take_offers) for endpoint in self._endpoints.values()))
+        except BaseException:
+            await self.close()  # those that did load go on asking their servers
+            raise
         self._take_offers()
 
     def models(self) -> tuple[ServedModel, ...]:
@@ -137,7 +144,7 @@ class EndpointPool:
         An answer of tool calls comes in one piece at its end, so its first chunk is waited for as any other is.
         """
         ends = monotonic() + self._longest_s
-        patience_s = READ_TIMEOUT_S if request.tools.tools else self._patience_s
+        patience_s = max(TOOLS_PATIENCE_S, self._patience_s) if request.tools.tools else self._patience_s
         async with aclosing(endpoint.generate(request)) as chunks:  # type: ignore[type-var]
             while True:
                 try:
