@@ -120,7 +120,9 @@ def test_without_endpoints_there_is_no_pool() -> None:
     assert InferenceSettings().endpoint_pool == ()
 
 
-@pytest.mark.parametrize("url", ["a:8000", "ftp://a/v1", "http://me:secret@a/v1", "http://a/v1?key=secret", "http://a:99999/v1"])
+@pytest.mark.parametrize(
+    "url", ["a:8000", "ftp://a/v1", "http://me:secret@a/v1", "http://a/v1?key=secret", "http://a:99999/v1"]
+)
 def test_an_endpoint_that_is_no_plain_address_is_refused_at_the_start(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
