@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -135,17 +135,19 @@ class Simulation:
     def _gossip(self, placed: Placed, now: float) -> None:
         """Every scheduler hears of it, the one that says it too, unless the word is lost."""
         assert self._conditions.told_s is not None
-        for chooser in self._choosers:
-            if isinstance(chooser, Scheduler) and self._chance.random() >= self._conditions.lost:
-                hearer = chooser
-                self._at(now + self._conditions.told_s, lambda later, hearer=hearer: hearer.heard(placed, later))  # type: ignore[misc]
+        for hearer in self._hearers():
+            self._at(now + self._conditions.told_s, lambda later, hearer=hearer: hearer.heard(placed, later))  # type: ignore[misc]
 
     def _tell_outcome(self, told: Told, now: float) -> None:
         """A caller's word reaches each scheduler a little later, or never."""
+        for hearer in self._hearers():
+            self._at(now + OUTCOME_S, lambda later, hearer=hearer: hearer.told(told, later))  # type: ignore[misc]
+
+    def _hearers(self) -> Iterator[Scheduler]:
+        """The schedulers that a word reaches."""
         for chooser in self._choosers:
             if isinstance(chooser, Scheduler) and self._chance.random() >= self._conditions.lost:
-                hearer = chooser
-                self._at(now + OUTCOME_S, lambda later, hearer=hearer: hearer.told(told, later))  # type: ignore[misc]
+                yield chooser
 
     def _hear(self, node: Node, now: float) -> None:
         self._heard(node.telemetry(now), now)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 ADDRESS = r"https?://[^\s@?#,]+"
 """Of a server, without anything secret in it."""
@@ -29,6 +29,12 @@ def is_address(url: str) -> bool:
         return False
 
 
+def _address(url: str) -> str:
+    if not is_address(url):
+        raise ValueError("no plain http:// or https:// address")
+    return url
+
+
 class ModelSpec(BaseModel):
     """One configured source of a model. ``backend`` is a known name, or a plug-in as ``package.module:Class``."""
 
@@ -44,7 +50,7 @@ class ModelSpec(BaseModel):
     """A Hugging Face hub id, for ``transformers``."""
     url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """The upstream server's address, with its `/v1` where it has one."""
-    urls: tuple[Annotated[str, Field(pattern=f"^{ADDRESS}$")], ...] = ()
+    urls: tuple[Annotated[str, AfterValidator(_address)], ...] = ()
     """For ``endpoints``: addresses of servers that speak OpenAI's API, which take turns."""
     context_tokens: int | None = Field(default=None, ge=64)
     """Prompt and answer together; a longer one than the model was trained for is cut to that."""

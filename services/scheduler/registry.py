@@ -147,8 +147,10 @@ class Registry:
                 candidate.queue, candidate.heard_at = queue, view.heard_at
                 candidate.draining = view.draining or replica.draining
                 candidate.reckon(pace, self._usual.get(name, Usual()), taken_at, queue.sent)
-                if queue.under_way.complete:
-                    candidate.follow(view.heard_at) if queue.under_way.outdated else candidate.hold()
+                if queue.under_way.complete and queue.under_way.outdated:
+                    candidate.follow(view.heard_at)
+                elif queue.under_way.complete:
+                    candidate.hold()
                 found[key] = candidate
         self._nodes[view.node_id] = view
         self._candidates[view.node_id] = found

@@ -318,6 +318,16 @@ def test_a_request_whose_end_is_told_is_no_longer_ahead() -> None:
     assert (candidate(known).load, candidate(known).free_at <= clock.now) == (0, True)
 
 
+def test_dropping_the_words_of_ends_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Registry, "_ended", lambda *_: None)
+    for check in (
+        test_a_request_whose_end_is_told_is_no_longer_ahead,
+        test_a_request_that_takes_longer_than_expected_stays_ahead_until_its_end_is_told,
+    ):
+        with pytest.raises(AssertionError):
+            check()
+
+
 def test_a_request_that_takes_longer_than_expected_stays_ahead_until_its_end_is_told() -> None:
     clock = Clock()
     known = registry(telling(1, {}), clock=clock)
