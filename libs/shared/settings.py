@@ -24,7 +24,12 @@ class ServiceSettings(BaseSettings):
     """Environment variables ``MONGARS_…``; frozen, resolved once a process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MONGARS_", frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+        env_prefix="MONGARS_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # an address may hold a password
     )
 
     state: Path = Path("~/.local/state/mongars")
