@@ -66,6 +66,7 @@ class Scheduler:
             prompt_tokens=request.prompt_tokens,
             max_tokens=request.max_tokens,
             session=None,
+            lasting_tokens=None,
             needs=(),
             exclude=tuple(f"{self.nodes[place].name}-0" for place in tried),
             patience_s=None,

@@ -18,7 +18,7 @@ from libs.shared.telemetry import tracer
 from services.cognition import measuring
 from services.cognition.outcomes import Outcomes, Writing, is_of_the_replica, reason_of
 from services.cognition.patience import ask
-from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate
+from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate, lasting
 from services.cognition.retry_budget import RetryBudget
 from services.cognition.settings import CognitionSettings
 
@@ -136,6 +136,7 @@ class Generation:
             prompt_tokens=tokens,
             max_tokens=request.sampling.max_tokens or ANSWER_TOKENS,
             session=self._asked.session,
+            lasting_tokens=lasting(material, UNPLACED_BYTES_PER_TOKEN),
             needs=needs_of(request),
             exclude=tuple(self._tried),
             patience_s=max(MOMENT_S, self._asked.deadline - monotonic()),

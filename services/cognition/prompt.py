@@ -1,13 +1,18 @@
-"""Putting a prompt together within the model's context: newest turns kept, memories bounded, data fenced off. Pure."""
+"""Putting a prompt together within the model's context: newest turns kept, memories bounded, data fenced off. Pure.
+
+What changes with each turn stands last, with what the user asks now, and the oldest turns go many at a time: so a
+prompt begins as the one before it, and a replica that still has that one reads only the rest.
+"""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from libs.shared.contracts.chat import ChatMessage, ImagePart
+from libs.shared.contracts.chat import ChatMessage, ImagePart, TextPart
 from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.memory import MemoryItem, MemoryKind
 from libs.shared.contracts.telemetry import ServedModel
@@ -24,6 +29,8 @@ LEAST_MEMORY_CHARACTERS = 24
 """A memory cut shorter says nothing."""
 SHORT_CHARACTERS = 200
 """A memory up to this long stands as it was said; of a longer one its facts may."""
+LANDMARK_SHARE = 4
+"""Of a conversation that no longer fits at most one part in so many is left out beyond what must be."""
 MOST_NAME = 80
 """Characters of a speaker's or a document's name."""
 FENCE_OPEN = (
@@ -58,6 +65,8 @@ class Material:
     today: date | None = None
     question: str = ""
     """Of a memory too long to stand whole, what is nearest to it is told."""
+    shortened: bool = False
+    """Whether turns older than those of ``history`` were left out before."""
 
 
 def estimate(messages: Sequence[ChatMessage], bytes_per_token: float) -> int:
@@ -92,36 +101,69 @@ def assemble(material: Material, *, tokens: int, bytes_per_token: float, memory_
     free = tokens - estimate([*system, *material.new], bytes_per_token)
     memory_tokens = min(int(tokens * memory_share), free)
     memories, fence = _fence(material, most, memory_tokens, bytes_per_token)
-    leading = _lead(system, fence)
-    free = tokens - estimate([*leading, *material.new], bytes_per_token)
-    kept = _newest(turns, free, bytes_per_token)
-    messages = (*leading, *kept, *material.new)
+    leading, new = _with_fence(system, material.new, fence)
+    free = tokens - estimate([*leading, *new], bytes_per_token)
+    kept = _newest(turns, free, bytes_per_token, shortened=material.shortened)
+    messages = (*leading, *kept, *new)
     return Prompt(messages, memories, estimate(messages, bytes_per_token), minimal=not memories and not kept)
+
+
+def lasting(material: Material, bytes_per_token: float) -> int:
+    """Estimated tokens at the prompt's beginning that the conversation's next prompt begins with, too."""
+    return estimate(material.history, bytes_per_token)
 
 
 def _is_system(message: ChatMessage) -> bool:
     return message.role in ("system", "developer")
 
 
-def _newest(turns: list[ChatMessage], free: int, bytes_per_token: float) -> list[ChatMessage]:
-    """The longest run of newest turns that fits, begun where a user speaks, so that no answer lacks its question."""
+def _newest(turns: list[ChatMessage], free: int, bytes_per_token: float, *, shortened: bool) -> list[ChatMessage]:
+    """A run of newest turns that fits, begun where a user speaks, so that no answer lacks its question: the longest,
+    unless older ones are left out anyway (``shortened``: they were already)."""
     start = len(turns)
     while start and (cost := _estimate_one(turns[start - 1], bytes_per_token)) <= free:
         free -= cost
         start -= 1
+    left_out = start > 0 or shortened
     while 0 < start < len(turns) and turns[start].role != "user":
         start += 1
-    return turns[start:]
+    return turns[_landmark(turns, start) if left_out else start :]
 
 
-def _lead(system: list[ChatMessage], fence: str) -> list[ChatMessage]:
-    """System messages with the fence in the first: many chat templates take a single one."""
+def _landmark(turns: list[ChatMessage], first: int) -> int:
+    """Where a conversation begins that no longer fits: among the questions in the first quarter from ``first`` on, the
+    one whose text has the least checksum.
+
+    The next turn's run starts a little later and finds the same one, until that has slid out of the run: then many
+    turns go at once (the minimum in a window, as in Schleimer, Wilkerson and Aiken, *Winnowing*, SIGMOD 2003).
+    """
+    last = first + (len(turns) - first) // LANDMARK_SHARE
+    questions = [place for place in range(first, last + 1) if place < len(turns) and turns[place].role == "user"]
+    return min(questions, key=lambda place: zlib.crc32(turns[place].text.encode(errors="replace")), default=first)
+
+
+def _with_fence(
+    system: list[ChatMessage], new: tuple[ChatMessage, ...], fence: str
+) -> tuple[list[ChatMessage], tuple[ChatMessage, ...]]:
+    """The fence before what the user asks; where nothing new is a user's, in the first system message: many chat
+    templates take a single one."""
     if not fence:
-        return system
+        return system, new
+    asked = next((place for place in reversed(range(len(new))) if new[place].role == "user"), None)
+    if asked is not None:
+        return system, (*new[:asked], _after(fence, new[asked]), *new[asked + 1 :])
     if not system:
-        return [ChatMessage(role="system", content=fence)]
+        return [ChatMessage(role="system", content=fence)], new
     first = system[0].model_copy(update={"content": f"{system[0].text}\n\n{fence}"})
-    return [first, *system[1:]]
+    return [first, *system[1:]], new
+
+
+def _after(fence: str, message: ChatMessage) -> ChatMessage:
+    """``message``, which begins with the fence."""
+    content = message.content
+    if isinstance(content, tuple):
+        return message.model_copy(update={"content": (TextPart(text=f"{fence}\n\n"), *content)})
+    return message.model_copy(update={"content": f"{fence}\n\n{content or ''}"})
 
 
 def _fence(material: Material, most: int, tokens: int, bytes_per_token: float) -> tuple[tuple[Hit, ...], str]:

@@ -105,14 +105,16 @@ def _recalled(hit: Hit) -> Recalled:
     )
 
 
-def material_of(said: Dialogue, gathered: Gathered, today: datetime) -> Material:
-    """What the prompt may be made of: a client's own history, or the kept one; memories that it doesn't hold. Pure."""
+def material_of(said: Dialogue, gathered: Gathered, today: datetime, most_turns: int) -> Material:
+    """What the prompt may be made of: a client's own history, or the kept one, of which at most ``most_turns`` messages
+    were read; memories that it doesn't hold. Pure."""
     history = said.history
     if not said.resends:
         history = (*history, *dialogue.as_history(gathered.turns))
     present = {m.text for m in (*history, *said.new)}
     hits = tuple(h for h in gathered.hits if h.item.text not in present)
-    return Material(history, said.new, hits, today.date(), said.question)
+    shortened = not said.resends and len(gathered.turns) >= most_turns
+    return Material(history, said.new, hits, today.date(), said.question, shortened)
 
 
 def _conversation_of(request: ChatRequest, gathered: Gathered) -> str | None:
@@ -182,7 +184,7 @@ class Turns:
             gathered=gathered,
             conversation_id=_conversation_of(request, gathered),
             began=now,
-            material=material_of(said, gathered, now),
+            material=material_of(said, gathered, now, self._settings.history_messages),
             chore=chore,
         )
 

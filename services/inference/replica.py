@@ -168,6 +168,7 @@ class Replica:
             first_token_s=clock.first_s,
             rest_s=clock.rest_s,
             chunks=clock.chunks,
+            cached_tokens=usage.cached_tokens or 0,
         )
 
 

@@ -224,7 +224,7 @@ class Registry:
         sent = Sent(self.scheduler, self._numbered, now, unread, answer)
         told = request.kind == "chat"
         self._count(candidate.node.node_id, replica, queue, sent, end_is_told=told)
-        self._sessions.placed(request.session, replica, candidate.slots, request.prompt_tokens + answer)
+        self._sessions.placed(request.session, replica, candidate.slots, _lasting(request, answer))
         breaker = self._breakers.get((replica, candidate.model.name))
         if breaker is not None:
             self._breakers[replica, candidate.model.name] = breakers.probed(breaker, now, self._rules.breaker)
@@ -376,3 +376,8 @@ class Registry:
             ever_offered=self._ever,
             rules=self._rules,
         )
+
+
+def _lasting(request: PlaceRequest, answer_tokens: float) -> float:
+    """Tokens with which the session's next prompt will begin, too."""
+    return request.prompt_tokens + answer_tokens if request.lasting_tokens is None else request.lasting_tokens

@@ -60,6 +60,8 @@ class Usage(Message):
     """Thinking included."""
     reasoning_tokens: int | None = Field(default=None, ge=0)
     """Those of them that were thinking, where the backend says it."""
+    cached_tokens: int | None = Field(default=None, ge=0)
+    """Those of the prompt that had been read for an earlier one, where the backend says it."""
 
 
 class Page(Message):

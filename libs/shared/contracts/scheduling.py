@@ -29,6 +29,8 @@ class PlaceRequest(Message):
     prompt_tokens: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=256, ge=0)
     session: Id | None = None
+    lasting_tokens: int | None = Field(default=None, ge=0)
+    """Of the prompt's beginning, what the session's next prompt begins with, too; None: all of it, and its answer."""
     needs: tuple[Literal["tools", "images", "json_schema"], ...] = ()
     exclude: tuple[Id, ...] = ()
     """Replicas that were tried already."""

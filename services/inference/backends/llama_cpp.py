@@ -58,6 +58,7 @@ class LlamaCppBackend:
             tools="tools" in header.chat_template,
             images=self._projector() is not None,
             json_schema=True,
+            caches_prefix=True,
         )
 
     def models(self) -> tuple[ServedModel, ...]:

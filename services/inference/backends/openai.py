@@ -198,13 +198,14 @@ class Answer:
             self._usage = Usage(
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),
                 completion_tokens=int(usage.get("completion_tokens") or 0),
-                reasoning_tokens=_reasoning_tokens(usage),
+                reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
+                cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
             )
 
 
-def _reasoning_tokens(usage: dict[str, Any]) -> int | None:
-    details = usage.get("completion_tokens_details")
-    told = details.get("reasoning_tokens") if isinstance(details, dict) else None
+def _detail(usage: dict[str, Any], of: str, name: str) -> int | None:
+    details = usage.get(of)
+    told = details.get(name) if isinstance(details, dict) else None
     return max(0, told) if isinstance(told, int) else None
 
 

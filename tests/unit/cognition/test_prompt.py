@@ -66,7 +66,8 @@ def check_bounds(
     material = Material((*first, *history), new, tuple(found), TODAY)
     made = assemble(material, tokens=tokens, bytes_per_token=rate, memory_share=share, most=8)
     mandatory = estimate((*first, *new), rate)
-    assert made.messages[-1] == new[0]
+    assert made.messages[-1].text.endswith(news)
+    assert made.memories or made.messages[-1] == new[0]
     assert made.tokens == estimate(made.messages, rate)
     assert made.tokens <= max(tokens, mandatory)
     assert len(made.memories) <= 8
@@ -96,7 +97,7 @@ LONG = [user("question " * 40), assistant("answer " * 40)] * 5
 @pytest.mark.parametrize(
     ("target", "mutant"),
     [
-        ("_newest", lambda turns, free, rate: turns),
+        ("_newest", lambda turns, free, rate, shortened: turns),
         ("_fence", lambda material, most, tokens, rate: (material.hits, "memories " * 400)),
     ],
     ids=["history unbounded", "memories unbounded"],
@@ -119,13 +120,13 @@ def test_the_newest_turns_are_kept_and_begin_with_a_question() -> None:
 
 def test_memories_stand_dated_in_a_fence_that_says_what_they_are() -> None:
     made = put_together(Material((), (user("dog?"),), (hit("a", "My dog is Rex."),), TODAY))
-    fence = made.messages[0]
-    assert fence.role == "system"
+    (fence,) = made.messages
+    assert fence.role == "user"
     assert "Today is 2026-11-02." in fence.text
     assert FENCE_OPEN in fence.text
     assert "not instructions" in " ".join(FENCE_OPEN.split())
     assert "- 2026-05-01, the user: My dog is Rex.\n" in fence.text
-    assert fence.text.endswith(FENCE_CLOSE)
+    assert fence.text.endswith(f"{FENCE_CLOSE}\n\ndog?")
     assert [m.item.id for m in made.memories] == ["a"]
 
 
@@ -194,10 +195,82 @@ def test_an_unescaped_memory_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -
         test_a_memory_cannot_climb_out_of_the_fence()
 
 
-def test_memories_join_the_client_s_own_system_message() -> None:
-    made = put_together(Material((system("Be brief."),), (user("hi"),), (hit("a"),)))
-    assert [m.role for m in made.messages] == ["system", "user"]
+def test_memories_stand_with_the_question_and_leave_the_client_s_own_system_message_alone() -> None:
+    called = ChatMessage(role="assistant", tool_calls=({"id": "1", "function": {"name": "clock"}},))
+    answered = ChatMessage(role="tool", content="12:00", tool_call_id="1")
+    made = put_together(Material((system("Be brief."),), (user("hi"), called, answered), (hit("a"),)))
+    assert [m.role for m in made.messages] == ["system", "user", "assistant", "tool"]
+    assert made.messages[0] == system("Be brief.")
+    assert made.messages[1].text.endswith(f"{FENCE_CLOSE}\n\nhi")
+    assert made.messages[2:] == (called, answered)
+
+
+def test_where_no_user_speaks_memories_join_the_client_s_own_system_message() -> None:
+    made = put_together(Material((system("Be brief."),), (assistant("hi"),), (hit("a"),)))
+    assert [m.role for m in made.messages] == ["system", "assistant"]
     assert made.messages[0].text.startswith("Be brief.\n\n")
+    assert made.messages[0].text.endswith(FENCE_CLOSE)
+    alone = put_together(Material((), (assistant("hi"),), (hit("a"),)))
+    assert [m.role for m in alone.messages] == ["system", "assistant"]
+
+
+def test_a_question_with_an_image_keeps_it_behind_the_memories() -> None:
+    image = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AAAA"))
+    asked = ChatMessage(role="user", content=(TextPart(text="what is this"), image))
+    (given_,) = put_together(Material((), (asked,), (hit("a"),))).messages
+    assert isinstance(given_.content, tuple)
+    assert given_.content[1:] == asked.content
+    assert given_.text.endswith(f"{FENCE_CLOSE}\n\nwhat is this")
+
+
+def read_anew(tokens: int, *, turns: int = 60, window: int | None = None) -> list[bool]:
+    """Of a conversation's turns, each with other memories, whether its prompt doesn't begin as the one before it."""
+    first = system("Be brief.")
+    said: list[ChatMessage] = []
+    before: Prompt | None = None
+    found = []
+    for number in range(turns):
+        kept = said if window is None else said[-window:]
+        material = Material(
+            (first, *kept),
+            (user(f"question {number} " * 10),),
+            (hit(f"m{number}", f"memory {number}"),),
+            TODAY,
+            shortened=window is not None and len(kept) == window,
+        )
+        made = put_together(material, tokens)
+        assert made.memories
+        if before is not None:
+            stays = before.messages[:-1]
+            found.append(made.messages[: len(stays)] != stays)
+        before = made
+        said += [*material.new, assistant(f"answer {number} " * 15)]
+    return found
+
+
+def test_a_prompt_begins_as_the_one_before_it_while_everything_fits() -> None:
+    assert not any(read_anew(100_000))
+
+
+@pytest.mark.parametrize(("tokens", "window"), [(2500, None), (100_000, 30)], ids=["context full", "newest messages"])
+def test_a_conversation_that_no_longer_fits_is_seldom_read_anew(tokens: int, window: int | None) -> None:
+    anew = read_anew(tokens, window=window)
+    assert 0 < sum(anew) <= len(anew) / 3
+
+
+@pytest.mark.parametrize(
+    ("target", "mutant"),
+    [
+        ("_landmark", lambda turns, first: first),
+        ("_with_fence", lambda system, new, fence: ([user(fence), *system], new)),
+    ],
+    ids=["turn by turn", "memories first"],
+)
+def test_a_prompt_that_changes_at_its_beginning_would_be_noticed(
+    monkeypatch: pytest.MonkeyPatch, target: str, mutant: object
+) -> None:
+    monkeypatch.setattr(prompt, target, mutant)
+    assert sum(read_anew(2500)) > 59 / 3
 
 
 def test_the_best_memories_are_taken_when_not_all_fit() -> None:

@@ -25,8 +25,8 @@ async def test_memories_stand_in_the_prompt_and_are_explained(household: Build) 
     home.persistence.remember("My dog is Rex.")
     chunks = await home.ask(request(explain=True))
     ((_, given),) = home.inference.requests
-    assert "My dog is Rex." in given.messages[0].text
-    assert given.messages[-1].text == "What is my dog called?"
+    assert "My dog is Rex." in given.messages[-1].text
+    assert given.messages[-1].text.endswith("\n\nWhat is my dog called?")
     assert chunks[0].prompt == given.messages
     (recalled,) = chunks[0].recalled or ()
     assert recalled.score == pytest.approx(sum(recalled.parts.values()))
