@@ -72,6 +72,32 @@ def write_both(folder: Path) -> None:
     partial.replace(folder / GGUF_FILE)
 
 
+def write_untrained(folder: Path, *, hidden: int, layers: int, context_tokens: int) -> int:
+    """Writes a Hugging Face model of random weights of that size into ``folder``, in this process; how many
+    parameters it has."""
+    import torch
+
+    transformers: Any = import_module("transformers")
+    tokenizer = _tokenizer()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=hidden * 3,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=max(1, hidden // 256),
+        max_position_embeddings=context_tokens,
+        eos_token_id=None,
+        bos_token_id=None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = transformers.LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return int(model.num_parameters())
+
+
 def _tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -109,7 +109,8 @@ class LlamaCppBackend:
             send(None)
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
-        body = chat_body(request) | {"return_progress": True, "cache_prompt": True}
+        # Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same.
+        body = chat_body(request) | {"return_progress": True, "cache_prompt": request.sampling.seed is None}
         for message in body["messages"]:
             if message["role"] == "developer":
                 message["role"] = "system"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,7 @@ from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, Unsupported
 from services.inference.backends.base import Changed
+from services.inference.backends.prefix_cache import PrefixCache
 from services.inference.backends.stopping import StopFilter
 from services.inference.fit import Shape, check_fit, folder_shape
 from services.inference.models import ModelSpec
@@ -48,8 +50,11 @@ class TransformersBackend:
         self._model: Any = None
         self._tokenizer: Any = None
         self._served: ServedModel | None = None
+        self._prefix = PrefixCache()
+        self._changed: Changed = lambda: None
 
     async def load(self, changed: Changed) -> None:
+        self._changed = changed
         loop = asyncio.get_running_loop()
         folder = self._spec.path
         if folder is None:
@@ -69,10 +74,10 @@ class TransformersBackend:
         assert self._served is not None
         loop = asyncio.get_running_loop()
         tokens: asyncio.Queue[int | Exception | None] = asyncio.Queue()
-        cancelled = Event()
         encoded = await loop.run_in_executor(self._worker, self._encode, request)
         limit = _limit(int(encoded.shape[1]), self._served.context_tokens, request.sampling.max_tokens)
-        work = loop.run_in_executor(self._worker, self._run, request, encoded, limit, _sender(tokens), cancelled)
+        run = _Run(request, encoded, limit, _sender(tokens))
+        work = loop.run_in_executor(self._worker, self._run, run)
         answer = _Answer(self._tokenizer, request.sampling.stop)
         try:
             while (token := await tokens.get()) is not None:
@@ -82,10 +87,17 @@ class TransformersBackend:
                     yield GenerateChunk(text=text)
                 if answer.stopped:
                     break
-            yield answer.last(int(encoded.shape[1]), limit)
+            yield answer.last(int(encoded.shape[1]), limit, run.cached)
+            self._tell_of_cache()
         finally:
-            cancelled.set()
+            run.cancelled.set()
             work.cancel()
+
+    def _tell_of_cache(self) -> None:
+        """Whether a model's cache can be shortened shows with its first answer."""
+        if self._served is not None and self._prefix.holds and not self._served.caches_prefix:
+            self._served = self._served.model_copy(update={"caches_prefix": True})
+            self._changed()
 
     async def close(self) -> None:
         self._served = None
@@ -132,34 +144,51 @@ class TransformersBackend:
         )
         return encoded["input_ids"]
 
-    def _run(
-        self,
-        request: GenerateRequest,
-        input_ids: Any,
-        limit: int,
-        send: Callable[[int | Exception | None], None],
-        cancelled: Event,
-    ) -> None:
+    def _run(self, run: _Run) -> None:
         import torch
 
         try:
-            if request.sampling.seed is not None:
-                torch.manual_seed(request.sampling.seed)
+            if run.request.sampling.seed is not None:
+                torch.manual_seed(run.request.sampling.seed)
             with torch.inference_mode():
-                ids = input_ids.to(self._model.device)
-                self._model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=limit,
-                    pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
-                    streamer=_Streamer(send),
-                    stopping_criteria=[lambda ids, scores, **_: _stops(ids, cancelled)],
-                    **_choice(request, int(ids.shape[1])),
-                )
+                self._generate(run)
         except Exception as error:
-            send(error)
+            run.send(error)
         finally:
-            send(None)
+            run.send(None)
+
+    def _generate(self, run: _Run) -> None:
+        import torch
+
+        ids = run.input_ids.to(self._model.device)
+        # Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same.
+        cache, run.cached = self._prefix.take(run.input_ids[0].tolist() if run.request.sampling.seed is None else ())
+        made = self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=cache,
+            max_new_tokens=run.limit,
+            pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
+            streamer=_Streamer(run.send),
+            stopping_criteria=[lambda ids, scores, **_: _stops(ids, run.cancelled)],
+            return_dict_in_generate=True,
+            **_choice(run.request, int(ids.shape[1])),
+        )
+        self._prefix.keep(made.past_key_values, made.sequences[0].tolist())
+
+
+@dataclass
+class _Run:
+    """One answer, as the worker makes it."""
+
+    request: GenerateRequest
+    input_ids: Any
+    """1 × prompt tokens."""
+    limit: int
+    send: Callable[[int | Exception | None], None]
+    cancelled: Event = field(default_factory=Event)
+    cached: int = 0
+    """Tokens of the prompt that had been read before."""
 
 
 class _Answer:
@@ -192,9 +221,9 @@ class _Answer:
         self._shown = self._tokenizer.decode(self._window, skip_special_tokens=True)
         return self._filter.feed(new)
 
-    def last(self, prompt_tokens: int, limit: int) -> GenerateChunk:
+    def last(self, prompt_tokens: int, limit: int, cached_tokens: int) -> GenerateChunk:
         finish = "stop" if self.stopped or self._ended or self._count < limit else "length"
-        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=self._count)
+        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=self._count, cached_tokens=cached_tokens)
         return GenerateChunk.model_validate({"text": self._filter.rest(), "finish_reason": finish, "usage": usage})
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from libs.shared.contracts.chat import Tools
+from libs.shared.contracts.chat import ChatMessage, Tools
+from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.errors import ContextExceeded, ModelBroken, ModelDoesNotFit
+from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, ModelDoesNotFit
 from services.inference.backends import transformers as torch_backend
 from services.inference.backends.base import Backend
 from services.inference.backends.choose import Node, make_backend
@@ -106,6 +107,60 @@ async def test_the_check_of_leaving_notices_a_model_that_goes_on(
     monkeypatch.setattr(torch_backend, "_stops", lambda ids, cancelled: torch.zeros(ids.shape[0], dtype=torch.bool))
     with pytest.raises(AssertionError):
         await check_that_closing_frees_the_worker(made)
+    await made.close()
+
+
+def conversation(*said: str) -> GenerateRequest:
+    """Said in turns, the user first."""
+    messages = tuple(ChatMessage(role="assistant" if n % 2 else "user", content=text) for n, text in enumerate(said))
+    return ask("tiny", max_tokens=12, temperature=0.0).model_copy(update={"messages": messages})
+
+
+async def told(backend: Backend, request: GenerateRequest) -> tuple[str, Usage]:
+    """The answer's text, and what was counted."""
+    chunks = await answer(backend, request)
+    usage = chunks[-1].usage
+    assert usage is not None
+    return "".join(chunk.text for chunk in chunks), usage
+
+
+async def test_a_conversation_is_read_from_where_it_goes_on_and_answered_as_if_read_whole(backend: Backend) -> None:
+    story = " ".join(language_model.SENTENCES)
+    first, begun = await told(backend, conversation(story))
+    assert begun.cached_tokens == 0
+    follow = conversation(story, first, "what is the name of the dog")
+    second, gone_on = await told(backend, follow)
+    assert gone_on.cached_tokens is not None
+    assert begun.prompt_tokens <= gone_on.cached_tokens < gone_on.prompt_tokens
+    assert [model.caches_prefix for model in backend.models()] == [True]
+    _, elsewhere = await told(backend, conversation("she keeps three bees in a garden of roses"))
+    assert (elsewhere.cached_tokens or 0) < elsewhere.prompt_tokens / 2
+    whole, anew = await told(backend, follow)
+    assert (anew.cached_tokens or 0) < anew.prompt_tokens / 2
+    assert second == whole
+
+
+async def test_an_answer_that_was_left_is_gone_on_from(backend: Backend) -> None:
+    story = " ".join(language_model.SENTENCES)
+    async with aclosing(backend.generate(conversation(story))) as chunks:  # type: ignore[type-var]
+        await anext(chunks)
+    told_again, usage = await told(backend, conversation(story))
+    assert usage.cached_tokens == usage.prompt_tokens - 1 or backend.name == "llama_cpp"
+    await told(backend, conversation("she keeps three bees"))
+    assert (await told(backend, conversation(story)))[0] == told_again
+
+
+@pytest.mark.torch
+async def test_a_cache_that_is_not_shortened_to_what_is_shared_would_be_noticed(
+    models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.cache_utils import DynamicCache
+
+    made = make_backend(ModelSpec(name="tiny", backend="transformers", path=models / "tiny"), node)
+    await made.load(lambda: None)
+    monkeypatch.setattr(DynamicCache, "crop", lambda self, tokens: None)
+    with pytest.raises((AssertionError, BackendFailed)):
+        await test_a_conversation_is_read_from_where_it_goes_on_and_answered_as_if_read_whole(made)
     await made.close()
 
 

@@ -147,7 +147,7 @@ async def test_an_answer_from_afar_says_so_in_a_header(api: Api) -> None:
 
 async def test_thinking_is_told_apart_from_the_answer_and_counted(api: Api) -> None:
     def thoughtful(r: ChatRequest) -> list[ChatChunk]:
-        usage = Usage(prompt_tokens=7, completion_tokens=5, reasoning_tokens=3)
+        usage = Usage(prompt_tokens=7, completion_tokens=5, reasoning_tokens=3, cached_tokens=4)
         return [
             ChatChunk(turn_id=r.turn_id, text="thought aloud ", model="tiny"),
             ChatChunk(turn_id=r.turn_id, retracts=True),
@@ -161,6 +161,7 @@ async def test_thinking_is_told_apart_from_the_answer_and_counted(api: Api) -> N
     message = told["choices"][0]["message"]
     assert (message["content"], message["reasoning_content"]) == ("Hello", "thought aloud hm")
     assert told["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
+    assert told["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
     deltas = [e["choices"][0]["delta"] for e in events((await api.ask(api.key(), stream=True)).text)[:-1]]
     assert [d["reasoning_content"] for d in deltas if "reasoning_content" in d] == ["hm"]
 

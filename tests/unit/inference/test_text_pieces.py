@@ -70,6 +70,13 @@ def test_thinking_is_counted_where_the_upstream_counts_it() -> None:
     assert answer.last().usage == Usage(prompt_tokens=3, completion_tokens=9, reasoning_tokens=7)
 
 
+def test_what_of_the_prompt_was_read_before_is_counted_where_the_upstream_counts_it() -> None:
+    answer = Answer(10)
+    usage = {"prompt_tokens": 30, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 20}}
+    answer.event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage})
+    assert answer.last().usage == Usage(prompt_tokens=30, completion_tokens=9, cached_tokens=20)
+
+
 def test_reasoning_is_kept_apart_from_text() -> None:
     chunk = Answer(10).read(delta(reasoning_content="hm"))
     assert chunk is not None

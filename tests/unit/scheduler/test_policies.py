@@ -113,6 +113,14 @@ def test_a_session_goes_back_to_the_node_that_has_read_it_where_that_pays() -> N
     assert known.snapshot().warm.get("ada") is None, "one slot keeps one session"
 
 
+def test_a_session_counts_as_read_as_far_as_its_next_prompt_begins_the_same() -> None:
+    known = registry(node("a", models=[served(FAST, caches_prefix=True)]))
+    (a,) = candidates(known)
+    lasting = PlaceRequest(model="llama", session="ada", prompt_tokens=5000, max_tokens=100, lasting_tokens=4000)
+    known.dispatched(a, lasting)
+    assert known.snapshot().warm.get("ada") == Warm("a-0", 4000)
+
+
 def test_a_fast_node_is_not_filled_up_while_a_slow_one_would_do() -> None:
     """Greed would wait 2 s at the fast one for an end at 3 s, and leave the one that ends at 3.2 s idle."""
     fast, slow = Rates(prompt_tokens_per_s=1e9, generated_tokens_per_s=100.0), Rates(prompt_tokens_per_s=1e9)
