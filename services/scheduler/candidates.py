@@ -16,6 +16,9 @@ OVERDUE = 0.5
 """Of its answer's expected time a request still takes that has taken as long as was expected and has not ended."""
 NEWEST_WEIGHT = 0.02
 """Of one request in what is usual: the last fifty count for most of it."""
+ON_BATTERY = 2.0
+"""A second of a node that runs on its battery costs as much as two elsewhere: work goes there when the others have as
+much again to do, and what is told of its end stays true."""
 LOST_S = 15.0
 """A dispatch that a replica has not told of for so long was never sent, or was lost on its way; it is given up sooner
 where telemetry is known to be fresher."""
@@ -48,6 +51,8 @@ class NodeView:
     temperature_c: float | None
     replicas: tuple[ReplicaView, ...]
     models: dict[str, ServedModel]
+    on_battery: bool = False
+    """Whether it runs on a battery that is being emptied."""
 
 
 class Usual(NamedTuple):
@@ -123,12 +128,15 @@ class Candidate:
     s_per_prompt_token: float = 0.0
     s_per_answer_token: float = 0.0
     answer_tokens: float = 0.0
+    price: float = 1.0
+    """How many times a second here costs one elsewhere, whatever its pace: what runs on its battery is spared."""
     later: float = 1.0
     """1 / the seconds that the model's usual request takes here."""
 
     def reckon(self, pace: Pace, usual: Usual, taken_at: float, sent: Iterable[Sent]) -> None:
         """From telemetry that shows the replica as it was at ``taken_at``, and what was sent since."""
         self.s_per_prompt_token, self.s_per_answer_token, self.answer_tokens = pace
+        self.price = ON_BATTERY if self.node.on_battery else 1.0
         self.later = 1.0 / self.work_s(usual.prompt_tokens, usual.answer_tokens)
         told = self.replica
         answers = told.to_write if told.to_write is not None else told.load * self.answer_tokens
@@ -199,6 +207,7 @@ def node_view(telemetry: NodeTelemetry, now: float) -> NodeView:
         temperature_c=telemetry.temperature_c,
         replicas=tuple(_replica_view(replica) for replica in telemetry.replicas),
         models={model.name: model for model in telemetry.models},
+        on_battery=telemetry.power_source == "battery",
     )
 
 

@@ -87,7 +87,7 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     found = []
     for c in candidates:
         u, s = max(c.least, c.free_at - ask.now), own_s(c, ask)
-        found.append(c.waits * u + s + s * (u + u + s * c.share) * c.later)
+        found.append((c.waits * u + s + s * (u + u + s * c.share) * c.later) * c.price)
     return found
 
 
@@ -106,7 +106,7 @@ def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) 
         u = c.free_at - now
         if u < c.least:
             u = c.least
-        cost = c.waits * u + s + s * (u + u + s * c.share) * c.later
+        cost = (c.waits * u + s + s * (u + u + s * c.share) * c.later) * c.price
         if cost < least:
             least, tied = cost, [c]
         elif cost == least:

@@ -97,6 +97,20 @@ def test_heat_counts_as_slowness(temperature_c: float, slower: float) -> None:
     assert throttled == pytest.approx(2 * cool)
 
 
+def test_a_node_on_its_battery_is_spared_until_the_others_have_as_much_again_to_do() -> None:
+    known = registry(node("laptop", power_source="battery"), node("plugged", power_source="board"))
+    laptop, plugged = candidates(known)
+    assert {expected_completion([laptop, plugged], ask(), draw / 10) for draw in range(10)} == {plugged}
+    assert completions_s([laptop], ask()) == completions_s([plugged], ask()), "what is told stays true"
+    given = 0
+    while expected_completion([laptop, plugged], ask(), 0.0) is plugged:
+        known.dispatched(plugged, PlaceRequest(model="llama", prompt_tokens=500, max_tokens=200))
+        given += 1
+        laptop, plugged = candidates(known)
+        assert given < 10, "it is spared, not kept out"
+    assert given >= 1
+
+
 def test_a_session_goes_back_to_the_node_that_has_read_it_where_that_pays() -> None:
     caching = served(FAST, caches_prefix=True)
     known = registry(node("a", models=[caching]), node("b", models=[caching]))
