@@ -64,7 +64,7 @@ def words(count: int, start: int) -> str:
 
 
 def memories(turn: int) -> tuple[Hit, ...]:
-    """Eight that no other turn has."""
+    """One to eight that no other turn has."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     return tuple(
         Hit(
@@ -80,7 +80,7 @@ def memories(turn: int) -> tuple[Hit, ...]:
                 parts={},
             ),
         )
-        for n in range(8)
+        for n in range(1 + turn * 5 % 8)
     )
 
 
@@ -101,16 +101,21 @@ class Held:
     read: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
     cpu_s: float = 0.0
+    bytes_per_token: float = 1.5
+    """Measured with each turn, as a replica does."""
 
     async def turn(self, said: Sequence[ChatMessage], question: ChatMessage, turn: int) -> None:
         """One more question."""
         (model,) = self.backend.models()
         material = Material(tuple(said), (question,), memories(turn), TODAY)
-        made = assemble(material, tokens=budget(model, 256), bytes_per_token=3.0, memory_share=0.35, most=8)
+        rate = self.bytes_per_token
+        made = assemble(material, tokens=budget(model, 256), bytes_per_token=rate, memory_share=0.35, most=8)
+        messages = made.messages if self.way == OURS else memories_first(made)
         request = GenerateRequest(
             request_id=f"r{turn}",
             model=model.name,
-            messages=made.messages if self.way == OURS else memories_first(made),
+            messages=messages,
+            session="bench",
             sampling=Sampling(max_tokens=ANSWER_TOKENS, temperature=0.0),
         )
         began_cpu, began = time.process_time(), time.perf_counter()
@@ -121,6 +126,7 @@ class Held:
         if first is None or usage is None:
             raise RuntimeError("the model gave no answer")
         self.cpu_s += time.process_time() - began_cpu
+        self.bytes_per_token = 0.97 * sum(len(message.text) for message in messages) / usage.prompt_tokens
         self.first_token_ms.append(first)
         self.given.append(usage.prompt_tokens)
         self.read.append(usage.prompt_tokens - (usage.cached_tokens or 0))

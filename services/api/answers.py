@@ -42,8 +42,6 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
     if usage.reasoning_tokens is not None:
         told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    if usage.cached_tokens is not None:
-        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     return told
 
 

@@ -104,14 +104,15 @@ class Gatherer:
     async def _turns(
         self, request: ChatRequest, dialogue: Dialogue, position: Position | None
     ) -> tuple[TurnMessage, ...]:
-        """The conversation so far; only its newest message where the client brings the history itself."""
+        """The conversation so far, and whether it has more; only its newest message where the client brings the history
+        itself."""
         if request.conversation_id is None:
             return ()
         question = ReadTurns(
             user_id=request.user_id,
             conversation_id=request.conversation_id,
             parent_id=request.parent_id,
-            max_messages=1 if dialogue.resends else self._settings.history_messages,
+            max_messages=1 if dialogue.resends else self._settings.history_messages + 1,
             read_after=position,
         )
         patience_s = self._settings.restart_patience_s

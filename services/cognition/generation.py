@@ -135,7 +135,7 @@ class Generation:
             model=request.model,
             prompt_tokens=tokens,
             max_tokens=request.sampling.max_tokens or ANSWER_TOKENS,
-            session=self._asked.session,
+            session=self._asked.session if request.sampling.seed is None else None,
             lasting_tokens=lasting(material, UNPLACED_BYTES_PER_TOKEN),
             needs=needs_of(request),
             exclude=tuple(self._tried),

@@ -14,6 +14,7 @@ from typing import Literal
 
 from libs.shared.contracts.chat import ChatMessage
 from libs.shared.text import language as language_of
+from services.cognition.fence import without_fence
 
 Errand = Literal["title", "tags", "follow_ups", "queries", "text", "prompt", "tool_calls", "emoji", "merge"]
 """What the client wants; most are named by the key of the JSON object that the prompt asks for."""
@@ -57,7 +58,9 @@ class Chore:
 
 
 def own_words(text: str) -> str:
-    """What the person said of a message that Open WebUI wrapped with the sources it found."""
+    """What the person said of a message that Open WebUI wrapped with the sources it found, or another installation with
+    its memories."""
+    text = without_fence(text)
     if not text.startswith(_WITH_SOURCES) or "</context>" not in text:
         return text
     after = text[text.rindex("</context>") + len("</context>") :]

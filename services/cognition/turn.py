@@ -106,15 +106,13 @@ def _recalled(hit: Hit) -> Recalled:
 
 
 def material_of(said: Dialogue, gathered: Gathered, today: datetime, most_turns: int) -> Material:
-    """What the prompt may be made of: a client's own history, or the kept one, of which at most ``most_turns`` messages
-    were read; memories that it doesn't hold. Pure."""
+    """What the prompt may be made of: a client's own history, or the newest ``most_turns`` messages of the kept one, of
+    which one more was read to know whether there are older ones. Pure."""
     history = said.history
     if not said.resends:
-        history = (*history, *dialogue.as_history(gathered.turns))
-    present = {m.text for m in (*history, *said.new)}
-    hits = tuple(h for h in gathered.hits if h.item.text not in present)
-    shortened = not said.resends and len(gathered.turns) >= most_turns
-    return Material(history, said.new, hits, today.date(), said.question, shortened)
+        history = (*history, *dialogue.as_history(gathered.turns[-most_turns:]))
+    shortened = not said.resends and len(gathered.turns) > most_turns
+    return Material(history, said.new, gathered.hits, today.date(), said.question, shortened)
 
 
 def _conversation_of(request: ChatRequest, gathered: Gathered) -> str | None:

@@ -10,8 +10,6 @@ from services.inference.ahead import Lengths
 NEWEST_WEIGHT = 0.2
 FEWEST_TOKENS = 2
 """Fewer say nothing about a rate."""
-FEWEST_UNREAD = 32
-"""Where a prompt's beginning was read before, fewer than so many more take less time than all else does."""
 FEWEST_BYTES = 256
 """In a shorter prompt the chat template's own tokens outweigh the text's."""
 FEWEST_CHUNKS = 4
@@ -42,11 +40,12 @@ class Measured:
         cached_tokens: int = 0,
     ) -> None:
         """``size`` is the prompt's bytes; ``rest_s`` runs from the first token to the last; ``chunks`` the answer's
-        pieces, its end among them; ``cached_tokens`` of the prompt had been read before."""
+        pieces, its end among them; ``cached_tokens`` of the prompt had been read before: where they are the most, the
+        time says more of all else than of reading."""
         read = prompt_tokens - cached_tokens
         if size >= FEWEST_BYTES and prompt_tokens >= FEWEST_TOKENS:
             self.bytes_per_token = _mean(self.bytes_per_token, size / prompt_tokens)
-        if first_token_s > 0 and read >= (FEWEST_UNREAD if cached_tokens else FEWEST_TOKENS):
+        if first_token_s > 0 and read >= max(FEWEST_TOKENS, cached_tokens):
             self.prompt_tokens_per_s = _mean(self.prompt_tokens_per_s, read / first_token_s)
         if rest_s > 0 and completion_tokens > FEWEST_TOKENS:
             self.generated_tokens_per_s = _mean(self.generated_tokens_per_s, (completion_tokens - 1) / rest_s)

@@ -101,7 +101,7 @@ class ReadTurns(Message):
     user_id: Id
     conversation_id: Id
     parent_id: Id | None = None
-    max_messages: int = Field(default=40, ge=1, le=500)
+    max_messages: int = Field(default=40, ge=1, le=501)
     read_after: Position | None = None
 
 

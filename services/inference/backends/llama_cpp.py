@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
@@ -19,6 +19,7 @@ from libs.shared.gguf import read_header
 from services.inference import gguf
 from services.inference.backends.base import Changed, prompt_bytes
 from services.inference.backends.openai import Answer, chat_body
+from services.inference.backends.slots import Slots
 from services.inference.fit import check_fit
 from services.inference.models import ModelSpec
 
@@ -43,6 +44,8 @@ class LlamaCppBackend:
         self._server: Any = None
         self._model: ServedModel | None = None
         self.slots = spec.slots(1)
+        self._slots = Slots(self.slots)
+        self._choosing = Lock()
         self._workers = ThreadPoolExecutor(self.slots, f"llama-{spec.name}")
 
     async def load(self, changed: Changed) -> None:
@@ -71,7 +74,7 @@ class LlamaCppBackend:
         events: asyncio.Queue[str | Exception | None] = asyncio.Queue()
         cancelled = Event()
         work = asyncio.get_running_loop().run_in_executor(
-            self._workers, self._complete, json.dumps(self._body(request)), _sender(events), cancelled
+            self._workers, self._complete, self._body(request), _session(request), _sender(events), cancelled
         )
         answer = Answer(prompt_bytes(request))
         try:
@@ -92,7 +95,13 @@ class LlamaCppBackend:
             await asyncio.to_thread(_release, server)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _complete(self, body: str, send: Callable[[str | Exception | None], None], cancelled: Event) -> None:
+    def _complete(
+        self,
+        body: dict[str, Any],
+        session: str | None,
+        send: Callable[[str | Exception | None], None],
+        cancelled: Event,
+    ) -> None:
         """Runs in a worker; the callback's True ends llama.cpp's work at the next token or batch."""
 
         def take(event: str) -> bool:
@@ -100,17 +109,21 @@ class LlamaCppBackend:
                 send(event)
             return cancelled.is_set()
 
+        with self._choosing:
+            slot, warm = self._slots.take(session)
         try:
             if not cancelled.is_set():
-                self._server.handle_chat_completions(body, take)
+                placed = {"id_slot": slot, "cache_prompt": warm}
+                self._server.handle_chat_completions(json.dumps(body | placed), take)
         except Exception as error:
             send(error)
         finally:
+            with self._choosing:
+                self._slots.leave(slot, session)
             send(None)
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
-        # Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same.
-        body = chat_body(request) | {"return_progress": True, "cache_prompt": request.sampling.seed is None}
+        body = chat_body(request) | {"return_progress": True}
         for message in body["messages"]:
             if message["role"] == "developer":
                 message["role"] = "system"
@@ -147,6 +160,12 @@ class LlamaCppBackend:
         """The half of a vision model that reads images."""
         stated = self._spec.options.get("mmproj")
         return (self._path.parent / str(stated)).resolve() if stated else None
+
+
+def _session(request: GenerateRequest) -> str | None:
+    """Whose prompt is read on from where it was read last. With a seed it never is: read in other portions, its figures
+    differ in their last bits, and answers are to be the same."""
+    return request.session if request.sampling.seed is None else None
 
 
 def _sender(queue: asyncio.Queue[str | Exception | None]) -> Callable[[str | Exception | None], None]:

@@ -16,11 +16,13 @@ from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, Unsupported
 from services.inference.backends.base import Changed
-from services.inference.backends.prefix_cache import PrefixCache
+from services.inference.backends.prefix_cache import PrefixCache, stretches
 from services.inference.backends.stopping import StopFilter
 from services.inference.fit import Shape, check_fit, folder_shape
 from services.inference.models import ModelSpec
 
+KEPT_S = 600.0
+"""What was read last is held for so long after the last answer."""
 HUB_FOLDER = "hub"
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 """Weights in a format that can't run code, and what a tokenizer needs."""
@@ -51,6 +53,8 @@ class TransformersBackend:
         self._tokenizer: Any = None
         self._served: ServedModel | None = None
         self._prefix = PrefixCache()
+        self._stretches = False
+        self._clearing: asyncio.TimerHandle | None = None
         self._changed: Changed = lambda: None
 
     async def load(self, changed: Changed) -> None:
@@ -92,6 +96,7 @@ class TransformersBackend:
         finally:
             run.cancelled.set()
             work.cancel()
+            self._clear_later(loop)
 
     def _tell_of_cache(self) -> None:
         """Whether a model's cache can be shortened shows with its first answer."""
@@ -99,7 +104,15 @@ class TransformersBackend:
             self._served = self._served.model_copy(update={"caches_prefix": True})
             self._changed()
 
+    def _clear_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nobody's words stay for long where nobody goes on with them."""
+        if self._clearing is not None:
+            self._clearing.cancel()
+        self._clearing = loop.call_later(KEPT_S, self._worker.submit, self._prefix.clear)
+
     async def close(self) -> None:
+        if self._clearing is not None:
+            self._clearing.cancel()
         self._served = None
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -130,6 +143,7 @@ class TransformersBackend:
         except Exception as error:
             # Whatever a damaged folder raises in there (dozens of kinds), it is the folder's fault.
             raise ModelBroken(f"{folder.name} can't be loaded by transformers") from error
+        self._stretches = stretches(model.config)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def _encode(self, request: GenerateRequest) -> Any:
@@ -162,7 +176,10 @@ class TransformersBackend:
 
         ids = run.input_ids.to(self._model.device)
         # Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same.
-        cache, run.cached = self._prefix.take(run.input_ids[0].tolist() if run.request.sampling.seed is None else ())
+        session = run.request.session if run.request.sampling.seed is None and not self._stretches else None
+        cache = None
+        if session is not None:
+            cache, run.cached = self._prefix.take(session, run.input_ids[0].tolist())
         made = self._model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -174,7 +191,8 @@ class TransformersBackend:
             return_dict_in_generate=True,
             **_choice(run.request, int(ids.shape[1])),
         )
-        self._prefix.keep(made.past_key_values, made.sequences[0].tolist())
+        if session is not None:
+            self._prefix.keep(session, made.past_key_values, made.sequences[0].tolist())
 
 
 @dataclass

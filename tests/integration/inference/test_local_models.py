@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from threading import Event
@@ -20,6 +20,7 @@ from services.inference.backends import transformers as torch_backend
 from services.inference.backends.base import Backend
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.llama_cpp import LlamaCppBackend
+from services.inference.backends.prefix_cache import PrefixCache
 from services.inference.models import ModelSpec
 from tests.integration.inference.conftest import ask
 from tests.support import language_model
@@ -110,10 +111,14 @@ async def test_the_check_of_leaving_notices_a_model_that_goes_on(
     await made.close()
 
 
-def conversation(*said: str) -> GenerateRequest:
+def conversation(*said: str, session: str | None = "ada", **sampling: Any) -> GenerateRequest:
     """Said in turns, the user first."""
     messages = tuple(ChatMessage(role="assistant" if n % 2 else "user", content=text) for n, text in enumerate(said))
-    return ask("tiny", max_tokens=12, temperature=0.0).model_copy(update={"messages": messages})
+    asked = ask("tiny", **{"max_tokens": 12, "temperature": 0.0} | sampling)
+    return asked.model_copy(update={"messages": messages, "session": session})
+
+
+STORY = " ".join(language_model.SENTENCES)
 
 
 async def told(backend: Backend, request: GenerateRequest) -> tuple[str, Usage]:
@@ -124,43 +129,88 @@ async def told(backend: Backend, request: GenerateRequest) -> tuple[str, Usage]:
     return "".join(chunk.text for chunk in chunks), usage
 
 
-async def test_a_conversation_is_read_from_where_it_goes_on_and_answered_as_if_read_whole(backend: Backend) -> None:
-    story = " ".join(language_model.SENTENCES)
-    first, begun = await told(backend, conversation(story))
+async def check_that_a_conversation_is_gone_on_from(backend: Backend) -> None:
+    first, begun = await told(backend, conversation(STORY))
     assert begun.cached_tokens == 0
-    follow = conversation(story, first, "what is the name of the dog")
-    second, gone_on = await told(backend, follow)
+    follow = (STORY, first, "what is the name of the dog")
+    second, gone_on = await told(backend, conversation(*follow))
     assert gone_on.cached_tokens is not None
     assert begun.prompt_tokens <= gone_on.cached_tokens < gone_on.prompt_tokens
-    assert [model.caches_prefix for model in backend.models()] == [True]
-    _, elsewhere = await told(backend, conversation("she keeps three bees in a garden of roses"))
-    assert (elsewhere.cached_tokens or 0) < elsewhere.prompt_tokens / 2
-    whole, anew = await told(backend, follow)
-    assert (anew.cached_tokens or 0) < anew.prompt_tokens / 2
+    whole, anew = await told(backend, conversation(*follow, session="grace"))
+    assert anew.cached_tokens == 0
     assert second == whole
 
 
+async def test_a_conversation_is_read_from_where_it_goes_on_and_answered_as_if_read_whole(backend: Backend) -> None:
+    await check_that_a_conversation_is_gone_on_from(backend)
+    assert [model.caches_prefix for model in backend.models()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("session", "sampling"), [("grace", {}), (None, {}), ("ada", {"seed": 1})], ids=["another's", "no", "seeded"]
+)
+async def test_what_a_session_said_is_read_anew_for_any_other(
+    backend: Backend, session: str | None, sampling: dict[str, int]
+) -> None:
+    await told(backend, conversation(STORY))
+    _, usage = await told(backend, conversation(STORY, session=session, **sampling))
+    assert usage.cached_tokens == 0
+
+
+@pytest.mark.torch
+async def test_a_chore_between_two_turns_leaves_the_conversation_where_it_was(models: Path, node: Node) -> None:
+    told_of: list[bool] = []
+    made = make_backend(ModelSpec(name="tiny", backend="transformers", path=models / "tiny"), node)
+    await made.load(lambda: told_of.append(made.models()[0].caches_prefix))
+    await told(made, conversation(STORY))
+    assert told_of == [True], "the replica learns what the first answer showed"
+    await told(made, conversation("a title for this, please", session=None))
+    _, usage = await told(made, conversation(STORY))
+    assert usage.cached_tokens == usage.prompt_tokens - 1
+    await made.close()
+
+
+@pytest.mark.torch
+async def test_after_an_answer_that_failed_the_next_is_read_whole(
+    models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_backend(ModelSpec(name="tiny", backend="transformers", path=models / "tiny"), node)
+    await made.load(lambda: None)
+    expected, _ = await told(made, conversation(STORY))
+    with monkeypatch.context() as broken:
+        broken.setattr(torch_backend, "_choice", lambda request, prompt_tokens: {"logits_processor": [None]})
+        with pytest.raises(BackendFailed):
+            await told(made, conversation(STORY))
+    again, usage = await told(made, conversation(STORY))
+    assert (again, usage.cached_tokens) == (expected, 0)
+    await made.close()
+
+
 async def test_an_answer_that_was_left_is_gone_on_from(backend: Backend) -> None:
-    story = " ".join(language_model.SENTENCES)
-    async with aclosing(backend.generate(conversation(story))) as chunks:  # type: ignore[type-var]
+    async with aclosing(backend.generate(conversation(STORY))) as chunks:  # type: ignore[type-var]
         await anext(chunks)
-    told_again, usage = await told(backend, conversation(story))
-    assert usage.cached_tokens == usage.prompt_tokens - 1 or backend.name == "llama_cpp"
-    await told(backend, conversation("she keeps three bees"))
-    assert (await told(backend, conversation(story)))[0] == told_again
+    after, _ = await told(backend, conversation(STORY))
+    whole, _ = await told(backend, conversation(STORY, session="grace"))
+    assert after == whole
 
 
 @pytest.mark.torch
 async def test_a_cache_that_is_not_shortened_to_what_is_shared_would_be_noticed(
     models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers.cache_utils import DynamicCache
-
     made = make_backend(ModelSpec(name="tiny", backend="transformers", path=models / "tiny"), node)
     await made.load(lambda: None)
-    monkeypatch.setattr(DynamicCache, "crop", lambda self, tokens: None)
-    with pytest.raises((AssertionError, BackendFailed)):
-        await test_a_conversation_is_read_from_where_it_goes_on_and_answered_as_if_read_whole(made)
+    taken = PrefixCache.take
+
+    def spoilt(cache: PrefixCache, session: str, ids: Sequence[int]) -> tuple[Any, int]:
+        found, same = taken(cache, session, ids)
+        for layer in found.layers if found is not None else ():
+            layer.keys = layer.keys.flip(2)
+        return found, same
+
+    monkeypatch.setattr(PrefixCache, "take", spoilt)
+    with pytest.raises(AssertionError):
+        await check_that_a_conversation_is_gone_on_from(made)
     await made.close()
 
 

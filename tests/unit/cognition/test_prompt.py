@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from libs.shared.contracts.chat import ChatMessage, ImagePart, ImageUrl, TextPart
 from libs.shared.contracts.memory import Fact, MemoryKind
 from libs.shared.contracts.telemetry import ServedModel
+from services.cognition import fence as fences
 from services.cognition import prompt
+from services.cognition.fence import FENCE_CLOSE, FENCE_OPEN, without_fence
 from services.cognition.prompt import (
-    FENCE_CLOSE,
-    FENCE_OPEN,
     IMAGE_TOKENS,
     Material,
     Prompt,
     assemble,
     budget,
     estimate,
+    lasting,
 )
 from services.cognition.selection import Hit
 from tests.unit.cognition.evidence import hit
@@ -66,8 +67,9 @@ def check_bounds(
     material = Material((*first, *history), new, tuple(found), TODAY)
     made = assemble(material, tokens=tokens, bytes_per_token=rate, memory_share=share, most=8)
     mandatory = estimate((*first, *new), rate)
-    assert made.messages[-1].text.endswith(news)
-    assert made.memories or made.messages[-1] == new[0]
+    assert made.messages[-1].role == "user"
+    assert without_fence(made.messages[-1].text) == news
+    assert bool(made.memories) == (made.messages[-1] != new[0])
     assert made.tokens == estimate(made.messages, rate)
     assert made.tokens <= max(tokens, mandatory)
     assert len(made.memories) <= 8
@@ -98,7 +100,7 @@ LONG = [user("question " * 40), assistant("answer " * 40)] * 5
     ("target", "mutant"),
     [
         ("_newest", lambda turns, free, rate, shortened: turns),
-        ("_fence", lambda material, most, tokens, rate: (material.hits, "memories " * 400)),
+        ("fence", lambda hits, **about: (tuple(hits), "memories " * 400)),
     ],
     ids=["history unbounded", "memories unbounded"],
 )
@@ -190,7 +192,7 @@ def test_a_memory_cannot_climb_out_of_the_fence() -> None:
 
 
 def test_an_unescaped_memory_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt, "_memory_line", lambda hit, longest, question: f"- {hit.item.text}\n")
+    monkeypatch.setattr(fences, "_memory_line", lambda hit, longest, question: f"- {hit.item.text}\n")
     with pytest.raises(AssertionError):
         test_a_memory_cannot_climb_out_of_the_fence()
 
@@ -224,26 +226,29 @@ def test_a_question_with_an_image_keeps_it_behind_the_memories() -> None:
 
 
 def read_anew(tokens: int, *, turns: int = 60, window: int | None = None) -> list[bool]:
-    """Of a conversation's turns, each with other memories, whether its prompt doesn't begin as the one before it."""
+    """Of a conversation's turns, each with other memories and another number of them, whether its prompt doesn't begin
+    as the one before it; each prompt may count on what ``lasting`` says."""
     first = system("Be brief.")
     said: list[ChatMessage] = []
     before: Prompt | None = None
+    promised = 0
     found = []
     for number in range(turns):
         kept = said if window is None else said[-window:]
         material = Material(
             (first, *kept),
             (user(f"question {number} " * 10),),
-            (hit(f"m{number}", f"memory {number}"),),
+            tuple(hit(f"m{number}-{n}", f"memory {number} " * 20) for n in range(1 + number * 5 % 8)),
             TODAY,
-            shortened=window is not None and len(kept) == window,
+            shortened=window is not None and len(said) > window,
         )
         made = put_together(material, tokens)
         assert made.memories
         if before is not None:
             stays = before.messages[:-1]
             found.append(made.messages[: len(stays)] != stays)
-        before = made
+            assert found[-1] or estimate(stays, 3.0) <= promised
+        before, promised = made, lasting(material, 3.0)
         said += [*material.new, assistant(f"answer {number} " * 15)]
     return found
 
@@ -262,7 +267,7 @@ def test_a_conversation_that_no_longer_fits_is_seldom_read_anew(tokens: int, win
     ("target", "mutant"),
     [
         ("_landmark", lambda turns, first: first),
-        ("_with_fence", lambda system, new, fence: ([user(fence), *system], new)),
+        ("with_fence", lambda system, new, fence: ([user(fence), *system], new)),
     ],
     ids=["turn by turn", "memories first"],
 )
@@ -279,6 +284,27 @@ def test_the_best_memories_are_taken_when_not_all_fit() -> None:
     taken = [m.item.id for m in made.memories]
     assert 0 < len(taken) < 30
     assert taken == [f"m{n}" for n in range(len(taken))]
+
+
+def test_a_turn_that_is_left_out_may_stand_among_the_memories() -> None:
+    history = tuple(user(f"question {n} " * 20) if n % 2 == 0 else assistant(f"answer {n} " * 20) for n in range(20))
+    first, last = hit("first", history[0].text), hit("last", history[-2].text)
+    made = put_together(Material(history, (user("now"),), (first, last)), 800)
+    assert history[0] not in made.messages
+    assert history[-2] in made.messages
+    assert [memory.item.id for memory in made.memories] == ["first"]
+
+
+def test_a_conversation_that_no_longer_fits_begins_with_a_question() -> None:
+    odd = (assistant("answer " * 20), user("question " * 20), assistant("answer " * 20))
+    assert put_together(Material(odd, (user("now"),), shortened=True)).messages[0].role == "user"
+    assert put_together(Material(odd, (user("now"),))).messages[0].role == "assistant"
+
+
+def test_what_another_installation_put_before_a_question_is_no_part_of_it() -> None:
+    (asked,) = put_together(Material((), (user("Where is\n</memories>\n\nit?"),), (hit("a"), hit("b")), TODAY)).messages
+    assert without_fence(asked.text) == "Where is\n</memories>\n\nit?"
+    assert without_fence("<memories>\n- mine\n</memories>\n\nhi") == "<memories>\n- mine\n</memories>\n\nhi"
 
 
 def test_no_share_means_no_memories() -> None:

@@ -105,7 +105,7 @@ def test_pieces_of_many_tokens_count_as_many_and_tool_calls_say_nothing() -> Non
 
 def test_what_was_read_before_does_not_count_as_read() -> None:
     measured = Measured()
-    measured.note(size=0, prompt_tokens=1000, completion_tokens=4, first_token_s=2.0, rest_s=1.0, cached_tokens=800)
+    measured.note(size=0, prompt_tokens=1000, completion_tokens=4, first_token_s=6.0, rest_s=1.0, cached_tokens=400)
     assert measured.rates().prompt_tokens_per_s == 100.0
     measured.note(size=0, prompt_tokens=1000, completion_tokens=4, first_token_s=0.5, rest_s=1.0, cached_tokens=999)
     assert measured.rates().prompt_tokens_per_s == 100.0, "one token's time is everything else's"
