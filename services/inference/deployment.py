@@ -95,7 +95,7 @@ class ReplicaDeployment:
             self._telling.cancel()
         await self._say_goodbye(bus)
         assert self._settings is not None
-        await _drain(bus, self._settings)
+        await drain(bus, self._settings)
         if self._replica is not None:
             await self._replica.close()
         if self._lease is not None:
@@ -119,7 +119,7 @@ class ReplicaDeployment:
                 log.debug("telemetry_lost", reason=error.code)
 
 
-async def _drain(bus: NatsBus, settings: InferenceSettings) -> None:
+async def drain(bus: NatsBus, settings: InferenceSettings) -> None:
     """A replica that is replaced lets its longest answer end; one whose node stops has as long as the node."""
     draining = asyncio.create_task(bus.drain(settings.longest_generation_s))
     while not draining.done() and not is_stopping(settings.folder.ray):
