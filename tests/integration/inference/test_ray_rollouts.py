@@ -170,6 +170,7 @@ async def check_rollouts(folder: Path, rollouts: int, replicas: int) -> Counter[
             answered = load.outcomes["answered"]
             await host.deploy(slow(replicas=replicas))
             await load.until(partial(load.reached, replicas * (number + 1), answered + 5))
+            print(f"{number} of {rollouts} rollouts of {replicas} replicas:", dict(load.outcomes), flush=True)
     assert lost(load.outcomes) == {}
     return load.outcomes
 
