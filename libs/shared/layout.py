@@ -131,6 +131,11 @@ class StateFolder:
         return self.root / "models"
 
     @property
+    def rates(self) -> Path:
+        """JSON, a file for each model and machine: how fast it was, written by inference alone."""
+        return self.root / "rates"
+
+    @property
     def ray(self) -> Path:
         return self.root / "ray"
 

@@ -15,6 +15,7 @@ from libs.shared.contracts.telemetry import REPLICA, MetricsText
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger, metrics, metrics_text, setup
 from services.inference.backends.choose import make_backend
+from services.inference.first_pace import KEEP_EVERY_S, FirstPace
 from services.inference.lease import ReplicaLease
 from services.inference.machine import node_of
 from services.inference.models import ModelSpec
@@ -40,6 +41,8 @@ class ReplicaDeployment:
         self._replica: Replica | None = None
         self._lease: ReplicaLease | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._pace: FirstPace | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._settings: InferenceSettings | None = None
         self._flush: Callable[[], None] | None = None
 
@@ -68,7 +71,12 @@ class ReplicaDeployment:
         self._replica = Replica(identity, backend, max_queue=settings.max_queue, changed=pulse.nudge)
         metrics.name_service(f"{Principal.INFERENCE}/{identity.replica}")
         await self._bus.serve(REPLICA_METRICS, _metrics, replica=identity.replica)
+        if spec.local:
+            self._pace = FirstPace(self._replica, spec, settings)
+            await self._pace.recall()
         await self._replica.serve(self._bus)
+        if self._pace is not None:
+            self._measuring = asyncio.create_task(_measure(self._pace))
         self._telling = asyncio.create_task(self._tell(self._bus, self._replica, pulse))
         log.info("replica_started", replica=identity.replica, backend=backend.name)
 
@@ -93,9 +101,13 @@ class ReplicaDeployment:
             return
         if self._telling is not None:
             self._telling.cancel()
+        if self._measuring is not None:
+            self._measuring.cancel()
         await self._say_goodbye(bus)
         assert self._settings is not None
         await drain(bus, self._settings)
+        if self._pace is not None:
+            await self._pace.keep()
         if self._replica is not None:
             await self._replica.close()
         if self._lease is not None:
@@ -128,6 +140,14 @@ async def drain(bus: NatsBus, settings: InferenceSettings) -> None:
     if not draining.done():
         draining.cancel()
         await bus.close()
+
+
+async def _measure(pace: FirstPace) -> None:
+    """Tries the model where nobody knows its pace, and keeps what requests show; until cancelled."""
+    await pace.find()
+    while True:
+        await asyncio.sleep(KEEP_EVERY_S)
+        await pace.keep()
 
 
 async def _metrics(request: Empty) -> MetricsText:

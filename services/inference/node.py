@@ -10,6 +10,7 @@ from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.inference.backends.choose import Node, make_backend
+from services.inference.first_pace import KEEP_EVERY_S, FirstPace
 from services.inference.inspection import Attempts, inspect
 from services.inference.lease import ReplicaLease
 from services.inference.models import ModelSpec
@@ -32,6 +33,7 @@ class Served:
         self._attempts = Attempts(settings.folder.run)
         self._leases: list[ReplicaLease] = []
         self._replicas: list[Replica] = []
+        self._paces: list[FirstPace] = []
         self._loading: set[str] = set()
         self._refused: dict[str, str] = {}
         self._notes: set[str] = set()
@@ -77,6 +79,15 @@ class Served:
             self._loading.discard(spec.label)
             self._changed(True)
 
+    async def measure(self) -> None:
+        """Once all are loaded: tries those whose pace nobody knows, and keeps what requests show; until cancelled."""
+        for pace in self._paces:
+            await pace.find()
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            for pace in self._paces:
+                await pace.keep()
+
     def backends(self) -> frozenset[str]:
         """What language models are served with now; ``local`` ones are Ray's too."""
         own = {model.backend for replica in self._replicas for model in replica.models()}
@@ -102,6 +113,8 @@ class Served:
 
     async def close(self) -> None:
         """After the bus has drained."""
+        for pace in self._paces:
+            await pace.keep()
         for replica in self._replicas:
             await replica.close()
         for lease in self._leases:
@@ -141,8 +154,13 @@ class Served:
         try:
             backend = make_backend(spec, self._node)
             replica = Replica(identity, backend, max_queue=self._settings.max_queue, changed=self._changed)
+            pace = FirstPace(replica, spec, self._settings)
+            if spec.local:
+                await pace.recall()
             await replica.serve(bus)
         finally:
             if spec.local:
                 self._attempts.end(spec)
+        if spec.local:
+            self._paces.append(pace)
         return replica

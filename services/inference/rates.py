@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
+from time import perf_counter
+from typing import Any, Literal
 
+from libs.shared.contracts.common import Usage
+from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.telemetry import Rates
 from services.inference.ahead import Lengths
 
@@ -17,9 +22,48 @@ MOST_SLOWER = 100.0
 """A stalled answer counts as slow, never as stopped: that is for time-outs to say."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a model's speed before its first request."""
+
+    prompt_tokens_per_s: float | None
+    generated_tokens_per_s: float | None
+    source: Literal["trial", "remembered"]
+    at: datetime
+
+
+class Clock:
+    """When the first and the last token of one request came, and what the backend counted."""
+
+    def __init__(self) -> None:
+        self._begun = perf_counter()
+        self.first_s: float | None = None
+        self.last_s = 0.0
+        self.usage: Usage | None = None
+        self.chunks = 0
+
+    def chunk(self, chunk: GenerateChunk) -> None:
+        """One more piece of the answer came."""
+        self.last_s = perf_counter() - self._begun
+        self.chunks += 1
+        if self.first_s is None:
+            self.first_s = self.last_s
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+
+    @property
+    def rest_s(self) -> float:
+        return self.last_s - (self.first_s or 0.0)
+
+    @property
+    def duration_s(self) -> float | None:
+        """None when it did not come to its end."""
+        return self.last_s if self.usage is not None else None
+
+
 @dataclass
 class Measured:
-    """Exponentially weighted means of one model; None until measured."""
+    """Exponentially weighted means of a model's requests; None until measured. ``known`` speaks for each until then."""
 
     prompt_tokens_per_s: float | None = None
     generated_tokens_per_s: float | None = None
@@ -27,6 +71,17 @@ class Measured:
     chunk_tokens: float | None = None
     """Tokens in a piece of an answer."""
     lengths: Lengths = field(default_factory=Lengths)
+    known: Known | None = None
+
+    @property
+    def reads(self) -> float | None:
+        """Tokens of prompts a second, by what is known best."""
+        return self.prompt_tokens_per_s or (self.known.prompt_tokens_per_s if self.known else None)
+
+    @property
+    def writes(self) -> float | None:
+        """Tokens of answers a second, likewise."""
+        return self.generated_tokens_per_s or (self.known.generated_tokens_per_s if self.known else None)
 
     def note(
         self,
@@ -56,7 +111,7 @@ class Measured:
     def rates(self, now_tokens_per_s: float | None = None) -> Rates:
         """Rounded, so that telemetry stays short. ``now_tokens_per_s`` is how fast the slowest answer is being written:
         less than half of the mean means that the node has become slow, and counts at once for all that it does."""
-        prompt, generated = self.prompt_tokens_per_s, self.generated_tokens_per_s
+        prompt, generated = self.reads, self.writes
         if now_tokens_per_s is not None and generated is not None and now_tokens_per_s < generated / 2:
             slower = max(now_tokens_per_s, generated / MOST_SLOWER) / generated
             generated, prompt = generated * slower, prompt * slower if prompt is not None else None
@@ -64,7 +119,13 @@ class Measured:
             prompt_tokens_per_s=_rounded(prompt),
             generated_tokens_per_s=_rounded(generated),
             answer_tokens=_rounded(self.lengths.mean),
+            **self._source(),
         )
+
+    def _source(self) -> dict[str, Any]:
+        if self.generated_tokens_per_s is not None or (self.prompt_tokens_per_s is not None and self.known is None):
+            return {"source": "requests"}
+        return {} if self.known is None else {"source": self.known.source, "measured_at": self.known.at}
 
 
 def _mean(old: float | None, new: float) -> float:

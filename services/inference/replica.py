@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from time import monotonic, perf_counter
+from time import monotonic
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
@@ -17,7 +17,7 @@ from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
 from services.inference.ahead import Ahead, Work
 from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
-from services.inference.rates import Measured
+from services.inference.rates import Clock, Known, Measured
 from services.inference.thinking import Apart
 
 Changed = Callable[[bool], None]
@@ -46,6 +46,7 @@ class Replica:
         self._sequence = 0
         self._generated_tokens = 0
         self._ahead = Ahead()
+        self._trial: asyncio.Timeout | None = None
 
     async def serve(self, bus: Bus) -> None:
         """Loads the backend and begins to answer. Raises what loading raises."""
@@ -62,12 +63,13 @@ class Replica:
         if model.remote and not request.remote:
             raise RemoteNotAllowed("the model answers on a remote server, which the caller did not know")
         refuse_unsupported(request, model)
+        self._end_trial()
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
         with self._ahead.coming(self._work(request, tokens)) as work:
             ticket = await self._admission.enter(tokens)
             work.begun = monotonic()
-            clock, thoughts = _Clock(), Apart(request)
+            clock, thoughts = Clock(), Apart(request)
             try:
                 async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
                     work.waits(monotonic())
@@ -80,6 +82,39 @@ class Replica:
             finally:
                 self._admission.leave(ticket, clock.duration_s)
                 self._note(request.model, size, clock)
+
+    async def try_out(self, request: GenerateRequest, limit_s: float) -> Clock | None:
+        """Asks the model as ``generate`` does, for nobody: neither admitted nor counted, ended at once when a request
+        comes and not begun while there is one (None). After ``limit_s`` seconds it is left where it is. Raises as
+        GenerateRequest says."""
+        if self._admission.in_flight or self._admission.queued:
+            return None
+        clock = Clock()
+        try:
+            async with asyncio.timeout(limit_s) as self._trial:
+                async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        clock.chunk(chunk)
+        except TimeoutError:
+            if self._trial is None:
+                return None
+        finally:
+            self._trial = None
+        return clock
+
+    def begin_from(self, model: str, known: Known) -> None:
+        """What is told of a model's speed until its first request."""
+        self._measured.setdefault(model, Measured()).known = known
+        self._changed(True)
+
+    def measured(self, model: str) -> Measured:
+        """How fast it was so far."""
+        return self._measured.setdefault(model, Measured())
+
+    def _end_trial(self) -> None:
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            trial.reschedule(asyncio.get_running_loop().time())
 
     def _work(self, request: GenerateRequest, tokens: int) -> Work:
         return Work(
@@ -94,7 +129,7 @@ class Replica:
         """The replica's state; each has a higher sequence than the one before."""
         self._sequence += 1
         admission, now = self._admission, monotonic()
-        reading = {name: measured.prompt_tokens_per_s for name, measured in self._measured.items()}
+        reading = {name: measured.reads for name, measured in self._measured.items()}
         lengths = {name: measured.lengths for name, measured in self._measured.items()}
         return ReplicaTelemetry(
             node_id=self.identity.node_id,
@@ -146,7 +181,7 @@ class Replica:
     def _estimate(self, size: int, model: ServedModel) -> int:
         return int(size / (self._measured[model.name].bytes_per_token or model.bytes_per_token)) + 1
 
-    def _note(self, model: str, size: int, clock: _Clock) -> None:
+    def _note(self, model: str, size: int, clock: Clock) -> None:
         if clock.first_s is None:
             return
         labels = {
@@ -170,31 +205,3 @@ class Replica:
             chunks=clock.chunks,
             cached_tokens=usage.cached_tokens or 0,
         )
-
-
-class _Clock:
-    """When the first and the last token of one request came, and what the backend counted."""
-
-    def __init__(self) -> None:
-        self._begun = perf_counter()
-        self.first_s: float | None = None
-        self.last_s = 0.0
-        self.usage: Usage | None = None
-        self.chunks = 0
-
-    def chunk(self, chunk: GenerateChunk) -> None:
-        self.last_s = perf_counter() - self._begun
-        self.chunks += 1
-        if self.first_s is None:
-            self.first_s = self.last_s
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-
-    @property
-    def rest_s(self) -> float:
-        return self.last_s - (self.first_s or 0.0)
-
-    @property
-    def duration_s(self) -> float | None:
-        """None when it did not come to its end."""
-        return self.last_s if self.usage is not None else None

@@ -110,6 +110,7 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
     gpus = IdleGpus(served.backends)
     await gpus.look()
     served.more_troubles(gpus.troubles)
+    await served.measure()
 
 
 async def _bring_up_added(

@@ -51,6 +51,11 @@ class Rates(Message):
     generated_tokens_per_s: float | None = None
     answer_tokens: float | None = None
     """How long its answers are, on average."""
+    source: str | None = None
+    """How the speed was measured: ``requests``; before the first of them ``trial``, a short one of the node's own, or
+    ``remembered``, from before the node was started; None: not measured, or by a node that doesn't say."""
+    measured_at: datetime | None = None
+    """When, for a trial and for what is remembered."""
 
 
 class ServedModel(Message):
