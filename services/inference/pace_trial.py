@@ -14,7 +14,7 @@ from services.inference.rates import Clock, Known, Measured
 
 LONGEST_S = 10.0
 """For both answers, on the slowest boards; a quick model has ended within two seconds."""
-PART_S = 0.8
+PART_S = 0.5
 """So long the second one's prompt should take to read, and its answer to write."""
 WARM_UP_ANSWER = 4
 ANSWER_TOKENS = 16
@@ -65,7 +65,7 @@ def second(model: ServedModel, rough: Measured) -> GenerateRequest | None:
     size = int(tokens * model.bytes_per_token)
     if size <= len(GREETING):
         return None
-    answer = min(ANSWER_TOKENS, int((rough.generated_tokens_per_s or ANSWER_TOKENS) * PART_S))
+    answer = min(ANSWER_TOKENS, round((rough.generated_tokens_per_s or ANSWER_TOKENS) * PART_S))
     return question(model.name, (TEXT * (size // len(TEXT) + 1))[:size], max(WARM_UP_ANSWER, answer))
 
 

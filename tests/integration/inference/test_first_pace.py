@@ -1,0 +1,102 @@
+"""A real model on a real node tells of its pace before anyone has asked it, and after a restart at once."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from libs.shared.contracts.telemetry import NodeTelemetry, Rates
+from services.inference.backends.choose import Node, make_backend
+from services.inference.models import ModelSpec
+from services.inference.replica import Identity, Replica
+from services.scheduler.pace import UNMEASURED_GENERATED_TOKENS_PER_S, UNMEASURED_PROMPT_TOKENS_PER_S
+from tests.integration.inference.conftest import RunningService, ask, running
+from tests.support.broker import TestBroker
+
+FACTOR = 3.0
+STARTS = 4
+"""Other work on a machine changes its pace by more than a model's own: one of so many starts has to be within
+``FACTOR``. What a scheduler would guess is wrong by a factor of more than fifty each time."""
+SENTENCES = "my sister lives in a small house near the lake and reads the news every morning "
+
+
+@pytest.fixture
+def furnished(state: Path, models: Path) -> Path:
+    folder = state / "models"
+    folder.mkdir(parents=True)
+    shutil.copy(models / "tiny.gguf", folder)
+    return state
+
+
+def rates(told: NodeTelemetry) -> Rates:
+    return next((model.rates for model in told.models if model.name == "tiny"), Rates())
+
+
+async def first_told(service: RunningService) -> Rates:
+    """The first rates that the node tells of its model."""
+    return rates(await service.until(lambda told: rates(told).generated_tokens_per_s is not None))
+
+
+async def shown_by_requests(service: RunningService) -> Rates:
+    """What the first ten requests measure."""
+    replica = await service.replica_of("tiny")
+    for number in range(10):
+        await service.generate(replica, ask("tiny", f"{number} " + SENTENCES * 5, max_tokens=16))
+    answered = len(service.told)
+    return rates(await service.until(lambda told: len(service.told) > answered and rates(told).source == "requests"))
+
+
+def off_by(told: Rates, shown: Rates) -> float:
+    """The worse of the two factors."""
+    assert told.prompt_tokens_per_s
+    assert told.generated_tokens_per_s
+    assert shown.prompt_tokens_per_s
+    assert shown.generated_tokens_per_s
+    reads, writes = (
+        told.prompt_tokens_per_s / shown.prompt_tokens_per_s,
+        told.generated_tokens_per_s / shown.generated_tokens_per_s,
+    )
+    return max(reads, 1 / reads, writes, 1 / writes)
+
+
+async def test_a_node_tells_its_pace_before_anyone_asks_and_a_restart_begins_from_it(
+    broker: TestBroker, furnished: Path
+) -> None:
+    off: list[float] = []
+    while not off or off[-1] > FACTOR:
+        assert len(off) < STARTS, off
+        shutil.rmtree(furnished / "rates", ignore_errors=True)
+        async with running(broker, furnished) as service:
+            told = await first_told(service)
+            assert (told.source, told.measured_at is not None, told.answer_tokens) == ("trial", True, None)
+            shown = await shown_by_requests(service)
+            off.append(off_by(told, shown))
+    guess = Rates(
+        prompt_tokens_per_s=UNMEASURED_PROMPT_TOKENS_PER_S, generated_tokens_per_s=UNMEASURED_GENERATED_TOKENS_PER_S
+    )
+    assert off_by(guess, shown) > FACTOR, "the guess would have passed too"
+    async with running(broker, furnished) as service:
+        again = await first_told(service)
+        assert again.source == "remembered"
+        assert off_by(again, shown) < 2.0
+
+
+@pytest.mark.parametrize("kind", ["llama_cpp", pytest.param("transformers", marks=pytest.mark.torch)])
+async def test_a_trial_leaves_a_real_model_to_the_request_that_comes(kind: str, models: Path, node: Node) -> None:
+    """The trial's answer would be of 400 tokens; the request has its own as soon as it comes."""
+    path = models / ("tiny.gguf" if kind == "llama_cpp" else "tiny")
+    backend = make_backend(ModelSpec(name="tiny", backend=kind, path=path), node)
+    await backend.load(lambda: None)
+    replica = Replica(Identity("node-a", "node-a-1", "boot"), backend, max_queue=1, changed=lambda urgent: None)
+    replica._take_models()
+    trying = asyncio.create_task(replica.try_out(ask("tiny", max_tokens=400), 60.0))
+    while replica._trial is None:  # noqa: ASYNC110 - it has begun when it can be ended
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        answer = [chunk async for chunk in replica.generate(ask("tiny", max_tokens=4))]
+        assert await trying is None
+    assert answer[-1].usage
+    await replica.close()

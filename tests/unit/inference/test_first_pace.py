@@ -1,0 +1,233 @@
+"""A replica's pace before its first request: tried once, kept, begun from, and replaced by what requests show."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.common import Usage
+from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
+from libs.shared.contracts.telemetry import Rates
+from libs.shared.errors import BackendFailed
+from libs.shared.telemetry import metrics
+from services.inference import first_pace
+from services.inference.first_pace import FRESH_S, LOCK_FILE, FirstPace
+from services.inference.models import ModelSpec
+from services.inference.replica import Identity, Replica
+from services.inference.settings import InferenceSettings
+from tests.unit.inference.backends import MODEL, ScriptedBackend, request
+
+BEGUN = datetime(2026, 11, 30, tzinfo=UTC)
+IDENTITY = Identity("node-a", "node-a-1", "boot")
+WORDS = 5
+
+
+class WritingBackend(ScriptedBackend):
+    """Answers each question with as many words as it may have, at once."""
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        self.begun.append(request.request_id)
+        for _ in range(request.sampling.max_tokens or WORDS):
+            yield GenerateChunk(text="word ")
+        usage = Usage(prompt_tokens=50, completion_tokens=request.sampling.max_tokens or WORDS)
+        yield GenerateChunk(finish_reason="stop", usage=usage)
+
+
+class Place:
+    """A node's life: a replica that serves, with its pace."""
+
+    def __init__(self, state: Path, backend: ScriptedBackend, days: float, kind: type[Replica]) -> None:
+        now = BEGUN + timedelta(days=days)
+        settings = InferenceSettings(state=state)
+        spec = ModelSpec(name=MODEL.name, backend="llama_cpp", path=state / "m.gguf")
+        (state / "m.gguf").write_bytes(b"weights")
+        self.settings = settings
+        self.backend = backend
+        self.replica = kind(IDENTITY, backend, max_queue=1, changed=lambda urgent: None)
+        self.pace = FirstPace(self.replica, spec, settings, lambda: now)
+
+    async def begin(self) -> Place:
+        broker = MemoryBroker()
+        await self.pace.recall()
+        await self.replica.serve(await broker.connect(Principal.INFERENCE))
+        self.caller = await broker.connect(Principal.COGNITION)
+        return self
+
+    async def ask(self) -> list[GenerateChunk]:
+        async with self.caller.stream(GENERATE, request("asked"), replica=IDENTITY.replica) as chunks:
+            return [chunk async for chunk in chunks]
+
+    @property
+    def rates(self) -> Rates:
+        return self.replica.snapshot().models[0].rates
+
+
+async def place(
+    state: Path, backend: ScriptedBackend | None = None, *, days: float = 0.0, kind: type[Replica] = Replica
+) -> Place:
+    return await Place(state, backend or WritingBackend(), days, kind).begin()
+
+
+async def test_a_node_knows_its_pace_before_its_first_request(tmp_path: Path) -> None:
+    here = await place(tmp_path)
+    assert here.rates == Rates()
+    await here.pace.find()
+    assert here.rates.prompt_tokens_per_s
+    assert here.rates.generated_tokens_per_s
+    assert (here.rates.source, here.rates.measured_at) == ("trial", BEGUN)
+    assert here.rates.answer_tokens is None, "a trial's answers are no usual ones"
+
+
+async def test_a_trial_is_counted_nowhere(tmp_path: Path) -> None:
+    here = await place(tmp_path)
+    before = _of_the_model(metrics.metrics_text())
+    await here.pace.find()
+    assert len(here.backend.begun) == 2
+    assert here.replica.snapshot().state.generated_tokens == 0
+    assert _of_the_model(metrics.metrics_text()) == before
+    await here.ask()
+    assert _of_the_model(metrics.metrics_text()) != before
+
+
+async def test_a_node_that_starts_again_begins_from_what_was_kept(tmp_path: Path) -> None:
+    first = await place(tmp_path)
+    await first.pace.find()
+    again = await place(tmp_path, days=1)
+    assert again.rates.source == "remembered"
+    assert again.rates.measured_at == BEGUN
+    assert again.rates.generated_tokens_per_s == first.rates.generated_tokens_per_s
+    await again.pace.find()
+    assert again.backend.begun == []
+
+
+async def test_what_requests_show_counts_at_once_and_is_kept(tmp_path: Path) -> None:
+    first = await place(tmp_path)
+    await first.pace.find()
+    await first.ask()
+    shown = first.rates
+    assert (shown.source, shown.measured_at) == ("requests", None)
+    await first.pace.keep()
+    again = await place(tmp_path, days=2)
+    assert again.rates.generated_tokens_per_s == shown.generated_tokens_per_s
+
+
+async def test_nothing_is_written_where_no_request_came(tmp_path: Path) -> None:
+    here = await place(tmp_path)
+    await here.pace.keep()
+    assert not here.settings.folder.rates.exists()
+
+
+async def test_what_was_kept_for_long_is_begun_from_and_tried_anew(tmp_path: Path) -> None:
+    await (await place(tmp_path)).pace.find()
+    for days in (FRESH_S / 86_400 + 1, -1):
+        later = await place(tmp_path, days=days)
+        assert later.rates.source == "remembered"
+        await later.pace.find()
+        assert later.rates.source == "trial"
+
+
+async def test_other_weights_under_the_same_name_are_tried_anew(tmp_path: Path) -> None:
+    await (await place(tmp_path)).pace.find()
+    later = Place(tmp_path, WritingBackend(), 0, Replica)
+    (tmp_path / "m.gguf").write_bytes(b"others!")
+    await later.begin()
+    assert later.rates == Rates()
+
+
+async def test_a_model_that_was_asked_already_is_not_tried(tmp_path: Path) -> None:
+    here = await place(tmp_path)
+    await here.ask()
+    await here.pace.find()
+    assert here.backend.begun == ["asked"]
+
+
+async def check_that_a_request_is_not_held_up(state: Path, kind: type[Replica]) -> None:
+    """The trial stands still in the midst of its answer; a request that comes then ends it and is answered."""
+    here = await place(state, ScriptedBackend(), kind=kind)
+    trying = asyncio.create_task(here.pace.find())
+    try:
+        async with asyncio.timeout(5):
+            while not here.backend.working:  # noqa: ASYNC110 - the backend has no event for it
+                await asyncio.sleep(0)
+        state_told = here.replica.snapshot().state
+        assert (state_told.in_flight, state_told.queued, state_told.to_write_tokens) == (0, 0, 0)
+        answering = asyncio.create_task(here.ask())
+        done, _ = await asyncio.wait({trying}, timeout=0.5)
+        assert done, "the trial goes on"
+        assert len(here.backend.stopped_early) == 1
+        here.backend.go.set()
+        async with asyncio.timeout(5):
+            assert (await answering)[-1].finish_reason == "stop"
+        assert here.rates.source == "requests"
+    finally:
+        here.backend.go.set()
+        await asyncio.wait({trying}, timeout=5)
+
+
+async def test_a_request_that_comes_during_the_trial_is_not_held_up(tmp_path: Path) -> None:
+    await check_that_a_request_is_not_held_up(tmp_path, Replica)
+
+
+async def test_the_check_notices_a_trial_that_goes_on(tmp_path: Path) -> None:
+    class Stubborn(Replica):
+        def _end_trial(self) -> None:
+            return None
+
+    with pytest.raises(AssertionError, match="goes on"):
+        await check_that_a_request_is_not_held_up(tmp_path, Stubborn)
+
+
+async def test_a_model_that_fails_its_trial_goes_on_serving(tmp_path: Path) -> None:
+    class Failing(WritingBackend):
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error: Exception | None = error
+
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+            if self.error is not None:
+                raise self.error
+            async for chunk in super().generate(request):
+                yield chunk
+
+    for error in (BackendFailed("torch failed", reason="inference"), RuntimeError("a plug-in's own")):
+        backend = Failing(error)
+        here = await place(tmp_path, backend)
+        await here.pace.find()
+        assert here.rates == Rates()
+        backend.error = None
+        assert (await here.ask())[-1].usage
+
+
+async def test_replicas_of_one_machine_try_a_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_pace, "LOCK_LOOK_S", 0.01)
+    one, other = await place(tmp_path), await place(tmp_path)
+    rates = one.settings.folder.rates
+    rates.mkdir()
+    with (rates / LOCK_FILE).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = asyncio.create_task(other.pace.find())
+        await one.pace._try()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
+    assert other.backend.begun == []
+    assert other.rates.generated_tokens_per_s == one.rates.generated_tokens_per_s
+
+
+async def test_a_state_folder_that_cannot_be_written_costs_the_memory_alone(tmp_path: Path) -> None:
+    here = await place(tmp_path)
+    here.settings.folder.rates.write_text("a file where the folder should be")
+    await here.pace.find()
+    assert here.rates.source == "trial"
+
+
+def _of_the_model(text: str) -> list[str]:
+    return [line for line in text.splitlines() if MODEL.name in line and not line.startswith("#")]
