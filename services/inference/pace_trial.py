@@ -1,4 +1,4 @@
-"""How fast a model is before its first request: two short answers for nobody, the second cut to the first pace."""
+"""How fast a model is before its first request: a few short answers for nobody, each as long as its pace allows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from libs.shared.contracts.telemetry import ServedModel
 from services.inference.rates import Clock, Known, Measured
 
 LONGEST_S = 10.0
-"""For both answers, on the slowest boards; a quick model has ended within two seconds."""
+"""For all of it, on the slowest boards; a quick model has ended within two seconds."""
+QUESTIONS = 3
+"""The first one's pace is that of a model which was never used: what it reads from the disk makes it look slow."""
+LONGER = 1.5
+"""How many times as long the next question is at least."""
 PART_S = 0.5
-"""So long the second one's prompt should take to read, and its answer to write."""
+"""So long a question's prompt should take to read at most, and its answer to write."""
 WARM_UP_ANSWER = 4
-ANSWER_TOKENS = 16
+ANSWER_TOKENS = 128
+"""A quick model's answer of a few tokens would be over in the time for which a busy machine lets it wait."""
 PROMPT_TOKENS = 256
 SHARE_OF_CONTEXT = 4
 """The prompt is at most a quarter of what the model can read."""
@@ -37,35 +42,38 @@ async def tried(model: ServedModel, ask: Ask, now: Callable[[], datetime]) -> Kn
     """What a trial finds, at most ``LONGEST_S`` long; None: a request came first, or the model said too little.
 
     The first answer is a greeting's, which also brings in what a model reads from the disk or builds when it is first
-    used; the second one's figures count where it ended. Raises what asking raises.
+    used. Of the figures that one question gives, those of the longest count. Raises what asking raises.
     """
     begun = perf_counter()
-    first = await ask(question(model.name, GREETING, WARM_UP_ANSWER), LONGEST_S)
-    if first is None:
-        return None
-    rough = measured_by(first, len(GREETING))
-    left_s = LONGEST_S - (perf_counter() - begun)
-    if (longer := second(model, rough)) is not None and left_s > 0:
-        clock = await ask(longer, left_s)
+    asked: GenerateRequest | None = question(model.name, GREETING, WARM_UP_ANSWER)
+    pace = Measured()
+    for _ in range(QUESTIONS):
+        left_s = LONGEST_S - (perf_counter() - begun)
+        if asked is None or left_s <= 0:
+            break
+        clock = await ask(asked, left_s)
         if clock is None:
             return None
-        better = measured_by(clock, len(longer.messages[0].text))
-        rough.prompt_tokens_per_s = better.prompt_tokens_per_s or rough.prompt_tokens_per_s
-        rough.generated_tokens_per_s = better.generated_tokens_per_s or rough.generated_tokens_per_s
-    if rough.prompt_tokens_per_s is None and rough.generated_tokens_per_s is None:
+        size = len(asked.messages[0].text)
+        found = measured_by(clock, size)
+        pace.prompt_tokens_per_s = found.prompt_tokens_per_s or pace.prompt_tokens_per_s
+        pace.generated_tokens_per_s = found.generated_tokens_per_s or pace.generated_tokens_per_s
+        asked = longer(model, pace, size)
+    if pace.prompt_tokens_per_s is None and pace.generated_tokens_per_s is None:
         return None
-    return Known(rough.prompt_tokens_per_s, rough.generated_tokens_per_s, "trial", now())
+    return Known(pace.prompt_tokens_per_s, pace.generated_tokens_per_s, "trial", now())
 
 
-def second(model: ServedModel, rough: Measured) -> GenerateRequest | None:
-    """The longer question that takes twice ``PART_S`` at a rough pace; None: that would be no longer one. Pure."""
-    if rough.prompt_tokens_per_s is None:
+def longer(model: ServedModel, pace: Measured, asked: int) -> GenerateRequest | None:
+    """A question that takes twice ``PART_S`` at a pace; None: it would be no longer than the last one, which had
+    ``asked`` bytes. Pure."""
+    if pace.prompt_tokens_per_s is None:
         return None
-    tokens = min(PROMPT_TOKENS, model.context_tokens // SHARE_OF_CONTEXT, int(rough.prompt_tokens_per_s * PART_S))
+    tokens = min(PROMPT_TOKENS, model.context_tokens // SHARE_OF_CONTEXT, int(pace.prompt_tokens_per_s * PART_S))
     size = int(tokens * model.bytes_per_token)
-    if size <= len(GREETING):
+    if size < LONGER * asked:
         return None
-    answer = min(ANSWER_TOKENS, round((rough.generated_tokens_per_s or ANSWER_TOKENS) * PART_S))
+    answer = min(ANSWER_TOKENS, round((pace.generated_tokens_per_s or ANSWER_TOKENS) * PART_S))
     return question(model.name, (TEXT * (size // len(TEXT) + 1))[:size], max(WARM_UP_ANSWER, answer))
 
 

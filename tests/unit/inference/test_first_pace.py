@@ -17,11 +17,12 @@ from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateReq
 from libs.shared.contracts.telemetry import Rates
 from libs.shared.errors import BackendFailed
 from libs.shared.telemetry import metrics
-from services.inference import first_pace
+from services.inference import first_pace, pace_trial, rates
 from services.inference.first_pace import FRESH_S, LOCK_FILE, FirstPace
 from services.inference.models import ModelSpec
 from services.inference.replica import Identity, Replica
 from services.inference.settings import InferenceSettings
+from services.scheduler.pace import pace_of
 from tests.unit.inference.backends import MODEL, ScriptedBackend, request
 
 BEGUN = datetime(2026, 11, 30, tzinfo=UTC)
@@ -37,6 +38,38 @@ class WritingBackend(ScriptedBackend):
         for _ in range(request.sampling.max_tokens or WORDS):
             yield GenerateChunk(text="word ")
         usage = Usage(prompt_tokens=50, completion_tokens=request.sampling.max_tokens or WORDS)
+        yield GenerateChunk(finish_reason="stop", usage=usage)
+
+
+class Clock:
+    """The time of a model, which its backend alone moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class PacedBackend(ScriptedBackend):
+    """Reads and writes at a pace of its own, its first answer at a tenth of it."""
+
+    READS, WRITES, OVERHEAD_S = 400.0, 40.0, 0.05
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.cold = True
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        slower = 10.0 if self.cold else 1.0
+        self.cold = False
+        prompt, answer = len(request.messages[0].text) // 4 + 10, request.sampling.max_tokens or 200
+        self.clock.now += slower * (self.OVERHEAD_S + prompt / self.READS)
+        for word in range(answer):
+            self.clock.now += slower / self.WRITES if word else 0.0
+            yield GenerateChunk(text="word ")
+        usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
         yield GenerateChunk(finish_reason="stop", usage=usage)
 
 
@@ -60,13 +93,21 @@ class Place:
         self.caller = await broker.connect(Principal.COGNITION)
         return self
 
-    async def ask(self) -> list[GenerateChunk]:
-        async with self.caller.stream(GENERATE, request("asked"), replica=IDENTITY.replica) as chunks:
+    async def ask(self, text: str = "hello") -> list[GenerateChunk]:
+        async with self.caller.stream(GENERATE, request("asked", text=text), replica=IDENTITY.replica) as chunks:
             return [chunk async for chunk in chunks]
 
     @property
     def rates(self) -> Rates:
         return self.replica.snapshot().models[0].rates
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(rates, "perf_counter", made)
+    monkeypatch.setattr(pace_trial, "perf_counter", made)
+    return made
 
 
 async def place(
@@ -83,6 +124,29 @@ async def test_a_node_knows_its_pace_before_its_first_request(tmp_path: Path) ->
     assert here.rates.generated_tokens_per_s
     assert (here.rates.source, here.rates.measured_at) == ("trial", BEGUN)
     assert here.rates.answer_tokens is None, "a trial's answers are no usual ones"
+
+
+async def check_that_the_pace_is_near_what_requests_show(state: Path, clock: Clock, *, tried: bool) -> None:
+    """Within a half, in less than two seconds of a model that reads 400 tokens a second and was never used before."""
+    here = await place(state, PacedBackend(clock))
+    if tried:
+        await here.pace.find()
+    told = pace_of(here.replica.snapshot().models[0])
+    assert clock.now < 5.0, "most of it is the model's cold start"
+    for _ in range(10):
+        await here.ask("x" * 2000)
+    shown = pace_of(here.replica.snapshot().models[0])
+    for before, after in ((told.s_per_prompt_token, shown.s_per_prompt_token), (told[1], shown[1])):
+        assert 1 / 1.5 < before / after < 1.5
+
+
+async def test_the_pace_of_a_trial_is_near_what_requests_show(tmp_path: Path, clock: Clock) -> None:
+    await check_that_the_pace_is_near_what_requests_show(tmp_path, clock, tried=True)
+
+
+async def test_the_check_of_the_pace_notices_a_node_that_was_not_tried(tmp_path: Path, clock: Clock) -> None:
+    with pytest.raises(AssertionError):
+        await check_that_the_pace_is_near_what_requests_show(tmp_path, clock, tried=False)
 
 
 async def test_a_trial_is_counted_nowhere(tmp_path: Path) -> None:
@@ -208,9 +272,9 @@ async def test_a_model_that_fails_its_trial_goes_on_serving(tmp_path: Path) -> N
 async def test_replicas_of_one_machine_try_a_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_pace, "LOCK_LOOK_S", 0.01)
     one, other = await place(tmp_path), await place(tmp_path)
-    rates = one.settings.folder.rates
-    rates.mkdir()
-    with (rates / LOCK_FILE).open("w") as held:
+    folder = one.settings.folder.rates
+    folder.mkdir()
+    with (folder / LOCK_FILE).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         waiting = asyncio.create_task(other.pace.find())
         await one.pace._try()

@@ -9,7 +9,15 @@ import pytest
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
-from services.inference.pace_trial import ANSWER_TOKENS, GREETING, PROMPT_TOKENS, WARM_UP_ANSWER, second, tried
+from services.inference.pace_trial import (
+    ANSWER_TOKENS,
+    GREETING,
+    PROMPT_TOKENS,
+    QUESTIONS,
+    WARM_UP_ANSWER,
+    longer,
+    tried,
+)
 from services.inference.rates import Clock, Measured
 
 MODEL = ServedModel(name="m", backend="x", context_tokens=4096)
@@ -36,17 +44,18 @@ class Model:
         return self.clocks.pop(0)
 
 
+QUICKER = clock(0.2, 0.3, Usage(prompt_tokens=10, completion_tokens=4))
 WARM_UP = clock(0.5, 0.3, Usage(prompt_tokens=10, completion_tokens=4))
 LONGER = clock(0.5, 1.5, Usage(prompt_tokens=100, completion_tokens=16))
 
 
 async def test_the_longer_answer_says_how_fast_a_model_is() -> None:
-    model = Model(WARM_UP, LONGER)
+    model = Model(WARM_UP, QUICKER, LONGER)
     known = await tried(MODEL, model.ask, lambda: NOW)
     assert known is not None
-    assert (known.prompt_tokens_per_s, known.generated_tokens_per_s) == (200.0, 10.0)
+    assert (known.prompt_tokens_per_s, known.generated_tokens_per_s) == (200.0, pytest.approx(10.0))
     assert (known.source, known.at) == ("trial", NOW)
-    assert [request.sampling.max_tokens for request in model.asked] == [WARM_UP_ANSWER, 5]
+    assert [request.sampling.max_tokens for request in model.asked] == [WARM_UP_ANSWER, 5, 5]
     assert model.limits[1] <= model.limits[0]
 
 
@@ -88,11 +97,18 @@ def test_the_longer_question_is_bounded_by_pace_context_and_a_most(
     reads: float, writes: float, context: int, most_bytes: int, answer: int
 ) -> None:
     rough = Measured(prompt_tokens_per_s=reads, generated_tokens_per_s=writes)
-    asked = second(MODEL.model_copy(update={"context_tokens": context}), rough)
+    asked = longer(MODEL.model_copy(update={"context_tokens": context}), rough, len(GREETING))
     assert asked is not None
     assert (len(asked.messages[0].text), asked.sampling.max_tokens) == (most_bytes, answer)
 
 
 def test_a_board_that_reads_slowly_is_not_asked_a_second_time() -> None:
-    assert second(MODEL, Measured(prompt_tokens_per_s=len(GREETING) / 3)) is None
-    assert second(MODEL, Measured()) is None
+    assert longer(MODEL, Measured(prompt_tokens_per_s=len(GREETING) / 3), len(GREETING)) is None
+    assert longer(MODEL, Measured(), len(GREETING)) is None
+
+
+async def test_a_model_whose_pace_rises_and_rises_is_left_after_a_few_questions() -> None:
+    rising = [clock(0.5 / 8**n, 0.3, Usage(prompt_tokens=10, completion_tokens=4)) for n in range(2 * QUESTIONS)]
+    model = Model(*rising)
+    assert await tried(MODEL, model.ask, lambda: NOW)
+    assert len(model.asked) == QUESTIONS
