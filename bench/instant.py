@@ -13,7 +13,7 @@ from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
 
-_ANSWER = GenerateChunk(
+ANSWER = GenerateChunk(
     text=ANSWER_TEXT, finish_reason="stop", usage=Usage(prompt_tokens=8, completion_tokens=ANSWER_TOKENS)
 )
 
@@ -37,7 +37,7 @@ class InstantBackend:
         return ()
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        yield _ANSWER
+        yield ANSWER
 
     async def close(self) -> None:
         return None
