@@ -23,7 +23,6 @@ from typing import Any
 
 import psutil
 import uvloop
-from nats.aio.msg import Msg
 
 from bench.instant import ANSWER, InstantBackend
 from bench.report import Aim, finish, table
@@ -100,7 +99,7 @@ async def serve(url: str, folder: Path) -> None:
     bare = await _bare(url, settings.nats_seed_file, inbox_prefix(Principal.INFERENCE, NODE))
     answer = encode(ANSWER, GENERATE.max_bytes)
 
-    async def reply(message: Msg) -> None:
+    async def reply(message: Any) -> None:
         await message.respond(answer)
 
     await bare.subscribe(GENERATE.subject_at(replica=BARE), queue="q", cb=reply)
