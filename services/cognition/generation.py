@@ -1,64 +1,37 @@
-"""Placing a generation and streaming it: failed replicas are left for others until the first token has come."""
+"""Placing a generation and streaming it: replicas that fail, or are late, are left for others until the first token."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import Literal
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatRequest
-from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
+from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import BackendFailed, ContextExceeded, NoNode, Overloaded, ServiceError, TimedOut
+from libs.shared.errors import NoNode, Overloaded, ServiceError
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
-from services.cognition.outcomes import Outcomes, Writing, is_of_the_replica, reason_of
+from services.cognition.attempt import Asked, Attempt, Given
+from services.cognition.hedging import MEASURED, decide
+from services.cognition.outcomes import Outcomes, is_of_the_replica, reason_of
 from services.cognition.patience import ask
-from services.cognition.prompt import ANSWER_TOKENS, Material, Prompt, assemble, budget, estimate, lasting
+from services.cognition.prompt import ANSWER_TOKENS, estimate, lasting
+from services.cognition.racing import first_to_speak
 from services.cognition.retry_budget import RetryBudget
+from services.cognition.second_copy import Hedges, SecondCopy
 from services.cognition.settings import CognitionSettings
 
 UNPLACED_BYTES_PER_TOKEN = 3.0
 """What a prompt's tokens are estimated with before its model is known."""
-SHRINKINGS = 2
-"""How often a prompt that the model finds too long is made shorter."""
-SAFETY = 0.95
-LEAST_TOKENS = 32
 MOMENT_S = 0.001
 """What is left to a request whose time is over: it still learns why."""
 
 Need = Literal["tools", "images", "json_schema"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be generated."""
-
-    request: ChatRequest
-    material: Material
-    session: str | None
-    deadline: float
-    """Monotonic time by which the first token must have come."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a replica was given: known from the first chunk on."""
-
-    placement: Placement
-    prompt: Prompt
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """The prompt's measure: as the model's own count teaches it, it gets smaller."""
-
-    tokens: int
-    bytes_per_token: float
 
 
 def needs_of(request: ChatRequest) -> tuple[Need, ...]:
@@ -88,6 +61,7 @@ class Generation:
         asked: Asked,
         *,
         patience_s: float,
+        hedges: Hedges,
     ) -> None:
         """``patience_s`` is how long a scheduler that is restarting is waited for."""
         self._bus = bus
@@ -97,6 +71,7 @@ class Generation:
         self._in_force = in_force
         self._asked = asked
         self._patience_s = patience_s
+        self._hedges = hedges
         self._tried: list[str] = []
         self.given: Given | None = None
 
@@ -108,10 +83,13 @@ class Generation:
         """
         failure: ServiceError | None = None
         self._retries.earn()
+        if self._in_force().hedging:
+            self._hedges.budget.earn(self._in_force().hedging_share)
         while len(self._tried) < self._settings.generate_attempts and (failure is None or self._retries.spend()):
-            placement = await self._place(failure)
+            question = self._question()
+            placement = await self._place(question, failure)
             try:
-                async with aclosing(self._at(placement)) as chunks:
+                async with aclosing(self._from(question, placement)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
@@ -126,12 +104,12 @@ class Generation:
         assert failure is not None
         raise failure
 
-    async def _place(self, failure: ServiceError | None) -> Placement:
+    def _question(self) -> PlaceRequest:
         request, material = self._asked.request, self._asked.material
         tokens = estimate((*material.history, *material.new), UNPLACED_BYTES_PER_TOKEN)
         recalled = sum(len(hit.item.text.encode()) for hit in material.hits[: self._in_force().recall_k])
         tokens += int(recalled / UNPLACED_BYTES_PER_TOKEN)
-        question = PlaceRequest(
+        return PlaceRequest(
             model=request.model,
             prompt_tokens=tokens,
             max_tokens=request.sampling.max_tokens or ANSWER_TOKENS,
@@ -141,101 +119,56 @@ class Generation:
             exclude=tuple(self._tried),
             patience_s=max(MOMENT_S, self._asked.deadline - monotonic()),
         )
+
+    async def _place(self, question: PlaceRequest, failure: ServiceError | None) -> Placement:
         try:
             with tracer.start_as_current_span("place"):
                 return await ask(self._bus, PLACE, question, patience_s=self._patience_s)
         except (NoNode, Overloaded) as none_left:
             raise failure or none_left from None
 
-    async def _at(self, placement: Placement) -> AsyncGenerator[GenerateChunk, None]:
-        """One replica's answer, the prompt shortened when its model counts more tokens than were estimated."""
-        fit = _Fit(budget(placement.model, self._asked.request.sampling.max_tokens), placement.model.bytes_per_token)
-        for shrinking in range(SHRINKINGS + 1):
-            prompt = self._prompt(fit)
-            try:
-                async with aclosing(self._stream(placement, prompt)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-                return
-            except ContextExceeded as error:
-                if self.given is not None or prompt.minimal or shrinking == SHRINKINGS:
-                    raise
-                fit = shrunk(fit, prompt, error)
-
-    def _prompt(self, fit: _Fit) -> Prompt:
+    async def _from(self, question: PlaceRequest, placement: Placement) -> AsyncGenerator[GenerateChunk, None]:
+        """The answer of the replica that was placed first, or of a second one where that is late."""
         settings = self._in_force()
-        material = self._asked.material
-        return assemble(
-            material,
-            tokens=fit.tokens,
-            bytes_per_token=fit.bytes_per_token,
-            memory_share=settings.prompt_memory_share,
-            most=settings.recall_k,
-        )
-
-    async def _stream(self, placement: Placement, prompt: Prompt) -> AsyncGenerator[GenerateChunk, None]:
-        request = GenerateRequest.model_construct(
-            request_id=self._asked.request.turn_id,
-            model=placement.model.name,
-            messages=prompt.messages,
-            sampling=self._asked.request.sampling,
-            tools=self._asked.request.tools,
-            session=self._asked.session,
-            remote=placement.model.remote,
-            ticket=placement.ticket,
-        )
-        meter, writing, told = measuring.GenerationMeter(placement.model), Writing(), False
+        late = self._hedges.lateness.of(placement.model.name) if settings.hedging else None
+        hedge = decide(settings, question, placement, late, tried=len(self._tried))
+        first, second = self._attempt(partial(_found, placement)), None
+        if hedge.after_s is not None:
+            copy = SecondCopy(self._bus, self._outcomes, self._hedges.budget, question, placement, hedge.after_s)
+            second = self._attempt(copy.find)
         try:
-            with tracer.start_as_current_span("generate", attributes=meter.labels):
-                async with aclosing(self._received(placement, request)) as chunks:
-                    waiting = monotonic()
-                    async for chunk in chunks:
-                        writing.came(monotonic() - waiting, chunk.usage)
-                        if self.given is None:
-                            self.given = Given(placement, prompt)
-                        if chunk.finish_reason is not None:
-                            meter.succeeded(chunk.usage)
-                            told = True
-                            await self._outcomes.succeeded(placement, writing)
-                        yield chunk
-                        waiting = monotonic()
-        except ServiceError as error:
-            started = self.given is not None
-            meter.failed("broke_off" if started else reason_of(error), error.code)
-            told = True
-            await self._outcomes.failed(placement, error, started=started)
-            raise
-        finally:
-            meter.closed()
-            if not told:  # its reader has gone
-                await self._outcomes.ended(placement)
-
-    async def _received(self, placement: Placement, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
-        """The replica's chunks; what fails after the last of them no longer matters."""
-        left_s = self._asked.deadline - monotonic()
-        if left_s <= 0:
-            raise TimedOut("no node gave a first token in time")
-        first_s = min(left_s, GENERATE.first_timeout_s)
-        ended = False
-        async with self._bus.stream(GENERATE, request, first_timeout_s=first_s, replica=placement.replica) as chunks:
-            try:
+            async with aclosing(first.chunks() if second is None else first_to_speak(first, second)) as chunks:
                 async for chunk in chunks:
-                    if not ended:
-                        ended = chunk.finish_reason is not None
-                        yield chunk
-            except ServiceError:
-                if not ended:
-                    raise
-        if not ended:
-            raise BackendFailed("the model's answer ended without an end", reason="broke_off")
+                    if self.given is None:
+                        if hedge.why in MEASURED:
+                            self._measure(placement, first)
+                        self.given = self._speaker(first, second).given
+                    yield chunk
+        finally:
+            if second is not None and second.placement is not None and second.failure is not None and not first.outrun:
+                measuring.hedged("failed")
+                self._tried.append(second.placement.replica)
+
+    def _measure(self, placement: Placement, first: Attempt) -> None:
+        """How late the first token was; one that another node was quicker than is at least so late as it is now."""
+        if first.failure is None:
+            took_s = first.first_s if first.first_s is not None else first.waited_s
+            self._hedges.lateness.came(placement.model.name, took_s, placement.expected_first_s)
+
+    def _speaker(self, first: Attempt, second: Attempt | None) -> Attempt:
+        """The one whose chunk came first; counts what became of the second."""
+        if second is None or not first.outrun:
+            if second is not None and second.placement is not None and second.failure is None:
+                measuring.hedged("lost")
+            return first
+        measuring.hedged("won")
+        if first.failure is not None:
+            measuring.fell_back(reason_of(first.failure))
+        return second
+
+    def _attempt(self, find: Callable[[], Awaitable[Placement | None]]) -> Attempt:
+        return Attempt(self._bus, self._outcomes, self._in_force, self._asked, find)
 
 
-def shrunk(fit: _Fit, prompt: Prompt, error: ContextExceeded) -> _Fit:
-    """A smaller measure by the model's own figures: its count of this prompt, and its context."""
-    counted = error.data.get("prompt_tokens")
-    if not isinstance(counted, int) or counted <= 0 or not prompt.tokens:
-        return replace(fit, tokens=max(LEAST_TOKENS, fit.tokens // 2))
-    context = error.data.get("context_tokens")
-    limit = min(fit.tokens, context) if isinstance(context, int) and context > 0 else fit.tokens
-    off_by = max(1.0, counted / prompt.tokens)
-    return _Fit(max(LEAST_TOKENS, int(limit * SAFETY)), fit.bytes_per_token / off_by)
+async def _found(placement: Placement) -> Placement:
+    return placement

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Literal
 
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.telemetry import ServedModel
@@ -13,6 +14,11 @@ from libs.shared.telemetry import metrics
 
 ASKED = {"llm.ray.asked": "replica"}
 CLIENT_GONE = "client_gone"
+OUTRUN = "outrun"
+
+Hedged = Literal["sent", "won", "lost", "failed", "no_budget", "no_node"]
+"""``sent`` counts second copies, and the next three what became of them (a client that leaves makes it none of these);
+the last two those that were not sent."""
 
 
 @contextmanager
@@ -59,6 +65,11 @@ class GenerationMeter:
         metrics.LLM_FAILURES.add(1, {**self._model, "reason": reason})
         metrics.OPERATION_DURATION.record(perf_counter() - self._started, {**self.labels, "error.type": error_type})
 
+    def outrun(self) -> None:
+        """Another replica's first token came sooner, so that it was stopped."""
+        if not self._ended:
+            self.failed(OUTRUN, "cancelled")
+
     def closed(self) -> None:
         """Nobody waits for it any more: a failure only if it hasn't ended yet."""
         if not self._ended:
@@ -68,3 +79,8 @@ class GenerationMeter:
 def fell_back(reason: str) -> None:
     """A request went to another replica, or to none, because of ``reason``."""
     metrics.LLM_FALLBACKS.add(1, {"reason": reason, **ASKED})
+
+
+def hedged(what: Hedged) -> None:
+    """Something befell the second copy of a request that was late."""
+    metrics.LLM_HEDGES.add(1, {"llm.ray.hedge": what})

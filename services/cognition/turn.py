@@ -24,14 +24,16 @@ from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, Tim
 from libs.shared.telemetry import get_logger
 from libs.shared.text import words
 from services.cognition import dialogue, measuring, templates
+from services.cognition.attempt import Asked
 from services.cognition.dialogue import Dialogue
 from services.cognition.gathering import Gathered, Gatherer
-from services.cognition.generation import Asked, Generation, needs_of
+from services.cognition.generation import Generation, needs_of
 from services.cognition.keeping import FinishedTurn, Keeper, Kept
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
 from services.cognition.prompt import Material
 from services.cognition.retry_budget import RetryBudget
+from services.cognition.second_copy import Hedges
 from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
 from services.cognition.templates import Chore, chore_of
@@ -140,6 +142,7 @@ class Turns:
         self._gatherer = gatherer
         self._outcomes = outcomes
         self._retries = RetryBudget()
+        self._hedges = Hedges()
         self._settings = settings
         self._in_force = in_force
         self._keeper = keeper
@@ -214,7 +217,14 @@ class Turns:
         # a scheduler that was there a moment ago is restarting; one that never was is not waited for
         patience_s = 0.0 if self._language_model.is_missing else self._settings.restart_patience_s
         generation = Generation(
-            self._bus, self._outcomes, self._retries, self._settings, self._in_force, asked, patience_s=patience_s
+            self._bus,
+            self._outcomes,
+            self._retries,
+            self._settings,
+            self._in_force,
+            asked,
+            patience_s=patience_s,
+            hedges=self._hedges,
         )
         thought = 0
         async with aclosing(generation.chunks()) as chunks:

@@ -32,7 +32,7 @@ from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
 from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
-from services.scheduler.policies import completions_s
+from services.scheduler.policies import completions_s, first_token_s
 from services.scheduler.registry import Registry
 
 log = get_logger(__name__)
@@ -118,6 +118,7 @@ class Scheduling:
         metrics.SCHEDULER_DECISIONS.add(1, {"reason": "ok"})
         assert decision.ask is not None
         expected_s = completions_s([choice], decision.ask)[0]
+        expected_first_s = first_token_s(choice, decision.ask)
         considered = decision.considered() if request.explain else ()
         placed = self.registry.dispatched(choice, request)
         placement = Placement(
@@ -128,6 +129,7 @@ class Scheduling:
             rejected=decision.reasons,
             ticket=placed.ticket,
             expected_s=round(expected_s, 3),
+            expected_first_s=round(expected_first_s, 3),
             considered=considered,
         )
         return placement, placed

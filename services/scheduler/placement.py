@@ -120,6 +120,8 @@ def sift(
         usable = [c for c in usable if _closed(c.replica.replica, c.model.name, snapshot, now)]
     if request.exclude:
         usable = [c for c in usable if c.replica.replica not in request.exclude]
+    if request.exclude_nodes:
+        usable = [c for c in usable if c.node.node_id not in request.exclude_nodes]
     if request.needs or snapshot.some_remote or candidates[0].model.kind != request.kind:
         usable = [c for c in usable if (remote or not c.model.remote) and not _lacking(c.model, request)]
     if len(usable) == len(candidates):
@@ -139,7 +141,9 @@ def _why_not(candidate: Candidate, request: PlaceRequest, snapshot: Snapshot, no
         return "unsupported"
     if candidate.draining:
         return "draining"
-    return "excluded" if candidate.replica.replica in request.exclude else "breaker_open"
+    if candidate.replica.replica in request.exclude or candidate.node.node_id in request.exclude_nodes:
+        return "excluded"
+    return "breaker_open"
 
 
 def _closed(replica: str, model: str, snapshot: Snapshot, now: float) -> bool:

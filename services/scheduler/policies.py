@@ -61,12 +61,22 @@ def wait_s(candidate: Candidate, ask: Ask) -> float:
     return candidate.waits * max(candidate.least, candidate.free_at - ask.now)
 
 
+def _unread(candidate: Candidate, ask: Ask) -> int:
+    """Tokens of the prompt that were not read there before."""
+    warm = ask.warm
+    if warm is not None and warm.replica == candidate.replica.replica and candidate.model.caches_prefix:
+        return max(0, ask.prompt_tokens - int(warm.tokens))
+    return ask.prompt_tokens
+
+
 def own_s(candidate: Candidate, ask: Ask) -> float:
     """Seconds that the request itself takes there: its prompt, without what was read before, and its answer."""
-    warm, unread = ask.warm, ask.prompt_tokens
-    if warm is not None and warm.replica == candidate.replica.replica and candidate.model.caches_prefix:
-        unread = max(0, unread - int(warm.tokens))
-    return candidate.work_s(unread, candidate.expected_answer(ask.max_tokens))
+    return candidate.work_s(_unread(candidate, ask), candidate.expected_answer(ask.max_tokens))
+
+
+def first_token_s(candidate: Candidate, ask: Ask) -> float:
+    """Seconds until the answer's first token: until a slot is free, then the prompt."""
+    return wait_s(candidate, ask) + _unread(candidate, ask) * candidate.s_per_prompt_token
 
 
 def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:

@@ -69,6 +69,14 @@ class RuntimeSettings(Message):
     remote_models: bool = False
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
+    hedging: bool = False
+    """Whether a short request whose first token is late is sent to a second node as well; the slower one is stopped."""
+    hedging_share: float = Field(default=0.05, gt=0, le=0.2)
+    """Of all requests, how many may be sent to a second node."""
+    hedging_prompt_tokens: int = Field(default=1024, ge=0, le=32_768)
+    """A request with more to read, as it is estimated when it is placed, is not short."""
+    hedging_answer_tokens: int = Field(default=512, ge=0, le=32_768)
+    """And one that may be answered at greater length; 512 are allowed where a request doesn't say."""
 
 
 class ChangeState(StrEnum):

@@ -34,6 +34,8 @@ class PlaceRequest(Message):
     needs: tuple[Literal["tools", "images", "json_schema"], ...] = ()
     exclude: tuple[Id, ...] = ()
     """Replicas that were tried already."""
+    exclude_nodes: tuple[Id, ...] = ()
+    """Nodes that have the request already, with all their replicas."""
     patience_s: float | None = Field(default=None, gt=0)
     """Within how many seconds the first token has to come; what can't be is refused at once."""
     explain: bool = False
@@ -82,6 +84,8 @@ class Placement(Message):
     """To be sent on to the replica."""
     expected_s: float | None = None
     """Seconds until the answer's end, as reckoned when it was placed."""
+    expected_first_s: float | None = None
+    """Likewise until its first token."""
     considered: tuple[Considered, ...] = ()
     """By node, where the request asked to explain."""
 

@@ -29,10 +29,12 @@ REASON = Label(
     frozenset(ServiceError.codes())
     | {"timeout", "silent", "refused", "broke_off", "error", "draining", "breaker_open", "ok", "excluded", "saturated"}
     | {"no_telemetry", "affinity", "expected_completion", "only_candidate", "model_missing", "client_gone"}
+    | {"outrun"}
     | {"unreachable", "no_such_host", "tls", "protocol", "unauthorized", "upstream_error", "upstream_refused"},
 )
 ASKED = Label("llm.ray.asked", frozenset({"replica", "endpoint"}))
 """A request to an endpoint of a pool is part of one to the replica that stands for the pool: the two aren't added."""
+HEDGE = Label("llm.ray.hedge", frozenset({"sent", "won", "lost", "failed", "no_budget", "no_node"}))
 CACHE = Label(
     "cache.name",
     frozenset({"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts"}),
@@ -97,6 +99,12 @@ LLM_SUCCESSES = Counter(REGISTRY, "llm.ray.successes", "Generations that reached
 LLM_FAILURES = Counter(REGISTRY, "llm.ray.failures", "Generations that did not, by reason", MODEL, REASON, ASKED)
 LLM_FALLBACKS = Counter(
     REGISTRY, "llm.ray.fallbacks", "Requests that went to another replica or endpoint, or to none", REASON, ASKED
+)
+LLM_HEDGES = Counter(
+    REGISTRY,
+    "llm.ray.hedges",
+    "Second copies of short requests that were late: sent, what became of them, refused",
+    HEDGE,
 )
 LLM_LATENCY = Histogram(
     REGISTRY,

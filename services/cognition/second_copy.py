@@ -1,0 +1,86 @@
+"""Sending a late request to a second node: after its time, within the budget, and nowhere where nodes are busy."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
+from libs.shared.errors import ServiceError
+from libs.shared.telemetry import tracer
+from services.cognition import measuring
+from services.cognition.hedging import HedgeBudget, Lateness, due_s
+from services.cognition.outcomes import Outcomes
+
+
+@dataclass(frozen=True)
+class Hedges:
+    """What all requests of a process share."""
+
+    budget: HedgeBudget = field(default_factory=HedgeBudget)
+    lateness: Lateness = field(default_factory=Lateness)
+
+
+class SecondCopy:
+    """Of one request, which was placed first at ``first`` by ``asked``."""
+
+    def __init__(
+        self, bus: Bus, outcomes: Outcomes, budget: HedgeBudget, asked: PlaceRequest, first: Placement, after_s: float
+    ) -> None:
+        self._bus = bus
+        self._outcomes = outcomes
+        self._budget = budget
+        self._asked = asked
+        self._first = first
+        self._after_s = after_s
+
+    async def find(self) -> Placement | None:
+        """Waits until the request is late; another node than the first, or None where it may not be sent to one."""
+        await asyncio.sleep(self._after_s)
+        if not self._budget.spend():
+            measuring.hedged("no_budget")
+            return None
+        placement = None
+        try:
+            placement = await self._place()
+        finally:
+            if placement is None:
+                self._budget.give_back()
+        measuring.hedged("sent" if placement is not None else "no_node")
+        return placement
+
+    async def _place(self) -> Placement | None:
+        """A refusal, or no answer, is none: the first is still at it."""
+        asking = asyncio.ensure_future(self._ask())
+        try:
+            placement = await asyncio.shield(asking)
+        except ServiceError:
+            return None
+        except asyncio.CancelledError:  # the first node has spoken meanwhile
+            await self._not_needed(asking)
+            raise
+        if placement.node_id == self._first.node_id:
+            await self._outcomes.ended(placement)
+            return None
+        return placement
+
+    async def _ask(self) -> Placement:
+        """Only a node that is free by the time at which the first was expected to speak is of any use."""
+        asked = self._asked.model_copy(
+            update={
+                "model": self._first.model.name,
+                "exclude_nodes": (self._first.node_id,),
+                "patience_s": due_s(self._first.expected_first_s or 0.0),
+            }
+        )
+        with tracer.start_as_current_span("place"):
+            return await self._bus.request(PLACE, asked)
+
+    async def _not_needed(self, asking: asyncio.Future[Placement]) -> None:
+        """The scheduler counts what it has placed until it is told of the end."""
+        try:
+            placement = await asking
+        except ServiceError:
+            return
+        await self._outcomes.ended(placement)
