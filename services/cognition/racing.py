@@ -80,8 +80,7 @@ async def first_to_speak(first: Runner, second: Runner) -> AsyncGenerator[Genera
             step = await steps.next()
             if step.chunk is not None and winner is None:
                 winner, loser = step.runner, second if step.runner is first else first
-                loser.outrun = True
-                tasks[id(loser)].cancel()
+                _outrun(loser, tasks[id(loser)])
             if step.runner is winner:
                 if step.chunk is None:
                     if step.failure is not None:
@@ -93,6 +92,12 @@ async def first_to_speak(first: Runner, second: Runner) -> AsyncGenerator[Genera
                 _give_up_without_hope(lost, first, second)
     finally:
         await _stopped(tasks.values())
+
+
+def _outrun(loser: Runner, task: asyncio.Task[None]) -> None:
+    """Stops the slower one while the other goes on."""
+    loser.outrun = True
+    task.cancel()
 
 
 def _give_up_without_hope(lost: list[_Step], first: Runner, second: Runner) -> None:

@@ -57,6 +57,7 @@ async def build(
     embedder: bool = False,
     persistence: bool = True,
     scheduler: bool = True,
+    runtime: RuntimeSettings | None = None,
     **settings: object,
 ) -> Household:
     """``answers`` are what the replicas do, one each; without any there is no language model."""
@@ -86,7 +87,8 @@ async def build(
     if scheduler:
         await home.scheduler.start()
     chosen = CognitionSettings.model_validate({"restart_patience_s": 0.0} | settings)
-    await serve(home.cognition, chosen, RuntimeSettings, LanguageModel(home.cognition))
+    in_force = runtime or RuntimeSettings()
+    await serve(home.cognition, chosen, lambda: in_force, LanguageModel(home.cognition))
     return home
 
 

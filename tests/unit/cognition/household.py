@@ -285,6 +285,13 @@ class Scheduler:
     model: ServedModel = LLAMA
     embedder: bool = False
     ticket: Ticket | None = None
+    apart: bool = False
+    """Whether each replica is on a node of its own, placed with a ticket of its own."""
+    expected_first_s: float | None = None
+    refusal: ServiceError | None = None
+    """Of whatever is to go to another node as well."""
+    hold: asyncio.Event | None = None
+    """That is placed only once this is set."""
     asked: list[PlaceRequest] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -295,6 +302,10 @@ class Scheduler:
 
     async def place(self, request: PlaceRequest) -> Placement:
         self.asked.append(request)
+        if request.exclude_nodes and self.refusal is not None:
+            raise self.refusal
+        if request.exclude_nodes and self.hold is not None:
+            await self.hold.wait()
         if request.kind == "embed":
             return self._place(["e0"] if self.embedder else [], request, MINILM)
         if request.model not in (None, self.model.name):
@@ -304,10 +315,20 @@ class Scheduler:
     def _place(self, replicas: list[str], request: PlaceRequest, model: ServedModel) -> Placement:
         if not replicas:
             raise NoModel("none")
-        left = [r for r in replicas if r not in request.exclude]
+        left = [r for r in replicas if r not in request.exclude and self._node(r) not in request.exclude_nodes]
         if not left:
             raise NoNode("all were tried", retry_after_s=1.0)
-        return Placement(node_id="node", replica=left[0], model=model, policy="first", ticket=self.ticket)
+        return Placement(
+            node_id=self._node(left[0]),
+            replica=left[0],
+            model=model,
+            policy="first",
+            ticket=Ticket(scheduler="one", number=len(self.asked)) if self.apart else self.ticket,
+            expected_first_s=self.expected_first_s,
+        )
+
+    def _node(self, replica: str) -> str:
+        return f"node-of-{replica}" if self.apart else "node"
 
     async def hear(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
