@@ -1,4 +1,4 @@
-"""Writes ``docs/configuration.md`` from the services' settings, or checks that it says what they say.
+"""Writes ``docs/configuration.md`` from the services' settings and those in the ledger, or checks that it says what they say.
 
 ``python scripts/document_settings.py generate|check``
 """
@@ -11,19 +11,21 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from libs.shared.settings import ServiceSettings  # noqa: E402 - after the path that finds it
+from libs.shared.contracts.ledger import RuntimeSettings  # noqa: E402 - after the path that finds it
+from libs.shared.settings import ServiceSettings  # noqa: E402 - likewise
 
 DOCUMENT = ROOT / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
-Every setting is an environment variable, read once when a process starts. What has a default need not be set; what is
-wrong is refused at the start, by name. This page is made from the code by `scripts/document_settings.py`.
+Every setting is an environment variable, read once when a process starts; a few others [change while it runs](#while-it-runs).
+What has a default need not be set; what is wrong is refused at the start, by name. This page is made from the code by `scripts/document_settings.py`.
 """
 _MODELS = """An entry of `MONGARS_MODELS`, or of `models/models.json` in the state folder:
 
@@ -36,6 +38,9 @@ _MODELS = """An entry of `MONGARS_MODELS`, or of `models/models.json` in the sta
 ```
 
 A `*.gguf` file or a Hugging Face folder in `models/` needs no entry: it is served under its own name.
+"""
+_RUNNING = """These are no environment variables: an admin sets them with `PATCH /api/v1/settings` and a body such as
+`{"key": "hedging", "value": true}`. Each change is an entry of the ledger, is in force at once, and can be rolled back.
 """
 
 
@@ -61,6 +66,8 @@ def _default(info: FieldInfo) -> str:
         return "required"
     if info.default in (None, "", ()):
         return "—"
+    if isinstance(info.default, BaseModel):
+        return "[memory.md](memory.md)"
     return f"`{info.default}`"
 
 
@@ -83,8 +90,17 @@ def document() -> str:
     for name, settings in services().items():
         own = [(field, info) for field, info in settings.model_fields.items() if field not in common]
         parts.append(f"## {name}\n\n{_table(own)}\n")
+    parts.append(_running())
     parts.append(_models())
     return "\n".join(parts)
+
+
+def _running() -> str:
+    rows = [
+        f"| `{name}` | {_default(info)} | {_meaning(info)} |" for name, info in RuntimeSettings.model_fields.items()
+    ]
+    head = ["| setting | default | meaning |", "|---|---|---|"]
+    return f"## While it runs\n\n{_RUNNING}\n" + "\n".join([*head, *rows]) + "\n"
 
 
 def _models() -> str:

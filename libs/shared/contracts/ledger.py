@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from libs.shared.contracts.base import MIB, Bucket, Event, JetStream, Message, Principal, Rpc
 from libs.shared.contracts.common import Id, Page, Stamp
@@ -48,6 +48,8 @@ class RecallWeights(Message):
 class RuntimeSettings(Message):
     """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     default_model: str | None = None
     """The model for requests that name none, or the role ``chat``; None takes the first that is served."""
     code_model: str | None = Field(default=None, max_length=256)
@@ -69,6 +71,7 @@ class RuntimeSettings(Message):
     remote_models: bool = False
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
+    """Where requests run: where they end first and make others wait least, or by queues alone (docs/nodes.md)."""
     hedging: bool = False
     """Whether a short request whose first token is late is sent to a second node as well; the slower one is stopped."""
     hedging_share: float = Field(default=0.05, gt=0, le=0.2)

@@ -105,6 +105,8 @@ async def test_a_request_is_placed_on_a_node_that_spoke(cluster: Cluster) -> Non
     assert placed.policy == "expected_completion"
     assert placed.ticket is not None
     assert placed.expected_s is not None
+    assert placed.expected_first_s is not None
+    assert placed.expected_first_s <= placed.expected_s
 
 
 async def test_the_reply_counts_the_reasons(cluster: Cluster) -> None:

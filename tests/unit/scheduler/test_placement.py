@@ -114,6 +114,16 @@ def test_a_replica_that_was_tried_is_not_given_again() -> None:
     assert decision.rejected["a"] == "excluded"
 
 
+def test_a_node_that_has_the_request_already_is_not_given_it_again_by_another_replica() -> None:
+    two = tuple(Replica(replica=f"a-{number}", models=("llama",)) for number in range(2))
+    known = registry(node("a", replicas=two), node("b", in_flight=9))
+    decision = decide(known, PlaceRequest(model="llama", exclude_nodes=("a",)))
+    assert chosen(decision) == "b"
+    assert decision.rejected["a"] == "excluded"
+    alone = decide(registry(node("a", replicas=two)), PlaceRequest(model="llama", exclude_nodes=("a",)))
+    assert isinstance(alone.refusal, NoNode)
+
+
 def test_own_dispatches_since_the_snapshot_count_as_load() -> None:
     known = registry(node("a"), node("b"))
     placed = []

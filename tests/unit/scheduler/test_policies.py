@@ -17,6 +17,7 @@ from services.scheduler.policies import (
     completions_s,
     costs,
     expected_completion,
+    first_token_s,
     least_in_flight,
     power_of_two,
     wait_s,
@@ -52,6 +53,12 @@ def test_a_fast_busy_node_ends_sooner_than_a_slow_idle_one() -> None:
     assert completions_s([fast, slow], ask()) == pytest.approx([0.2 + 1.0 + 0.2 + 1.0, 10.0 + 50.0])
     assert expected_completion([fast, slow], ask(), 0.5) is fast
     assert least_in_flight([fast, slow], ask(), 0.5) is slow
+
+
+def test_the_first_token_is_expected_once_a_slot_is_free_and_the_prompt_is_read() -> None:
+    busy = replica("fast-0", in_flight=1, to_read_tokens=200, to_write_tokens=100)
+    known = registry(node("fast", models=[served(FAST)], replicas=(busy,)), node("slow", models=[served(SLOW)]))
+    assert [first_token_s(c, ask()) for c in candidates(known)] == pytest.approx([0.2 + 1.0 + 0.2, 10.0])
 
 
 def test_an_answer_is_expected_to_be_as_long_as_the_others_were_or_as_it_may_be() -> None:
