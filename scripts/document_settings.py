@@ -1,4 +1,4 @@
-"""Writes ``docs/configuration.md`` from the services' settings and those in the ledger, or checks that it says what they say.
+"""Writes ``docs/configuration.md`` from the settings in the code, or checks that it says what they say.
 
 ``python scripts/document_settings.py generate|check``
 """
@@ -24,8 +24,9 @@ from libs.shared.settings import ServiceSettings  # noqa: E402 - likewise
 DOCUMENT = ROOT / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
-Every setting is an environment variable, read once when a process starts; a few others [change while it runs](#while-it-runs).
-What has a default need not be set; what is wrong is refused at the start, by name. This page is made from the code by `scripts/document_settings.py`.
+Every setting is an environment variable, read once when a process starts, but for those that
+[change while it runs](#while-it-runs). What has a default need not be set; what is wrong is refused at the start, by
+name. This page is made from the code by `scripts/document_settings.py`.
 """
 _MODELS = """An entry of `MONGARS_MODELS`, or of `models/models.json` in the state folder:
 
