@@ -18,22 +18,30 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bench.scheduling.node import MODEL, Node
 from bench.scheduling.workload import Request
 from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler.placement import choose
-from services.scheduler.policies import POLICIES
+from services.scheduler.policies import POLICIES, first_token_s
 from services.scheduler.registry import Registry, RegistryRules
+
+
+class Chosen(NamedTuple):
+    """A node's place, and what goes with the request."""
+
+    place: int
+    ticket: Ticket | None = None
+    expected_first_s: float | None = None
 
 
 class Chooser(Protocol):
     """Chooses among the nodes; is told of what a client, and the network, would tell it."""
 
-    def choose(self, request: Request, now: float, tried: Sequence[int]) -> tuple[int, Ticket | None] | None:
-        """A node's place, and what goes with the request; None: nothing can be chosen."""
+    def choose(self, request: Request, now: float, tried: Sequence[int]) -> Chosen | None:
+        """None: nothing can be chosen."""
         ...
 
     def hear(self, telemetry: NodeTelemetry, now: float) -> None: ...
@@ -58,7 +66,19 @@ class Scheduler:
     def __post_init__(self) -> None:
         self.registry = Registry(RegistryRules(silent_s=self.silent_s), lambda: self.now)
 
-    def choose(self, request: Request, now: float, tried: Sequence[int]) -> tuple[int, Ticket | None] | None:
+    def choose(self, request: Request, now: float, tried: Sequence[int]) -> Chosen | None:
+        return self.place(request, now, tried)
+
+    def place(
+        self,
+        request: Request,
+        now: float,
+        tried: Sequence[int],
+        *,
+        beside: Sequence[int] = (),
+        patience_s: float | None = None,
+    ) -> Chosen | None:
+        """``beside``: nodes that have it already."""
         self.now = now
         asked = PlaceRequest.model_construct(
             kind="chat",
@@ -69,7 +89,8 @@ class Scheduler:
             lasting_tokens=None,
             needs=(),
             exclude=tuple(f"{self.nodes[place].name}-0" for place in tried),
-            patience_s=None,
+            exclude_nodes=tuple(self.nodes[place].name for place in beside),
+            patience_s=patience_s,
             explain=False,
         )
         decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy)
@@ -77,7 +98,9 @@ class Scheduler:
             return None
         placed = self.registry.dispatched(decision.choice, asked)
         self.tell(placed, now)
-        return int(decision.choice.node.node_id[1:]), placed.ticket
+        assert decision.ask is not None
+        first_s = first_token_s(decision.choice, decision.ask)
+        return Chosen(int(decision.choice.node.node_id[1:]), placed.ticket, first_s)
 
     def heard(self, placed: Placed, now: float) -> None:
         """Another scheduler's placement."""
@@ -101,7 +124,7 @@ class Scheduler:
 
 
 def outcome(
-    node: Node, ticket: Ticket | None, *, ok: bool, writing_s: float | None = None, tokens: int | None = None
+    node: Node, ticket: Ticket | None, *, ok: bool | None, writing_s: float | None = None, tokens: int | None = None
 ) -> Outcome:
     """What a caller tells all schedulers of a request that it sent to ``node``."""
     return Outcome.model_construct(
@@ -109,7 +132,7 @@ def outcome(
         replica=f"{node.name}-0",
         model=MODEL,
         ok=ok,
-        reason=None if ok else "silent",
+        reason="silent" if ok is False else None,
         writing_s=writing_s,
         completion_tokens=tokens,
         ticket=ticket,
@@ -123,9 +146,9 @@ class Live:
     nodes: list[Node]
     pick: Callable[[list[Node], Request, float], Node]
 
-    def choose(self, request: Request, now: float, tried: Sequence[int]) -> tuple[int, Ticket | None] | None:
+    def choose(self, request: Request, now: float, tried: Sequence[int]) -> Chosen | None:
         living = [node for node in self.nodes if node.alive and node.place not in tried]
-        return (self.pick(living, request, now).place, None) if living else None
+        return Chosen(self.pick(living, request, now).place) if living else None
 
     def hear(self, telemetry: NodeTelemetry, now: float) -> None: ...
 
@@ -187,14 +210,14 @@ class PeakEwma:
     cost: dict[int, tuple[float, float]] = field(default_factory=dict)
     outstanding: dict[int, int] = field(default_factory=dict)
 
-    def choose(self, request: Request, now: float, tried: Sequence[int]) -> tuple[int, Ticket | None] | None:
+    def choose(self, request: Request, now: float, tried: Sequence[int]) -> Chosen | None:
         places = [node.place for node in self.nodes if node.alive and node.place not in tried]
         if not places:
             return None
         pair = self.chance.sample(places, min(2, len(places)))
         taken = min(pair, key=lambda place: self._cost(place, now))
         self.outstanding[taken] = self.outstanding.get(taken, 0) + 1
-        return taken, None
+        return Chosen(taken)
 
     def hear(self, telemetry: NodeTelemetry, now: float) -> None: ...
 
@@ -232,7 +255,7 @@ class Prequal:
     pool: list[tuple[int, int, float]] = field(default_factory=list)
     recent: list[int] = field(default_factory=list)
 
-    def choose(self, request: Request, now: float, tried: Sequence[int]) -> tuple[int, Ticket | None] | None:
+    def choose(self, request: Request, now: float, tried: Sequence[int]) -> Chosen | None:
         living = [node for node in self.nodes if node.alive]
         for node in self.chance.sample(living, min(self.probes_a_request, len(living))):
             self.pool = [probe for probe in self.pool if probe[0] != node.place]
@@ -245,7 +268,7 @@ class Prequal:
         cold = [probe for probe in usable if probe[1] < max(hot, 1)]
         taken = min(cold, key=lambda p: p[2]) if cold else min(usable, key=lambda p: p[1])
         self.pool = [(p, load + (p == taken[0]), latency) for p, load, latency in self.pool][-self.pool_size :]
-        return taken[0], None
+        return Chosen(taken[0])
 
     def hear(self, telemetry: NodeTelemetry, now: float) -> None: ...
 

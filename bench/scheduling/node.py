@@ -14,7 +14,7 @@ from services.inference.ahead import Work, slowest_pace
 from services.inference.rates import Measured
 
 MODEL = "llama"
-_MODEL = ServedModel(name=MODEL, backend="simulated", context_tokens=8192)
+SERVED = ServedModel(name=MODEL, backend="simulated", context_tokens=8192)
 
 
 def _silent(name: str, board: Board) -> NodeTelemetry:
@@ -55,6 +55,8 @@ class Job:
     since: float = 0.0
     version: int = 0
     """Of its planned end: an older plan's end is none."""
+    spoke: bool = False
+    """Whether its first token has come."""
 
     def advance(self, now: float, speed: float) -> None:
         """Works until ``now``."""
@@ -80,7 +82,7 @@ class Node:
     def __post_init__(self) -> None:
         self.name = f"n{self.place:04}"
         self._telemetry = _silent(self.name, self.board)
-        self._model = _MODEL
+        self._model = SERVED
         self._replica = Replica(replica=f"{self.name}-0", models=(MODEL,), slots=self.board.slots)
 
     def job(self, request: Request) -> Job:
@@ -140,6 +142,19 @@ class Node:
     def end_of(self, job: Job) -> float:
         """When a running job will be done if nothing changes."""
         return job.since + (job.total_s - job.done_s) / self.speed
+
+    def first_of(self, job: Job) -> float:
+        """When a running job's first token will come if nothing changes."""
+        return job.since + max(0.0, job.read_s - job.done_s) / self.speed
+
+    def cancel(self, job: Job, now: float) -> list[Job]:
+        """``job`` is stopped, and teaches nothing; those that begin now."""
+        job.version += 1
+        if job in self.running:
+            self.running.remove(job)
+        elif job in self.waiting:
+            self.waiting.remove(job)
+        return self.next(now)
 
     def free_in_s(self, now: float) -> float:
         """True seconds until one more request would begin; of one slot or several."""

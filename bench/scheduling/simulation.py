@@ -9,18 +9,25 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from bench.scheduling.boards import Board
-from bench.scheduling.choosers import Chooser, Scheduler, make, outcome
+from bench.scheduling.choosers import Chooser, Chosen, Scheduler, make, outcome
+from bench.scheduling.copies import Copies
 from bench.scheduling.node import Job, Node
 from bench.scheduling.workload import Request
+from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import Outcome as Told
-from libs.shared.contracts.scheduling import Placed, Ticket
+from libs.shared.contracts.scheduling import Placed
 from libs.shared.contracts.telemetry import NodeTelemetry
+from services.cognition.hedging import MEASURED, Hedge
 
 ATTEMPTS = 3
 OUTCOME_S = 0.05
 """How old a caller's word of an end is when the schedulers hear it."""
 NOTICED_S = 30.0
 """After so long without a token a caller gives a node up (the stream's idle time-out)."""
+
+
+NEVER = Hedge(None, "tried_again")
+"""Of a copy, and where there is no hedging."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Conditions:
     events: tuple[Event, ...] = ()
     known: bool = False
     """Whether every node has answered a usual request before, and so knows how fast it is."""
+    settings: RuntimeSettings = field(default_factory=RuntimeSettings)
+    """For hedging alone."""
 
 
 @dataclass
@@ -57,6 +66,8 @@ class Outcome:
     failed: list[float] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
     """Node → requests answered there."""
+    busy_s: float = 0.0
+    """What all nodes worked on answers that reached their end."""
 
     def percentile(self, share: float, warm_up: float = 0.1) -> float:
         """Of those after the warm-up, in seconds."""
@@ -65,16 +76,26 @@ class Outcome:
         return kept[min(len(kept) - 1, int(share * len(kept)))]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Attempt:
     """A request on its way."""
 
     request: Request
     chooser: Chooser
-    place: int
+    chosen: Chosen
     at: float
     tried: tuple[int, ...]
-    ticket: Ticket | None
+    job: Job
+    rival: _Attempt | None = None
+    """The same request at another node, while neither has given a token."""
+    second: bool = False
+    over: bool = False
+    """The other copy was quicker."""
+    hedge: Hedge = NEVER
+
+    @property
+    def place(self) -> int:
+        return self.chosen.place
 
 
 class Simulation:
@@ -94,9 +115,9 @@ class Simulation:
                 chooser.tell = self._gossip
         self._heap: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
-        self._under_way: dict[int, _Attempt] = {}
-        self._jobs: dict[int, Job] = {}
+        self._under_way: dict[Job, _Attempt] = {}
         self._left = 0
+        self.copies = Copies(conditions.settings)
         self.outcome = Outcome()
 
     def run(self, requests: Sequence[Request]) -> Outcome:
@@ -163,34 +184,89 @@ class Simulation:
             self.outcome.failed.append(now)
             self._left -= 1
             return
-        place, ticket = placed
-        attempt = _Attempt(request, chooser, place, now, tried, ticket)
-        if self.nodes[place].alive:
-            self._take(attempt, now, ticket)
+        attempt = _Attempt(request, chooser, placed, now, tried, self.nodes[placed.place].job(request))
+        self.copies.earn()
+        if self.nodes[placed.place].alive:
+            self._take(attempt, now)
+            self._watch(attempt, now)
         else:  # nobody listens there: the caller is told at once
             self._gave_up(attempt, now)
 
-    def _take(self, attempt: _Attempt, now: float, ticket: Ticket | None) -> None:
+    def _take(self, attempt: _Attempt, now: float) -> None:
         node = self.nodes[attempt.place]
-        job = node.job(attempt.request)
-        self._under_way[attempt.request.number], self._jobs[attempt.request.number] = attempt, job
-        for begun in node.take(job, now, ticket):
+        self._under_way[attempt.job] = attempt
+        for begun in node.take(attempt.job, now, attempt.chosen.ticket):
             self._plan(node, begun)
 
     def _plan(self, node: Node, job: Job) -> None:
         version = job.version
         self._at(node.end_of(job), lambda now: self._end(node, job, version, now))
+        if self._conditions.settings.hedging and not job.spoke:
+            self._at(node.first_of(job), lambda now: self._speak(node, job, version, now))
+
+    def _watch(self, attempt: _Attempt, now: float) -> None:
+        """Sends the request to a second node once it is late."""
+        if not self._conditions.settings.hedging:
+            return
+        attempt.hedge = self.copies.hedge(attempt.request, attempt.chosen, len(attempt.tried))
+        if attempt.hedge.after_s is not None:
+            self._at(now + attempt.hedge.after_s, lambda later: self._hedge(attempt, later))
+
+    def _hedge(self, first: _Attempt, now: float) -> None:
+        if first.job.spoke or self._under_way.get(first.job) is not first:
+            return
+        if not self.copies.budget.spend():
+            self.copies.count("no_budget")
+            return
+        assert isinstance(first.chooser, Scheduler)
+        patience_s = self.copies.patience_s(first.chosen)
+        chosen = first.chooser.place(first.request, now, first.tried, beside=(first.place,), patience_s=patience_s)
+        if chosen is None or not self.nodes[chosen.place].alive:
+            self.copies.budget.give_back()
+            self.copies.count("no_node")
+            return
+        self.copies.count("sent")
+        job = self.nodes[chosen.place].job(first.request)
+        second = _Attempt(first.request, first.chooser, chosen, now, first.tried, job, first, second=True)
+        first.rival = second
+        self._take(second, now)
+
+    def _speak(self, node: Node, job: Job, version: int, now: float) -> None:
+        """A first token: the other copy is stopped."""
+        if job.version != version or job not in node.running or job.spoke:
+            return
+        job.spoke = True
+        attempt = self._under_way[job]
+        first = attempt.rival if attempt.second and attempt.rival is not None else attempt
+        if first.hedge.why in MEASURED:
+            self.copies.came(now - first.at, first.chosen)
+        if (loser := attempt.rival) is not None:
+            self.copies.count("won" if attempt.second else "lost")
+            attempt.rival = loser.rival = None
+            self._stop(loser, now)
+
+    def _stop(self, loser: _Attempt, now: float) -> None:
+        node, job, loser.over = self.nodes[loser.place], loser.job, True
+        if self._under_way.pop(job, None) is None:
+            return  # it died with its node
+        if job in node.running:
+            assert job.begun is not None
+            self.copies.wasted_s += now - job.begun
+        for begun in node.cancel(job, now):
+            self._plan(node, begun)
+        self._tell_outcome(outcome(node, loser.chosen.ticket, ok=None), now)
 
     def _end(self, node: Node, job: Job, version: int, now: float) -> None:
         if job.version != version or job not in node.running:
             return
         node.end(job, now)
-        attempt = self._under_way.pop(job.request.number)
+        attempt = self._under_way.pop(job)
         assert job.begun is not None
+        self.outcome.busy_s += now - job.begun
         writing_s = (now - job.begun) * (1 - job.read_s / job.total_s)
         attempt.chooser.ended(job.request, node.place, attempt.at, now, writing_s)
         tokens = job.request.answer_tokens
-        self._tell_outcome(outcome(node, attempt.ticket, ok=True, writing_s=writing_s, tokens=tokens), now)
+        self._tell_outcome(outcome(node, attempt.chosen.ticket, ok=True, writing_s=writing_s, tokens=tokens), now)
         self.outcome.answered[job.request.number] = now - job.request.at
         self.outcome.places[node.place] = self.outcome.places.get(node.place, 0) + 1
         self._left -= 1
@@ -205,7 +281,7 @@ class Simulation:
         elif event.speed == 0:
             for job in node.die():
                 job.version += 1
-                attempt = self._under_way.pop(job.request.number)
+                attempt = self._under_way.pop(job)
                 self._at(now + NOTICED_S, lambda later, attempt=attempt: self._gave_up(attempt, later))  # type: ignore[misc]
         else:
             for job in node.change_speed(event.speed, now):
@@ -213,5 +289,10 @@ class Simulation:
 
     def _gave_up(self, attempt: _Attempt, now: float) -> None:
         attempt.chooser.failed(attempt.request, attempt.place, now)
-        self._tell_outcome(outcome(self.nodes[attempt.place], attempt.ticket, ok=False), now)
+        self._tell_outcome(outcome(self.nodes[attempt.place], attempt.chosen.ticket, ok=False), now)
+        if (rival := attempt.rival) is not None:  # which goes on alone
+            rival.rival = attempt.rival = None
+            return
+        if attempt.over:
+            return
         self._place(attempt.request, now, (*attempt.tried, attempt.place))
