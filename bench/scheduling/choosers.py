@@ -76,7 +76,7 @@ class Scheduler:
         tried: Sequence[int],
         *,
         beside: Sequence[int] = (),
-        patience_s: float | None = None,
+        first_within_s: float | None = None,
     ) -> Chosen | None:
         """``beside``: nodes that have it already."""
         self.now = now
@@ -90,7 +90,8 @@ class Scheduler:
             needs=(),
             exclude=tuple(f"{self.nodes[place].name}-0" for place in tried),
             exclude_nodes=tuple(self.nodes[place].name for place in beside),
-            patience_s=patience_s,
+            patience_s=None,
+            first_within_s=first_within_s,
             explain=False,
         )
         decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy)

@@ -9,7 +9,7 @@ from bench.scheduling.node import MODEL, SERVED
 from bench.scheduling.workload import Request
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
-from services.cognition.hedging import Hedge, HedgeBudget, Lateness, decide, due_s
+from services.cognition.hedging import Hedge, HedgeBudget, Lateness, decide
 
 
 @dataclass
@@ -40,10 +40,6 @@ class Copies:
     def came(self, took_s: float, chosen: Chosen) -> None:
         """A first token, or none by then."""
         self.lateness.came(MODEL, took_s, chosen.expected_first_s)
-
-    def patience_s(self, chosen: Chosen) -> float:
-        """By when another node has to be free to be of use."""
-        return due_s(chosen.expected_first_s or 0.0)
 
     def count(self, what: str) -> None:
         """Something befell a copy."""

@@ -213,23 +213,32 @@ class Simulation:
             self._at(now + attempt.hedge.after_s, lambda later: self._hedge(attempt, later))
 
     def _hedge(self, first: _Attempt, now: float) -> None:
+        """Again after twice the time, while no other node would be quick enough or the budget is spent."""
         if first.job.spoke or self._under_way.get(first.job) is not first:
             return
-        if not self.copies.budget.spend():
-            self.copies.count("no_budget")
-            return
-        assert isinstance(first.chooser, Scheduler)
-        patience_s = self.copies.patience_s(first.chosen)
-        chosen = first.chooser.place(first.request, now, first.tried, beside=(first.place,), patience_s=patience_s)
-        if chosen is None or not self.nodes[chosen.place].alive:
-            self.copies.budget.give_back()
-            self.copies.count("no_node")
+        chosen = self._elsewhere(first, now)
+        if chosen is None:
+            self._at(now + (now - first.at), lambda later: self._hedge(first, later))
             return
         self.copies.count("sent")
         job = self.nodes[chosen.place].job(first.request)
         second = _Attempt(first.request, first.chooser, chosen, now, first.tried, job, first, second=True)
         first.rival = second
         self._take(second, now)
+
+    def _elsewhere(self, first: _Attempt, now: float) -> Chosen | None:
+        """Where its second copy goes, within the budget."""
+        if not self.copies.budget.spend():
+            self.copies.count("no_budget")
+            return None
+        assert isinstance(first.chooser, Scheduler)
+        waited_s = now - first.at
+        chosen = first.chooser.place(first.request, now, first.tried, beside=(first.place,), first_within_s=waited_s)
+        if chosen is None or not self.nodes[chosen.place].alive:
+            self.copies.budget.give_back()
+            self.copies.count("no_node")
+            return None
+        return chosen
 
     def _speak(self, node: Node, job: Job, version: int, now: float) -> None:
         """A first token: the other copy is stopped."""

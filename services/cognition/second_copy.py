@@ -1,4 +1,9 @@
-"""Sending a late request to a second node: after its time, within the budget, and nowhere where nodes are busy."""
+"""Sending a late request to a second node: after its time, within the budget, and only where it is quicker so.
+
+How much later a late token still comes nobody knows; that it takes as long again as it took already is the usual guess
+where delays differ by orders of magnitude. So a node is of use that would speak within that, which a slow or a busy one
+would not: as the first stays silent, ever slower ones are.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
-from services.cognition.hedging import HedgeBudget, Lateness, due_s
+from services.cognition.hedging import HedgeBudget, Lateness
 from services.cognition.outcomes import Outcomes
 
 
@@ -36,23 +41,34 @@ class SecondCopy:
         self._after_s = after_s
 
     async def find(self) -> Placement | None:
-        """Waits until the request is late; another node than the first, or None where it may not be sent to one."""
+        """Waits until the request is late and another node would speak within as long as was waited already; with
+        every refusal twice as long."""
         await asyncio.sleep(self._after_s)
+        waited_s = self._after_s
+        while (placement := await self._within(waited_s)) is None:
+            await asyncio.sleep(waited_s)
+            waited_s *= 2
+        measuring.hedged("sent")
+        return placement
+
+    async def _within(self, first_s: float) -> Placement | None:
+        """A node that is expected to speak within so many seconds, if the budget has a copy left."""
         if not self._budget.spend():
             measuring.hedged("no_budget")
             return None
         placement = None
         try:
-            placement = await self._place()
+            placement = await self._place(first_s)
         finally:
             if placement is None:
                 self._budget.give_back()
-        measuring.hedged("sent" if placement is not None else "no_node")
+        if placement is None:
+            measuring.hedged("no_node")
         return placement
 
-    async def _place(self) -> Placement | None:
+    async def _place(self, first_s: float) -> Placement | None:
         """A refusal, or no answer, is none: the first is still at it."""
-        asking = asyncio.ensure_future(self._ask())
+        asking = asyncio.ensure_future(self._ask(first_s))
         try:
             placement = await asyncio.shield(asking)
         except ServiceError:
@@ -65,13 +81,12 @@ class SecondCopy:
             return None
         return placement
 
-    async def _ask(self) -> Placement:
-        """Only a node that is free by the time at which the first was expected to speak is of any use."""
+    async def _ask(self, first_s: float) -> Placement:
         asked = self._asked.model_copy(
             update={
                 "model": self._first.model.name,
                 "exclude_nodes": (self._first.node_id,),
-                "patience_s": due_s(self._first.expected_first_s or 0.0),
+                "first_within_s": first_s,
             }
         )
         with tracer.start_as_current_span("place"):

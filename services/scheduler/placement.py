@@ -15,7 +15,7 @@ from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
 from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler.candidates import Candidate, NodeView, most_answer
-from services.scheduler.policies import POLICIES, Ask, completions_s, wait_s
+from services.scheduler.policies import POLICIES, Ask, completions_s, first_token_s, wait_s
 from services.scheduler.registry import Snapshot
 
 
@@ -176,11 +176,24 @@ def choose(
         refusal = _refusal(model, request, snapshot, closed, now)
         return Decision(None, refusal, policy, usable, closed, candidates, unserved)
     ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(request.session))
+    if request.first_within_s is not None:
+        usable, closed = _in_time(usable, closed, ask, request.first_within_s)
+        if not usable:
+            refusal = Overloaded("no node would give a first token in time", retry_after_s=1.0)
+            return Decision(None, refusal, policy, usable, closed, candidates, unserved)
     late_s = _too_late_s(usable, request, ask)
     if late_s > 0:
         refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))
         return Decision(None, refusal, policy, usable, closed, candidates, unserved)
     return Decision(POLICIES[policy](usable, ask, draw), None, policy, usable, closed, candidates, unserved, ask)
+
+
+def _in_time(
+    usable: Sequence[Candidate], closed: Mapping[str, str], ask: Ask, within_s: float
+) -> tuple[Sequence[Candidate], dict[str, str]]:
+    """Those whose first token is expected within so many seconds, and why each other replica is left out."""
+    late = {c.replica.replica: "too_late" for c in usable if first_token_s(c, ask) > within_s}
+    return [c for c in usable if c.replica.replica not in late], {**closed, **late}
 
 
 def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) -> float:

@@ -38,6 +38,8 @@ class PlaceRequest(Message):
     """Nodes that have the request already, with all their replicas."""
     patience_s: float | None = Field(default=None, gt=0)
     """Within how many seconds the first token has to come; what can't be is refused at once."""
+    first_within_s: float | None = Field(default=None, gt=0)
+    """Nodes whose first token is expected later are left out; without any other it is refused as ``overloaded``."""
     explain: bool = False
     """Whether the placement is to list every node that was considered."""
 

@@ -58,7 +58,15 @@ from libs.shared.contracts.turns import (
     TurnMessage,
     TurnMessages,
 )
-from libs.shared.errors import BackendFailed, ConversationNotFound, ModelNotFound, NoModel, NoNode, ServiceError
+from libs.shared.errors import (
+    BackendFailed,
+    ConversationNotFound,
+    ModelNotFound,
+    NoModel,
+    NoNode,
+    Overloaded,
+    ServiceError,
+)
 from libs.shared.sealing import new_key, unseal
 from libs.shared.text import terms
 from services.cognition.traits import traits_of
@@ -290,6 +298,8 @@ class Scheduler:
     expected_first_s: float | None = None
     refusal: ServiceError | None = None
     """Of whatever is to go to another node as well."""
+    slowest_s: float = 0.0
+    """Seconds in which another node would speak."""
     hold: asyncio.Event | None = None
     """That is placed only once this is set."""
     asked: list[PlaceRequest] = field(default_factory=list)
@@ -304,6 +314,8 @@ class Scheduler:
         self.asked.append(request)
         if request.exclude_nodes and self.refusal is not None:
             raise self.refusal
+        if (request.first_within_s or self.slowest_s) < self.slowest_s:
+            raise Overloaded("too slow", retry_after_s=1.0)
         if request.exclude_nodes and self.hold is not None:
             await self.hold.wait()
         if request.kind == "embed":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.shared.contracts.scheduling import Outcome, PlaceRequest
-from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
+from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica, ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, Unsupported
 from libs.shared.roles import Roles
 from services.scheduler import placement
@@ -253,6 +253,20 @@ def test_what_can_not_begin_in_time_is_refused_with_the_time_to_come_back() -> N
     assert chosen(decide(idle, PlaceRequest(model="llama", prompt_tokens=9000, patience_s=5.0))) == "a", (
         "a free slot is not refused: nobody could begin sooner"
     )
+
+
+def test_what_would_speak_too_late_is_left_out() -> None:
+    def read_at(tokens_per_s: float) -> ServedModel:
+        return model(rates=Rates(prompt_tokens_per_s=tokens_per_s, generated_tokens_per_s=10.0, answer_tokens=10.0))
+
+    known = registry(node("a", models=[read_at(10.0)]), node("b", models=[read_at(100.0)]))
+    slower = PlaceRequest(model="llama", prompt_tokens=100, first_within_s=2.0, exclude_nodes=("b",))
+    assert isinstance(decide(known, slower).refusal, Overloaded)
+    assert decide(known, slower).rejected == {"a": "too_late", "b": "excluded"}
+    both = decide(known, slower.model_copy(update={"exclude_nodes": ()}))
+    assert chosen(both) == "b"
+    assert both.rejected == {"a": "too_late"}
+    assert chosen(decide(known, slower.model_copy(update={"first_within_s": 20.0}))) == "a"
 
 
 def test_an_explained_placement_lists_every_node_with_its_reason() -> None:
