@@ -92,7 +92,6 @@ class Scheduler:
             exclude_nodes=tuple(self.nodes[place].name for place in beside),
             patience_s=None,
             first_within_s=first_within_s,
-            explain=False,
         )
         decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy)
         if decision.choice is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cli.nodes.draining import Left
-    from libs.shared.contracts.scheduling import Node, Nodes
+    from libs.shared.contracts.scheduling import Explanation, Node, Nodes
 
 app = typer.Typer(
     help="The machines that answer: how each does, why one isn't chosen, and taking one out for maintenance. On a "
@@ -64,6 +64,35 @@ def show_node(node_id: NodeArgument, state: StateOption = None, as_json: JsonOpt
         _show(node)
 
 
+@app.command("explain")
+def explain(
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="By name or by role; by itself the default one.")
+    ] = None,
+    prompt_tokens: Annotated[
+        int, typer.Option("--prompt-tokens", metavar="N", min=0, help="Tokens that the request has to be read.")
+    ] = 500,
+    answer_tokens: Annotated[
+        int, typer.Option("--answer-tokens", metavar="N", min=1, help="Tokens that may be written.")
+    ] = 256,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show on which node a request would run now, and why on no other. Nothing is placed by asking.
+
+    A request that would be refused is explained as well, with exit code 0.
+    """
+    from cli.listing import show
+    from cli.nodes.explaining import TITLES, headline, rows
+
+    told = asyncio.run(_explain(chosen_installation(state), model, prompt_tokens, answer_tokens))
+    if as_json:
+        answer(told.model_dump(mode="json"))
+        return
+    line(headline(told, prompt_tokens, answer_tokens))
+    show(TITLES, rows(told), nothing="no node has spoken yet")
+
+
 @app.command("drain")
 def drain(
     node_id: NodeArgument,
@@ -106,6 +135,17 @@ async def _list(installation: Installation) -> Nodes:
 
     async with as_command(installation) as bus:
         return await bus.request(LIST_NODES, Empty())
+
+
+async def _explain(
+    installation: Installation, model: str | None, prompt_tokens: int, answer_tokens: int
+) -> Explanation:
+    from cli.bus import as_command
+    from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, PlaceRequest
+
+    asked = PlaceRequest(model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens)
+    async with as_command(installation) as bus:
+        return await bus.request(EXPLAIN_PLACEMENT, asked)
 
 
 async def _watch(installation: Installation, console: Console) -> None:

@@ -31,6 +31,7 @@ from services.api.routes import (
     memories,
     models,
     nodes,
+    placement,
     receipts,
     users,
 )
@@ -49,6 +50,7 @@ _MODULES = (
     documents,
     receipts,
     nodes,
+    placement,
     jobs,
     changes,
     health,

@@ -15,6 +15,7 @@ from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     PLACED,
     Drained,
+    Explanation,
     Histories,
     Models,
     NodeRef,
@@ -30,6 +31,7 @@ from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut,
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
+from services.scheduler.explaining import explain
 from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
 from services.scheduler.policies import completions_s, first_token_s
@@ -93,6 +95,10 @@ class Scheduling:
             log.debug("placement_untold", code=error.code)
         return placement
 
+    async def explain_placement(self, request: PlaceRequest) -> Explanation:
+        """EXPLAIN_PLACEMENT. Decides as ``place`` does, and leaves it at that."""
+        return explain(request, self._decide(request), self.registry.snapshot())
+
     async def placed_elsewhere(self, placed: Placed) -> None:
         """PLACED."""
         self.registry.placed_elsewhere(placed)
@@ -119,7 +125,6 @@ class Scheduling:
         assert decision.ask is not None
         expected_s = completions_s([choice], decision.ask)[0]
         expected_first_s = first_token_s(choice, decision.ask)
-        considered = decision.considered() if request.explain else ()
         placed = self.registry.dispatched(choice, request)
         placement = Placement(
             node_id=choice.node.node_id,
@@ -130,7 +135,6 @@ class Scheduling:
             ticket=placed.ticket,
             expected_s=round(expected_s, 3),
             expected_first_s=round(expected_first_s, 3),
-            considered=considered,
         )
         return placement, placed
 

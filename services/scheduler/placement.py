@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from libs.shared import breakers
-from libs.shared.contracts.scheduling import Considered, PlaceRequest
+from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
 from libs.shared.roles import NOBODY, Roles, role_named
 from services.scheduler.candidates import Candidate, NodeView, most_answer
-from services.scheduler.policies import POLICIES, Ask, completions_s, first_token_s, wait_s
+from services.scheduler.policies import POLICIES, Ask, first_token_s, wait_s
 from services.scheduler.registry import Snapshot
 
 
@@ -59,20 +59,6 @@ class Decision:
             return dict(Counter(self.rejected.values()))
         others = len({c.node.node_id for c in self.usable}) - 1
         return {self.passed_over: others} if others else {}
-
-    def considered(self) -> tuple[Considered, ...]:
-        """Every replica with its reason and, where it could be chosen, its expected end; by node."""
-        assert self.ask is not None
-        times = dict(zip(map(id, self.usable), completions_s(self.usable, self.ask), strict=True))
-        return tuple(
-            Considered(
-                node_id=c.node.node_id,
-                replica=c.replica.replica,
-                reason="taken" if c is self.choice else self.ruled_out.get(c.replica.replica, self.passed_over),
-                expected_s=round(times[id(c)], 3) if id(c) in times else None,
-            )
-            for c in sorted(self.all, key=lambda c: c.replica.replica)
-        )
 
 
 def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> str | None:
@@ -184,7 +170,7 @@ def choose(
     late_s = _too_late_s(usable, request, ask)
     if late_s > 0:
         refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))
-        return Decision(None, refusal, policy, usable, closed, candidates, unserved)
+        return Decision(None, refusal, policy, usable, closed, candidates, unserved, ask)
     return Decision(POLICIES[policy](usable, ask, draw), None, policy, usable, closed, candidates, unserved, ask)
 
 

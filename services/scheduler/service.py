@@ -9,6 +9,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import (
     DRAIN,
+    EXPLAIN_PLACEMENT,
     LIST_MODELS,
     LIST_NODES,
     NODE_HISTORY,
@@ -53,6 +54,7 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     await bus.subscribe(OUTCOME, scheduling.outcome)
     await bus.subscribe(PLACED, scheduling.placed_elsewhere)
     await bus.serve(PLACE, scheduling.place)
+    await bus.serve(EXPLAIN_PLACEMENT, scheduling.explain_placement)
     await bus.serve(LIST_NODES, scheduling.list_nodes)
     await bus.serve(NODE_HISTORY, scheduling.read_history)
     await bus.serve(LIST_MODELS, scheduling.list_models)

@@ -59,6 +59,19 @@ def test_an_operator_does_the_same_over_http(running: Installation) -> None:
         assert (gone.status_code, gone.json()["code"]) == (404, "node_not_found")
 
 
+def test_where_a_request_would_run_is_explained_and_nothing_is_placed(running: Installation) -> None:
+    name = listed(running)["telemetry"]["node_id"]
+    told = json.loads(running.mongars("nodes", "explain", "--model", "extractive", "--json"))
+    assert (told["model"], told["node_id"], told["refused"]) == ("extractive", name, None)
+    assert [(c["node_id"], c["reason"]) for c in told["considered"]] == [(name, "taken")]
+    said, titles, row = running.mongars("nodes", "explain", "--model", "extractive").splitlines()
+    assert said.startswith("extractive, 500 tokens to read")
+    assert titles.split()[:2] == ["node", "replica"]
+    assert row.startswith(name)
+    refused = running.mongars("nodes", "explain", "--model", "ghost")
+    assert "model_not_found" in refused
+
+
 def test_a_node_that_is_not_there_is_said_plainly(running: Installation) -> None:
     for command in ("show", "drain"):
         ran = running.run("nodes", command, "ghost")

@@ -40,8 +40,6 @@ class PlaceRequest(Message):
     """Within how many seconds the first token has to come; what can't be is refused at once."""
     first_within_s: float | None = Field(default=None, gt=0)
     """Nodes whose first token is expected later are left out; without any other it is refused as ``overloaded``."""
-    explain: bool = False
-    """Whether the placement is to list every node that was considered."""
 
 
 class Placed(Message):
@@ -55,16 +53,6 @@ class Placed(Message):
     answer_tokens: float = Field(ge=0)
     end_is_told: bool = False
     """Whether its end will be told, with its ticket, as an ``Outcome``."""
-
-
-class Considered(Message):
-    """A replica that might have been taken; ``reason`` is ``taken`` or why it was not."""
-
-    node_id: Id
-    replica: Id
-    reason: str
-    expected_s: float | None = None
-    """Seconds until the answer's end, where it was reckoned."""
 
 
 class Placement(Message):
@@ -88,8 +76,39 @@ class Placement(Message):
     """Seconds until the answer's end, as reckoned when it was placed."""
     expected_first_s: float | None = None
     """Likewise until its first token."""
+
+
+class Considered(Message):
+    """A replica that might be taken, or a node that has none; ``reason`` is ``taken`` or why it is not."""
+
+    node_id: Id
+    replica: Id | None = None
+    reason: str
+    expected_first_s: float | None = None
+    """Seconds until the answer's first token, where it could be taken."""
+    expected_s: float | None = None
+    """Likewise until its end."""
+
+
+class Refused(Message):
+    """The error that the request would get."""
+
+    code: str
+    detail: str
+    retry_after_s: float | None = None
+
+
+class Explanation(Message):
+    """Where a request would run if it came now, and why nowhere else."""
+
+    model: str | None
+    """The one that is meant; None: there is none."""
+    policy: str
+    node_id: Id | None
+    """None: it would be refused."""
+    refused: Refused | None = None
     considered: tuple[Considered, ...] = ()
-    """By node, where the request asked to explain."""
+    """By replica; then the nodes without one."""
 
 
 class Outcome(Message):
@@ -212,6 +231,15 @@ PLACE = Rpc(
     callers=frozenset({Principal.COGNITION, Principal.API}),
     timeout_s=2.0,
 )
+EXPLAIN_PLACEMENT = Rpc(
+    "mongars.v1.scheduler.explain_placement",
+    PlaceRequest,
+    Explanation,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI}),
+    max_bytes=16 * MIB,
+)
+"""Places nothing, and counts nowhere."""
 OUTCOME = Broadcast(
     "mongars.v1.cognition.outcome", Outcome, owner=Principal.COGNITION, callers=frozenset({Principal.SCHEDULER})
 )

@@ -93,6 +93,7 @@ class House:
             default_embed="minilm",
         )
         self.nodes: tuple[scheduling.Node, ...] = ()
+        self.explanation = scheduling.Explanation(model=None, policy="expected_completion", node_id=None)
         self.histories: dict[str, scheduling.NodeHistory] = {}
         self.lost_replicas: set[str] = set()
         self.memory = RememberedThings()
@@ -188,6 +189,7 @@ class House:
         await bus.serve(scheduling.LIST_MODELS, self._heard(lambda _: self.models))
         await bus.serve(scheduling.LIST_NODES, self._heard(lambda _: scheduling.Nodes(nodes=self.nodes)))
         await bus.serve(scheduling.NODE_HISTORY, self._heard(self._past))
+        await bus.serve(scheduling.EXPLAIN_PLACEMENT, self._heard(lambda _: self.explanation))
         await bus.serve(scheduling.DRAIN, self._heard(lambda wanted: self._drained(wanted, True)))
         await bus.serve(scheduling.UNDRAIN, self._heard(lambda wanted: self._drained(wanted, False)))
         await bus.serve(scheduling.PLACE, self._heard(self._place))

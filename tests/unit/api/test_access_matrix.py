@@ -71,6 +71,7 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/v1/nodes/{node_id}"): OPERATORS,
     ("POST", "/api/v1/nodes/{node_id}/drain"): OPERATORS,
     ("POST", "/api/v1/nodes/{node_id}/undrain"): OPERATORS,
+    ("GET", "/api/v1/placement"): frozenset({"admin"}),
     ("GET", "/api/v1/jobs"): OPERATORS,
     ("GET", "/api/v1/settings"): OPERATORS,
     ("PATCH", "/api/v1/settings"): OPERATORS,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from libs.shared.contracts.common import Role
-from libs.shared.contracts.scheduling import Node, NodeHistory, NodeRef, ReplicaBreaker
+from libs.shared.contracts.scheduling import (
+    Considered,
+    Explanation,
+    Node,
+    NodeHistory,
+    NodeRef,
+    PlaceRequest,
+    ReplicaBreaker,
+)
 from tests.unit.api.house import AT, Api
 from tests.unit.scheduler.clusters import node
 
@@ -76,6 +84,30 @@ async def test_a_user_may_neither_look_nor_drain(cluster: Api) -> None:
         answer = await cluster.client.request(method, path, headers=user)
         assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
     assert not cluster.house.told(NodeRef)
+
+
+async def test_an_admin_is_told_where_a_request_would_run_and_why_nowhere_else(cluster: Api) -> None:
+    considered = (
+        Considered(node_id="orin", replica="orin-0", reason="taken", expected_first_s=0.5, expected_s=3.0),
+        Considered(node_id="pi", replica="pi-0", reason="breaker_open"),
+    )
+    cluster.house.explanation = Explanation(
+        model="llama", policy="expected_completion", node_id="orin", considered=considered
+    )
+    admin = await cluster.session("root", Role.ADMIN)
+    asked = "/api/v1/placement?model=chat&prompt_tokens=900&answer_tokens=64"
+    told = (await cluster.client.get(asked, headers=admin)).json()
+    assert (told["model"], told["node_id"], told["refused"]) == ("llama", "orin", None)
+    assert [(c["node_id"], c["reason"]) for c in told["considered"]] == [("orin", "taken"), ("pi", "breaker_open")]
+    (wanted,) = cluster.house.told(PlaceRequest)
+    assert (wanted.model, wanted.prompt_tokens, wanted.max_tokens) == ("chat", 900, 64)
+
+
+@pytest.mark.parametrize("query", ["prompt_tokens=-1", "answer_tokens=0", "prompt_tokens=many"])
+async def test_a_request_that_nobody_can_make_is_not_explained(cluster: Api, query: str) -> None:
+    admin = await cluster.session("root", Role.ADMIN)
+    answer = await cluster.client.get(f"/api/v1/placement?{query}", headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 async def test_the_openapi_document_says_what_the_columns_are(api: Api) -> None:

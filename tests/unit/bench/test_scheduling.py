@@ -9,7 +9,8 @@ import pytest
 from bench.scheduling.boards import fleet
 from bench.scheduling.choosers import NAMES
 from bench.scheduling.simulation import Conditions, Event, Outcome, Simulation
-from bench.scheduling.workload import arrivals
+from bench.scheduling.workload import Shape, arrivals
+from libs.shared.contracts.ledger import RuntimeSettings
 
 BOARDS = fleet(8)
 REQUESTS = arrivals(BOARDS, 0.6, 250, 1)
@@ -47,3 +48,17 @@ def test_what_a_dead_node_had_is_answered_by_another() -> None:
 def test_telemetry_that_never_comes_costs_what_it_tells() -> None:
     fresh = Conditions(age_s=0.1)
     assert run(OURS, fresh).percentile(0.95) < run(OURS, replace(fresh, age_s=400.0)).percentile(0.95)
+
+
+def test_second_copies_answer_once_and_stay_within_their_share() -> None:
+    boards = fleet(8)
+    coming = arrivals(boards, 0.4, 600, 3, Shape(max_tokens=128, prompt_median=300.0))
+    slow = tuple(Event(at, 2, speed) for start in (100.0, 400.0) for at, speed in ((start, 0.1), (start + 100.0, 1.0)))
+    settings = RuntimeSettings(hedging=True)
+    simulation = Simulation(boards, "expected_completion", Conditions(1, 1.0, 1.0, events=slow, settings=settings), 3)
+    outcome = simulation.run(coming)
+    assert sorted(outcome.answered) == list(range(600))
+    counts = simulation.copies.counts
+    assert counts["won"] > 0
+    assert counts["won"] + counts.get("lost", 0) == counts["sent"] <= 0.05 * 600
+    assert sum(node.load() for node in simulation.nodes) == 0

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from cli.errors import CommandError, Exit
-from cli.nodes import draining, showing, table, words
+from cli.nodes import draining, explaining, showing, table, words
 from cli.nodes.draining import Left, only_there
 from cli.nodes.sparkline import sparkline, spread
 from cli.nodes.watching import picture, watch
@@ -25,11 +25,14 @@ from libs.shared.contracts.scheduling import (
     DRAIN,
     LIST_NODES,
     UNDRAIN,
+    Considered,
     Drained,
+    Explanation,
     Node,
     NodeHistory,
     NodeRef,
     Nodes,
+    Refused,
     ReplicaBreaker,
 )
 from libs.shared.contracts.telemetry import Cpu, Gpu, Memory, Rates
@@ -299,3 +302,29 @@ async def test_the_live_table_follows_and_says_when_nobody_answers(monkeypatch: 
 
 def test_every_column_has_a_rank_so_that_the_two_that_matter_stay() -> None:
     assert [c.title for c in table.COLUMNS if c.rank == 0] == ["node", "state"]
+
+
+CONSIDERED = (
+    Considered(node_id="orin", replica="orin-0", reason="taken", expected_first_s=0.5, expected_s=3.04),
+    Considered(node_id="pi-4", replica="pi-4-0", reason="draining"),
+    Considered(node_id="pi-5", reason="not_serving"),
+)
+
+
+def test_where_a_request_would_run_is_said_with_a_reason_for_every_other_node() -> None:
+    told = Explanation(model="llama", policy="expected_completion", node_id="orin", considered=CONSIDERED)
+    said = explaining.headline(told, 500, 256)
+    assert said == "llama, 500 tokens to read and at most 256 to write: now on orin (policy expected_completion)"
+    assert explaining.rows(told) == [
+        ("orin", "orin-0", "0.5 s", "3.0 s", "taken: it costs everybody the least"),
+        ("pi-4", "pi-4-0", "-", "-", "it is being drained (mongars nodes undrain NODE ends that)"),
+        ("pi-5", "-", "-", "-", "it does not have the model"),
+    ]
+
+
+def test_a_refusal_is_said_with_the_time_to_come_back() -> None:
+    refused = Refused(code="overloaded", detail="every node is busy", retry_after_s=4.0)
+    told = Explanation(model=None, policy="expected_completion", node_id=None, refused=refused)
+    said = explaining.headline(told, 500, 256)
+    assert said.startswith("the default model, ")
+    assert said.endswith("now refused, overloaded: every node is busy; again in 4.0 s")

@@ -17,6 +17,7 @@ from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     DRAIN,
+    EXPLAIN_PLACEMENT,
     LIST_MODELS,
     LIST_NODES,
     NODE_HISTORY,
@@ -113,6 +114,25 @@ async def test_the_reply_counts_the_reasons(cluster: Cluster) -> None:
     await cluster.heard("a", "b", "c")
     placed = await cluster.cognition.request(PLACE, PlaceRequest(exclude=("a-0",)))
     assert placed.rejected == {"excluded": 1, "later_completion": 1}
+
+
+async def test_an_explanation_places_nothing(cluster: Cluster) -> None:
+    await cluster.heard("a", "b")
+    for _ in range(3):
+        told = await cluster.api.request(EXPLAIN_PLACEMENT, PlaceRequest())
+    assert told.node_id in ("a", "b")
+    assert {c.reason for c in told.considered} == {"taken", "later_completion"}
+    candidates = cluster.scheduling.registry.snapshot().candidates["llama"]
+    assert [(c.load, len(c.queue.under_way.requests)) for c in candidates] == [(0, 0), (0, 0)]
+    placed = await cluster.cognition.request(PLACE, PlaceRequest())
+    assert placed.ticket is not None
+    assert placed.ticket.number == 1
+
+
+async def test_an_explanation_does_not_wait_for_nodes_that_may_still_speak(starting: Cluster) -> None:
+    told = await starting.api.request(EXPLAIN_PLACEMENT, PlaceRequest())
+    assert told.refused is not None
+    assert told.refused.code == "no_model"
 
 
 async def test_placements_spread_before_any_telemetry_shows_them(cluster: Cluster) -> None:

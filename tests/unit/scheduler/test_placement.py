@@ -269,13 +269,6 @@ def test_what_would_speak_too_late_is_left_out() -> None:
     assert chosen(decide(known, slower.model_copy(update={"first_within_s": 20.0}))) == "a"
 
 
-def test_an_explained_placement_lists_every_node_with_its_reason() -> None:
-    known = registry(node("a"), node("b", draining=True), node("c", in_flight=1))
-    decision = decide(known, PlaceRequest(model="llama", explain=True), policy="expected_completion")
-    told = {c.node_id: (c.reason, c.expected_s is not None) for c in decision.considered()}
-    assert told == {"a": ("taken", True), "b": ("draining", False), "c": ("later_completion", True)}
-
-
 def test_a_node_that_lists_a_model_and_has_no_replica_with_it_is_said_to() -> None:
     known = registry(node("a"), node("b", replicas=()))
     assert decide(known).reasons == {"not_serving": 1}

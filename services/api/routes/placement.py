@@ -1,0 +1,34 @@
+"""``/api/v1/placement``: where a request would run now, and why nowhere else, for admins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, Explanation, PlaceRequest
+from services.api.access import Access
+from services.api.routing import Endpoint, PartsOf
+
+Model = Annotated[str | None, Query(max_length=256, description="By name or by role; without it, the default one.")]
+PromptTokens = Annotated[int, Query(ge=0, le=10_000_000, description="To be read.")]
+AnswerTokens = Annotated[int, Query(ge=1, le=10_000_000, description="To be written, at most.")]
+
+
+async def explain_placement(
+    parts: PartsOf, model: Model = None, prompt_tokens: PromptTokens = 500, answer_tokens: AnswerTokens = 256
+) -> Explanation:
+    """The node that would be taken, and the reason for each that would not. Nothing is placed by asking."""
+    asked = PlaceRequest(model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens)
+    return await parts.bus.request(EXPLAIN_PLACEMENT, asked)
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/api/v1/placement",
+        handler=explain_placement,
+        access=Access.ADMIN,
+        options={"tags": ["nodes"]},
+    ),
+)

@@ -1,0 +1,56 @@
+"""What a placement would be now, and why no other node is taken: nothing is placed by asking. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from libs.shared.contracts.scheduling import Considered, Explanation, PlaceRequest, Refused
+from libs.shared.errors import ServiceError
+from services.scheduler.placement import Decision
+from services.scheduler.policies import completions_s, first_token_s
+from services.scheduler.registry import Snapshot
+
+TAKEN = "taken"
+NOT_SERVING = "not_serving"
+
+
+def explain(request: PlaceRequest, decision: Decision, snapshot: Snapshot) -> Explanation:
+    """The decision in words: every replica that has the model, then every node without it."""
+    choice = decision.choice
+    model = decision.all[0].model.name if decision.all else request.model
+    return Explanation(
+        model=model,
+        policy=decision.policy,
+        node_id=choice.node.node_id if choice is not None else None,
+        refused=_refused(decision.refusal) if decision.refusal is not None else None,
+        considered=(*_replicas(decision), *_without(decision, snapshot)),
+    )
+
+
+def _refused(refusal: ServiceError) -> Refused:
+    after_s = refusal.data.get("retry_after_s")
+    return Refused(
+        code=refusal.code, detail=refusal.detail, retry_after_s=float(after_s) if after_s is not None else None
+    )
+
+
+def _replicas(decision: Decision) -> Iterator[Considered]:
+    """Every replica with its reason and, where it could be chosen, its expected times."""
+    usable, ask = {id(c) for c in decision.usable}, decision.ask
+    for c in sorted(decision.all, key=lambda c: c.replica.replica):
+        timed = ask is not None and id(c) in usable
+        passed_over = decision.passed_over if decision.refusal is None else decision.refusal.code
+        yield Considered(
+            node_id=c.node.node_id,
+            replica=c.replica.replica,
+            reason=TAKEN if c is decision.choice else decision.ruled_out.get(c.replica.replica, passed_over),
+            expected_first_s=round(first_token_s(c, ask), 3) if timed and ask is not None else None,
+            expected_s=round(completions_s([c], ask)[0], 3) if timed and ask is not None else None,
+        )
+
+
+def _without(decision: Decision, snapshot: Snapshot) -> Iterator[Considered]:
+    """Nodes that have no replica with the model."""
+    with_it = {c.node.node_id for c in decision.all}
+    for node in sorted(snapshot.nodes.keys() - with_it):
+        yield Considered(node_id=node, reason=NOT_SERVING)
