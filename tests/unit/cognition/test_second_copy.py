@@ -20,6 +20,7 @@ from services.cognition.second_copy import SecondCopy
 from tests.unit.cognition.asking import text
 from tests.unit.cognition.conftest import Build, Household, request
 from tests.unit.cognition.household import USAGE, Answers, whole
+from tests.unit.cognition.test_measuring import total
 
 LIMIT_S = 20
 ON = RuntimeSettings(hedging=True)
@@ -96,7 +97,7 @@ async def check_the_quicker_answers(household: Build) -> None:
     home = await measured(household, slow.answer, quick.answer)
     slow.stopped.clear()
     slow.hung, quick.then = True, goes_on_once_the_other_is_stopped
-    won, sent = hedges("won"), hedges("sent")
+    won, sent, outrun = hedges("won"), hedges("sent"), total("llm_ray_failures_total", reason="outrun")
     async with asyncio.timeout(LIMIT_S):
         chunks = await home.ask(PLAIN)
     assert text(chunks) == "Your dog is Rex."
@@ -105,6 +106,7 @@ async def check_the_quicker_answers(household: Build) -> None:
     first, second = await told(home, 2)
     assert (first.replica, first.ok, first.reason, first.ticket and first.ticket.number) == ("r0", None, None, 1)
     assert (second.replica, second.ok, second.ticket and second.ticket.number) == ("r1", True, 2)
+    assert total("llm_ray_failures_total", reason="outrun") - outrun == 1
     place = home.scheduler.asked[1]
     assert (place.model, place.exclude_nodes) == ("llama", ("node-of-r0",))
     assert [replica for replica, _ in home.inference.requests] == ["r0", "r1"]
@@ -174,7 +176,8 @@ async def test_where_no_other_node_has_room_the_first_is_waited_for(household: B
     assert text(asking.result()) == "Your dog is Rex."
     first_place, second_place = home.scheduler.asked[:2]
     assert first_place.first_within_s is None
-    assert second_place.first_within_s == LEAST_S
+    assert second_place.first_within_s is not None
+    assert second_place.first_within_s >= LEAST_S
     assert not second.asked.is_set()
     assert [(o.replica, o.ok) for o in await told(home, 1)] == [("r0", True)]
 
@@ -182,11 +185,13 @@ async def test_where_no_other_node_has_room_the_first_is_waited_for(household: B
 async def test_the_longer_the_first_is_silent_the_slower_the_second_may_be(household: Build) -> None:
     first, second = Replica(), Replica()
     home = await measured(household, first.answer, second.answer)
-    first.hung, home.scheduler.slowest_s = True, 3 * LEAST_S
+    first.hung, home.scheduler.slowest_s = True, 0.5
     async with asyncio.timeout(LIMIT_S):
         assert text(await home.ask(PLAIN)) == "Your dog is Rex."
-    within_s = [place.first_within_s for place in home.scheduler.asked[1:]]
-    assert within_s == [LEAST_S, 2 * LEAST_S, 4 * LEAST_S]
+    within_s = [place.first_within_s or 0.0 for place in home.scheduler.asked[1:]]
+    assert within_s == [within_s[0] * 2**number for number in range(len(within_s))]
+    assert within_s[-1] >= 0.5
+    assert all(seconds < 0.5 for seconds in within_s[:-1])
     assert [replica for replica, _ in home.inference.requests] == ["r0", "r1"]
 
 

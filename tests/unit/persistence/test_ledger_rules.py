@@ -104,7 +104,15 @@ def test_a_proposal_against_another_value_and_a_rollback_of_what_was_replaced_ar
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("recall_k", 51), ("recall_k", "8"), ("recall_k", 1.5), ("placement_policy", "random")]
+    ("key", "value"),
+    [
+        ("recall_k", 51),
+        ("recall_k", "8"),
+        ("recall_k", 1.5),
+        ("placement_policy", "random"),
+        ("hedging", "on"),
+        ("hedging_share", 0.5),
+    ],
 )
 def test_a_value_that_settings_refuse_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidRequest):
