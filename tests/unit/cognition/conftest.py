@@ -31,6 +31,7 @@ class Household:
     persistence: Persistence
     inference: Inference
     scheduler: Scheduler
+    in_force: RuntimeSettings = RuntimeSettings()
 
     async def ask(self, request: ChatRequest) -> list[ChatChunk]:
         async with self.api.stream(CHAT, request) as chunks:
@@ -87,8 +88,8 @@ async def build(
     if scheduler:
         await home.scheduler.start()
     chosen = CognitionSettings.model_validate({"restart_patience_s": 0.0} | settings)
-    in_force = runtime or RuntimeSettings()
-    await serve(home.cognition, chosen, lambda: in_force, LanguageModel(home.cognition))
+    home.in_force = runtime or RuntimeSettings()
+    await serve(home.cognition, chosen, lambda: home.in_force, LanguageModel(home.cognition))
     return home
 
 

@@ -161,6 +161,18 @@ async def test_only_a_short_request_is_watched_and_only_where_it_is_switched_on(
     assert len(home.scheduler.asked) == 1
 
 
+async def test_switched_on_while_it_runs_it_works_once_a_copy_is_earned(household: Build) -> None:
+    first, second = Replica(), Replica()
+    home = await measured(household, first.answer, second.answer, runtime=RuntimeSettings())
+    home.in_force = RuntimeSettings(hedging=True, hedging_share=0.2)
+    for number in range(5):
+        await home.ask(request(turn_id=f"earning-{number}", memory=MemoryMode.OFF))
+    first.hung = True
+    async with asyncio.timeout(LIMIT_S):
+        assert text(await home.ask(PLAIN)) == "Your dog is Rex."
+    assert home.inference.requests[-1][0] == "r1"
+
+
 @pytest.mark.parametrize(
     "refusal", [Overloaded("full", retry_after_s=1.0), NoNode("none", retry_after_s=1.0)], ids=["full", "no other"]
 )
