@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
@@ -31,7 +31,7 @@ class Household:
     persistence: Persistence
     inference: Inference
     scheduler: Scheduler
-    in_force: RuntimeSettings = RuntimeSettings()
+    in_force: RuntimeSettings = field(default_factory=RuntimeSettings)
 
     async def ask(self, request: ChatRequest) -> list[ChatChunk]:
         async with self.api.stream(CHAT, request) as chunks:
