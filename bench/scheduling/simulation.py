@@ -185,7 +185,8 @@ class Simulation:
             self._left -= 1
             return
         attempt = _Attempt(request, chooser, placed, now, tried, self.nodes[placed.place].job(request))
-        self.copies.earn()
+        if not tried:
+            self.copies.earn()
         if self.nodes[placed.place].alive:
             self._take(attempt, now)
             self._watch(attempt, now)

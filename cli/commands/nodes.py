@@ -141,9 +141,11 @@ async def _explain(
     installation: Installation, model: str | None, prompt_tokens: int, answer_tokens: int
 ) -> Explanation:
     from cli.bus import as_command
-    from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, PlaceRequest
+    from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, USUAL_PATIENCE_S, PlaceRequest
 
-    asked = PlaceRequest(model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens)
+    asked = PlaceRequest(
+        model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
+    )
     async with as_command(installation) as bus:
         return await bus.request(EXPLAIN_PLACEMENT, asked)
 

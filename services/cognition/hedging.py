@@ -27,7 +27,9 @@ LEAST_FACTOR = 1.5
 MOST_SAVED = 10.0
 """Second copies that can be saved up: a node that turns slow all at once makes a burst of late requests."""
 
-Why = Literal["off", "tried_again", "remote", "long_prompt", "long_answer", "unreckoned", "unmeasured", "short"]
+Why = Literal[
+    "off", "tried_again", "remote", "tools", "long_prompt", "long_answer", "unreckoned", "unmeasured", "short"
+]
 MEASURED: frozenset[Why] = frozenset({"off", "unmeasured", "short"})
 """Of the class whose first tokens are measured: while hedging is off too, so that it works once it is switched on."""
 
@@ -60,6 +62,8 @@ def _never(settings: RuntimeSettings, asked: PlaceRequest, placement: Placement,
         return "tried_again"
     if placement.model.remote:
         return "remote"
+    if "tools" in asked.needs:  # calls come whole, so that the first token is the last
+        return "tools"
     if asked.prompt_tokens > settings.hedging_prompt_tokens:
         return "long_prompt"
     if asked.max_tokens > settings.hedging_answer_tokens:

@@ -10,7 +10,10 @@ from typing import NamedTuple, Protocol
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.scheduling import Placement
 from libs.shared.errors import ServiceError
+from libs.shared.telemetry import get_logger
 from services.cognition.outcomes import is_of_the_replica
+
+log = get_logger(__name__)
 
 STOP_S = 1.0
 """How long one that is stopped may take to tell its end before nobody waits for it."""
@@ -89,6 +92,7 @@ async def first_to_speak(first: Runner, second: Runner) -> AsyncGenerator[Genera
                 yield step.chunk
             elif winner is None:
                 lost.append(step)
+                _tell_of_mistake(step)
                 _give_up_without_hope(lost, first, second)
     finally:
         await _stopped(tasks.values())
@@ -108,6 +112,12 @@ def _give_up_without_hope(lost: list[_Step], first: Runner, second: Runner) -> N
     helpless = second.placement is None or len(lost) > 1
     if helpless or not isinstance(failure, ServiceError) or not is_of_the_replica(failure):
         raise failure
+
+
+def _tell_of_mistake(step: _Step) -> None:
+    """One in the code of a second copy stops nobody's answer, and is not to be lost either."""
+    if step.failure is not None and not isinstance(step.failure, ServiceError):
+        log.error("attempt_failed", exc_info=step.failure)
 
 
 async def _stopped(tasks: Iterable[asyncio.Task[None]]) -> None:

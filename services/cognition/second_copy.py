@@ -76,7 +76,7 @@ class SecondCopy:
         except asyncio.CancelledError:  # the first node has spoken meanwhile
             await self._not_needed(asking)
             raise
-        if placement.node_id == self._first.node_id:
+        if placement.model.remote or placement.node_id == self._first.node_id:
             await self._outcomes.ended(placement)
             return None
         return placement
@@ -85,6 +85,7 @@ class SecondCopy:
         asked = self._asked.model_copy(
             update={
                 "model": self._first.model.name,
+                "session": None,  # which stays where it was read: most copies lose
                 "exclude_nodes": (self._first.node_id,),
                 "first_within_s": first_s,
             }

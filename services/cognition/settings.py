@@ -6,6 +6,7 @@ from functools import cache
 
 from pydantic import Field
 
+from libs.shared.contracts.scheduling import USUAL_PATIENCE_S
 from libs.shared.settings import ServiceSettings
 
 
@@ -14,7 +15,7 @@ class CognitionSettings(ServiceSettings):
 
     generate_attempts: int = Field(default=3, ge=1, le=10)
     """Replicas that are tried before the first token."""
-    first_token_s: float = Field(default=110.0, gt=0)
+    first_token_s: float = Field(default=USUAL_PATIENCE_S, gt=0)
     """From a request's arrival to its first token, over all attempts; below what the api waits for."""
     embed_query_s: float = Field(default=1.0, gt=0)
     """A question's embedding that takes longer is done without."""

@@ -118,7 +118,8 @@ class Scheduling:
     def _act(self, request: PlaceRequest, decision: Decision) -> tuple[Placement, Placed]:
         if decision.choice is None:
             assert decision.refusal is not None
-            metrics.SCHEDULER_DECISIONS.add(1, {"reason": decision.refusal.code})
+            if request.first_within_s is None:  # a second copy that finds no node leaves nobody without an answer
+                metrics.SCHEDULER_DECISIONS.add(1, {"reason": decision.refusal.code})
             raise decision.refusal
         choice = decision.choice
         metrics.SCHEDULER_DECISIONS.add(1, {"reason": "ok"})

@@ -20,6 +20,10 @@ class Ticket(Message):
     number: int = Field(ge=1)
 
 
+USUAL_PATIENCE_S = 110.0
+"""Within how many seconds the first token of a chat has to come."""
+
+
 class PlaceRequest(Message):
     """``model`` None takes the installation's default of that kind; a role (``chat``, ``mongars/code``) takes the model
     that has it, unless one is called so."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, Explanation, PlaceRequest
+from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, USUAL_PATIENCE_S, Explanation, PlaceRequest
 from services.api.access import Access
 from services.api.routing import Endpoint, PartsOf
 
@@ -19,7 +19,9 @@ async def explain_placement(
     parts: PartsOf, model: Model = None, prompt_tokens: PromptTokens = 500, answer_tokens: AnswerTokens = 256
 ) -> Explanation:
     """The node that would be taken, and the reason for each that would not. Nothing is placed by asking."""
-    asked = PlaceRequest(model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens)
+    asked = PlaceRequest(
+        model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
+    )
     return await parts.bus.request(EXPLAIN_PLACEMENT, asked)
 
 

@@ -134,7 +134,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def check_the_other_answers(house: House) -> None:
     """The other node goes on with its answer only once the slow one has been stopped."""
-    await house.warm()
     house.nodes.turn_slow()
     async with asyncio.timeout(LIMIT_S):
         chunks = await house.ask("late")
@@ -151,12 +150,14 @@ async def check_the_other_answers(house: House) -> None:
 
 
 async def test_a_late_first_token_comes_from_the_other_node_and_the_slow_one_stops(house: House) -> None:
+    await house.warm()
     await check_the_other_answers(house)
 
 
 async def test_a_second_copy_without_a_stop_of_the_first_would_be_noticed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await house.warm()
     monkeypatch.setattr(racing, "_outrun", lambda loser, task: setattr(loser, "outrun", True))
     monkeypatch.setattr("tests.integration.cognition.test_hedging_over_nats.LIMIT_S", 3)
     with pytest.raises(TimeoutError):

@@ -32,6 +32,7 @@ def test_a_short_request_is_sent_again_once_it_is_later_than_first_tokens_are() 
         (RuntimeSettings(), SHORT, placement(), 1.6, 0, "off"),
         (ON, SHORT, placement(), 1.6, 1, "tried_again"),
         (ON, SHORT, placement(remote=True), 1.6, 0, "remote"),
+        (ON, SHORT.model_copy(update={"needs": ("tools",)}), placement(), 1.6, 0, "tools"),
         (ON, PlaceRequest(prompt_tokens=1025, max_tokens=100), placement(), 1.6, 0, "long_prompt"),
         (ON, PlaceRequest(prompt_tokens=200, max_tokens=513), placement(), 1.6, 0, "long_answer"),
         (ON, SHORT, placement(None), 1.6, 0, "unreckoned"),

@@ -24,7 +24,7 @@ from tests.unit.cognition.test_measuring import total
 
 LIMIT_S = 20
 ON = RuntimeSettings(hedging=True)
-PLAIN = request(memory=MemoryMode.OFF)
+PLAIN = request(memory=MemoryMode.OFF, conversation_id="c1")
 
 
 @dataclass
@@ -85,8 +85,24 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def check_the_quicker_answers(household: Build) -> None:
+@dataclass
+class Race:
+    """A household of a slow node and a quick one."""
+
+    home: Household
+    slow: Replica
+    quick: Replica
+
+
+async def race(household: Build) -> Race:
     slow, quick = Replica(), Replica()
+    home = await measured(household, slow.answer, quick.answer)
+    slow.stopped.clear()
+    return Race(home, slow, quick)
+
+
+async def check_the_quicker_answers(race: Race) -> None:
+    home, slow, quick = race.home, race.slow, race.quick
 
     async def goes_on_once_the_other_is_stopped() -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="Your dog ")
@@ -94,8 +110,6 @@ async def check_the_quicker_answers(household: Build) -> None:
         yield GenerateChunk(text="is Rex.")
         yield GenerateChunk(finish_reason="stop", usage=USAGE)
 
-    home = await measured(household, slow.answer, quick.answer)
-    slow.stopped.clear()
     slow.hung, quick.then = True, goes_on_once_the_other_is_stopped
     won, sent, outrun = hedges("won"), hedges("sent"), total("llm_ray_failures_total", reason="outrun")
     async with asyncio.timeout(LIMIT_S):
@@ -107,22 +121,24 @@ async def check_the_quicker_answers(household: Build) -> None:
     assert (first.replica, first.ok, first.reason, first.ticket and first.ticket.number) == ("r0", None, None, 1)
     assert (second.replica, second.ok, second.ticket and second.ticket.number) == ("r1", True, 2)
     assert total("llm_ray_failures_total", reason="outrun") - outrun == 1
-    place = home.scheduler.asked[1]
+    first_place, place = home.scheduler.asked
+    assert (first_place.session, place.session) == ("c1", None), "a session stays where it was read"
     assert (place.model, place.exclude_nodes) == ("llama", ("node-of-r0",))
     assert [replica for replica, _ in home.inference.requests] == ["r0", "r1"]
 
 
 async def test_a_late_first_token_comes_from_another_node_and_the_slow_one_stops(household: Build) -> None:
-    await check_the_quicker_answers(household)
+    await check_the_quicker_answers(await race(household))
 
 
 async def test_a_slow_one_that_is_not_stopped_would_be_noticed(
     household: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ready = await race(household)
     monkeypatch.setattr("services.cognition.racing._outrun", lambda loser, task: setattr(loser, "outrun", True))
     monkeypatch.setattr("tests.unit.cognition.test_second_copy.LIMIT_S", 1.0)
     with pytest.raises(TimeoutError):
-        await check_the_quicker_answers(household)
+        await check_the_quicker_answers(ready)
 
 
 async def test_a_second_that_is_slower_still_is_stopped(household: Build) -> None:
@@ -165,9 +181,10 @@ async def test_switched_on_while_it_runs_it_works_once_a_copy_is_earned(househol
     first, second = Replica(), Replica()
     home = await measured(household, first.answer, second.answer, runtime=RuntimeSettings())
     home.in_force = RuntimeSettings(hedging=True, hedging_share=0.2)
+    expected_s, home.scheduler.expected_first_s = home.scheduler.expected_first_s, None
     for number in range(5):
         await home.ask(request(turn_id=f"earning-{number}", memory=MemoryMode.OFF))
-    first.hung = True
+    first.hung, home.scheduler.expected_first_s = True, expected_s
     async with asyncio.timeout(LIMIT_S):
         assert text(await home.ask(PLAIN)) == "Your dog is Rex."
     assert home.inference.requests[-1][0] == "r1"
