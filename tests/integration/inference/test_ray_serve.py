@@ -54,6 +54,7 @@ async def test_the_life_of_a_model_on_ray_serve(tmp_path: Path, state_of_module:
         replica = await service.replica_of("tiny")
         told = await service.until(lambda t: not t.degraded)
         assert told.runtime == "ray"
+        await service.until(lambda t: "trial" in {model.rates.source for model in t.models})
 
         assert not listening_elsewhere_than_loopback(state)
         chunks = await one_by_one(service, replica)
