@@ -24,6 +24,7 @@ class EmbeddingReplica:
         self._embedders = embedders
         self._changed = changed
         self._in_flight = 0
+        self._background = 0
         self._tokens = 0
         self._sequence = 0
 
@@ -38,12 +39,14 @@ class EmbeddingReplica:
         check_embeddable(request.texts)
         most = self._embedders.most_tokens(request.model)
         tokens = sum(min(most, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
+        self._background += request.background
         self._count(1, tokens)
         try:
             spec, vectors, prompt_tokens = await self._embedders.embed(
                 request.model, request.texts, request.purpose, background=request.background
             )
         finally:
+            self._background -= request.background
             self._count(-1, -tokens)
         return Embeddings(
             embedder=spec.id,
@@ -66,6 +69,7 @@ class EmbeddingReplica:
                 models=tuple(model.name for model in served),
                 in_flight=self._in_flight - waiting,
                 queued=waiting,
+                background=self._background,
                 in_flight_tokens=self._tokens,
                 slots=SLOTS,
             ),

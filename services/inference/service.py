@@ -45,7 +45,8 @@ async def wire(context: ServiceContext) -> None:
     assert isinstance(settings, InferenceSettings)
     boot_id = uuid4().hex
     sensors = Sensors(settings.folder.root, root=settings.machine_root, ask_driver=True)
-    facts = Facts(settings.node_id, boot_id, version("mongars"), read_board(settings.machine_root).name)
+    board = read_board(settings.machine_root).name
+    facts = Facts(settings.node_id, boot_id, version("mongars"), board, settings.power_budget_w)
     consent = Consent()
     served = Served(settings, node_of(settings, consent), boot_id, lambda urgent: agent.changed(urgent))
     served.more_troubles(lambda: (REMOTE_MODELS,) if consent.allowed else ())

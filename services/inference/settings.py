@@ -59,6 +59,8 @@ class InferenceSettings(ServiceSettings):
     """Longest that one answer may take at ``ray_endpoints``, and at a replica of Ray Serve that is replaced."""
     embed_threads: int | None = Field(default=None, ge=1)
     """None: ``recommended_worker_count()``."""
+    power_budget_w: float | None = Field(default=None, gt=0)
+    """While the machine draws more watts, measured or estimated, it gets no work for which nobody waits."""
     ray_object_store_mib: int = Field(default=80, ge=75)
     """Shared memory that Ray sets aside; requests do not pass through it."""
     ray_memory_floor_mib: int = Field(default=7600, ge=0)

@@ -38,6 +38,8 @@ class ReplicaView:
     """Tokens of their answers that are still to be written; None: the node doesn't reckon them."""
     slots: int
     draining: bool
+    background: int = 0
+    """Of ``load``: those for which nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class NodeView:
     models: dict[str, ServedModel]
     on_battery: bool = False
     """Whether it runs on a battery that is being emptied."""
+    over_power_budget: bool = False
 
 
 class Usual(NamedTuple):
@@ -208,7 +211,13 @@ def node_view(telemetry: NodeTelemetry, now: float) -> NodeView:
         replicas=tuple(_replica_view(replica) for replica in telemetry.replicas),
         models={model.name: model for model in telemetry.models},
         on_battery=telemetry.power_source == "battery",
+        over_power_budget=_over_budget(telemetry),
     )
+
+
+def _over_budget(telemetry: NodeTelemetry) -> bool:
+    drawn, budget = telemetry.power_w, telemetry.power_budget_w
+    return drawn is not None and budget is not None and drawn > budget
 
 
 def _replica_view(replica: Replica) -> ReplicaView:
@@ -221,4 +230,5 @@ def _replica_view(replica: Replica) -> ReplicaView:
         to_write=replica.to_write_tokens,
         slots=max(1, replica.slots),
         draining=replica.draining,
+        background=replica.background,
     )

@@ -17,11 +17,13 @@ from libs.shared.contracts.scheduling import (
     Drained,
     Explanation,
     Histories,
+    JobPlacement,
     Models,
     NodeRef,
     Nodes,
     Outcome,
     Placed,
+    PlaceJob,
     Placement,
     PlaceRequest,
     ReadHistory,
@@ -31,6 +33,7 @@ from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut,
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
+from services.scheduler.background import find_room
 from services.scheduler.explaining import explain
 from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
@@ -98,6 +101,27 @@ class Scheduling:
     async def explain_placement(self, request: PlaceRequest) -> Explanation:
         """EXPLAIN_PLACEMENT. Decides as ``place`` does, and leaves it at that."""
         return explain(request, self._decide(request), self.registry.snapshot())
+
+    async def place_job(self, request: PlaceJob) -> JobPlacement:
+        """PLACE_JOB. It counts as no placement: a job makes way, so no request goes elsewhere for it."""
+        wanted = PlaceRequest(kind=request.kind, model=request.model, exclude=request.exclude)
+        decision = self._decide(wanted)
+        if decision.refusal is not None:
+            raise decision.refusal
+        room = find_room(decision, self.registry.snapshot(), self.clock(), waited_s=request.waited_s)
+        choice = room.choice
+        metrics.SCHEDULER_DECISIONS.add(1, {"reason": "no_room" if choice is None else "room"})
+        placement = None
+        if choice is not None:
+            placement = Placement(
+                node_id=choice.node.node_id, replica=choice.replica.replica, model=choice.model, policy="background"
+            )
+        return JobPlacement(
+            placement=placement,
+            retry_after_s=round(room.retry_after_s, 3),
+            reasons=room.reasons,
+            considered=room.considered(decision) if request.explain else (),
+        )
 
     async def placed_elsewhere(self, placed: Placed) -> None:
         """PLACED."""

@@ -72,6 +72,8 @@ class Snapshot:
     embed_models: tuple[str, ...]
     ever_offered: Mapping[str, None]
     rules: RegistryRules
+    placed_at: Mapping[str, float]
+    """Node → when a request was last placed there, by any scheduler."""
 
 
 def _offer(telemetry: NodeTelemetry) -> tuple[object, ...]:
@@ -99,6 +101,7 @@ class Registry:
         """How long dispatches take to be told of, at most, of late."""
         self._told: dict[str, Mapping[str, int] | None] = {}
         self._usual: dict[str, Usual] = {}
+        self._placed_at: dict[str, float] = {}
         self._sessions = Sessions()
         self._breakers: dict[BreakerKey, Breaker] = {}
         self._ever: dict[str, None] = {}
@@ -256,6 +259,7 @@ class Registry:
 
     def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent, *, end_is_told: bool) -> None:
         queue.sent.append(sent)
+        self._placed_at[node_id] = sent.at
         if end_is_told:
             queue.under_way.begin(sent)
         else:
@@ -333,6 +337,7 @@ class Registry:
         for node in gone:
             del self._telemetry[node], self._nodes[node], self._candidates[node]
             self._retired.pop(node, None)
+            self._placed_at.pop(node, None)
         living = {r.replica for view in self._nodes.values() for r in view.replicas}
         for replica in self._queues.keys() - living:
             del self._queues[replica]
@@ -375,6 +380,7 @@ class Registry:
             embed_models=tuple(kinds["embed"]),
             ever_offered=self._ever,
             rules=self._rules,
+            placed_at=self._placed_at,
         )
 
 

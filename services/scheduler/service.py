@@ -15,6 +15,7 @@ from libs.shared.contracts.scheduling import (
     NODE_HISTORY,
     OUTCOME,
     PLACE,
+    PLACE_JOB,
     PLACED,
     UNDRAIN,
 )
@@ -55,6 +56,7 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     await bus.subscribe(PLACED, scheduling.placed_elsewhere)
     await bus.serve(PLACE, scheduling.place)
     await bus.serve(EXPLAIN_PLACEMENT, scheduling.explain_placement)
+    await bus.serve(PLACE_JOB, scheduling.place_job)
     await bus.serve(LIST_NODES, scheduling.list_nodes)
     await bus.serve(NODE_HISTORY, scheduling.read_history)
     await bus.serve(LIST_MODELS, scheduling.list_models)

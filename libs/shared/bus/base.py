@@ -79,6 +79,11 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes nothing more: what could go on for long should end, and will be delivered again."""
+        ...
+
     async def request(self, rpc: Rpc[Q, R], message: Q, *, timeout_s: float | None = None, **where: str) -> R:
         """One reply. Raises Unavailable at once when nobody serves the subject, TimedOut, or the server's error."""
         ...

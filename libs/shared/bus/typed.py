@@ -54,6 +54,10 @@ class TypedConversations:
         return self._transport.connected
 
     @property
+    def stopping(self) -> bool:
+        return self._draining
+
+    @property
     def endpoints(self) -> tuple[EndpointStats, ...]:
         """Every served subject, for the service registration."""
         return tuple(endpoint.stats for endpoint in self._endpoints.values())

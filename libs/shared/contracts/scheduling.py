@@ -115,6 +115,39 @@ class Explanation(Message):
     """By replica; then the nodes without one."""
 
 
+class Preempt(Message):
+    """Somebody waits for an answer from now on: whoever does work for which nobody waits stops it."""
+
+    kind: Literal["chat", "embed", "search"] = "chat"
+
+
+class PlaceJob(Message):
+    """Asks where work may run for which nobody waits."""
+
+    kind: Literal["chat", "embed"] = "embed"
+    model: str | None = None
+    """As in PlaceRequest."""
+    exclude: tuple[Id, ...] = ()
+    waited_s: float = Field(default=0.0, ge=0)
+    """How long it has waited already: so that it is done some time, it goes behind requests for a minute, and spares a
+    hot or unplugged machine for ten."""
+    explain: bool = False
+    """Whether the reply is to list every replica that was considered."""
+
+
+class JobPlacement(Message):
+    """Where it may run, or when to ask again. Raises what PLACE raises where a request couldn't be placed either."""
+
+    placement: Placement | None = None
+    """None: no node has room for it now."""
+    retry_after_s: float = 0.0
+    reasons: dict[str, int] = Field(default_factory=dict)
+    """Why nodes weren't taken → how many: ``busy``, ``recent_request``, ``hot``, ``throttled``, ``on_battery``,
+    ``over_power_budget``, ``passed_over`` (it has room, and another was taken), or as in Placement."""
+    considered: tuple[Considered, ...] = ()
+    """By replica, where the job asked to explain."""
+
+
 class Outcome(Message):
     """How a placed request went, by the caller's clock: lossy, advisory."""
 
@@ -244,6 +277,18 @@ EXPLAIN_PLACEMENT = Rpc(
     max_bytes=16 * MIB,
 )
 """Places nothing, and counts nowhere."""
+PLACE_JOB = Rpc(
+    "mongars.v1.scheduler.place_job",
+    PlaceJob,
+    JobPlacement,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.COGNITION}),
+    timeout_s=2.0,
+)
+PREEMPT = Broadcast(
+    "mongars.v1.scheduler.preempt", Preempt, owner=Principal.API, callers=frozenset({Principal.COGNITION})
+)
+"""The api, which knows first, tells it; the subject is the scheduler's, whose business it is."""
 OUTCOME = Broadcast(
     "mongars.v1.cognition.outcome", Outcome, owner=Principal.COGNITION, callers=frozenset({Principal.SCHEDULER})
 )

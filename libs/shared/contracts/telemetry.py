@@ -90,6 +90,8 @@ class Replica(Message):
     models: tuple[str, ...]
     in_flight: int = 0
     queued: int = 0
+    background: int = 0
+    """Of both: requests for which nobody waits, and which give way to the others."""
     in_flight_tokens: int = 0
     queued_tokens: int = 0
     to_read_tokens: int | None = None
@@ -131,7 +133,9 @@ class NodeTelemetry(Message):
     power_measured: bool = False
     power_source: str = "estimate"
     """``battery`` or ``board``: all that the machine draws; ``processor``: without disks, memory and losses;
-    ``estimate``: nothing measures. GPUs that measure themselves are in it."""
+    ``estimate``: nothing measures. GPUs that measure themselves are in it. ``battery``: it is being emptied."""
+    power_budget_w: float | None = None
+    """While the machine draws more, it is given no work for which nobody waits; None: there is no such limit."""
     gpus: tuple[Gpu, ...] = ()
     in_flight: int
     queued: int

@@ -28,6 +28,7 @@ class Facts:
     boot_id: str
     version: str
     board: str
+    power_budget_w: float | None = None
 
 
 class Replicas:
@@ -94,6 +95,7 @@ def describe(
         power_w=sample.power_w,
         power_measured=sample.power_measured,
         power_source=sample.power_source,
+        power_budget_w=facts.power_budget_w,
         gpus=sample.gpus,
         in_flight=sum(state.in_flight for state in states),
         queued=sum(state.queued for state in states),

@@ -48,7 +48,7 @@ def told(
 
 def node(*replicas: ReplicaTelemetry, draining: bool = False) -> NodeTelemetry:
     return describe(
-        Facts("node-a", "boot", "1.0", "Pi 5"),
+        Facts("node-a", "boot", "1.0", "Pi 5", power_budget_w=7.5),
         sequence=7,
         at=datetime(2026, 1, 1, tzinfo=UTC),
         runtime="inline",
@@ -64,6 +64,7 @@ def test_a_node_tells_the_sums_of_its_replicas() -> None:
     assert (message.in_flight, message.queued, message.in_flight_tokens) == (4, 4, 60)
     assert [model.name for model in message.models] == ["m"]
     assert (message.power_w, message.power_measured, message.temperature_c) == (4.0, False, 50.0)
+    assert message.power_budget_w == 7.5
     assert (message.power_source, message.throttled, message.throttled_since_boot) == (
         "estimate",
         False,

@@ -23,16 +23,19 @@ from libs.shared.contracts.scheduling import (
     NODE_HISTORY,
     OUTCOME,
     PLACE,
+    PLACE_JOB,
     UNDRAIN,
     Drained,
     NodeRef,
     Outcome,
+    PlaceJob,
     PlaceRequest,
     ReadHistory,
 )
 from libs.shared.contracts.telemetry import NODE
 from libs.shared.errors import ModelNotFound, NodeNotFound, NodeSilent, NoModel, NoNode
 from services.scheduler import handlers
+from services.scheduler.background import REQUESTS_S
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve
@@ -267,3 +270,32 @@ async def test_models_are_listed_with_their_default(cluster: Cluster) -> None:
     await cluster.heard("a")
     listed = await cluster.api.request(LIST_MODELS, Empty())
     assert ([m.name for m in listed.models], listed.default_chat) == (["llama"], "llama")
+
+
+async def test_a_job_is_told_where_there_is_room_and_counts_as_no_request(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    for _ in range(3):
+        found = await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat", explain=True))
+        assert found.placement is not None
+        assert (found.placement.replica, found.placement.policy) == ("a-0", "background")
+        assert [(one.replica, one.reason) for one in found.considered] == [("a-0", "taken")]
+
+
+async def test_a_job_waits_where_a_request_was_just_placed(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    await cluster.cognition.request(PLACE, PlaceRequest())
+    found = await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat"))
+    assert (found.placement, found.reasons) == (None, {"recent_request": 1})
+    assert found.retry_after_s > 0
+    overdue = await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat", waited_s=REQUESTS_S))
+    assert overdue.placement is not None
+
+
+async def test_a_job_that_could_not_be_placed_as_a_request_is_refused_alike(cluster: Cluster) -> None:
+    with pytest.raises(NoModel):
+        await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat"))
+    with pytest.raises(ModelNotFound):
+        await cluster.cognition.request(PLACE_JOB, PlaceJob(model="gpt-9"))
+    await cluster.heard("a")
+    with pytest.raises(NoNode):
+        await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat", exclude=("a-0",)))

@@ -1,0 +1,48 @@
+"""The replica for embeddings tells apart what somebody waits for and what nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from libs.shared.contracts.inference import EmbedRequest
+from services.inference.embedder_specs import Purpose
+from services.inference.embedders import Embedders
+from services.inference.embedding import EmbeddingReplica
+from services.inference.replica import Identity
+
+LIMIT_S = 5
+
+
+class Slow:
+    """Embedders that are at work until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    def most_tokens(self, name: str) -> int:
+        return 256
+
+    def served(self) -> tuple[()]:
+        return ()
+
+    async def embed(self, name: str, texts: tuple[str, ...], purpose: Purpose, *, background: bool) -> object:
+        await self.go.wait()
+        raise RuntimeError("enough")
+
+
+async def test_requests_in_the_background_are_told_apart_and_no_longer_once_they_failed() -> None:
+    slow = Slow()
+    replica = EmbeddingReplica(Identity("a", "a-0", "boot"), cast("Embedders", slow), lambda _: None)
+    asked = [
+        asyncio.create_task(replica.embed(EmbedRequest(model="minilm", texts=("x",), background=background)))
+        for background in (True, True, False)
+    ]
+    await asyncio.sleep(0)
+    state = replica.snapshot().state
+    assert (state.in_flight, state.background) == (3, 2)
+    slow.go.set()
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.gather(*asked, return_exceptions=True)
+    state = replica.snapshot().state
+    assert (state.in_flight, state.background) == (0, 0)
