@@ -19,6 +19,7 @@ from services.api.gate import Gate
 from services.api.lockout import Lockout, Patience
 from services.api.logins import Logins
 from services.api.passwords import Passwords
+from services.api.preemption import Preemption
 from services.api.rate_limits import RateLimits
 from services.api.readiness import Readiness
 from services.api.revocations import Revocations
@@ -42,6 +43,7 @@ class Parts:
     logins: Logins
     gate: Gate
     readiness: Readiness
+    preemption: Preemption
     archives: asyncio.Semaphore
     """How many archives may be imported at the same time."""
     importers: set[str] = field(default_factory=set)
@@ -95,6 +97,7 @@ class Parts:
             logins=logins,
             gate=gate,
             readiness=Readiness(bus),
+            preemption=Preemption(bus, steady),
             archives=asyncio.Semaphore(settings.archives_at_once),
         )
 

@@ -7,9 +7,10 @@ from typing import Literal
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
-from libs.shared.contracts.scheduling import PLACE, PlaceRequest
+from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
 from libs.shared.errors import NoNode, ServiceError, TimedOut, Unavailable
 from services.cognition.outcomes import Outcomes, is_of_the_replica
+from services.cognition.room import Berth
 
 ATTEMPTS = 3
 
@@ -30,19 +31,20 @@ class Embedder:
         purpose: Literal["query", "passage"] = "passage",
         timeout_s: float | None = None,
         background: bool = False,
+        berth: Berth | None = None,
     ) -> Embeddings:
         """One vector a text, by ``embedder`` (``name@version``; None: the preferred, else whichever is served); in
-        the ``background`` they give way to texts that somebody waits for.
+        the ``background`` they give way to texts that somebody waits for. The ``berth`` is tried first.
 
         Raises NoModel, ModelNotFound, NoNode, Unavailable, TimedOut, or the last replica's error.
         """
         tried: list[str] = []
         failure: ServiceError | None = None
         embedder = embedder or self._preferred()
-        model = name_of(embedder) if embedder else None
+        model = self.model_for(embedder)
         while len(tried) < ATTEMPTS:
             try:
-                placed = await self._bus.request(PLACE, PlaceRequest(kind="embed", model=model, exclude=tuple(tried)))
+                placed = await self._placed(model, tried, berth)
             except NoNode as none_left:
                 raise failure or none_left from None
             request = EmbedRequest(model=placed.model.name, texts=tuple(texts), background=background, purpose=purpose)
@@ -59,9 +61,21 @@ class Embedder:
                 if embedder in (None, found.embedder):
                     return found
                 failure = Unavailable("this node has another version of the embedder")
+            if berth is not None:
+                berth.failed()
             tried.append(placed.replica)
         assert failure is not None
         raise failure
+
+    def model_for(self, embedder: str | None) -> str | None:
+        """The name of the model that makes vectors of ``embedder``, or of the preferred; None: whichever is served."""
+        embedder = embedder or self._preferred()
+        return name_of(embedder) if embedder else None
+
+    async def _placed(self, model: str | None, tried: Sequence[str], berth: Berth | None) -> Placement:
+        if berth is not None and berth.placement is not None and model in (None, berth.placement.model.name):
+            return berth.placement
+        return await self._bus.request(PLACE, PlaceRequest(kind="embed", model=model, exclude=tuple(tried)))
 
 
 def name_of(embedder: str) -> str:

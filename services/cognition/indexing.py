@@ -13,8 +13,9 @@ from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.cognition.extraction.reading import ModelReading, ToRead
+from services.cognition.room import Berth, Room
 from services.cognition.searchable import Portions, Searchable, Text, Wanted, of_unindexed
-from services.cognition.traffic import Traffic
+from services.cognition.traffic import Pauses, Traffic
 
 READ_AT_ONCE = 1000
 WRITE_AT_ONCE = 64
@@ -25,7 +26,8 @@ LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
 """While turns are under way a pause lasts so many times the round before it: indexing keeps a quarter of the time."""
 BEHIND_S = 60.0
-"""After so long with full rounds only, there are no pauses until it has caught up."""
+"""A job gives way to requests for so long at most. Beyond that, and after so long with full rounds only until it has
+caught up, indexing works half the time at least."""
 
 log = get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Job:
     request: IndexRequested
     job_id: str
     attempt: int
+    came_at: float
     done: bool = False
     error: Exception | None = None
 
@@ -59,10 +62,13 @@ class Pace:
         self._behind_since: float | None = None
 
     @property
+    def behind(self) -> bool:
+        """Whether there have been full rounds alone for long."""
+        return self._behind_since is not None and self._clock() - self._behind_since > BEHIND_S
+
+    @property
     def pause_s(self) -> float:
-        if self._behind_since is not None and self._clock() - self._behind_since > BEHIND_S:
-            return 0.0
-        return self._pause_s
+        return 0.0 if self.behind else self._pause_s
 
     def ended(self, took_s: float, *, full: bool) -> None:
         """A round has ended; a full one means that more wait."""
@@ -84,9 +90,12 @@ class Indexer:
         traffic: Traffic,
         pace: Pace | None = None,
         reading: ModelReading | None = None,
+        room: Room | None = None,
     ) -> None:
+        """Without ``room`` the scheduler is asked as for any request."""
         self._bus = bus
         self._searchable = searchable
+        self._room = room
         self._portions = Portions(embed_batch, WRITE_AT_ONCE)
         self._traffic = traffic
         self._pace = pace or Pace()
@@ -96,7 +105,7 @@ class Indexer:
 
     async def index(self, delivery: Delivery[IndexRequested]) -> None:
         """Raises, for another delivery, when something is away; the last one reports the job as failed."""
-        job = Job(delivery.message, delivery.message.job_id or delivery.message_id, delivery.attempt)
+        job = Job(delivery.message, delivery.message.job_id or delivery.message_id, delivery.attempt, monotonic())
         self._waiting[job] = None
         try:
             async with self._round:
@@ -118,26 +127,45 @@ class Indexer:
         others = [job for job in self._waiting if job is not leader and not job.done]
         jobs = [leader, *others[: ROUND_JOBS - 1]]
         began = monotonic()
+        pauses = Pauses(self._traffic, self._patience_s(jobs))
         for group in together(jobs):
             try:
-                await self._index(group)
+                await self._index(group, pauses)
             except Exception as error:  # each of them raises it to the bus, which logs it
                 for job in group:
                     job.error = error
             for job in group:
                 job.done = True
-        self._pace.ended(monotonic() - began, full=len(jobs) == ROUND_JOBS)
+        self._pace.ended(monotonic() - began - pauses.paused_s, full=len(jobs) == ROUND_JOBS)
 
-    async def _index(self, jobs: Sequence[Job]) -> None:
+    def _patience_s(self, jobs: Sequence[Job]) -> float:
+        """How long the pauses of a round may be, all together; none when the jobs are overdue."""
+        waited_s = monotonic() - min(job.came_at for job in jobs)
+        return 0.0 if self._pace.behind else max(0.0, BEHIND_S - waited_s)
+
+    async def _berth(self, embedder: str | None, jobs: Sequence[Job]) -> Berth:
+        """Waits for a node with room; not for requests to pass when the jobs are overdue."""
+        if self._room is None:
+            return Berth()
+        since = min(job.came_at for job in jobs)
+        return await self._room.find(embedder, since=since - BEHIND_S if self._pace.behind else since)
+
+    async def _index(self, jobs: Sequence[Job], pauses: Pauses) -> None:
         """Jobs of one user and embedder. Raises the embedder's refusal once every message can be found by its words."""
         first = jobs[0].request
         reading = self._reading if self._reading and self._reading.wanted and first.embedder is None else None
+        berth = await self._berth(first.embedder, jobs)
         texts, in_use = await self._read(first, [i for job in jobs for i in job.request.message_ids])
+        embedder = first.embedder or in_use
+        if not berth.serves(embedder):
+            berth = await self._berth(embedder, jobs)
         wanted = Wanted(
             user_id=first.user_id,
-            embedder=first.embedder or in_use,
+            embedder=embedder,
             vectors_alone=first.embedder is not None,
             jobs=() if reading else tuple(job.job_id for job in jobs),
+            pause=pauses,
+            berth=berth,
         )
         outcome = await self._searchable.make(texts, wanted, self._portions)
         if outcome.failure is not None:

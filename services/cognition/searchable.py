@@ -20,6 +20,8 @@ from libs.shared.extractive import is_extractive
 from libs.shared.text import term_counts, words
 from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
+from services.cognition.room import Berth
+from services.cognition.stride import Stride
 from services.cognition.traits import importance_of, traits_of
 
 TEXT_CHARACTERS = 4000
@@ -50,6 +52,10 @@ class Text:
         return bool(self.text.strip()) and not (self.speaker == ASSISTANT and is_extractive(self.text))
 
 
+async def _never() -> None:
+    """Nobody goes before it."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is to be made, and how."""
@@ -63,6 +69,10 @@ class Wanted:
     """They end with the last text."""
     background: bool = True
     """Nobody waits for it."""
+    pause: Callable[[], Awaitable[None]] = _never
+    """Before each portion: returns once it may go on."""
+    berth: Berth = field(default_factory=Berth)
+    """Where it is embedded first."""
     vectors_by: float | None = None
     """Monotonic time after which no more vectors are made."""
 
@@ -129,6 +139,7 @@ class Searchable:
         self._bus = bus
         self._embedder = embedder
         self._draw = draw
+        self._stride = Stride()
 
     async def make(self, texts: Sequence[Text], wanted: Wanted, portions: Portions) -> Outcome:
         """Raises what persistence raises; the embedder's refusal is told in the outcome."""
@@ -154,20 +165,26 @@ class Searchable:
     async def _embed(self, texts: Sequence[Text], before: _Vectors, wanted: Wanted, at_once: int) -> _Vectors:
         """Vectors of ``texts``; after a failure no more are asked for."""
         made = _Vectors(before.embedder, failure=before.failure)
-        for start in range(0, len(texts), at_once):
-            if made.failure is not None:
-                break
+        left = [text.text[:TEXT_CHARACTERS] for text in texts]
+        while left and made.failure is None:
+            await wanted.pause()
+            where = wanted.berth.replica
+            count = self._stride.length(where, left, at_once) if wanted.background else at_once
+            portion, left = left[:count], left[count:]
+            began = monotonic()
             try:
                 with measured("embeddings"):
                     found = await self._embedder.embed(
-                        [text.text[:TEXT_CHARACTERS] for text in texts[start : start + at_once]],
+                        portion,
                         embedder=made.embedder,
                         timeout_s=_left_s(wanted),
                         background=wanted.background,
+                        berth=wanted.berth,
                     )
             except ServiceError as error:
                 made.failure = error
             else:
+                self._stride.took(where, portion, monotonic() - began)
                 made.embedder = found.embedder
                 made.vectors += found.vectors
         return made
@@ -176,6 +193,7 @@ class Searchable:
         self, texts: Sequence[Text], made: _Vectors, wanted: Wanted, outcome: Outcome, *, ends: bool
     ) -> None:
         """Facts first: what is indexed is not read again."""
+        await wanted.pause()
         if texts and not wanted.vectors_alone:
             outcome.facts += await self._draw(wanted.user_id, texts)
         rows = await asyncio.to_thread(_rows, texts, made.vectors, vectors_alone=wanted.vectors_alone)

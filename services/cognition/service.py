@@ -23,6 +23,7 @@ from libs.shared.contracts.memory import (
     MemoryItems,
     SearchMemory,
 )
+from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
@@ -38,6 +39,7 @@ from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
+from services.cognition.room import Room
 from services.cognition.searchable import Searchable
 from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
@@ -79,7 +81,8 @@ async def serve(
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)
     reading = ModelReading(bus, outcomes, facts, traffic, in_force)
-    indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading)
+    room = Room(bus, embedder.model_for)
+    indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading, room=room)
     admission = Admission()
     importer = Importer(
         bus, searchable, _now, patience_s=settings.restart_patience_s, admission=admission, reading=reading
@@ -89,6 +92,7 @@ async def serve(
     await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
     await bus.subscribe(MEMORY_CHANGED, memory.changed)
+    await bus.subscribe(PREEMPT, traffic.preempted)
     await bus.serve(IMPORT_TURNS, importer.import_turns)
     await bus.serve(ADD_MEMORY, importer.add)
     await bus.serve(EDIT_MEMORY, importer.edit)

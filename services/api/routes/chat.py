@@ -31,6 +31,7 @@ log = get_logger(__name__)
 async def create_chat_completion(request: Request) -> Response:
     """Answers a turn; OpenAI's official client works unchanged."""
     parts, caller = parts_of(request), caller_of(request)
+    await parts.preemption.tell("chat")
     wanted = parse(ChatCompletionRequest, await read_body(request.receive))
     caller, chat = await served(parts.bus, caller, request.headers, wanted.user)
     turn = turn_for(

@@ -54,6 +54,7 @@ class EmbeddingRequest(OpenAIBody):
 async def create_embeddings(request: Request) -> Response:
     """One vector a text, in order."""
     parts = parts_of(request)
+    await parts.preemption.tell("embed")
     wanted = parse(EmbeddingRequest, await read_body(request.receive))
     texts = wanted.texts()
     async with WhileConnected(request.receive):

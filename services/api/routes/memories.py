@@ -125,6 +125,7 @@ async def find_memories(
             read_after=read_after,
         )
         return await parts.bus.request(LIST_MEMORIES, listing)
+    await parts.preemption.tell("search")
     question = SearchMemory(
         user_id=caller.user_id,
         query=q,

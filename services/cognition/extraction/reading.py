@@ -29,6 +29,8 @@ TEXT_S = 60.0
 """A model that takes longer for one text is passed over for it."""
 PATIENCE_S = 30.0
 """How long a text waits for a lull."""
+MOST_BEGUN = 3
+"""A request stops a model that reads, and the text is begun anew; the last time it is read to its end."""
 
 log = get_logger(__name__)
 
@@ -92,10 +94,26 @@ class ModelReading:
         asked = ReadUnindexed(user_id=job.user_id, message_ids=job.message_ids, indexed_too=True)
         texts = map(of_unindexed, (await self._bus.request(READ_UNINDEXED, asked)).messages)
         for text in filter(rules.may_state, texts):
-            await self._traffic.give_way(PATIENCE_S)
-            if drawn := await self._drawn(text):
+            if drawn := await self._between_requests(text):
                 await self._keeper.keep(job.user_id, drawn)
         await self._bus.request(FINISH_JOB, FinishJob(job_id=job.job_id, state=JobState.DONE))
+
+    async def _between_requests(self, text: Text) -> list[Drawn]:
+        """Leaves off, which stops the model at its node, when somebody asks something."""
+        for _ in range(MOST_BEGUN - 1):
+            await self._traffic.give_way(PATIENCE_S)
+            reading = asyncio.ensure_future(self._drawn(text))
+            request = asyncio.ensure_future(self._traffic.arrival())
+            try:
+                await asyncio.wait((reading, request), return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    return reading.result()
+            finally:
+                request.cancel()
+                reading.cancel()
+                await asyncio.wait((reading, request))
+        await self._traffic.give_way(PATIENCE_S)
+        return await self._drawn(text)
 
     async def _drawn(self, text: Text) -> list[Drawn]:
         """What the model notes and the text bears out; nothing when it fails."""

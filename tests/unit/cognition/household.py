@@ -42,7 +42,17 @@ from libs.shared.contracts.recall import (
     ReadMemories,
     ReadProfile,
 )
-from libs.shared.contracts.scheduling import OUTCOME, PLACE, Outcome, Placement, PlaceRequest, Ticket
+from libs.shared.contracts.scheduling import (
+    OUTCOME,
+    PLACE,
+    PLACE_JOB,
+    JobPlacement,
+    Outcome,
+    PlaceJob,
+    Placement,
+    PlaceRequest,
+    Ticket,
+)
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import (
     JOIN_TURN,
@@ -305,6 +315,9 @@ class Scheduler:
     asked: list[PlaceRequest] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
+    jobs: list[PlaceJob] = field(default_factory=list)
+    rooms: list[JobPlacement] = field(default_factory=list)
+    """What jobs are answered, one after the other; the last for ever."""
 
     async def start(self) -> None:
         await self.bus.serve(PLACE, self.place)
@@ -323,6 +336,15 @@ class Scheduler:
         if request.model not in (None, self.model.name):
             raise ModelNotFound("no such model")
         return self._place([f"r{n}" for n in range(self.replicas)], request, self.model)
+
+    async def has_room(self, *rooms: JobPlacement) -> None:
+        """From now on jobs are answered, too."""
+        self.rooms = list(rooms)
+        await self.bus.serve(PLACE_JOB, self.place_job)
+
+    async def place_job(self, request: PlaceJob) -> JobPlacement:
+        self.jobs.append(request)
+        return self.rooms.pop(0) if len(self.rooms) > 1 else self.rooms[0]
 
     def _place(self, replicas: list[str], request: PlaceRequest, model: ServedModel) -> Placement:
         if not replicas:

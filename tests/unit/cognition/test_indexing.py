@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from time import monotonic
 
 import pytest
 
@@ -11,9 +12,11 @@ from libs.shared import extractive
 from libs.shared.bus.base import Delivery
 from libs.shared.contracts.common import Position, Speaker
 from libs.shared.contracts.indexing import IndexRequested, UnindexedMessage
+from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import Fact
+from libs.shared.contracts.scheduling import JobPlacement, Placement, Preempt
 from libs.shared.errors import BackendFailed, NoModel, ServiceError, TimedOut, Unavailable
 from services.cognition import indexing
 from services.cognition.embedding import Embedder
@@ -21,11 +24,13 @@ from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.extraction.reading import ModelReading
 from services.cognition.indexing import Indexer, Pace
 from services.cognition.outcomes import Outcomes
+from services.cognition.room import Room
 from services.cognition.searchable import Searchable, of_unindexed
-from services.cognition.traffic import Traffic
+from services.cognition.traffic import HOLD_S, Pauses, Traffic
 from services.cognition.traits import importance_of, traits_of
 from tests.unit.cognition.asking import LIMIT_S
 from tests.unit.cognition.conftest import Build, Household
+from tests.unit.cognition.household import MINILM
 
 
 def message(number: int, text: str = "My dog is Rex", *, speaker: str = "user") -> UnindexedMessage:
@@ -236,14 +241,6 @@ async def test_indexing_beside_a_turn_would_be_noticed(household: Build, monkeyp
         await check_indexing_lets_a_turn_pass(await household(embedder=True))
 
 
-async def test_indexing_goes_on_although_turns_never_end(household: Build) -> None:
-    home = await household(embedder=True)
-    traffic = Traffic()
-    with traffic.passing():
-        async with asyncio.timeout(LIMIT_S):
-            await indexer(home, traffic=traffic).index(delivery("m0"))
-
-
 def test_who_is_far_behind_makes_no_pauses_until_it_has_caught_up() -> None:
     now = 0.0
     pace = Pace(lambda: now)
@@ -351,3 +348,81 @@ def test_quotations_of_memories_are_not_indexed() -> None:
     assert of_unindexed(message(0, quoted)).memorable, "a user may quote it"
     assert not of_unindexed(message(0, quoted, speaker=Speaker.ASSISTANT)).memorable
     assert not of_unindexed(message(0, "  ")).memorable
+
+
+def with_room(home: Household, traffic: Traffic) -> Indexer:
+    embedder = Embedder(home.cognition, Outcomes(home.cognition))
+    searchable = Searchable(home.cognition, embedder, FactKeeper(home.cognition).draw)
+    return Indexer(home.cognition, searchable, 1, traffic, room=Room(home.cognition, embedder.model_for))
+
+
+def there(replica: str = "e0") -> JobPlacement:
+    return JobPlacement(placement=Placement(node_id="node", replica=replica, model=MINILM, policy="background"))
+
+
+async def test_a_round_is_embedded_where_the_scheduler_sees_room(household: Build) -> None:
+    home = await household(embedder=True)
+    await home.scheduler.has_room(JobPlacement(retry_after_s=0.1, reasons={"hot": 1}), there())
+    home.persistence.unindexed = [message(n) for n in range(3)]
+    await with_room(home, Traffic()).index(delivery("m0", "m1", "m2"))
+    assert len(home.scheduler.jobs) == 2
+    assert home.scheduler.asked == [], "nothing is placed as a request is"
+    assert len(home.inference.embedded) == 3
+
+
+async def test_a_replica_that_failed_is_not_asked_again_in_its_round(household: Build) -> None:
+    home = await household(embedder=True)
+    await home.scheduler.has_room(there("gone"))
+    home.persistence.unindexed = [message(n) for n in range(3)]
+    await with_room(home, Traffic()).index(delivery("m0", "m1", "m2"))
+    assert [asked.exclude for asked in home.scheduler.asked] == [("gone",), (), ()]
+    assert ends(home) == [("job-1", JobState.DONE)]
+
+
+async def check_a_request_stops_the_round_between_two_texts(home: Household) -> None:
+    await home.scheduler.has_room(there())
+    home.persistence.unindexed = [message(n) for n in range(4)]
+    traffic = Traffic()
+    seen_busy: list[bool] = []
+    embed = home.inference.embed
+
+    async def preempting(request: EmbedRequest) -> Embeddings:
+        seen_busy.append(traffic.busy)
+        if len(seen_busy) == 2:
+            await traffic.preempted(Preempt())
+        return await embed(request)
+
+    await home.inference.bus.serve(EMBED, preempting, replica="e9")
+    home.scheduler.rooms = [there("e9")]
+    began = monotonic()
+    async with asyncio.timeout(LIMIT_S):
+        await with_room(home, traffic).index(delivery(*(f"m{n}" for n in range(4))))
+    assert seen_busy == [False] * 4, "no portion begins while the request is under way"
+    assert monotonic() - began >= HOLD_S
+    assert ends(home) == [("job-1", JobState.DONE)]
+
+
+async def test_a_request_stops_the_round_between_two_texts(household: Build) -> None:
+    await check_a_request_stops_the_round_between_two_texts(await household(embedder=True))
+
+
+async def test_a_round_that_never_stops_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Pauses) -> None:
+        """Goes on."""
+
+    monkeypatch.setattr(Pauses, "__call__", never)
+    with pytest.raises(AssertionError):
+        await check_a_request_stops_the_round_between_two_texts(await household(embedder=True))
+
+
+async def test_requests_without_end_hold_a_job_back_for_a_bounded_time(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "BEHIND_S", 0.5)
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(n) for n in range(3)]
+    traffic = Traffic()
+    with traffic.passing():
+        async with asyncio.timeout(LIMIT_S):
+            await indexer(home, traffic=traffic).index(delivery("m0", "m1", "m2"))
+    assert ends(home) == [("job-1", JobState.DONE)]

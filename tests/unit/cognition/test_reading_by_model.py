@@ -14,7 +14,9 @@ from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryKind
+from libs.shared.contracts.scheduling import Preempt
 from libs.shared.errors import BackendFailed
+from services.cognition import traffic as traffic_module
 from services.cognition.extraction import by_model, reading
 from services.cognition.extraction.by_model import ATTRIBUTES, LONGEST_ANSWER, believed, question, schema
 from services.cognition.extraction.drawn import Drawn
@@ -164,10 +166,10 @@ async def endless(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="[" * 64)
 
 
-def model_reading(home: Household) -> ModelReading:
+def model_reading(home: Household, traffic: Traffic | None = None) -> ModelReading:
     outcomes, facts = Outcomes(home.cognition), FactKeeper(home.cognition)
     settings = RuntimeSettings(extraction="model")
-    return ModelReading(home.cognition, outcomes, facts, Traffic(), lambda: settings)
+    return ModelReading(home.cognition, outcomes, facts, traffic or Traffic(), lambda: settings)
 
 
 async def kept_by(*replicas: Answers) -> tuple[list[str], list[tuple[str, JobState]]]:
@@ -227,3 +229,63 @@ async def test_jobs_are_read_one_after_another_and_their_number_is_bounded(monke
         running.cancel()
         await asyncio.wait([running])
         assert [job.job_id for job in home.persistence.jobs] == ["j0", "j1"]
+
+
+class Interrupted:
+    """A replica whose first ``times`` answers are waited for in vain, and are to be stopped."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.asked = 0
+        self.writing = asyncio.Event()
+        self.stopped = 0
+
+    async def reply(self, _: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        self.asked += 1
+        if self.asked > self.times:
+            yield GenerateChunk(text=answer(noted()))
+            yield GenerateChunk(finish_reason="stop", usage=USAGE)
+            return
+        self.writing.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped += 1
+
+
+async def check_a_request_stops_the_model_and_the_text_is_read_later() -> None:
+    draw(text())  # the first time takes long
+    replica, traffic = Interrupted(times=2), Traffic()
+    async with AsyncExitStack() as stack:
+        home = await build(stack, replica.reply)
+        home.persistence.unindexed = [message(0, SAID)]
+        running = asyncio.create_task(model_reading(home, traffic).read(ToRead("job-1", "u1", ("m0",))))
+        async with asyncio.timeout(LIMIT_S):
+            for _ in range(2):
+                await replica.writing.wait()
+                replica.writing.clear()
+                await traffic.preempted(Preempt())
+            await running
+        assert (replica.asked, replica.stopped) == (3, 2)
+        assert [fact.value for kept in home.persistence.kept_facts for fact in kept.facts] == ["Porto"]
+        assert home.scheduler.outcomes[:-1] == [], "that it was stopped is no fault of the replica"
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests hold background work back for a moment only."""
+    monkeypatch.setattr(traffic_module, "HOLD_S", 0.02)
+    monkeypatch.setattr(traffic_module, "LULL_S", 0.01)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_request_stops_the_model_and_the_text_is_read_later() -> None:
+    await check_a_request_stops_the_model_and_the_text_is_read_later()
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_model_that_writes_on_beside_a_request_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Traffic, "arrival", lambda _: asyncio.sleep(LIMIT_S))
+    monkeypatch.setattr("tests.unit.cognition.test_reading_by_model.LIMIT_S", 1.5)
+    with pytest.raises(TimeoutError):
+        await check_a_request_stops_the_model_and_the_text_is_read_later()
