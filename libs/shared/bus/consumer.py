@@ -30,8 +30,8 @@ _PULL_SLACK_S = 1.0
 _PAUSE_S = 0.1
 _BATCH = 64
 _CAUGHT_UP_AFTER_S = 0.5
-WIDTH = 16
-"""Deliveries handled at the same time, where order is of no matter."""
+FULL_S = 1.0
+"""How long a message rests for which there is no room here."""
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Pause before each further delivery; the last repeats."""
 
@@ -47,7 +47,7 @@ def backoff_s(attempt: int, consumer: Consumer) -> float:
 class PulledMessage:
     """What its reply subject tells: ``$JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<…>.<time>.<pending>``."""
 
-    __slots__ = ("attempt", "incoming", "pending", "sequence")
+    __slots__ = ("attempt", "incoming", "key", "pending", "sequence")
 
     def __init__(self, incoming: Incoming) -> None:
         fields = incoming.reply.split(".")
@@ -57,8 +57,15 @@ class PulledMessage:
         self.incoming = incoming
         self.attempt = int(fields[4])
         self.sequence = int(fields[5])
+        self.key = (self.sequence, fields[7])
+        """Which message it is, also of another life of the stream: its place there and its time."""
         self.pending = int(fields[8])
         """How many are still to come after this one."""
+
+    def again(self, newer: PulledMessage) -> None:
+        """The same message was delivered once more: the answer goes to the newest delivery."""
+        self.incoming = newer.incoming
+        self.pending = newer.pending
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,9 @@ class PullConsumer(Generic[M]):
         self._ended = asyncio.Event()
         self._stopping = False
         self._telling: asyncio.Task[None] | None = None
+        self._held: dict[tuple[int, str], PulledMessage] = {}
+        """What is handled or waits to be, which the stream is told now and then."""
+        self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Gives the number of the subscription: without it the stream sends nothing more."""
@@ -170,10 +180,21 @@ class PullConsumer(Generic[M]):
             log.error("event_of_another_subject", consumer=self._consumer.name)
             return
         self._wanted -= 1
-        if self._stopping or not self._lane.offer(partial(self._handle, pulled)):
-            self._answer(pulled, NAK)
+        self._take(pulled)
         if self._wanted <= 0:
             self._ended.set()
+
+    def _take(self, pulled: PulledMessage) -> None:
+        if self._stopping:
+            self._answer(pulled, NAK)
+        elif (held := self._held.get(pulled.key)) is not None:
+            held.again(pulled)
+        elif self._lane.offer(partial(self._handle, pulled)):
+            self._held[pulled.key] = pulled
+            if self._keeping is None:
+                self._keeping = self._tasks.start(self._keep_claimed())
+        else:
+            self._answer(pulled, _later(FULL_S))
 
     def _soon_caught_up(self) -> None:
         """A little later, so that a lively stream isn't asked about after every message."""
@@ -206,10 +227,21 @@ class PullConsumer(Generic[M]):
     # ------------------------------------------------------------------ handling
 
     async def _handle(self, pulled: PulledMessage) -> None:
-        if self._stopping:
-            self._answer(pulled, NAK)
-            return
-        keeping = self._tasks.start(self._keep_claimed(pulled))
+        try:
+            if self._stopping:
+                self._answer(pulled, NAK)
+            else:
+                await self._handle_held(pulled)
+        finally:
+            self._let_go(pulled)
+
+    def _let_go(self, pulled: PulledMessage) -> None:
+        self._held.pop(pulled.key, None)
+        if not self._held and self._keeping is not None:
+            self._keeping.cancel()
+            self._keeping = None
+
+    async def _handle_held(self, pulled: PulledMessage) -> None:
         try:
             await self._deliver(pulled)
             self._answer(pulled, ACK)
@@ -227,9 +259,7 @@ class PullConsumer(Generic[M]):
                 code=error.code if isinstance(error, ServiceError) else "internal",
                 exc_info=None if expected else error,
             )
-            self._answer(pulled, NAK + b' {"delay": %d}' % int(backoff_s(pulled.attempt, self._consumer) * 1e9))
-        finally:
-            keeping.cancel()
+            self._answer(pulled, _later(backoff_s(pulled.attempt, self._consumer)))
 
     async def _deliver(self, pulled: PulledMessage) -> None:
         with server_span(self._consumer.name, pulled.incoming, SpanKind.CONSUMER):
@@ -237,12 +267,18 @@ class PullConsumer(Generic[M]):
             about = About(pulled.incoming.header(MESSAGE_ID) or "", position, pulled.attempt)
             await self._handlers.give(self._event, self._consumer, pulled.incoming.body, about)
 
-    async def _keep_claimed(self, pulled: PulledMessage) -> None:
-        """Tells the stream, while a handler is long at work, that it still is."""
+    async def _keep_claimed(self) -> None:
+        """Tells the stream, as long as something is held, that it still is: what waits to be handled, too."""
         while True:
             await asyncio.sleep(self._consumer.ack_wait_s / 3)
-            self._answer(pulled, IN_PROGRESS)
+            for pulled in tuple(self._held.values()):
+                self._answer(pulled, IN_PROGRESS)
 
     def _answer(self, pulled: PulledMessage, word: bytes) -> None:
         if self._transport.connected:
             self._transport.publish(pulled.incoming.reply, word)
+
+
+def _later(seconds: float) -> bytes:
+    """Asks for another delivery, not before so long."""
+    return NAK + b' {"delay": %d}' % int(seconds * 1e9)

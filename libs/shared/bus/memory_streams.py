@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Generic, TypeVar
 
 from libs.shared.bus.base import Entry
-from libs.shared.bus.consumer import WIDTH, About, Handlers, backoff_s
+from libs.shared.bus.consumer import About, Handlers, backoff_s
 from libs.shared.bus.endpoints import log
 from libs.shared.bus.keyvalue import checked
 from libs.shared.bus.lanes import Lane, Tasks
@@ -85,7 +85,7 @@ class MemoryConsumer(Generic[M]):
         """Starts to deliver on behalf of one bus."""
         self._handlers = handlers
         self._tasks = tasks
-        self._lane = Lane(tasks, 1 if in_order else WIDTH, 1 << 30)
+        self._lane = Lane(tasks, 1 if in_order else self._declared.at_once, 1 << 30)
         self._offer()
         tasks.start(self._tell_caught_up())
 

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from libs.shared.bus.base import Delivery, KeyValue, Poison
 from libs.shared.bus.connection import NatsTransport
-from libs.shared.bus.consumer import WIDTH, Handlers, PullConsumer
+from libs.shared.bus.consumer import Handlers, PullConsumer
 from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher, Refused, erase, refusal
 from libs.shared.bus.keyvalue import NatsKeyValue
 from libs.shared.bus.permissions import inbox_prefix
@@ -79,7 +79,7 @@ class NatsBus(TypedConversations):
             consumer,
             Handlers(handler, on_caught_up, on_poison),
             self._tasks,
-            1 if in_order else WIDTH,
+            1 if in_order else consumer.at_once,
         )
         self.on_stop_taking(await pulling.start())
         self._consumers.append(pulling)  # type: ignore[arg-type]

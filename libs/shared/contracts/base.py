@@ -146,7 +146,10 @@ class Consumer:
     name: str
     service: Principal
     max_ack_pending: int = 256
+    at_once: int = 16
+    """Deliveries that one process handles at the same time, where order is of no matter."""
     ack_wait_s: float = 30.0
+    """What a process holds is delivered again so long after its last sign of life."""
     max_deliver: int = 8
     """After so many deliveries a message is quarantined."""
 

@@ -98,7 +98,10 @@ INDEX_REQUESTED = Event(
     IndexRequested,
     owner=Principal.PERSISTENCE,
     stream=JOBS,
-    consumers=(Consumer(name="index_messages", service=Principal.COGNITION, max_ack_pending=32, ack_wait_s=60.0),),
+    # all that is taken is held at the same time, each for as long as no node has room; after a kill it comes again soon
+    consumers=(
+        Consumer(name="index_messages", service=Principal.COGNITION, max_ack_pending=64, at_once=64, ack_wait_s=15.0),
+    ),
 )
 READ_UNINDEXED = Rpc(
     "mongars.v1.persistence.read_unindexed",
