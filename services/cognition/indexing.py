@@ -1,4 +1,4 @@
-"""Index jobs: what was kept becomes searchable in rounds, whenever nobody waits for an answer."""
+"""Index jobs: what was kept becomes searchable in rounds, by its words soon and by vectors where there is room."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.cognition.extraction.reading import ModelReading, ToRead
-from services.cognition.room import Berth, Room
+from services.cognition.room import SHORTEST_WAIT_S, Berth, Room
 from services.cognition.searchable import Portions, Searchable, Text, Wanted, of_unindexed
 from services.cognition.traffic import Pauses, Traffic
 
 READ_AT_ONCE = 1000
 WRITE_AT_ONCE = 64
 ROUND_JOBS = 16
-"""Jobs that one round takes: as many as the bus delivers at the same time."""
+"""Jobs that get their vectors in one round."""
 SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
@@ -43,14 +43,19 @@ def together(jobs: Iterable[Job]) -> list[list[Job]]:
 
 @dataclass(eq=False)
 class Job:
-    """A delivery that waits for its round."""
+    """A delivery that waits for its rounds: one for the words, which is soon, and one for the vectors."""
 
     request: IndexRequested
     job_id: str
     attempt: int
     came_at: float
+    worded: bool = False
     done: bool = False
     error: Exception | None = None
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self.done = True
 
 
 class Pace:
@@ -63,20 +68,25 @@ class Pace:
 
     @property
     def behind(self) -> bool:
-        """Whether there have been full rounds alone for long."""
+        """Whether full rounds have followed each other for long."""
         return self._behind_since is not None and self._clock() - self._behind_since > BEHIND_S
 
     @property
     def pause_s(self) -> float:
         return 0.0 if self.behind else self._pause_s
 
-    def ended(self, took_s: float, *, full: bool) -> None:
-        """A round has ended; a full one means that more wait."""
+    def since(self, came_at: float) -> float:
+        """Since when what came then has been waiting, by this clock: behind others that wait it came late, but it waits
+        no longer than they do for what holds all of them back."""
+        return came_at if self._behind_since is None else min(came_at, self._behind_since)
+
+    def ended(self, took_s: float, *, came_at: float, more: bool) -> None:
+        """A round has ended whose oldest job came then; ``more``: it was full, and others wait."""
         self._pause_s = min(max(took_s * PAUSE_SHARE, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
-        if not full:
+        if not more:
             self._behind_since = None
         elif self._behind_since is None:
-            self._behind_since = self._clock()
+            self._behind_since = came_at
 
 
 class Indexer:
@@ -101,6 +111,7 @@ class Indexer:
         self._pace = pace or Pace()
         self._reading = reading
         self._waiting: dict[Job, None] = {}
+        self._words = asyncio.Lock()
         self._round = asyncio.Lock()
 
     async def index(self, delivery: Delivery[IndexRequested]) -> None:
@@ -108,6 +119,9 @@ class Indexer:
         job = Job(delivery.message, delivery.message.job_id or delivery.message_id, delivery.attempt, monotonic())
         self._waiting[job] = None
         try:
+            async with self._words:
+                if not job.worded:
+                    await self._run_words()
             async with self._round:
                 if not job.done:
                     await self._run_round(job)
@@ -115,54 +129,76 @@ class Indexer:
             del self._waiting[job]
         if job.error is None:
             return
-        if not (delivery.last_attempt and isinstance(job.error, ServiceError)):
+        if self._bus.stopping or not (delivery.last_attempt and isinstance(job.error, ServiceError)):
             raise job.error
         log.warning("indexing_failed", job_id=job.job_id, code=job.error.code)
         report = FinishJob(job_id=job.job_id, state=JobState.FAILED, error=job.error.code)
         await self._bus.request(FINISH_JOB, report)
 
+    async def _run_words(self) -> None:
+        """Lets all that waits be found by its words, whatever its vectors have to wait for."""
+        await self._traffic.give_way(self._pace.pause_s)
+        for group in together(job for job in self._waiting if not job.worded):
+            try:
+                await self._index_words(group)
+            except Exception as error:  # each of them raises it to the bus, which logs it
+                for job in group:
+                    job.failed(error)
+            for job in group:
+                job.worded = True
+
     async def _run_round(self, leader: Job) -> None:
         """Indexes what waits; those of the round who come after the leader find their job done."""
         await self._traffic.give_way(self._pace.pause_s)
-        others = [job for job in self._waiting if job is not leader and not job.done]
+        others = [job for job in self._waiting if job is not leader and job.worded and not job.done]
         jobs = [leader, *others[: ROUND_JOBS - 1]]
-        began = monotonic()
-        pauses = Pauses(self._traffic, self._patience_s(jobs))
+        worked_s = 0.0
         for group in together(jobs):
             try:
-                await self._index(group, pauses)
+                worked_s += await self._index(group)
             except Exception as error:  # each of them raises it to the bus, which logs it
                 for job in group:
-                    job.error = error
+                    job.failed(error)
             for job in group:
                 job.done = True
-        self._pace.ended(monotonic() - began - pauses.paused_s, full=len(jobs) == ROUND_JOBS)
+        more = len(jobs) == ROUND_JOBS and not all(job.done for job in self._waiting)
+        self._pace.ended(worked_s, came_at=min(job.came_at for job in jobs), more=more)
+
+    def _since(self, jobs: Sequence[Job]) -> float:
+        return self._pace.since(min(job.came_at for job in jobs))
 
     def _patience_s(self, jobs: Sequence[Job]) -> float:
         """How long the pauses of a round may be, all together; none when the jobs are overdue."""
-        waited_s = monotonic() - min(job.came_at for job in jobs)
-        return 0.0 if self._pace.behind else max(0.0, BEHIND_S - waited_s)
+        return max(0.0, BEHIND_S - (monotonic() - self._since(jobs)))
 
-    async def _berth(self, embedder: str | None, jobs: Sequence[Job]) -> Berth:
-        """Waits for a node with room; not for requests to pass when the jobs are overdue."""
-        if self._room is None:
-            return Berth()
-        since = min(job.came_at for job in jobs)
-        return await self._room.find(embedder, since=since - BEHIND_S if self._pace.behind else since)
+    async def _index_words(self, jobs: Sequence[Job]) -> None:
+        """Jobs of one user. Raises what persistence raises."""
+        first = jobs[0].request
+        if first.embedder is not None:
+            return  # another embedder takes over: the words are there
+        texts, _ = await self._read(jobs)
+        wanted = Wanted(user_id=first.user_id, pause=Pauses(self._traffic, LONGEST_PAUSE_S))
+        await self._searchable.make_words(texts, wanted, WRITE_AT_ONCE)
 
-    async def _index(self, jobs: Sequence[Job], pauses: Pauses) -> None:
-        """Jobs of one user and embedder. Raises the embedder's refusal once every message can be found by its words."""
+    async def _index(self, jobs: Sequence[Job]) -> float:
+        """Vectors for jobs of one user and embedder; for how many seconds it was at work. Raises the embedder's
+        refusal."""
         first = jobs[0].request
         reading = self._reading if self._reading and self._reading.wanted and first.embedder is None else None
-        berth = await self._berth(first.embedder, jobs)
-        texts, in_use = await self._read(first, [i for job in jobs for i in job.request.message_ids])
+        texts, in_use = await self._read(jobs)
         embedder = first.embedder or in_use
-        if not berth.serves(embedder):
-            berth = await self._berth(embedder, jobs)
+        berth = Berth()
+        if any(text.memorable for text in texts):
+            berth, waited = await self._berth(embedder, jobs)
+            if waited:  # meanwhile some may have been forgotten or edited
+                texts, _ = await self._read(jobs)
+        began = monotonic()
+        pauses = Pauses(self._traffic, self._patience_s(jobs))
         wanted = Wanted(
             user_id=first.user_id,
             embedder=embedder,
             vectors_alone=first.embedder is not None,
+            words_there=True,
             jobs=() if reading else tuple(job.job_id for job in jobs),
             pause=pauses,
             berth=berth,
@@ -173,9 +209,20 @@ class Indexer:
         if reading is not None:
             for job in jobs:
                 reading.offer(ToRead(job.job_id, first.user_id, job.request.message_ids))
+        return monotonic() - began - pauses.paused_s
 
-    async def _read(self, first: IndexRequested, ids: Sequence[str]) -> tuple[list[Text], str | None]:
+    async def _berth(self, embedder: str | None, jobs: Sequence[Job]) -> tuple[Berth, bool]:
+        """A node with room, and whether it had to be waited for."""
+        if self._room is None:
+            return Berth(), False
+        began = monotonic()
+        berth = await self._room.find(embedder, since=self._since(jobs))
+        return berth, monotonic() - began >= SHORTEST_WAIT_S
+
+    async def _read(self, jobs: Sequence[Job]) -> tuple[list[Text], str | None]:
         """The texts that are left, and the embedder that the user's memory has."""
+        first = jobs[0].request
+        ids = [message_id for job in jobs for message_id in job.request.message_ids]
         found: list[Text] = []
         in_use: str | None = None
         for start in range(0, len(ids), READ_AT_ONCE):

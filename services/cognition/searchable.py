@@ -65,6 +65,8 @@ class Wanted:
     """``name@version`` of the vectors; None: any."""
     vectors_alone: bool = False
     """Terms and facts are there already: another embedder takes over."""
+    words_there: bool = False
+    """Terms and facts were made before the vectors; only a text that was edited meanwhile may lack terms."""
     jobs: tuple[str, ...] = ()
     """They end with the last text."""
     background: bool = True
@@ -162,6 +164,12 @@ class Searchable:
                 await ahead
         return outcome
 
+    async def make_words(self, texts: Sequence[Text], wanted: Wanted, at_once: int) -> None:
+        """Terms and facts alone: nothing is embedded. Raises what persistence raises."""
+        memorable = [text for text in texts if text.memorable]
+        for start in range(0, len(memorable), at_once):
+            await self._write(memorable[start : start + at_once], _Vectors(), wanted, Outcome(), ends=False)
+
     async def _embed(self, texts: Sequence[Text], before: _Vectors, wanted: Wanted, at_once: int) -> _Vectors:
         """Vectors of ``texts``; after a failure no more are asked for."""
         made = _Vectors(before.embedder, failure=before.failure)
@@ -194,9 +202,9 @@ class Searchable:
     ) -> None:
         """Facts first: what is indexed is not read again."""
         await wanted.pause()
-        if texts and not wanted.vectors_alone:
+        if texts and not (wanted.vectors_alone or wanted.words_there):
             outcome.facts += await self._draw(wanted.user_id, texts)
-        rows = await asyncio.to_thread(_rows, texts, made.vectors, vectors_alone=wanted.vectors_alone)
+        rows = await asyncio.to_thread(_rows, texts, made.vectors, wanted)
         done = wanted.jobs if ends else ()
         if rows or done:
             embedder = made.embedder if made.vectors else None
@@ -204,15 +212,15 @@ class Searchable:
             await self._bus.request(INDEX_MESSAGES, written)
 
 
-def _rows(texts: Sequence[Text], vectors: Sequence[bytes], *, vectors_alone: bool) -> tuple[IndexRow, ...]:
-    pairs = zip_longest(texts, vectors)
-    if vectors_alone:
+def _rows(texts: Sequence[Text], vectors: Sequence[bytes], wanted: Wanted) -> tuple[IndexRow, ...]:
+    if wanted.vectors_alone:
+        pairs = zip(texts, vectors, strict=False)
         return tuple(
-            IndexRow(message_id=text.message_id, vector=vector, version=text.version)
-            for text, vector in pairs
-            if vector
+            IndexRow(message_id=text.message_id, vector=vector, version=text.version) for text, vector in pairs
         )
-    return tuple(row(text, vector) for text, vector in pairs)
+    if wanted.words_there:
+        return tuple(row(text, vector) for text, vector in zip(texts, vectors, strict=False))
+    return tuple(row(text, vector) for text, vector in zip_longest(texts, vectors))
 
 
 def _left_s(wanted: Wanted) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from libs.shared.bus.base import Bus
+from libs.shared.bus.consumer import PullConsumer
+from libs.shared.bus.nats import NatsBus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
+from libs.shared.contracts.jobs import FinishJob, JobState
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.errors import Unavailable
@@ -30,6 +33,7 @@ from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve as serve_scheduler
 from tests.support.broker import TestBroker
+from tests.support.deliveries import declared, deliveries
 from tests.unit.cognition.household import MINILM, Persistence
 from tests.unit.cognition.test_indexing import message
 from tests.unit.scheduler.clusters import node
@@ -84,6 +88,7 @@ class Cluster:
     persistence: Persistence
     boards: tuple[Board, Board]
     scheduling: Scheduling
+    cognition: NatsBus
 
     async def queue(self, job_id: str, texts: int) -> None:
         """One job of so many texts, on the stream."""
@@ -104,13 +109,14 @@ class Cluster:
         return node_id in nodes and all(getattr(nodes[node_id], name) == value for name, value in state.items())
 
     def indexed(self) -> list[str]:
-        return [row.message_id for written in self.persistence.indexed for row in written.rows]
+        """What has a vector."""
+        return [row.message_id for written in self.persistence.indexed for row in written.rows if row.vector]
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+@asynccontextmanager
+async def clustered(folder: Path) -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(TestBroker(tmp_path, nodes=NODES))
+        broker = await stack.enter_async_context(TestBroker(folder, nodes=NODES))
         persistence = Persistence(await broker.connect(Principal.PERSISTENCE))
         await persistence.start()
         scheduler = await broker.connect(Principal.SCHEDULER)
@@ -123,12 +129,18 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         for board in (first, second):
             await board.start()
             stack.callback(telling.create_task(board.tell()).cancel)
-        made = Cluster(await broker.connect(Principal.API), persistence, (first, second), scheduling)
-        await made.until(lambda: all(map(made.known, NODES)))
         cognition = await broker.connect(Principal.COGNITION)
+        made = Cluster(await broker.connect(Principal.API), persistence, (first, second), scheduling, cognition)
+        await made.until(lambda: all(map(made.known, NODES)))
         await serve_cognition(cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition))
         yield made
         await cognition.drain(5)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with clustered(tmp_path) as made:
+        yield made
 
 
 async def check_a_job_stops_for_a_request_and_goes_on(cluster: Cluster) -> None:
@@ -185,3 +197,58 @@ async def test_a_node_that_dies_in_the_middle_leaves_nothing_undone_and_nothing_
     assert other.portions
     assert sorted(cluster.indexed()) == sorted(f"m{n}" for n in range(60))
     assert [job.job_id for job in cluster.persistence.jobs] == ["job"]
+
+
+LONG_S, SHORT_S = 3.0, 0.3
+"""Until the broker delivers again what nobody speaks of: longer than a busy machine keeps a process waiting."""
+HELD, JOBS = 20, 26
+"""More than one round; and more than are held at a time."""
+
+
+async def hold_a_round(folder: Path, patch: pytest.MonkeyPatch, ack_wait_s: float) -> tuple[int, list[FinishJob]]:
+    """No node has room for longer than ``ack_wait_s``, and then both have: deliveries made, and reports of jobs."""
+    patch.setattr(background, "COOL_S", 0.2)
+    index = INDEX_REQUESTED.consumers[0]
+    with declared(index, at_once=HELD, max_ack_pending=HELD, ack_wait_s=ack_wait_s):
+        async with clustered(folder) as cluster:
+            for board in cluster.boards:
+                board.state["throttled"] = True
+            await cluster.until(lambda: all(cluster.known(name, throttled=True) for name in NODES))
+            for number in range(JOBS):
+                await cluster.queue(f"job-{number}", 1)
+            worded = cluster.persistence.indexed
+            await cluster.until(lambda: {row.message_id for w in worded for row in w.rows} == texts(HELD))
+            await asyncio.sleep(1.5 * ack_wait_s)
+            vectors_while_held = cluster.indexed()
+            for board in cluster.boards:
+                board.state["throttled"] = False
+            await cluster.until(lambda: set(cluster.indexed()) == texts(JOBS))
+            jobs = cluster.persistence.jobs
+            await cluster.until(lambda: len({job.job_id for job in jobs}) == JOBS)
+            made = await deliveries(cluster.cognition, INDEX_REQUESTED)
+    assert vectors_while_held == []
+    return made.made, jobs
+
+
+def texts(count: int) -> set[str]:
+    return {f"m{number}" for number in range(count)}
+
+
+async def test_a_held_round_is_delivered_once_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, jobs = await hold_a_round(tmp_path, monkeypatch, LONG_S)
+    assert made == JOBS
+    assert sorted(job.job_id for job in jobs) == sorted(f"job-{number}" for number in range(JOBS))
+    assert {job.state for job in jobs} == {JobState.DONE}
+
+
+async def test_a_held_round_that_is_delivered_again_would_be_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_: PullConsumer[IndexRequested]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PullConsumer, "_keep_claimed", silent)
+    made, _ = await hold_a_round(tmp_path, monkeypatch, SHORT_S)
+    assert made > JOBS

@@ -11,7 +11,7 @@ import pytest
 from libs.shared import extractive
 from libs.shared.bus.base import Delivery
 from libs.shared.contracts.common import Position, Speaker
-from libs.shared.contracts.indexing import IndexRequested, UnindexedMessage
+from libs.shared.contracts.indexing import IndexMessages, IndexRequested, UnindexedMessage
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.ledger import RuntimeSettings
@@ -60,6 +60,11 @@ def indexer(home: Household, batch: int = 2, traffic: Traffic | None = None, pac
     return Indexer(home.cognition, searchable, batch, traffic or Traffic(), pace)
 
 
+def with_vectors(home: Household) -> list[IndexMessages]:
+    """What was written once the words were there."""
+    return [w for w in home.persistence.indexed if w.done_jobs or any(row.vector for row in w.rows)]
+
+
 def ends(home: Household) -> list[tuple[str, JobState]]:
     return [(job.job_id, job.state) for job in home.persistence.jobs]
 
@@ -68,14 +73,15 @@ async def test_messages_get_terms_and_vectors_and_the_job_is_done(household: Bui
     home = await household(embedder=True)
     home.persistence.unindexed = [message(n) for n in range(5)]
     await indexer(home).index(delivery(*(f"m{n}" for n in range(5))))
-    rows = [row for written in home.persistence.indexed for row in written.rows]
-    assert [row.message_id for row in rows] == [f"m{n}" for n in range(5)]
-    assert rows[0].terms == {"dog": 1, "rex": 1}
-    assert all(row.vector for row in rows)
-    assert {written.embedder for written in home.persistence.indexed} == {"minilm@1"}
+    words, vectors = home.persistence.indexed
+    for written in (words, vectors):
+        assert [row.message_id for row in written.rows] == [f"m{n}" for n in range(5)]
+        assert written.rows[0].terms == {"dog": 1, "rex": 1}
+    assert (any(row.vector for row in words.rows), all(row.vector for row in vectors.rows)) == (False, True)
+    assert (words.embedder, vectors.embedder) == (None, "minilm@1")
     assert [len(texts) for texts in home.inference.embedded] == [2, 2, 1]
     assert set(home.inference.in_background) == {True}
-    assert [written.done_jobs for written in home.persistence.indexed] == [("job-1",)]
+    assert (words.done_jobs, vectors.done_jobs) == ((), ("job-1",))
 
 
 async def test_a_job_of_many_messages_is_done_with_the_last_of_them(
@@ -85,7 +91,8 @@ async def test_a_job_of_many_messages_is_done_with_the_last_of_them(
     home = await household(embedder=True)
     home.persistence.unindexed = [message(n) for n in range(5)]
     await indexer(home).index(delivery(*(f"m{n}" for n in range(5))))
-    assert [(len(w.rows), w.done_jobs) for w in home.persistence.indexed] == [(2, ()), (2, ()), (1, ("job-1",))]
+    each = [(2, ()), (2, ()), (1, ()), (2, ()), (2, ()), (1, ("job-1",))]
+    assert [(len(w.rows), w.done_jobs) for w in home.persistence.indexed] == each
 
 
 async def test_vectors_that_were_made_before_the_embedder_failed_are_kept(household: Build) -> None:
@@ -94,10 +101,10 @@ async def test_vectors_that_were_made_before_the_embedder_failed_are_kept(househ
     home.inference.embed_refusal_after = 1
     with pytest.raises(BackendFailed):
         await indexer(home).index(delivery(*(f"m{n}" for n in range(4))))
-    (written,) = home.persistence.indexed
-    assert [row.vector is not None for row in written.rows] == [True, True, False, False]
-    assert all(row.terms for row in written.rows)
-    assert written.done_jobs == ()
+    words, vectors = home.persistence.indexed
+    assert [bool(row.terms) for row in words.rows] == [True] * 4
+    assert [(row.message_id, row.vector is not None) for row in vectors.rows] == [("m0", True), ("m1", True)]
+    assert vectors.done_jobs == ()
 
 
 async def test_a_background_text_that_waits_too_long_is_no_failure_of_the_replica(household: Build) -> None:
@@ -179,7 +186,7 @@ async def check_jobs_that_wait_are_indexed_together(home: Household) -> None:
     jobs = [delivery(f"m{n}", job_id=f"j{n}", user_id="u1" if n < 4 else "u2") for n in range(6)]
     assert await index_in_one_round(home, *jobs) == [None] * 6
     assert [len(texts) for texts in home.inference.embedded] == [4, 2], "each user's apart"
-    assert [(w.user_id, w.done_jobs) for w in home.persistence.indexed] == [
+    assert [(w.user_id, w.done_jobs) for w in with_vectors(home)] == [
         ("u1", ("j0", "j1", "j2", "j3")),
         ("u2", ("j4", "j5")),
     ]
@@ -200,7 +207,7 @@ async def test_what_failed_before_is_tried_alone(household: Build) -> None:
     home.persistence.unindexed = [message(0), message(1)]
     again = delivery("m0", job_id="again", attempt=2)
     assert await index_in_one_round(home, again, delivery("m1", job_id="new")) == [None, None]
-    assert [written.done_jobs for written in home.persistence.indexed] == [("again",), ("new",)]
+    assert sorted(written.done_jobs for written in with_vectors(home)) == [("again",), ("new",)]
 
 
 async def test_a_round_that_is_cut_short_is_taken_up_by_the_next(household: Build) -> None:
@@ -220,7 +227,7 @@ async def test_a_round_that_is_cut_short_is_taken_up_by_the_next(household: Buil
 async def check_indexing_lets_a_turn_pass(home: Household) -> None:
     traffic = Traffic()
     slow = Pace()
-    slow.ended(10.0, full=False)
+    slow.ended(10.0, came_at=0.0, more=False)
     with traffic.passing():
         task = asyncio.create_task(indexer(home, traffic=traffic, pace=slow).index(delivery("m0")))
         for _ in range(100):
@@ -244,13 +251,24 @@ async def test_indexing_beside_a_turn_would_be_noticed(household: Build, monkeyp
 def test_who_is_far_behind_makes_no_pauses_until_it_has_caught_up() -> None:
     now = 0.0
     pace = Pace(lambda: now)
-    pace.ended(0.5, full=True)
+    pace.ended(0.5, came_at=0.0, more=True)
     assert pace.pause_s == 1.5
     now = indexing.BEHIND_S + 1
-    pace.ended(9.0, full=True)
+    pace.ended(9.0, came_at=now, more=True)
     assert pace.pause_s == 0.0
-    pace.ended(9.0, full=False)
+    pace.ended(9.0, came_at=now, more=False)
     assert pace.pause_s == indexing.LONGEST_PAUSE_S
+
+
+def test_what_waits_behind_others_waits_for_room_no_longer_than_they_do() -> None:
+    pace = Pace(lambda: 600.0)
+    assert pace.since(600.0) == 600.0
+    pace.ended(1.0, came_at=0.0, more=True)
+    assert pace.since(600.0) == 0.0, "it came when there was place for it, and the machine is as hot as before"
+    pace.ended(1.0, came_at=600.0, more=True)
+    assert pace.since(600.0) == 0.0
+    pace.ended(1.0, came_at=600.0, more=False)
+    assert pace.since(601.0) == 601.0
 
 
 async def test_the_turn_alone_is_embedded_and_judged(household: Build) -> None:
@@ -258,7 +276,7 @@ async def test_the_turn_alone_is_embedded_and_judged(household: Build) -> None:
     home.persistence.unindexed = [message(0, "I moved to Lyon in 2019.", speaker="Odile")]
     await indexer(home).index(delivery("m0"))
     assert home.inference.embedded == [("I moved to Lyon in 2019.",)]
-    ((row,),) = (written.rows for written in home.persistence.indexed)
+    ((row,),) = (written.rows for written in with_vectors(home))
     assert (row.speaker, row.words, row.importance) == ("Odile", 6, importance_of("I moved to Lyon in 2019."))
     assert row.traits == traits_of("I moved to Lyon in 2019.") != 0
 
@@ -316,7 +334,7 @@ async def test_a_job_that_a_model_is_to_read_is_not_done_before(household: Build
     reading = ModelReading(home.cognition, outcomes, facts, Traffic(), lambda: settings)
     searchable = Searchable(home.cognition, Embedder(home.cognition, outcomes), facts.draw)
     await Indexer(home.cognition, searchable, 2, Traffic(), reading=reading).index(delivery("m0"))
-    assert [(len(w.rows), w.done_jobs) for w in home.persistence.indexed] == [(1, ())]
+    assert [(len(w.rows), w.done_jobs) for w in with_vectors(home)] == [(1, ())]
     running = asyncio.create_task(reading.run())
     async with asyncio.timeout(LIMIT_S):
         await home.persistence.finished.wait()
@@ -368,6 +386,100 @@ async def test_a_round_is_embedded_where_the_scheduler_sees_room(household: Buil
     assert len(home.scheduler.jobs) == 2
     assert home.scheduler.asked == [], "nothing is placed as a request is"
     assert len(home.inference.embedded) == 3
+
+
+NOWHERE = JobPlacement(retry_after_s=0.1, reasons={"hot": 1})
+
+
+async def check_all_that_waits_for_room_is_found_by_its_words(home: Household) -> None:
+    await home.scheduler.has_room(NOWHERE)
+    many = indexing.ROUND_JOBS + 4
+    home.persistence.unindexed = [message(n) for n in range(many)]
+    shared = with_room(home, Traffic())
+    tasks = [asyncio.create_task(shared.index(delivery(f"m{n}", job_id=f"j{n}"))) for n in range(many)]
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while not home.scheduler.jobs:  # noqa: ASYNC110 - yields to the bus
+                await asyncio.sleep(0.01)
+            worded = {row.message_id for written in home.persistence.indexed for row in written.rows if row.terms}
+            assert worded == {f"m{n}" for n in range(many)}, "words wait for no room"
+            assert with_vectors(home) == []
+            home.scheduler.rooms = [there()]
+            await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert sorted(ends(home)) == sorted((f"j{n}", JobState.DONE) for n in range(many))
+
+
+async def test_all_that_waits_for_room_is_found_by_its_words(household: Build) -> None:
+    await check_all_that_waits_for_room_is_found_by_its_words(await household(embedder=True))
+
+
+async def test_words_that_wait_for_room_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def not_yet(*_: object) -> None:
+        """Leaves them to the vectors."""
+
+    monkeypatch.setattr(Searchable, "make_words", not_yet)
+    with pytest.raises(AssertionError, match="words wait for no room"):
+        await check_all_that_waits_for_room_is_found_by_its_words(await household(embedder=True))
+
+
+async def test_a_job_whose_texts_are_gone_waits_for_no_room(household: Build) -> None:
+    home = await household(embedder=True)
+    await home.scheduler.has_room(NOWHERE)
+    async with asyncio.timeout(LIMIT_S):
+        await with_room(home, Traffic()).index(delivery("gone"))
+    assert ends(home) == [("job-1", JobState.DONE)]
+    assert home.scheduler.jobs == []
+
+
+async def test_what_was_edited_while_it_waited_for_room_is_embedded_as_it_reads_now(household: Build) -> None:
+    home = await household(embedder=True)
+    await home.scheduler.has_room(NOWHERE)
+    home.persistence.unindexed = [message(0, "I live in Lyon."), message(1)]
+    task = asyncio.create_task(with_room(home, Traffic()).index(delivery("m0", "m1")))
+    async with asyncio.timeout(LIMIT_S):
+        while not home.scheduler.jobs:  # noqa: ASYNC110 - yields to the bus
+            await asyncio.sleep(0.01)
+        home.persistence.unindexed = [message(0, "I live in Metz.")]
+        home.scheduler.rooms = [there()]
+        await task
+    assert home.inference.embedded == [("I live in Metz.",)]
+
+
+async def test_a_stop_fails_no_job(household: Build) -> None:
+    home = await household(embedder=True)
+    await home.scheduler.has_room(NOWHERE.model_copy(update={"retry_after_s": LIMIT_S}))
+    home.persistence.unindexed = [message(0)]
+    task = asyncio.create_task(with_room(home, Traffic()).index(delivery("m0", attempt=8, last=True)))
+    async with asyncio.timeout(LIMIT_S):
+        while not home.scheduler.jobs:  # noqa: ASYNC110 - yields to the bus
+            await asyncio.sleep(0.01)
+        await home.cognition.drain(1.0)
+        with pytest.raises(Unavailable, match="stopping"):
+            await task
+    assert ends(home) == []
+
+
+async def test_how_long_a_job_waited_for_room_is_taken_off_its_patience(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[float] = []
+
+    class Noted(Pauses):
+        def __init__(self, traffic: Traffic, most_s: float) -> None:
+            patience.append(most_s)
+            super().__init__(traffic, most_s)
+
+    monkeypatch.setattr(indexing, "Pauses", Noted)
+    home = await household(embedder=True)
+    await home.scheduler.has_room(*[NOWHERE] * 3, there())
+    home.persistence.unindexed = [message(0)]
+    async with asyncio.timeout(LIMIT_S):
+        await with_room(home, Traffic()).index(delivery("m0"))
+    assert patience[-1] <= indexing.BEHIND_S - 3 * NOWHERE.retry_after_s
 
 
 async def test_a_replica_that_failed_is_not_asked_again_in_its_round(household: Build) -> None:
