@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from libs.shared.contracts.scheduling import Considered
 from services.scheduler.candidates import Candidate, NodeView
-from services.scheduler.pace import WARM_C
+from services.scheduler.pace import HOT_C
 from services.scheduler.placement import Decision
 from services.scheduler.registry import Snapshot
 
@@ -64,7 +64,7 @@ def holds_back(node: NodeView, snapshot: Snapshot, now: float) -> str | None:
     """Why a job should not run on a node that may take requests; None when it may."""
     if node.throttled:
         return "throttled"
-    if node.temperature_c is not None and node.temperature_c >= WARM_C:
+    if node.temperature_c is not None and node.temperature_c >= HOT_C:
         return "hot"
     if node.on_battery:
         return "on_battery"

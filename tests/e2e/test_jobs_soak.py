@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from tests.support.installation import Installation
 
 pytestmark = pytest.mark.soak
 
-JOBS = 10_000
+JOBS = int(os.environ.get("MONGARS_SOAK_JOBS", "10000"))
 IMPORTERS = 3
 ROUNDS = 2
 """How often each part is killed while the jobs come in."""

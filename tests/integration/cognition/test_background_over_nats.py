@@ -173,8 +173,8 @@ async def test_a_hot_node_is_spared_and_where_all_are_hot_a_job_waits(
 ) -> None:
     monkeypatch.setattr(background, "COOL_S", 0.2)
     hot, cool = cluster.boards
-    hot.state["temperature_c"] = 82.0
-    await cluster.until(lambda: cluster.known("node-a", temperature_c=82.0))
+    hot.state["temperature_c"] = 88.0
+    await cluster.until(lambda: cluster.known("node-a", temperature_c=88.0))
     await cluster.queue("one", 8)
     await cluster.until(lambda: len(cluster.persistence.jobs) == 1)
     assert (bool(hot.portions), bool(cool.portions)) == (False, True)

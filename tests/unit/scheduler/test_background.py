@@ -51,7 +51,7 @@ def test_an_idle_node_has_room() -> None:
 
 HELD = [
     ({"throttled": True}, "throttled", MACHINE_S),
-    ({"temperature_c": 76.0}, "hot", MACHINE_S),
+    ({"temperature_c": 85.0}, "hot", MACHINE_S),
     ({"power_w": 9.0, "power_source": "battery"}, "on_battery", MACHINE_S),
     ({"power_w": 9.0, "power_budget_w": 8.0}, "over_power_budget", MACHINE_S),
     ({"chats": 1}, "busy", REQUESTS_S),
@@ -124,7 +124,7 @@ def test_a_node_without_a_reason_goes_before_one_whose_reason_holds_no_longer() 
 
 def test_when_to_ask_again_depends_on_what_is_waited_for() -> None:
     clock = Clock()
-    hot = board("a", temperature_c=80.0)
+    hot = board("a", temperature_c=86.0)
     assert room(registry(hot, clock=clock), clock).retry_after_s == background.COOL_S
     assert room(registry(hot, board("b", chats=1), clock=clock), clock).retry_after_s == QUIET_S
 
