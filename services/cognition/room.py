@@ -56,13 +56,17 @@ class Room:
         self._clock = clock
 
     async def find(self, embedder: str | None, *, since: float) -> Berth:
-        """Returns once some node that has the embedder (``name@version``) has room. ``since``: when the work came, by
-        this clock. Raises Unavailable when the service stops meanwhile."""
-        model = self._model_for(embedder)
+        """``wait_for`` a node that has the embedder (``name@version``)."""
+        return await self.wait_for(PlaceJob(model=self._model_for(embedder)), since=since)
+
+    async def wait_for(self, job: PlaceJob, *, since: float) -> Berth:
+        """Returns once some node that can do it has room. ``since``: when the work came, by this clock. Raises
+        Unavailable when the service stops meanwhile."""
         told = False
         while (waited_s := self._clock() - since) < GIVEN_UP_S:
             try:
-                found = await self._bus.request(PLACE_JOB, PlaceJob(model=model, waited_s=max(0.0, waited_s)))
+                asked = job.model_copy(update={"waited_s": max(0.0, waited_s)})
+                found = await self._bus.request(PLACE_JOB, asked)
             except ServiceError as error:
                 log.debug("room_not_asked", code=error.code)
                 return Berth()

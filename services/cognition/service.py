@@ -80,8 +80,8 @@ async def serve(
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)
-    reading = ModelReading(bus, outcomes, facts, traffic, in_force)
     room = Room(bus, embedder.model_for)
+    reading = ModelReading(bus, outcomes, facts, traffic, in_force, room)
     indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading, room=room)
     admission = Admission()
     importer = Importer(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -47,6 +47,7 @@ class Replica:
         self._generated_tokens = 0
         self._ahead = Ahead()
         self._trial: asyncio.Timeout | None = None
+        self._background = 0
 
     async def serve(self, bus: Bus) -> None:
         """Loads the backend and begins to answer. Raises what loading raises."""
@@ -66,7 +67,7 @@ class Replica:
         self._end_trial()
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        with self._ahead.coming(self._work(request, tokens)) as work:
+        with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request):
             ticket = await self._admission.enter(tokens)
             work.begun = monotonic()
             clock, thoughts = Clock(), Apart(request)
@@ -116,6 +117,14 @@ class Replica:
         if trial is not None:
             trial.reschedule(asyncio.get_running_loop().time())
 
+    @contextmanager
+    def _counted(self, request: GenerateRequest) -> Iterator[None]:
+        self._background += request.background
+        try:
+            yield
+        finally:
+            self._background -= request.background
+
     def _work(self, request: GenerateRequest, tokens: int) -> Work:
         return Work(
             request.model,
@@ -140,6 +149,7 @@ class Replica:
                 models=tuple(self._models),
                 in_flight=admission.in_flight,
                 queued=admission.queued,
+                background=self._background,
                 in_flight_tokens=admission.in_flight_tokens,
                 queued_tokens=admission.queued_tokens,
                 to_read_tokens=self._ahead.to_read(now, reading),

@@ -104,7 +104,7 @@ class Scheduling:
 
     async def place_job(self, request: PlaceJob) -> JobPlacement:
         """PLACE_JOB. It counts as no placement: a job makes way, so no request goes elsewhere for it."""
-        wanted = PlaceRequest(kind=request.kind, model=request.model, exclude=request.exclude)
+        wanted = PlaceRequest.model_validate(request.model_dump(exclude={"waited_s", "explain"}))
         decision = self._decide(wanted)
         if decision.refusal is not None:
             raise decision.refusal

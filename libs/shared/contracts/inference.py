@@ -31,6 +31,8 @@ class GenerateRequest(Message):
     """The caller knows that the model is a remote one, and says so to whoever asked: otherwise it is refused."""
     ticket: Ticket | None = None
     """Of the placement that led here."""
+    background: bool = False
+    """Nobody waits for it, and it is cancelled when somebody does."""
 
 
 class GenerateChunk(Message):

@@ -127,6 +127,9 @@ class PlaceJob(Message):
     kind: Literal["chat", "embed"] = "embed"
     model: str | None = None
     """As in PlaceRequest."""
+    prompt_tokens: int = Field(default=0, ge=0)
+    max_tokens: int = Field(default=256, ge=0)
+    needs: tuple[Literal["tools", "images", "json_schema"], ...] = ()
     exclude: tuple[Id, ...] = ()
     waited_s: float = Field(default=0.0, ge=0)
     """How long it has waited already: so that it is done some time, it goes behind requests for a minute, and spares a

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from uuid import uuid4
 
 from libs.shared.bus.base import Bus
@@ -12,7 +13,7 @@ from libs.shared.contracts.indexing import READ_UNINDEXED, ReadUnindexed
 from libs.shared.contracts.inference import GENERATE, GenerateChunk
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
+from libs.shared.contracts.scheduling import PLACE, PlaceJob, Placement, PlaceRequest
 from libs.shared.errors import BackendFailed, RemoteNotAllowed, ServiceError
 from libs.shared.telemetry import get_logger
 from services.cognition.extraction import rules
@@ -20,6 +21,7 @@ from services.cognition.extraction.by_model import ANSWER_TOKENS, LONGEST_ANSWER
 from services.cognition.extraction.drawn import Drawn
 from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.outcomes import Outcomes
+from services.cognition.room import Room
 from services.cognition.searchable import Text, of_unindexed
 from services.cognition.traffic import Traffic
 
@@ -42,6 +44,7 @@ class ToRead:
     job_id: str
     user_id: str
     message_ids: tuple[str, ...]
+    came_at: float = field(default_factory=monotonic, compare=False)
 
 
 class ModelReading:
@@ -54,12 +57,15 @@ class ModelReading:
         keeper: FactKeeper,
         traffic: Traffic,
         in_force: Callable[[], RuntimeSettings],
+        room: Room | None = None,
     ) -> None:
+        """Without ``room`` the scheduler is asked as for any request."""
         self._bus = bus
         self._outcomes = outcomes
         self._keeper = keeper
         self._traffic = traffic
         self._in_force = in_force
+        self._room = room
         self._waiting: dict[str, ToRead] = {}
         self._some = asyncio.Event()
 
@@ -94,15 +100,15 @@ class ModelReading:
         asked = ReadUnindexed(user_id=job.user_id, message_ids=job.message_ids, indexed_too=True)
         texts = map(of_unindexed, (await self._bus.request(READ_UNINDEXED, asked)).messages)
         for text in filter(rules.may_state, texts):
-            if drawn := await self._between_requests(text):
+            if drawn := await self._between_requests(text, job.came_at):
                 await self._keeper.keep(job.user_id, drawn)
         await self._bus.request(FINISH_JOB, FinishJob(job_id=job.job_id, state=JobState.DONE))
 
-    async def _between_requests(self, text: Text) -> list[Drawn]:
+    async def _between_requests(self, text: Text, since: float) -> list[Drawn]:
         """Leaves off, which stops the model at its node, when somebody asks something."""
         for _ in range(MOST_BEGUN - 1):
-            await self._traffic.give_way(PATIENCE_S)
-            reading = asyncio.ensure_future(self._drawn(text))
+            placed = await self._placed(text, since)
+            reading = asyncio.ensure_future(self._drawn(text, placed))
             request = asyncio.ensure_future(self._traffic.arrival())
             try:
                 await asyncio.wait((reading, request), return_when=asyncio.FIRST_COMPLETED)
@@ -112,24 +118,32 @@ class ModelReading:
                 request.cancel()
                 reading.cancel()
                 await asyncio.wait((reading, request))
-        await self._traffic.give_way(PATIENCE_S)
-        return await self._drawn(text)
+        return await self._drawn(text, await self._placed(text, since))
 
-    async def _drawn(self, text: Text) -> list[Drawn]:
+    async def _placed(self, text: Text, since: float) -> Placement | None:
+        """In a lull, on a node with room, heat and power for it; None: it may be placed as a request is."""
+        await self._traffic.give_way(PATIENCE_S)
+        if self._room is None:
+            return None
+        needed = _needed(text)
+        job = PlaceJob(
+            kind="chat", needs=needed.needs, prompt_tokens=needed.prompt_tokens, max_tokens=needed.max_tokens
+        )
+        return (await self._room.wait_for(job, since=since)).placement
+
+    async def _drawn(self, text: Text, placed: Placement | None) -> list[Drawn]:
         """What the model notes and the text bears out; nothing when it fails."""
         try:
             async with asyncio.timeout(TEXT_S):
-                answer = await self._asked(text)
+                answer = await self._asked(text, placed)
         except (ServiceError, TimeoutError) as error:
             code = error.code if isinstance(error, ServiceError) else "timed_out"
             log.info("text_not_read", code=code, effect="facts by rules alone")
             return []
         return await asyncio.to_thread(lambda: believed(answer, text, rules.draw(text)))
 
-    async def _asked(self, text: Text) -> str:
-        tokens = len(text.text.encode()) // 3 + ANSWER_TOKENS
-        place = PlaceRequest(prompt_tokens=tokens, max_tokens=ANSWER_TOKENS, needs=("json_schema",))
-        placed = await self._bus.request(PLACE, place)
+    async def _asked(self, text: Text, placed: Placement | None) -> str:
+        placed = placed or await self._bus.request(PLACE, _needed(text))
         if placed.model.remote:
             raise RemoteNotAllowed("what was said is read by models of this network alone")
         try:
@@ -144,7 +158,7 @@ class ModelReading:
         request = question(text, model=placed.model.name, request_id=uuid4().hex)
         answer = ""
         last: GenerateChunk | None = None
-        request = request.model_copy(update={"ticket": placed.ticket})
+        request = request.model_copy(update={"ticket": placed.ticket, "background": True})
         async with self._bus.stream(GENERATE, request, replica=placed.replica) as chunks:
             async for last in chunks:
                 answer += last.text
@@ -153,3 +167,8 @@ class ModelReading:
         if last is None or last.finish_reason is None:
             raise BackendFailed("the model's answer ended without an end", reason="broke_off")
         return answer
+
+
+def _needed(text: Text) -> PlaceRequest:
+    tokens = len(text.text.encode()) // 3 + ANSWER_TOKENS
+    return PlaceRequest(prompt_tokens=tokens, max_tokens=ANSWER_TOKENS, needs=("json_schema",))

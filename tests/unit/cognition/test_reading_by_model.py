@@ -14,7 +14,7 @@ from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.jobs import JobState
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryKind
-from libs.shared.contracts.scheduling import Preempt
+from libs.shared.contracts.scheduling import JobPlacement, Placement, Preempt
 from libs.shared.errors import BackendFailed
 from services.cognition import traffic as traffic_module
 from services.cognition.extraction import by_model, reading
@@ -24,11 +24,12 @@ from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.extraction.reading import ModelReading, ToRead
 from services.cognition.extraction.rules import draw
 from services.cognition.outcomes import Outcomes
+from services.cognition.room import Berth, Room
 from services.cognition.searchable import Text
 from services.cognition.traffic import Traffic
 from tests.unit.cognition.asking import LIMIT_S
 from tests.unit.cognition.conftest import Household, build
-from tests.unit.cognition.household import USAGE
+from tests.unit.cognition.household import LLAMA, USAGE
 from tests.unit.cognition.test_indexing import message
 
 SAID = "We finally settled down in Porto. Is Lisbon nice? Bob says he lives in Braga. I no longer take ibuprofen."
@@ -166,10 +167,10 @@ async def endless(_: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         yield GenerateChunk(text="[" * 64)
 
 
-def model_reading(home: Household, traffic: Traffic | None = None) -> ModelReading:
+def model_reading(home: Household, traffic: Traffic | None = None, room: Room | None = None) -> ModelReading:
     outcomes, facts = Outcomes(home.cognition), FactKeeper(home.cognition)
     settings = RuntimeSettings(extraction="model")
-    return ModelReading(home.cognition, outcomes, facts, traffic or Traffic(), lambda: settings)
+    return ModelReading(home.cognition, outcomes, facts, traffic or Traffic(), lambda: settings, room)
 
 
 async def kept_by(*replicas: Answers) -> tuple[list[str], list[tuple[str, JobState]]]:
@@ -229,6 +230,35 @@ async def test_jobs_are_read_one_after_another_and_their_number_is_bounded(monke
         running.cancel()
         await asyncio.wait([running])
         assert [job.job_id for job in home.persistence.jobs] == ["j0", "j1"]
+
+
+async def check_a_text_is_read_where_there_is_room() -> None:
+    async with AsyncExitStack() as stack:
+        home = await build(stack, replying("never asked"), replying(answer(noted())))
+        there = Placement(node_id="node", replica="r1", model=LLAMA, policy="background")
+        hot = JobPlacement(retry_after_s=0.1, reasons={"hot": 1})
+        await home.scheduler.has_room(hot, JobPlacement(placement=there))
+        home.persistence.unindexed = [message(0, SAID)]
+        async with asyncio.timeout(LIMIT_S):
+            await model_reading(home, room=Room(home.cognition, lambda name: name)).read(ToRead("job-1", "u1", ("m0",)))
+        assert [(replica, request.background) for replica, request in home.inference.requests] == [("r1", True)]
+        assert [(job.kind, job.needs) for job in home.scheduler.jobs] == [("chat", ("json_schema",))] * 2
+        assert home.scheduler.asked == [], "nothing is placed as a request is"
+
+
+async def test_a_text_is_read_where_there_is_room() -> None:
+    await check_a_text_is_read_where_there_is_room()
+
+
+async def test_a_text_that_is_read_wherever_a_request_would_go_would_be_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unasked(*_: object, **__: object) -> Berth:
+        return Berth()
+
+    monkeypatch.setattr(Room, "wait_for", unasked)
+    with pytest.raises(AssertionError):
+        await check_a_text_is_read_where_there_is_room()
 
 
 class Interrupted:

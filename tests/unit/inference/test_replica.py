@@ -79,6 +79,19 @@ async def test_chunks_come_as_the_backend_makes_them() -> None:
     assert place.replica.snapshot().state.in_flight == 0
 
 
+async def test_what_nobody_waits_for_is_told_apart() -> None:
+    place = await make(ScriptedBackend())
+    reading = request().model_copy(update={"background": True})
+    async with place.caller.stream(GENERATE, reading, replica=IDENTITY.replica) as chunks:
+        async with asyncio.timeout(5):
+            await anext(chunks)
+        state = place.replica.snapshot().state
+        assert (state.in_flight, state.background) == (1, 1)
+        place.backend.go.set()
+        assert len([chunk async for chunk in chunks]) == 2
+    assert place.replica.snapshot().state.background == 0
+
+
 async def test_a_caller_that_leaves_stops_the_work_within_100_ms() -> None:
     await check_that_leaving_stops_the_work(Replica)
 
