@@ -17,6 +17,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "overloaded": ("every queue is full", _WAIT),
     "cancelled": ("the service that was answering is stopping", "ask again: another has taken its place, or will"),
+    "preempted": ("work for which nobody waits made way for a request", "nothing: it is done a little later"),
     "storage_full": (
         "a disk, or a stream's bound, is full; nothing was kept",
         "make room on the disk of the state folder",

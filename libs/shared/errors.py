@@ -94,6 +94,14 @@ class Cancelled(ServiceError):
     status = 503
 
 
+class Preempted(ServiceError):
+    """Work for which nobody waits was stopped in the middle, because somebody waits for an answer: it can be asked for
+    again when that is over."""
+
+    code = "preempted"
+    status = 503
+
+
 class StorageFull(ServiceError):
     """A disk, or a stream's bound, is full: nothing was kept."""
 

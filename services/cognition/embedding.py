@@ -8,7 +8,7 @@ from typing import Literal
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import NoNode, ServiceError, TimedOut, Unavailable
+from libs.shared.errors import NoNode, Preempted, ServiceError, TimedOut, Unavailable
 from services.cognition.outcomes import Outcomes, is_of_the_replica
 from services.cognition.room import Berth
 
@@ -36,7 +36,8 @@ class Embedder:
         """One vector a text, by ``embedder`` (``name@version``; None: the preferred, else whichever is served); in
         the ``background`` they give way to texts that somebody waits for. The ``berth`` is tried first.
 
-        Raises NoModel, ModelNotFound, NoNode, Unavailable, TimedOut, or the last replica's error.
+        Raises NoModel, ModelNotFound, NoNode, Unavailable, TimedOut, or the last replica's error; Preempted in the
+        ``background``.
         """
         tried: list[str] = []
         failure: ServiceError | None = None
@@ -50,6 +51,8 @@ class Embedder:
             request = EmbedRequest(model=placed.model.name, texts=tuple(texts), background=background, purpose=purpose)
             try:
                 found = await self._bus.request(EMBED, request, timeout_s=timeout_s, replica=placed.replica)
+            except Preempted:
+                raise  # it is well, and every other makes way, too
             except ServiceError as error:
                 if not (background and isinstance(error, TimedOut)):  # that it had to wait is no fault of the replica
                     await self._outcomes.failed(placed, error)

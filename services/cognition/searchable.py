@@ -15,7 +15,7 @@ from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexR
 from libs.shared.contracts.inference import EMBED
 from libs.shared.contracts.keeping import KeptMemories
 from libs.shared.contracts.memory import Fact, MemoryKind
-from libs.shared.errors import ServiceError, TimedOut
+from libs.shared.errors import Preempted, ServiceError, TimedOut
 from libs.shared.extractive import is_extractive
 from libs.shared.text import term_counts, words
 from services.cognition.embedding import Embedder
@@ -26,6 +26,8 @@ from services.cognition.traits import importance_of, traits_of
 
 TEXT_CHARACTERS = 4000
 """Of a longer text the beginning is embedded: no embedder reads more."""
+MOST_STOPPED = 3
+"""A portion that was stopped for requests so often is made like one that somebody waits for, so that it is made."""
 ASSISTANT = "assistant"
 
 Draw = Callable[[str, Sequence["Text"]], Awaitable[tuple[Fact, ...]]]
@@ -174,6 +176,7 @@ class Searchable:
         """Vectors of ``texts``; after a failure no more are asked for."""
         made = _Vectors(before.embedder, failure=before.failure)
         left = [text.text[:TEXT_CHARACTERS] for text in texts]
+        stopped = 0
         while left and made.failure is None:
             await wanted.pause()
             where = wanted.berth.replica
@@ -186,15 +189,19 @@ class Searchable:
                         portion,
                         embedder=made.embedder,
                         timeout_s=_left_s(wanted),
-                        background=wanted.background,
+                        background=wanted.background and stopped < MOST_STOPPED,
                         berth=wanted.berth,
                     )
+            except Preempted:
+                left = portion + left
+                stopped += 1
             except ServiceError as error:
                 made.failure = error
             else:
                 self._stride.took(where, portion, monotonic() - began)
                 made.embedder = found.embedder
                 made.vectors += found.vectors
+                stopped = 0
         return made
 
     async def _write(

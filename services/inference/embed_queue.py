@@ -18,6 +18,7 @@ PORTION_TOKENS = 80
 """Of longer requests, so much at a time: about 30 ms on a slow processor, for which a question may have to wait."""
 TURNS = 8
 """Every so many batches the least urgent has its turn, so that it does not starve."""
+BACKGROUND = 2
 MAX_TOKENS = 256
 CHARACTERS_PER_TOKEN = 4
 Embedded = tuple[bytes, int]
@@ -30,7 +31,7 @@ class Waiting:
 
     texts: tuple[str, ...]
     urgency: int
-    """0 is the most urgent."""
+    """0 is the most urgent, ``BACKGROUND`` the least."""
     done: asyncio.Future[list[Embedded]]
     taken: int = 0
     results: list[Embedded] = field(default_factory=list)
@@ -64,7 +65,7 @@ class EmbedQueue:
         """Raises Overloaded."""
         if self.texts + len(texts) > (QUEUE_TEXTS // 2 if background else QUEUE_TEXTS):
             raise Overloaded("too many texts wait to be embedded", retry_after_s=1.0)
-        urgency = 2 if background else int(_tokens_of(texts) > QUESTION_TOKENS)
+        urgency = BACKGROUND if background else int(_tokens_of(texts) > QUESTION_TOKENS)
         waiting = Waiting(texts, urgency, asyncio.get_running_loop().create_future())
         self._lanes[urgency].append(waiting)
         self.texts += len(texts)
@@ -75,6 +76,14 @@ class EmbedQueue:
         if waiting in self._lanes[waiting.urgency]:
             self._lanes[waiting.urgency].remove(waiting)
             self.texts -= waiting.left
+
+    def drop_background(self) -> list[Waiting]:
+        """Withdraws, and gives, all for which nobody waits."""
+        lane = self._lanes[BACKGROUND]
+        dropped = list(lane)
+        lane.clear()
+        self.texts -= sum(waiting.left for waiting in dropped)
+        return dropped
 
     def take(self) -> list[Portion]:
         """The next batch; nothing when nothing waits."""

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from libs.shared.errors import BackendFailed, InvalidRequest, ModelBroken
+from libs.shared.errors import BackendFailed, InvalidRequest, ModelBroken, Preempted, ServiceError
 from libs.shared.telemetry import get_logger
 from services.inference import embedder_build, embedder_graph
-from services.inference.embed_queue import Embedded, EmbedQueue, Portion
+from services.inference.embed_queue import BACKGROUND, Embedded, EmbedQueue, Portion, Waiting
 from services.inference.embedder_graph import WeightsDiffer
-from services.inference.embedder_model import Model, give_back_memory
+from services.inference.embedder_model import Model, Stop, Stopped, give_back_memory
 from services.inference.embedder_specs import BUILT_FILE, Purpose, Spec
 from services.inference.fit import Needs, check_fit
 
@@ -40,6 +40,7 @@ class Embedder:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "embedder")
         self._task: asyncio.Task[None] | None = None
+        self._running: tuple[list[Portion], Stop] | None = None
 
     @property
     def ready(self) -> bool:
@@ -71,7 +72,8 @@ class Embedder:
     async def embed(
         self, texts: tuple[str, ...], *, background: bool = False, purpose: Purpose = "passage"
     ) -> tuple[list[bytes], int]:
-        """Vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded."""
+        """Vectors as little-endian float32, in order, and the tokens they took. Raises Overloaded; Preempted in the
+        ``background``."""
         if not self.ready:
             raise BackendFailed("the embedder is not loaded", reason="not_loaded")
         prefix = self.spec.prefix(purpose)
@@ -82,6 +84,16 @@ class Embedder:
         finally:
             self._queue.withdraw(waiting)
         return [vector for vector, _ in results], sum(tokens for _, tokens in results)
+
+    def stop_background(self) -> None:
+        """What nobody waits for is refused, and leaves the processor within a few milliseconds."""
+        for waiting in self._queue.drop_background():
+            _fail_one(waiting, _preempted())
+        if self._running is None:
+            return
+        portions, stop = self._running
+        if all(portion.waiting.urgency == BACKGROUND for portion in portions):
+            stop()
 
     async def close(self) -> None:
         """Stops after the batch that runs; whoever still waits is cancelled."""
@@ -106,13 +118,19 @@ class Embedder:
             self._wake.clear()
             while portions := self._queue.take():
                 texts = [text for portion in portions for text in portion.texts]
+                _, stop = self._running = portions, Stop()
                 try:
-                    results = await loop.run_in_executor(self._thread, compute, texts)
+                    results = await loop.run_in_executor(self._thread, compute, texts, stop)
+                except Stopped:
+                    for portion in portions:
+                        _fail_one(portion.waiting, _preempted())
                 except Exception as error:
                     log.error("embedding_failed", exc_info=error)
                     _fail(portions, error)
                 else:
                     _hand_out(portions, results)
+                finally:
+                    self._running = None
 
 
 async def prepare(spec: Spec) -> None:
@@ -149,10 +167,18 @@ def _hand_out(portions: list[Portion], results: list[Embedded]) -> None:
 
 def _fail(portions: list[Portion], error: Exception) -> None:
     for portion in portions:
-        if not portion.waiting.done.done():
-            failed = BackendFailed("the embedder failed", reason="inference")
-            failed.__cause__ = error
-            portion.waiting.done.set_exception(failed)
+        failed = BackendFailed("the embedder failed", reason="inference")
+        failed.__cause__ = error
+        _fail_one(portion.waiting, failed)
+
+
+def _fail_one(waiting: Waiting, error: ServiceError) -> None:
+    if not waiting.done.done():
+        waiting.done.set_exception(error)
+
+
+def _preempted() -> Preempted:
+    return Preempted("somebody waits for an answer")
 
 
 async def _build_aside(module: str, folder: str, *, broken: bool) -> None:

@@ -21,6 +21,27 @@ _SENTENCE_OUTPUTS = ("sentence_embedding", "embeddings")
 _DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
 
 
+class Stopped(Exception):
+    """A run was ended before its end."""
+
+
+class Stop:
+    """Ends a run of the model between two steps of its graph, which are short; from any thread."""
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self.options = onnxruntime.RunOptions()
+        self.options.log_severity_level = 4
+
+    def __call__(self) -> None:
+        self.options.terminate = True
+
+    @property
+    def called(self) -> bool:
+        return bool(self.options.terminate)
+
+
 class Model:
     """Belongs to one thread. Making it loads it; raises ModelBroken, WeightsDiffer, ModuleNotFoundError."""
 
@@ -31,17 +52,17 @@ class Model:
         self._inputs = {given.name: _dtype(spec, given) for given in self._session.get_inputs()}
         self._output = _chosen_output(spec, self._session.get_outputs())
 
-    def compute(self, texts: list[str]) -> list[Embedded]:
-        """A vector and the number of its tokens for each text."""
+    def compute(self, texts: list[str], stop: Stop | None = None) -> list[Embedded]:
+        """A vector and the number of its tokens for each text. Raises Stopped where ``stop`` was called."""
         most = self.spec.description.max_tokens * CHARACTERS_PER_TOKEN
         encoded = self._tokenizer.encode_batch([text[:most] for text in texts])
         results: dict[int, Embedded] = {}
         for chosen in batches([len(text.ids) for text in encoded]):
-            vectors = self._infer([encoded[i].ids for i in chosen])
+            vectors = self._infer([encoded[i].ids for i in chosen], stop)
             results.update({i: (v.tobytes(), len(encoded[i].ids)) for i, v in zip(chosen, vectors, strict=True)})
         return [results[i] for i in range(len(texts))]
 
-    def _infer(self, rows: list[list[int]]) -> Any:
+    def _infer(self, rows: list[list[int]], stop: Stop | None) -> Any:
         import numpy as np
 
         longest = max(len(row) for row in rows)
@@ -52,7 +73,12 @@ class Model:
             mask[position, : len(row)] = 1
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: given[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
-        (output,) = self._session.run([self._output], feed)
+        try:
+            (output,) = self._session.run([self._output], feed, stop and stop.options)
+        except Exception:
+            if stop is not None and stop.called:
+                raise Stopped from None
+            raise
         return output.astype("<f4") if self.spec.built_in else self._pooled(output, mask)
 
     def _pooled(self, output: Any, mask: Any) -> Any:

@@ -63,6 +63,10 @@ class Shelf:
             self._users -= 1
             self._used_at = monotonic()
 
+    def stop_background(self) -> None:
+        if self._loaded is not None:
+            self._loaded.stop_background()
+
     def idle_s(self) -> float:
         """Seconds since it was used; 0 while it is."""
         return 0.0 if self._users else monotonic() - self._used_at
@@ -164,6 +168,11 @@ class Embedders:
             raise ModelNotFound(f"this node has no embedder {name}")
         vectors, tokens = await shelf.embed(texts, purpose, background=background)
         return shelf.spec, vectors, tokens
+
+    def stop_background(self) -> None:
+        """All of them refuse what nobody waits for, at once and in the middle."""
+        for shelf in filter(None, (self._default, *self._installed.values(), *self._retired)):
+            shelf.stop_background()
 
     def most_tokens(self, name: str) -> int:
         """Of a text that the embedder reads."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
+from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.contracts.telemetry import ReplicaTelemetry
 from services.inference.embedder import check_embeddable
@@ -32,10 +33,11 @@ class EmbeddingReplica:
         """Begins to answer for the installed embedders, and for the built-in one once it is loaded; raises what
         loading that one raises."""
         await bus.serve(EMBED, self.embed, replica=self._identity.replica)
+        await bus.subscribe(PREEMPT, self.preempted)
         await self._embedders.start()
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Raises ModelNotFound, ModelDoesNotFit, Overloaded, InvalidRequest."""
+        """Raises ModelNotFound, ModelDoesNotFit, Overloaded, InvalidRequest; Preempted in the background."""
         check_embeddable(request.texts)
         most = self._embedders.most_tokens(request.model)
         tokens = sum(min(most, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
@@ -54,6 +56,10 @@ class EmbeddingReplica:
             vectors=tuple(vectors),
             prompt_tokens=prompt_tokens,
         )
+
+    async def preempted(self, _: Preempt) -> None:
+        """PREEMPT: an api has taken a request."""
+        self._embedders.stop_background()
 
     def snapshot(self) -> ReplicaTelemetry:
         """The replica's state; it has no model before the first embedder can be asked."""

@@ -54,7 +54,8 @@ class EmbedRequest(Message):
     model: str
     texts: tuple[str, ...] = Field(min_length=1, max_length=512)
     background: bool = False
-    """Nobody waits for these: they give way to the texts of others."""
+    """Nobody waits for these: they give way to the texts of others, and are refused as ``preempted`` in the middle when
+    somebody asks anything."""
     purpose: Literal["query", "passage"] = "passage"
     """Some embedders were trained to be told which; the others embed both alike."""
 

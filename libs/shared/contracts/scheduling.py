@@ -289,7 +289,10 @@ PLACE_JOB = Rpc(
     timeout_s=2.0,
 )
 PREEMPT = Broadcast(
-    "mongars.v1.scheduler.preempt", Preempt, owner=Principal.API, callers=frozenset({Principal.COGNITION})
+    "mongars.v1.scheduler.preempt",
+    Preempt,
+    owner=Principal.API,
+    callers=frozenset({Principal.COGNITION, Principal.INFERENCE}),
 )
 """The api, which knows first, tells it; the subject is the scheduler's, whose business it is."""
 OUTCOME = Broadcast(

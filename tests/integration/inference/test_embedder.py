@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded
+from libs.shared.errors import BackendFailed, InvalidRequest, Overloaded, Preempted
 from services.inference import embed_queue, embedder_model
 from services.inference import embedder_graph as graph
 from services.inference.embedder import Embedder, check_embeddable
+from services.inference.embedder_model import Model, Stop, Stopped
 from services.inference.embedder_specs import built_in
 
+LIMIT_S = 60
 Array = npt.NDArray[np.float64]
 TEXTS = (
     "hello",
@@ -131,6 +134,75 @@ async def test_many_requests_at_once_get_each_its_own(embedder: Embedder) -> Non
     for text, (vectors, _) in zip(TEXTS * 3, together, strict=True):
         assert vector(vectors[0]) @ vector(alone[text]) >= 0.99999
         assert vector(vectors[1]) @ vector(alone[TEXTS[0]]) >= 0.99999
+
+
+LONG = tuple(f"a long story about bee {number} and roses " * 60 for number in range(4))
+"""Takes a quarter of a second at least."""
+
+
+@pytest.fixture
+def one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder_model, "BATCH_TOKENS", 1 << 16)
+
+
+def check_a_run_ends_when_it_is_stopped(folder: Path, stop: Stop | None) -> None:
+    """It is stopped once it has begun; it is one run of half a second at least."""
+    model, called = Model(built_in(folder), threads=1), Stop() if stop is None else stop
+    run = model._session.run
+
+    class Session:
+        def run(self, *given: Any) -> Any:
+            Thread(target=called).start()
+            return run(*given)
+
+    model._session = Session()
+    with pytest.raises(Stopped):
+        model.compute(list(LONG * 2), called)
+
+
+@pytest.mark.usefixtures("one_run")
+def test_a_run_ends_when_it_is_stopped(graph_folder: Path) -> None:
+    check_a_run_ends_when_it_is_stopped(graph_folder, None)
+
+
+@pytest.mark.usefixtures("one_run")
+def test_a_run_that_goes_on_would_be_noticed(graph_folder: Path) -> None:
+    class Deaf(Stop):
+        def __call__(self) -> None:
+            """Stops nothing."""
+
+    with pytest.raises(pytest.fail.Exception):
+        check_a_run_ends_when_it_is_stopped(graph_folder, Deaf())
+
+
+async def under_way(embedder: Embedder, *, background: bool) -> asyncio.Task[tuple[list[bytes], int]]:
+    asked = asyncio.create_task(embedder.embed(LONG, background=background))
+    async with asyncio.timeout(LIMIT_S):
+        while embedder._running is None:  # noqa: ASYNC110 - yields to the embedder
+            await asyncio.sleep(0)
+    return asked
+
+
+async def test_what_nobody_waits_for_is_stopped_and_can_be_asked_for_again(embedder: Embedder) -> None:
+    asked = await under_way(embedder, background=True)
+    waiting = asyncio.create_task(embedder.embed(TEXTS, background=True))
+    await asyncio.sleep(0)
+    embedder.stop_background()
+    async with asyncio.timeout(LIMIT_S):
+        for stopped in (asked, waiting):
+            with pytest.raises(Preempted):
+                await stopped
+        assert embedder.queued_texts == 0
+        vectors, _ = await embedder.embed(TEXTS[:1], background=True)
+    check_equality(vectors, [reference(TEXTS[0])])
+
+
+async def test_what_somebody_waits_for_is_not_stopped(embedder: Embedder) -> None:
+    asked = await under_way(embedder, background=False)
+    embedder.stop_background()
+    async with asyncio.timeout(LIMIT_S):
+        vectors, _ = await asked
+    assert len(vectors) == len(LONG)
 
 
 async def test_one_large_request_is_answered_in_order(embedder: Embedder) -> None:
