@@ -9,6 +9,7 @@ leaving until a part uses less than a twentieth of a core for a fifth of a secon
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 import tempfile
@@ -28,8 +29,9 @@ EVERY_S = 0.003
 LOOKED_AT_S = 0.7
 """Longer than a request holds background work back (0.5 s): what goes on afterwards is not counted as lateness."""
 QUIET_S, QUIET_SHARE = 0.2, 0.05
-BUSY_S, BUSY_SHARE = 0.1, 0.3
-"""Background work is under way where inference has used so much of a core for so long."""
+BUSY_S, BUSY_SHARE = 0.012, 0.5
+"""Background work is under way where inference has used so much of a core just now; a request that finds it otherwise
+would measure nothing."""
 WORDS = ("garden", "gate", "key", "shed", "number", "hangs", "hook", "old", "door", "near", "well", "rain", "barrel")
 _GIVEN_UP_S = 10.0
 
@@ -62,9 +64,10 @@ def say(client: Client, turns: int) -> None:
 
 
 def wait_until_busy(pid: int) -> bool:
-    """Whether background work came under way in time."""
+    """Whether background work came under way in time; returns at a moment of chance while it is."""
     deadline = time.monotonic() + _GIVEN_UP_S
     while time.monotonic() < deadline:
+        time.sleep(random.random() * 0.1)
         before = cpu_s(pid)
         time.sleep(BUSY_S)
         if cpu_s(pid) - before > BUSY_SHARE * BUSY_S:
@@ -76,6 +79,11 @@ def refused(client: Client) -> None:
     """A request that is announced, and does nothing else."""
     with suppress(RuntimeError):
         client.ask("POST", "/v1/embeddings", {"input": ""})
+
+
+def nth(ordered: Sequence[float], share: float) -> float:
+    """Of so many, the largest."""
+    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def one(running: Installation, client: Client) -> dict[str, float | None]:
@@ -105,16 +113,15 @@ def main() -> None:
         while len(found) < wanted:
             say(client, 10 * wanted)
             while len(found) < wanted and wait_until_busy(running.pids["inference"]):
-                time.sleep(random.random() * BUSY_S)
                 found.append(one(running, client))
                 time.sleep(1.0)
     rows = []
     for part in PARTS:
         took = sorted(ms for each in found if (ms := each[part]) is not None)
         late = len(found) - len(took)
-        rows.append((part, len(took), late, statistics.median(took), took[int(0.95 * (len(took) - 1))], took[-1]))
-    print(table(("part", "became quiet", "did not", "p50 ms", "p95 ms", "most ms"), rows))
-    aims = [Aim("inference quiet, p95", rows[0][4], AIM_MS, "ms"), Aim("never quiet", sum(r[2] for r in rows), 0)]
+        rows.append((part, len(took), late, statistics.median(took), nth(took, 0.95), nth(took, 0.99)))
+    print(table(("part", "became quiet", "did not", "p50 ms", "p95 ms", "p99 ms"), rows))
+    aims = [Aim("inference quiet, p99", rows[0][5], AIM_MS, "ms"), Aim("never quiet", sum(r[2] for r in rows), 0)]
     finish(aims, {"milliseconds": found}, args.json)
 
 

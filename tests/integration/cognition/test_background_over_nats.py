@@ -201,15 +201,15 @@ async def test_a_node_that_dies_in_the_middle_leaves_nothing_undone_and_nothing_
 
 LONG_S, SHORT_S = 3.0, 0.3
 """Until the broker delivers again what nobody speaks of: longer than a busy machine keeps a process waiting."""
-HELD, JOBS = 20, 26
-"""More than one round; and more than are held at a time."""
+HELD, CLAIMED, JOBS = 20, 23, 26
+"""Handled at a time, which is more than one round; with those that wait in the process; with those in the stream."""
 
 
 async def hold_a_round(folder: Path, patch: pytest.MonkeyPatch, ack_wait_s: float) -> tuple[int, list[FinishJob]]:
     """No node has room for longer than ``ack_wait_s``, and then both have: deliveries made, and reports of jobs."""
     patch.setattr(background, "COOL_S", 0.2)
     index = INDEX_REQUESTED.consumers[0]
-    with declared(index, at_once=HELD, max_ack_pending=HELD, ack_wait_s=ack_wait_s):
+    with declared(index, at_once=HELD, max_ack_pending=CLAIMED, ack_wait_s=ack_wait_s):
         async with clustered(folder) as cluster:
             for board in cluster.boards:
                 board.state["throttled"] = True
