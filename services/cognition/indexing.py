@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -26,8 +26,8 @@ LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
 """While turns are under way a pause lasts so many times the round before it: indexing keeps a quarter of the time."""
 BEHIND_S = 60.0
-"""A job gives way to requests for so long at most. Beyond that, and after so long with full rounds only until it has
-caught up, indexing works half the time at least."""
+"""So long indexing gives way to requests, all together, until it has caught up. Beyond that it works half the time at
+least."""
 
 log = get_logger(__name__)
 
@@ -59,32 +59,38 @@ class Job:
 
 
 class Pace:
-    """How long indexing gives way before each round: not at all while it is far behind."""
+    """How long indexing gives way: not at all before a round once others have held it up for long."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._pause_s = SHORTEST_PAUSE_S
         self._behind_since: float | None = None
-
-    @property
-    def behind(self) -> bool:
-        """Whether full rounds have followed each other for long."""
-        return self._behind_since is not None and self._clock() - self._behind_since > BEHIND_S
+        self._gave_way_s = 0.0
 
     @property
     def pause_s(self) -> float:
-        return 0.0 if self.behind else self._pause_s
+        """Before the next round."""
+        return self._pause_s if self.patience_s else 0.0
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may still give way, all together, until it has caught up."""
+        return max(0.0, BEHIND_S - self._gave_way_s)
 
     def since(self, came_at: float) -> float:
         """Since when what came then has been waiting, by this clock: behind others that wait it came late, but it waits
         no longer than they do for what holds all of them back."""
         return came_at if self._behind_since is None else min(came_at, self._behind_since)
 
+    def gave_way(self, seconds: float) -> None:
+        """To requests, or for want of room."""
+        self._gave_way_s += seconds
+
     def ended(self, took_s: float, *, came_at: float, more: bool) -> None:
         """A round has ended whose oldest job came then; ``more``: it was full, and others wait."""
         self._pause_s = min(max(took_s * PAUSE_SHARE, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
         if not more:
             self._behind_since = None
+            self._gave_way_s = 0.0
         elif self._behind_since is None:
             self._behind_since = came_at
 
@@ -167,10 +173,6 @@ class Indexer:
     def _since(self, jobs: Sequence[Job]) -> float:
         return self._pace.since(min(job.came_at for job in jobs))
 
-    def _patience_s(self, jobs: Sequence[Job]) -> float:
-        """How long the pauses of a round may be, all together; none when the jobs are overdue."""
-        return max(0.0, BEHIND_S - (monotonic() - self._since(jobs)))
-
     async def _index_words(self, jobs: Sequence[Job]) -> None:
         """Jobs of one user. Raises what persistence raises."""
         first = jobs[0].request
@@ -189,11 +191,12 @@ class Indexer:
         embedder = first.embedder or in_use
         berth = Berth()
         if any(text.memorable for text in texts):
-            berth, waited = await self._berth(embedder, jobs)
-            if waited:  # meanwhile some may have been forgotten or edited
+            berth, waited_s = await self._berth(embedder, jobs)
+            self._pace.gave_way(waited_s)
+            if waited_s >= SHORTEST_WAIT_S:  # meanwhile some may have been forgotten or edited
                 texts, _ = await self._read(jobs)
         began = monotonic()
-        pauses = Pauses(self._traffic, self._patience_s(jobs))
+        pauses = Pauses(self._traffic, self._pace.patience_s)
         wanted = Wanted(
             user_id=first.user_id,
             embedder=embedder,
@@ -204,6 +207,7 @@ class Indexer:
             berth=berth,
         )
         outcome = await self._searchable.make(texts, wanted, self._portions)
+        self._pace.gave_way(pauses.paused_s)
         if outcome.failure is not None:
             raise outcome.failure
         if reading is not None:
@@ -211,13 +215,13 @@ class Indexer:
                 reading.offer(ToRead(job.job_id, first.user_id, job.request.message_ids))
         return monotonic() - began - pauses.paused_s
 
-    async def _berth(self, embedder: str | None, jobs: Sequence[Job]) -> tuple[Berth, bool]:
-        """A node with room, and whether it had to be waited for."""
+    async def _berth(self, embedder: str | None, jobs: Sequence[Job]) -> tuple[Berth, float]:
+        """A node with room, and for how many seconds it had to be waited for."""
         if self._room is None:
-            return Berth(), False
+            return Berth(), 0.0
         began = monotonic()
         berth = await self._room.find(embedder, since=self._since(jobs))
-        return berth, monotonic() - began >= SHORTEST_WAIT_S
+        return berth, monotonic() - began
 
     async def _read(self, jobs: Sequence[Job]) -> tuple[list[Text], str | None]:
         """The texts that are left, and the embedder that the user's memory has."""

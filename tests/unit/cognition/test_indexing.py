@@ -247,20 +247,22 @@ async def test_indexing_beside_a_turn_would_be_noticed(household: Build, monkeyp
         await check_indexing_lets_a_turn_pass(await household(embedder=True))
 
 
-def test_who_is_far_behind_makes_no_pauses_until_it_has_caught_up() -> None:
-    now = 0.0
-    pace = Pace(lambda: now)
+def test_who_was_held_up_for_long_makes_no_pauses_until_it_has_caught_up() -> None:
+    pace = Pace()
     pace.ended(0.5, came_at=0.0, more=True)
     assert pace.pause_s == 1.5
-    now = indexing.BEHIND_S + 1
-    pace.ended(9.0, came_at=now, more=True)
-    assert pace.pause_s == 0.0
-    pace.ended(9.0, came_at=now, more=False)
+    pace.gave_way(indexing.BEHIND_S - 1)
+    pace.ended(9.0, came_at=9.0, more=True)
+    assert (pace.pause_s, pace.patience_s) == (indexing.LONGEST_PAUSE_S, 1.0)
+    pace.gave_way(2.0)
+    assert (pace.pause_s, pace.patience_s) == (0.0, 0.0)
+    pace.ended(9.0, came_at=9.0, more=False)
+    assert pace.patience_s == indexing.BEHIND_S
     assert pace.pause_s == indexing.LONGEST_PAUSE_S
 
 
 def test_what_waits_behind_others_waits_for_room_no_longer_than_they_do() -> None:
-    pace = Pace(lambda: 600.0)
+    pace = Pace()
     assert pace.since(600.0) == 600.0
     pace.ended(1.0, came_at=0.0, more=True)
     assert pace.since(600.0) == 0.0, "it came when there was place for it, and the machine is as hot as before"
