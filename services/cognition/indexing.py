@@ -204,6 +204,7 @@ class Indexer:
             words_there=True,
             jobs=() if reading else tuple(job.job_id for job in jobs),
             pause=pauses,
+            stopped=self._traffic.announced,
             berth=berth,
         )
         outcome = await self._searchable.make(texts, wanted, self._portions)

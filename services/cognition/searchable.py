@@ -75,6 +75,8 @@ class Wanted:
     """Nobody waits for it."""
     pause: Callable[[], Awaitable[None]] = _never
     """Before each portion: returns once it may go on."""
+    stopped: Callable[[], None] = lambda: None
+    """Told when a portion was stopped for a request, of which ``pause`` may not have heard yet."""
     berth: Berth = field(default_factory=Berth)
     """Where it is embedded first."""
     vectors_by: float | None = None
@@ -193,6 +195,7 @@ class Searchable:
                         berth=wanted.berth,
                     )
             except Preempted:
+                wanted.stopped()
                 left = portion + left
                 stopped += 1
             except ServiceError as error:

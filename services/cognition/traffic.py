@@ -48,6 +48,10 @@ class Traffic:
 
     async def preempted(self, _: Preempt) -> None:
         """PREEMPT: an api has taken a request."""
+        self.announced()
+
+    def announced(self) -> None:
+        """Some request is under way, as an api told, or as somebody who heard of it did."""
         self._held_until = self._clock() + HOLD_S
         self._begins()
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.contracts.telemetry import ReplicaTelemetry
+from libs.shared.errors import Preempted
 from services.inference.embedder import check_embeddable
 from services.inference.embedders import BYTES_PER_TOKEN, Embedders
 from services.inference.replica import Identity
 
 SLOTS = 32
 """Requests that one batch may hold; a batch is run while the next is gathered."""
+
+ON_THE_WAY_S = 0.1
+"""For so long after somebody asked something, work may come for which nobody waits, sent by who hadn't heard of it."""
 
 
 class EmbeddingReplica:
@@ -28,6 +33,7 @@ class EmbeddingReplica:
         self._background = 0
         self._tokens = 0
         self._sequence = 0
+        self._preempted_until = float("-inf")
 
     async def serve(self, bus: Bus) -> None:
         """Begins to answer for the installed embedders, and for the built-in one once it is loaded; raises what
@@ -38,6 +44,8 @@ class EmbeddingReplica:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Raises ModelNotFound, ModelDoesNotFit, Overloaded, InvalidRequest; Preempted in the background."""
+        if request.background and monotonic() < self._preempted_until:
+            raise Preempted("somebody waits for an answer")
         check_embeddable(request.texts)
         most = self._embedders.most_tokens(request.model)
         tokens = sum(min(most, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
@@ -59,6 +67,7 @@ class EmbeddingReplica:
 
     async def preempted(self, _: Preempt) -> None:
         """PREEMPT: an api has taken a request."""
+        self._preempted_until = monotonic() + ON_THE_WAY_S
         self._embedders.stop_background()
 
     def snapshot(self) -> ReplicaTelemetry:

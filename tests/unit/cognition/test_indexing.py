@@ -532,8 +532,10 @@ async def check_a_portion_that_was_stopped_is_made_again(home: Household) -> Non
     home.persistence.unindexed = [message(n) for n in range(3)]
     embed = home.inference.embed
     asked: list[tuple[int, bool]] = []
+    traffic = Traffic()
 
     async def stopping(request: EmbedRequest) -> Embeddings:
+        assert not traffic.busy, "it waits for the request that stopped it to pass"
         asked.append((len(request.texts), request.background))
         if len(asked) <= MOST_STOPPED:
             raise Preempted("somebody waits")
@@ -542,7 +544,7 @@ async def check_a_portion_that_was_stopped_is_made_again(home: Household) -> Non
     await home.inference.bus.serve(EMBED, stopping, replica="e9")
     await home.scheduler.has_room(there("e9"))
     async with asyncio.timeout(LIMIT_S):
-        await with_room(home, Traffic()).index(delivery("m0", "m1", "m2"))
+        await with_room(home, traffic).index(delivery("m0", "m1", "m2"))
     assert ends(home) == [("job-1", JobState.DONE)]
     assert asked == [(1, True)] * MOST_STOPPED + [(1, False)] + [(1, True)] * 2
     assert [row.message_id for w in with_vectors(home) for row in w.rows if row.vector] == ["m0", "m1", "m2"]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
 from libs.shared.contracts.inference import EmbedRequest
+from libs.shared.contracts.scheduling import Preempt
+from libs.shared.errors import Preempted
 from services.inference.embedder_specs import Purpose
 from services.inference.embedders import Embedders
 from services.inference.embedding import EmbeddingReplica
@@ -19,6 +23,10 @@ class Slow:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
+        self.stopped = 0
+
+    def stop_background(self) -> None:
+        self.stopped += 1
 
     def most_tokens(self, name: str) -> int:
         return 256
@@ -46,3 +54,18 @@ async def test_requests_in_the_background_are_told_apart_and_no_longer_once_they
         await asyncio.gather(*asked, return_exceptions=True)
     state = replica.snapshot().state
     assert (state.in_flight, state.background) == (0, 0)
+
+
+async def test_what_comes_in_the_background_right_after_a_request_is_sent_back() -> None:
+    slow = Slow()
+    replica = EmbeddingReplica(Identity("a", "a-0", "boot"), cast("Embedders", slow), lambda _: None)
+    await replica.preempted(Preempt())
+    assert slow.stopped == 1
+    with pytest.raises(Preempted):
+        await replica.embed(EmbedRequest(model="minilm", texts=("x",), background=True))
+    waited_for = asyncio.create_task(replica.embed(EmbedRequest(model="minilm", texts=("x",))))
+    await asyncio.sleep(0)
+    assert replica.snapshot().state.in_flight == 1
+    slow.go.set()
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.wait([waited_for])
