@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from libs.shared.bus.base import Bus, Delivery
-from libs.shared.contracts.indexing import READ_UNINDEXED, IndexRequested, ReadUnindexed
+from libs.shared.contracts.indexing import INDEX_REQUESTED, READ_UNINDEXED, IndexRequested, ReadUnindexed
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
@@ -21,6 +21,8 @@ READ_AT_ONCE = 1000
 WRITE_AT_ONCE = 64
 ROUND_JOBS = 16
 """Jobs that get their vectors in one round."""
+CROWDED = INDEX_REQUESTED.consumers[0].at_once * 3 // 4
+"""When so many deliveries wait for vectors, room is waited for no longer: the next one's words would wait, too."""
 SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
@@ -142,16 +144,19 @@ class Indexer:
         await self._bus.request(FINISH_JOB, report)
 
     async def _run_words(self) -> None:
-        """Lets all that waits be found by its words, whatever its vectors have to wait for."""
+        """Lets all that waits be found by its words, whatever its vectors have to wait for; it gives way once and not
+        for each user, or a busy house would never catch up."""
         await self._traffic.give_way(self._pace.pause_s)
+        pauses = Pauses(self._traffic, min(LONGEST_PAUSE_S, self._pace.patience_s))
         for group in together(job for job in self._waiting if not job.worded):
             try:
-                await self._index_words(group)
+                await self._index_words(group, pauses)
             except Exception as error:  # each of them raises it to the bus, which logs it
                 for job in group:
                     job.failed(error)
             for job in group:
                 job.worded = True
+        self._pace.gave_way(pauses.paused_s)
 
     async def _run_round(self, leader: Job) -> None:
         """Indexes what waits; those of the round who come after the leader find their job done."""
@@ -173,13 +178,13 @@ class Indexer:
     def _since(self, jobs: Sequence[Job]) -> float:
         return self._pace.since(min(job.came_at for job in jobs))
 
-    async def _index_words(self, jobs: Sequence[Job]) -> None:
+    async def _index_words(self, jobs: Sequence[Job], pauses: Pauses) -> None:
         """Jobs of one user. Raises what persistence raises."""
         first = jobs[0].request
         if first.embedder is not None:
             return  # another embedder takes over: the words are there
         texts, _ = await self._read(jobs)
-        wanted = Wanted(user_id=first.user_id, pause=Pauses(self._traffic, LONGEST_PAUSE_S))
+        wanted = Wanted(user_id=first.user_id, pause=pauses)
         await self._searchable.make_words(texts, wanted, WRITE_AT_ONCE)
 
     async def _index(self, jobs: Sequence[Job]) -> float:
@@ -193,8 +198,10 @@ class Indexer:
         if any(text.memorable for text in texts):
             berth, waited_s = await self._berth(embedder, jobs)
             self._pace.gave_way(waited_s)
-            if waited_s >= SHORTEST_WAIT_S:  # meanwhile some may have been forgotten or edited
-                texts, _ = await self._read(jobs)
+            if waited_s >= SHORTEST_WAIT_S:  # meanwhile some may have been forgotten or edited, or the embedder changed
+                texts, in_use = await self._read(jobs)
+                embedder = first.embedder or in_use
+                berth = berth if berth.serves(embedder) else Berth()
         began = monotonic()
         pauses = Pauses(self._traffic, self._pace.patience_s)
         wanted = Wanted(
@@ -204,7 +211,7 @@ class Indexer:
             words_there=True,
             jobs=() if reading else tuple(job.job_id for job in jobs),
             pause=pauses,
-            stopped=self._traffic.announced,
+            stopped=pauses.refused,
             berth=berth,
         )
         outcome = await self._searchable.make(texts, wanted, self._portions)
@@ -221,7 +228,7 @@ class Indexer:
         if self._room is None:
             return Berth(), 0.0
         began = monotonic()
-        berth = await self._room.find(embedder, since=self._since(jobs))
+        berth = await self._room.find(embedder, since=self._since(jobs), crowded=lambda: len(self._waiting) >= CROWDED)
         return berth, monotonic() - began
 
     async def _read(self, jobs: Sequence[Job]) -> tuple[list[Text], str | None]:

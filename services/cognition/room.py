@@ -55,15 +55,15 @@ class Room:
         self._model_for = model_for
         self._clock = clock
 
-    async def find(self, embedder: str | None, *, since: float) -> Berth:
+    async def find(self, embedder: str | None, *, since: float, crowded: Callable[[], bool] = lambda: False) -> Berth:
         """``wait_for`` a node that has the embedder (``name@version``)."""
-        return await self.wait_for(PlaceJob(model=self._model_for(embedder)), since=since)
+        return await self.wait_for(PlaceJob(model=self._model_for(embedder)), since=since, crowded=crowded)
 
-    async def wait_for(self, job: PlaceJob, *, since: float) -> Berth:
-        """Returns once some node that can do it has room. ``since``: when the work came, by this clock. Raises
-        Unavailable when the service stops meanwhile."""
+    async def wait_for(self, job: PlaceJob, *, since: float, crowded: Callable[[], bool] = lambda: False) -> Berth:
+        """Returns once some node that can do it has room, or it is ``crowded`` here. ``since``: when the work came, by
+        this clock. Raises Unavailable when the service stops meanwhile."""
         told = False
-        while (waited_s := self._clock() - since) < GIVEN_UP_S:
+        while (waited_s := self._clock() - since) < GIVEN_UP_S and not (told and crowded()):
             try:
                 asked = job.model_copy(update={"waited_s": max(0.0, waited_s)})
                 found = await self._bus.request(PLACE_JOB, asked)
@@ -75,13 +75,13 @@ class Room:
             if not told:
                 log.info("background_work_waits", reasons=found.reasons)
             told = True
-            await self._rest(min(max(found.retry_after_s, SHORTEST_WAIT_S), LONGEST_WAIT_S))
+            await self._rest(min(max(found.retry_after_s, SHORTEST_WAIT_S), LONGEST_WAIT_S), crowded)
         return Berth()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, seconds: float, crowded: Callable[[], bool]) -> None:
         """Raises Unavailable as soon as the service stops: the work will be delivered again."""
         until = self._clock() + seconds
-        while (left_s := until - self._clock()) > 0:
+        while (left_s := until - self._clock()) > 0 and not crowded():
             if self._bus.stopping:
                 raise Unavailable("this service is stopping")
             await asyncio.sleep(min(left_s, STOPS_WITHIN_S))

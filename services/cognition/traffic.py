@@ -83,13 +83,20 @@ class Pauses:
 
     def __init__(self, traffic: Traffic, most_s: float, clock: Callable[[], float] = monotonic) -> None:
         """``most_s``: of all pauses together, so that it comes to its end some time. Beyond that each still stops for a
-        request, and lasts as long at most as it has worked since the last one."""
+        request, and lasts as long at most as it has worked since the last one; after a portion that was stopped as
+        long as what stopped it counts, or the next would be stopped, too."""
         self._traffic = traffic
         self._most_s = most_s
         self._clock = clock
         self._one = asyncio.Lock()
         self._worked_since = clock()
+        self._refused = False
         self.paused_s = 0.0
+
+    def refused(self) -> None:
+        """A portion was stopped where it ran, for a request of which this process may not have heard yet."""
+        self._refused = True
+        self._traffic.announced()
 
     async def __call__(self) -> None:
         """Returns at once when nothing is under way."""
@@ -97,6 +104,8 @@ class Pauses:
             if not self._traffic.busy:
                 return
             began = self._clock()
-            await self._traffic.give_way(max(self._most_s - self.paused_s, began - self._worked_since))
+            least_s = HOLD_S if self._refused else 0.0
+            self._refused = False
+            await self._traffic.give_way(max(self._most_s - self.paused_s, began - self._worked_since, least_s))
             self._worked_since = self._clock()
             self.paused_s += self._worked_since - began

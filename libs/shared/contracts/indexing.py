@@ -100,7 +100,7 @@ INDEX_REQUESTED = Event(
     stream=JOBS,
     # all that is taken is held at the same time, each for as long as no node has room; after a kill it comes again soon
     consumers=(
-        Consumer(name="index_messages", service=Principal.COGNITION, max_ack_pending=64, at_once=64, ack_wait_s=15.0),
+        Consumer(name="index_messages", service=Principal.COGNITION, max_ack_pending=256, at_once=256, ack_wait_s=15.0),
     ),
 )
 READ_UNINDEXED = Rpc(

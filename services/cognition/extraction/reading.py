@@ -76,7 +76,7 @@ class ModelReading:
     def offer(self, job: ToRead) -> None:
         """Reads it in its turn and ends it. It isn't done until then: what is lost is offered again."""
         if len(self._waiting) < MOST_WAITING:
-            self._waiting[job.job_id] = job
+            self._waiting.setdefault(job.job_id, job)
             self._some.set()
 
     async def run(self) -> None:

@@ -418,6 +418,46 @@ async def test_all_that_waits_for_room_is_found_by_its_words(household: Build) -
     await check_all_that_waits_for_room_is_found_by_its_words(await household(embedder=True))
 
 
+async def test_words_give_way_once_for_all_users(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were it once for each, a house whose requests never cease would never catch up."""
+    bounds: list[float] = []
+
+    class Noted(Pauses):
+        def __init__(self, traffic: Traffic, most_s: float) -> None:
+            bounds.append(most_s)
+            super().__init__(traffic, most_s)
+
+    monkeypatch.setattr(indexing, "Pauses", Noted)
+    home = await household(embedder=True)
+    await home.scheduler.has_room(NOWHERE)
+    users = 12
+    home.persistence.unindexed = [message(n) for n in range(users)]
+    shared = with_room(home, Traffic())
+    jobs = [delivery(f"m{n}", user_id=f"user-{n}", job_id=f"j{n}") for n in range(users)]
+    tasks = [asyncio.create_task(shared.index(job)) for job in jobs]
+    async with asyncio.timeout(60):
+        while len(home.persistence.indexed) < users:  # noqa: ASYNC110 - yields to the bus
+            await asyncio.sleep(0.01)
+        assert bounds == [indexing.LONGEST_PAUSE_S]
+        home.scheduler.rooms = [there()]
+        await asyncio.gather(*tasks)
+
+
+async def test_where_too_many_wait_for_room_none_is_waited_for(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler never sees any; the words of what can't be held yet would never be made."""
+    monkeypatch.setattr(indexing, "CROWDED", 3)
+    home = await household(embedder=True)
+    await home.scheduler.has_room(NOWHERE)
+    home.persistence.unindexed = [message(n) for n in range(3)]
+    shared = with_room(home, Traffic())
+    async with asyncio.timeout(LIMIT_S):
+        tasks = [asyncio.create_task(shared.index(delivery(f"m{n}", job_id=f"j{n}"))) for n in range(3)]
+        await asyncio.wait(tasks)
+    assert sorted(ends(home)) == [(f"j{n}", JobState.DONE) for n in range(3)]
+
+
 async def test_words_that_wait_for_room_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     async def not_yet(*_: object) -> None:
         """Leaves them to the vectors."""

@@ -76,6 +76,20 @@ async def test_work_that_is_overdue_stops_for_a_request_as_long_as_it_has_worked
     assert given == [0.25] * 3
 
 
+async def test_after_a_portion_that_was_stopped_overdue_work_rests_as_long_as_what_stopped_it_counts() -> None:
+    traffic = Traffic()
+    pauses = Pauses(traffic, 0.0)
+    pauses.refused()
+    began = monotonic()
+    async with asyncio.timeout(LIMIT_S):
+        await pauses()
+    assert monotonic() - began >= 0.8 * HOLD_S
+    with traffic.passing():
+        async with asyncio.timeout(LIMIT_S):
+            await pauses()
+    assert pauses.paused_s < LIMIT_S
+
+
 async def test_another_request_while_background_work_waits_is_waited_for_too() -> None:
     traffic = Traffic()
     await traffic.preempted(Preempt())
