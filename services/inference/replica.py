@@ -114,7 +114,8 @@ class Replica:
 
     def _end_trial(self) -> None:
         trial, self._trial = self._trial, None
-        if trial is not None:
+        # One whose own time ran out is ending already, and can't be told again.
+        if trial is not None and not trial.expired():
             trial.reschedule(asyncio.get_running_loop().time())
 
     @contextmanager

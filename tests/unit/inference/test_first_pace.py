@@ -41,6 +41,25 @@ class WritingBackend(ScriptedBackend):
         yield GenerateChunk(finish_reason="stop", usage=usage)
 
 
+class LingeringBackend(WritingBackend):
+    """A trial of it is at its first word until it is stopped, and then ends only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping, self.let = asyncio.Event(), asyncio.Event()
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        if request.request_id.startswith("trial"):
+            try:
+                yield GenerateChunk(text="first")
+                await asyncio.Event().wait()
+            finally:
+                self.stopping.set()
+                await self.let.wait()
+        async for chunk in super().generate(request):
+            yield chunk
+
+
 class Clock:
     """The time of a model, which its backend alone moves on."""
 
@@ -246,6 +265,20 @@ async def test_the_check_notices_a_trial_that_goes_on(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError, match="goes on"):
         await check_that_a_request_is_not_held_up(tmp_path, Stubborn)
+
+
+async def test_a_request_is_answered_while_a_trial_whose_time_ran_out_ends(tmp_path: Path) -> None:
+    backend = LingeringBackend()
+    here = await place(tmp_path, backend)
+    trying = asyncio.create_task(here.replica.try_out(pace_trial.question(MODEL.name, "hello", 4), 0.01))
+    try:
+        async with asyncio.timeout(5):
+            await backend.stopping.wait()
+            assert (await here.ask())[-1].usage
+    finally:
+        backend.let.set()
+    async with asyncio.timeout(5):
+        assert await trying is None
 
 
 async def test_a_model_that_fails_its_trial_goes_on_serving(tmp_path: Path) -> None:
