@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from libs.shared.contracts.telemetry import NodeTelemetry, Replica, ReplicaTelemetry, ServedModel
+from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica, ReplicaTelemetry, ServedModel
 from libs.shared.hardware import Sample
 
 SILENT_S = 3.0
+BEFORE_REQUESTS = ("trial", "remembered")
+"""Sources of a pace that no request of this life of a replica has shown."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,19 @@ def _drained(state: Replica) -> Replica:
 
 
 def _models(told: list[ReplicaTelemetry]) -> tuple[ServedModel, ...]:
-    """Each once; where several replicas serve one, the first that has measured it speaks for it."""
+    """Each once; where several replicas serve one, the first whose requests have measured it speaks for it, or else the
+    first that knows its pace at all."""
     models: dict[str, ServedModel] = {}
     for replica in told:
         for model in replica.models:
             known = models.get(model.name)
-            if known is None or known.rates.generated_tokens_per_s is None:
+            if known is None or _worth(model.rates) > _worth(known.rates):
                 models[model.name] = model
     return tuple(models.values())
+
+
+def _worth(rates: Rates) -> int:
+    """A pace that requests have shown is worth more than one from before them, and that more than none."""
+    if rates.generated_tokens_per_s is None:
+        return 0
+    return 1 if rates.source in BEFORE_REQUESTS else 2

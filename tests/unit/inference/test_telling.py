@@ -77,6 +77,20 @@ def test_a_model_is_told_by_the_replica_that_measured_it() -> None:
     assert node(told(), measured).models[0].rates.generated_tokens_per_s == 9.0
 
 
+def test_what_requests_showed_one_replica_is_told_before_what_another_began_from() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    fresh = [
+        told(rates=Rates(generated_tokens_per_s=90.0, source=source, measured_at=at))
+        for source in ("trial", "remembered")
+    ]
+    asked = told("node-a-2", rates=Rates(generated_tokens_per_s=9.0, source="requests"))
+    for before in fresh:
+        assert node(before, asked).models[0].rates.source == "requests"
+        assert node(asked, before).models[0].rates.source == "requests"
+        assert node(told("node-a-0"), before).models[0].rates == before.models[0].rates
+    assert node(*fresh).models[0].rates.source == "trial", "the first of equals"
+
+
 def test_every_replica_of_a_draining_node_drains() -> None:
     assert all(state.draining for state in node(told(), draining=True).replicas)
     assert not any(state.draining for state in node(told()).replicas)
