@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -78,15 +79,15 @@ async def test_a_node_tells_its_pace_before_anyone_asks_and_a_restart_begins_fro
 async def test_what_a_node_tells_before_its_first_request_is_near_what_ten_requests_show(
     broker: TestBroker, furnished: Path
 ) -> None:
-    """One start of ``STARTS``: so small a model answers in milliseconds, in which other work counts for more."""
+    """The median of ``STARTS``: so small a model answers in milliseconds, in which other work counts for more."""
     off: list[float] = []
-    while not off or off[-1] > FACTOR:
-        assert len(off) < STARTS, off
+    for _ in range(STARTS):
         shutil.rmtree(furnished / "rates", ignore_errors=True)
         async with running(broker, furnished) as service:
             told, shown = await first_told(service), await shown_by_requests(service, 10)
             off.append(off_by(told, shown))
     print("off by", off)
+    assert median(off) < FACTOR, off
     guess = Rates(
         prompt_tokens_per_s=UNMEASURED_PROMPT_TOKENS_PER_S, generated_tokens_per_s=UNMEASURED_GENERATED_TOKENS_PER_S
     )
@@ -100,9 +101,9 @@ async def test_a_trial_leaves_a_real_model_to_the_request_that_comes(models: Pat
     replica = Replica(Identity("node-a", "node-a-1", "boot"), backend, max_queue=1, changed=lambda urgent: None)
     replica._take_models()
     trying = asyncio.create_task(replica.try_out(ask("tiny", max_tokens=400), 60.0))
-    while replica._trial is None:  # noqa: ASYNC110 - it has begun when it can be ended
-        await asyncio.sleep(0)
     async with asyncio.timeout(60):
+        while replica._trial is None:  # noqa: ASYNC110 - it has begun when it can be ended
+            await asyncio.sleep(0)
         answer = [chunk async for chunk in replica.generate(ask("tiny", max_tokens=4))]
         assert await trying is None
     assert answer[-1].usage
