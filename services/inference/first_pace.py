@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from services.inference.settings import InferenceSettings
 
 FRESH_S = 30 * 24 * 3600.0
 """What was kept for longer is begun from too, but the model is tried again."""
+TRIAL_FRESH_S = 24 * 3600.0
+"""Likewise of what a trial found: a minute in which the machine was busy shouldn't count for a month."""
 KEEP_EVERY_S = 300.0
 LOCK_FILE = "trial.lock"
 LOCK_LOOK_S = 0.2
@@ -51,8 +53,8 @@ class FirstPace:
         """Before the replica serves: it begins from what was kept, if anything."""
         try:
             self._file = await asyncio.to_thread(self._open)
-        except OSError as error:
-            log.info("rates_not_kept", model=self._spec.label, reason=str(error.strerror))
+        except (OSError, ValueError) as error:
+            log.info("rates_not_kept", model=self._spec.label, reason=str(error))
             return
         await self._begin_from_file()
 
@@ -61,7 +63,10 @@ class FirstPace:
         fails here fails for its requests too, and is told of then."""
         async with _turn(self._settings.folder.rates / LOCK_FILE):
             # A replica beside this one may have tried the same model meanwhile.
-            if self._has_requests() or await self._begin_from_file():
+            if self._was_asked() or await self._begin_from_file():
+                return
+            if not self._mark():
+                log.warning("pace_not_found", model=self._spec.label, reason="an earlier trial ended the process")
                 return
             try:
                 await self._try()
@@ -69,17 +74,24 @@ class FirstPace:
                 log.info("pace_not_found", model=self._spec.label, reason=error.code)
             except Exception as error:
                 log.warning("pace_not_found", model=self._spec.label, exc_info=error)
+            finally:
+                self._unmark()
 
     async def keep(self) -> None:
-        """Writes what requests have shown since it was last written."""
+        """Writes what requests have shown since it was last written, and what is known of the rest."""
         measured = self._replica.measured(self._spec.name)
-        rates = (measured.prompt_tokens_per_s, measured.generated_tokens_per_s)
-        if self._has_requests() and rates != self._kept:
-            await self._write(*rates, source="requests")
+        rates = (measured.reads, measured.writes)
+        if (
+            measured.generated_tokens_per_s is not None
+            and rates != self._kept
+            and await self._write(*rates, source="requests")
+        ):
             self._kept = rates
+            self._unmark()
 
     def _open(self) -> RatesFile:
-        here = kept_rates.machine(self._settings.machine_root, read_board(self._settings.machine_root).name)
+        root = self._settings.machine_root
+        here = kept_rates.machine(root, read_board(root), os.environ)
         return RatesFile(self._settings.folder.rates, kept_rates.key(self._spec, here, threads()))
 
     async def _begin_from_file(self) -> bool:
@@ -89,11 +101,28 @@ class FirstPace:
             return False
         known = Known(kept.prompt_tokens_per_s, kept.generated_tokens_per_s, "remembered", kept.measured_at)
         self._replica.begin_from(self._spec.name, known)
-        return 0 <= kept.age_s(self._now()) <= FRESH_S and kept.generated_tokens_per_s is not None
+        fresh_s = TRIAL_FRESH_S if kept.source == "trial" else FRESH_S
+        return 0 <= kept.age_s(self._now()) <= fresh_s and kept.generated_tokens_per_s is not None
+
+    def _mark(self) -> bool:
+        """False where a trial of the model ended its process, as some do with their first answer: a node that tried it
+        at every start would never serve again. Where no mark can be left, it is tried without."""
+        try:
+            # Not in a thread, as below: a task that is cancelled meanwhile would leave the mark.
+            return self._file is None or self._file.begin_trying()
+        except OSError:
+            return True
+
+    def _unmark(self) -> None:
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.end_trying()
 
     async def _try(self) -> None:
         model = next((model for model in self._replica.models() if model.name == self._spec.name), None)
-        found = await pace_trial.tried(model, self._replica.try_out, self._now) if model else None
+        if model is None or self._was_asked():
+            return
+        found = await pace_trial.tried(model, self._replica.try_out, self._now)
         if found is None:
             return
         self._replica.begin_from(self._spec.name, found)
@@ -101,9 +130,10 @@ class FirstPace:
         log.info("pace_found", model=self._spec.label, reads_per_s=reads, writes_per_s=writes)
         await self._write(reads, writes, source="trial")
 
-    async def _write(self, reads: float | None, writes: float | None, *, source: str) -> None:
+    async def _write(self, reads: float | None, writes: float | None, *, source: str) -> bool:
+        """Whether it could be."""
         if self._file is None:
-            return
+            return False
         kept = KeptRates.model_validate(
             {
                 "model": self._spec.name,
@@ -116,10 +146,13 @@ class FirstPace:
         try:
             await asyncio.to_thread(self._file.write, kept)
         except OSError as error:
-            log.warning("rates_not_kept", model=self._spec.label, reason=str(error.strerror))
+            log.warning("rates_not_kept", model=self._spec.label, reason=str(error))
+            return False
+        return True
 
-    def _has_requests(self) -> bool:
-        return self._replica.measured(self._spec.name).generated_tokens_per_s is not None
+    def _was_asked(self) -> bool:
+        """A request measures better than a trial, which could also take from a conversation what was read of it."""
+        return self._replica.measured(self._spec.name).lengths.mean is not None
 
 
 @asynccontextmanager
