@@ -147,7 +147,7 @@ async def _measure(pace: FirstPace) -> None:
     await pace.find()
     while True:
         await asyncio.sleep(KEEP_EVERY_S)
-        await pace.keep()
+        await pace.go_on()
 
 
 async def _metrics(request: Empty) -> MetricsText:

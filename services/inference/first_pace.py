@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.errors import ServiceError
 from libs.shared.hardware import read_board
 from libs.shared.telemetry import get_logger
@@ -17,7 +18,7 @@ from services.inference import kept_rates, pace_trial
 from services.inference.kept_rates import KeptRates, RatesFile
 from services.inference.machine import threads
 from services.inference.models import ModelSpec
-from services.inference.rates import Known
+from services.inference.rates import Clock, Known
 from services.inference.replica import Replica
 from services.inference.settings import InferenceSettings
 
@@ -48,6 +49,8 @@ class FirstPace:
         self._now = now
         self._file: RatesFile | None = None
         self._kept: tuple[float | None, float | None] | None = None
+        self._put_off = False
+        """Whether a request ended the trial: it may have been to another model."""
 
     async def recall(self) -> None:
         """Before the replica serves: it begins from what was kept, if anything."""
@@ -61,6 +64,7 @@ class FirstPace:
     async def find(self) -> None:
         """Tries the model, unless it is known already or a request comes; one at a time on a machine. A model that
         fails here fails for its requests too, and is told of then."""
+        self._put_off = False
         async with _turn(self._settings.folder.rates / LOCK_FILE):
             # A replica beside this one may have tried the same model meanwhile.
             if self._was_asked() or await self._begin_from_file():
@@ -76,6 +80,12 @@ class FirstPace:
                 log.warning("pace_not_found", model=self._spec.label, exc_info=error)
             finally:
                 self._unmark()
+
+    async def go_on(self) -> None:
+        """From time to time: keeps what there is, and tries a model anew whose trial had to give way."""
+        await self.keep()
+        if self._put_off:
+            await self.find()
 
     async def keep(self) -> None:
         """Writes what requests have shown since it was last written, and what is known of the rest."""
@@ -122,13 +132,18 @@ class FirstPace:
         model = next((model for model in self._replica.models() if model.name == self._spec.name), None)
         if model is None or self._was_asked():
             return
-        found = await pace_trial.tried(model, self._replica.try_out, self._now)
+        found = await pace_trial.tried(model, self._ask, self._now)
         if found is None:
             return
         self._replica.begin_from(self._spec.name, found)
         reads, writes = found.prompt_tokens_per_s, found.generated_tokens_per_s
         log.info("pace_found", model=self._spec.label, reads_per_s=reads, writes_per_s=writes)
         await self._write(reads, writes, source="trial")
+
+    async def _ask(self, question: GenerateRequest, limit_s: float) -> Clock | None:
+        clock = await self._replica.try_out(question, limit_s)
+        self._put_off = clock is None
+        return clock
 
     async def _write(self, reads: float | None, writes: float | None, *, source: str) -> bool:
         """Whether it could be."""

@@ -11,6 +11,7 @@ from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.inference.backends.choose import Node, make_backend
 from services.inference.first_pace import KEEP_EVERY_S, FirstPace
+from services.inference.giving_way import GivingWay
 from services.inference.inspection import Attempts, inspect
 from services.inference.lease import ReplicaLease
 from services.inference.models import ModelSpec
@@ -34,6 +35,7 @@ class Served:
         self._leases: list[ReplicaLease] = []
         self._replicas: list[Replica] = []
         self._paces: list[FirstPace] = []
+        self._way = GivingWay()
         self._loading: set[str] = set()
         self._refused: dict[str, str] = {}
         self._notes: set[str] = set()
@@ -86,7 +88,7 @@ class Served:
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             for pace in self._paces:
-                await pace.keep()
+                await pace.go_on()
 
     def backends(self) -> frozenset[str]:
         """What language models are served with now; ``local`` ones are Ray's too."""
@@ -153,7 +155,8 @@ class Served:
             self._attempts.begin(spec)
         try:
             backend = make_backend(spec, self._node)
-            replica = Replica(identity, backend, max_queue=self._settings.max_queue, changed=self._changed)
+            way = self._way if spec.local else None
+            replica = Replica(identity, backend, max_queue=self._settings.max_queue, changed=self._changed, way=way)
             pace = FirstPace(replica, spec, self._settings)
             if spec.local:
                 await pace.recall()

@@ -10,6 +10,7 @@ from uuid import uuid4
 from libs.shared.contracts.chat import ChatMessage, Sampling
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.telemetry import get_logger
 from services.inference.rates import Clock, Known, Measured
 
 LONGEST_S = 10.0
@@ -34,6 +35,8 @@ TEXT = (
     "at five. "
 )
 
+log = get_logger(__name__)
+
 Ask = Callable[[GenerateRequest, float], Awaitable[Clock | None]]
 """Asks the model within so many seconds; None: a request came, and the trial is over."""
 
@@ -42,7 +45,8 @@ async def tried(model: ServedModel, ask: Ask, now: Callable[[], datetime]) -> Kn
     """What a trial finds, at most ``LONGEST_S`` long; None: a request came first, or the model said too little.
 
     The first answer is a greeting's, which also brings in what a model reads from the disk or builds when it is first
-    used. Of the figures that one question gives, those of the longest count. Raises what asking raises.
+    used. Of the figures that one question gives, those of the longest count. Raises what asking raises, unless an
+    earlier answer has shown how fast the model writes.
     """
     begun = perf_counter()
     asked: GenerateRequest | None = question(model.name, GREETING, WARM_UP_ANSWER)
@@ -51,7 +55,13 @@ async def tried(model: ServedModel, ask: Ask, now: Callable[[], datetime]) -> Kn
         left_s = LONGEST_S - (perf_counter() - begun)
         if asked is None or left_s <= 0:
             break
-        clock = await ask(asked, left_s)
+        try:
+            clock = await ask(asked, left_s)
+        except Exception as error:
+            if pace.writes is None:
+                raise
+            log.warning("trial_cut_short", model=model.name, exc_info=error)
+            break
         if clock is None:
             return None
         size = len(asked.messages[0].text)

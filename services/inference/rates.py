@@ -89,18 +89,18 @@ class Measured:
         size: int,
         prompt_tokens: int,
         completion_tokens: int,
-        first_token_s: float,
+        first_token_s: float | None,
         rest_s: float,
         chunks: int = 0,
         cached_tokens: int = 0,
     ) -> None:
         """``size`` is the prompt's bytes; ``rest_s`` runs from the first token to the last; ``chunks`` the answer's
         pieces, its end among them; ``cached_tokens`` of the prompt had been read before: where they are the most, the
-        time says more of all else than of reading."""
+        time says more of all else than of reading. ``first_token_s`` is None where something else held it up."""
         read = prompt_tokens - cached_tokens
         if size >= FEWEST_BYTES and prompt_tokens >= FEWEST_TOKENS:
             self.bytes_per_token = _mean(self.bytes_per_token, size / prompt_tokens)
-        if first_token_s > 0 and read >= max(FEWEST_TOKENS, cached_tokens):
+        if first_token_s and read >= max(FEWEST_TOKENS, cached_tokens):
             self.prompt_tokens_per_s = _mean(self.prompt_tokens_per_s, read / first_token_s)
         if rest_s > 0 and completion_tokens > FEWEST_TOKENS:
             self.generated_tokens_per_s = _mean(self.generated_tokens_per_s, (completion_tokens - 1) / rest_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
 from services.inference.ahead import Ahead, Work
 from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
+from services.inference.giving_way import GivingWay
 from services.inference.rates import Clock, Known, Measured
 from services.inference.thinking import Apart
 
@@ -36,7 +36,10 @@ class Identity:
 class Replica:
     """Serves GENERATE on its own subject."""
 
-    def __init__(self, identity: Identity, backend: Backend, *, max_queue: int, changed: Changed) -> None:
+    def __init__(
+        self, identity: Identity, backend: Backend, *, max_queue: int, changed: Changed, way: GivingWay | None = None
+    ) -> None:
+        """``way`` is shared with the replicas that compute in the same process."""
         self.identity = identity
         self._backend = backend
         self._admission = Admission(backend.slots, max_queue, changed)
@@ -46,8 +49,8 @@ class Replica:
         self._sequence = 0
         self._generated_tokens = 0
         self._ahead = Ahead()
-        self._trial: asyncio.Timeout | None = None
         self._background = 0
+        self._way = way or GivingWay()
 
     async def serve(self, bus: Bus) -> None:
         """Loads the backend and begins to answer. Raises what loading raises."""
@@ -64,13 +67,12 @@ class Replica:
         if model.remote and not request.remote:
             raise RemoteNotAllowed("the model answers on a remote server, which the caller did not know")
         refuse_unsupported(request, model)
-        self._end_trial()
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request):
+        with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request), self._way.request():
             ticket = await self._admission.enter(tokens)
             work.begun = monotonic()
-            clock, thoughts = Clock(), Apart(request)
+            clock, thoughts, held_up = Clock(), Apart(request), self._way.trying
             try:
                 async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
                     work.waits(monotonic())
@@ -82,26 +84,20 @@ class Replica:
                         work.waits(monotonic())
             finally:
                 self._admission.leave(ticket, clock.duration_s)
-                self._note(request.model, size, clock)
+                self._note(request.model, size, clock, held_up=held_up)
 
     async def try_out(self, request: GenerateRequest, limit_s: float) -> Clock | None:
         """Asks the model as ``generate`` does, for nobody: neither admitted nor counted, ended at once when a request
         comes and not begun while there is one (None). After ``limit_s`` seconds it is left where it is. Raises as
         GenerateRequest says."""
-        if self._admission.in_flight or self._admission.queued:
-            return None
         clock = Clock()
-        try:
-            async with asyncio.timeout(limit_s) as self._trial:
-                async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
-                    async for chunk in chunks:
-                        clock.chunk(chunk)
-        except TimeoutError:
-            if self._trial is None:
-                return None
-        finally:
-            self._trial = None
-        return clock
+
+        async def ask() -> None:
+            async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    clock.chunk(chunk)
+
+        return clock if await self._way.trial(ask, limit_s) else None
 
     def begin_from(self, model: str, known: Known) -> None:
         """What is told of a model's speed until its first request."""
@@ -111,12 +107,6 @@ class Replica:
     def measured(self, model: str) -> Measured:
         """How fast it was so far."""
         return self._measured.setdefault(model, Measured())
-
-    def _end_trial(self) -> None:
-        trial, self._trial = self._trial, None
-        # One whose own time ran out is ending already, and can't be told again.
-        if trial is not None and not trial.expired():
-            trial.reschedule(asyncio.get_running_loop().time())
 
     @contextmanager
     def _counted(self, request: GenerateRequest) -> Iterator[None]:
@@ -192,7 +182,8 @@ class Replica:
     def _estimate(self, size: int, model: ServedModel) -> int:
         return int(size / (self._measured[model.name].bytes_per_token or model.bytes_per_token)) + 1
 
-    def _note(self, model: str, size: int, clock: Clock) -> None:
+    def _note(self, model: str, size: int, clock: Clock, *, held_up: bool) -> None:
+        """``held_up``: it began while a trial was ending, so that its first token says nothing of reading."""
         if clock.first_s is None:
             return
         labels = {
@@ -211,7 +202,7 @@ class Replica:
             size=size,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
-            first_token_s=clock.first_s,
+            first_token_s=None if held_up else clock.first_s,
             rest_s=clock.rest_s,
             chunks=clock.chunks,
             cached_tokens=usage.cached_tokens or 0,

@@ -102,7 +102,7 @@ async def test_a_trial_leaves_a_real_model_to_the_request_that_comes(models: Pat
     replica._take_models()
     trying = asyncio.create_task(replica.try_out(ask("tiny", max_tokens=400), 60.0))
     async with asyncio.timeout(60):
-        while replica._trial is None:  # noqa: ASYNC110 - it has begun when it can be ended
+        while not replica._way.trying:  # noqa: ASYNC110 - it has begun when it can be ended
             await asyncio.sleep(0)
         answer = [chunk async for chunk in replica.generate(ask("tiny", max_tokens=4))]
         assert await trying is None

@@ -19,6 +19,7 @@ from libs.shared.errors import BackendFailed
 from libs.shared.telemetry import metrics
 from services.inference import first_pace, kept_rates, pace_trial, rates
 from services.inference.first_pace import FRESH_S, LOCK_FILE, TRIAL_FRESH_S, FirstPace
+from services.inference.giving_way import GivingWay
 from services.inference.kept_rates import RatesFile
 from services.inference.models import ModelSpec
 from services.inference.replica import Identity, Replica
@@ -96,14 +97,14 @@ class PacedBackend(ScriptedBackend):
 class Place:
     """A node's life: a replica that serves, with its pace."""
 
-    def __init__(self, state: Path, backend: ScriptedBackend, days: float, kind: type[Replica]) -> None:
+    def __init__(self, state: Path, backend: ScriptedBackend, days: float, way: GivingWay) -> None:
         now = BEGUN + timedelta(days=days)
         settings = InferenceSettings(state=state)
         spec = ModelSpec(name=MODEL.name, backend="llama_cpp", path=state / "m.gguf")
         (state / "m.gguf").write_bytes(b"weights")
         self.settings = settings
         self.backend = backend
-        self.replica = kind(IDENTITY, backend, max_queue=1, changed=lambda urgent: None)
+        self.replica = Replica(IDENTITY, backend, max_queue=1, changed=lambda urgent: None, way=way)
         self.pace = FirstPace(self.replica, spec, settings, lambda: now)
 
     async def begin(self) -> Place:
@@ -131,9 +132,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def place(
-    state: Path, backend: ScriptedBackend | None = None, *, days: float = 0.0, kind: type[Replica] = Replica
+    state: Path, backend: ScriptedBackend | None = None, *, days: float = 0.0, way: GivingWay | None = None
 ) -> Place:
-    return await Place(state, backend or WritingBackend(), days, kind).begin()
+    return await Place(state, backend or WritingBackend(), days, way or GivingWay()).begin()
 
 
 async def test_a_node_knows_its_pace_before_its_first_request(tmp_path: Path) -> None:
@@ -306,7 +307,7 @@ async def test_a_model_whose_only_answer_was_too_short_to_measure_is_not_tried(t
 
 async def test_other_weights_under_the_same_name_are_tried_anew(tmp_path: Path) -> None:
     await (await place(tmp_path)).pace.find()
-    later = Place(tmp_path, WritingBackend(), 0, Replica)
+    later = Place(tmp_path, WritingBackend(), 0, GivingWay())
     (tmp_path / "m.gguf").write_bytes(b"others!")
     await later.begin()
     assert later.rates == Rates()
@@ -319,9 +320,9 @@ async def test_a_model_that_was_asked_already_is_not_tried(tmp_path: Path) -> No
     assert here.backend.begun == ["asked"]
 
 
-async def check_that_a_request_is_not_held_up(state: Path, kind: type[Replica], timeout_s: float = 5.0) -> None:
+async def check_that_a_request_is_not_held_up(state: Path, way: GivingWay, timeout_s: float = 5.0) -> None:
     """The trial stands still in the midst of its answer; a request that comes then ends it and is answered."""
-    here = await place(state, ScriptedBackend(), kind=kind)
+    here = await place(state, ScriptedBackend(), way=way)
     trying = asyncio.create_task(here.pace.find())
     try:
         async with asyncio.timeout(5):
@@ -336,23 +337,22 @@ async def check_that_a_request_is_not_held_up(state: Path, kind: type[Replica], 
         here.backend.go.set()
         async with asyncio.timeout(5):
             assert (await answering)[-1].finish_reason == "stop"
-        assert here.rates.source == "requests"
     finally:
         here.backend.go.set()
         await asyncio.wait({trying}, timeout=5)
 
 
 async def test_a_request_that_comes_during_the_trial_is_not_held_up(tmp_path: Path) -> None:
-    await check_that_a_request_is_not_held_up(tmp_path, Replica)
+    await check_that_a_request_is_not_held_up(tmp_path, GivingWay())
 
 
 async def test_the_check_notices_a_trial_that_goes_on(tmp_path: Path) -> None:
-    class Stubborn(Replica):
-        def _end_trial(self) -> None:
+    class Stubborn(GivingWay):
+        def end(self) -> None:
             return None
 
     with pytest.raises(AssertionError, match="goes on"):
-        await check_that_a_request_is_not_held_up(tmp_path, Stubborn, timeout_s=0.5)
+        await check_that_a_request_is_not_held_up(tmp_path, Stubborn(), timeout_s=0.5)
 
 
 async def test_a_request_is_answered_while_a_trial_whose_time_ran_out_ends(tmp_path: Path) -> None:
@@ -363,10 +363,40 @@ async def test_a_request_is_answered_while_a_trial_whose_time_ran_out_ends(tmp_p
         async with asyncio.timeout(5):
             await backend.stopping.wait()
             assert (await here.ask())[-1].usage
+        measured = here.replica.measured(MODEL.name)
+        assert measured.generated_tokens_per_s
+        assert measured.prompt_tokens_per_s is None, "what was left of the trial held up its first token"
     finally:
         backend.let.set()
     async with asyncio.timeout(5):
         assert await trying is None
+    await here.ask()
+    assert measured.prompt_tokens_per_s
+
+
+async def test_a_trial_gives_way_to_the_requests_of_another_model_of_the_node(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    way = GivingWay()
+    other = await place(tmp_path / "other", ScriptedBackend(), way=way)
+    here = await place(tmp_path / "one", ScriptedBackend(), way=way)
+    trying = asyncio.create_task(here.pace.find())
+    async with asyncio.timeout(5):
+        while not here.backend.working:  # noqa: ASYNC110 - the backend has no event for it
+            await asyncio.sleep(0)
+        answering = asyncio.create_task(other.ask())
+        await trying
+        await here.pace.find()
+        assert len(here.backend.begun) == 1, "none is begun while the other answers"
+        assert here.rates == Rates()
+        other.backend.go.set()
+        assert (await answering)[-1].finish_reason == "stop"
+        here.backend.go.set()
+        await here.pace.go_on()
+        assert here.rates.source == "trial"
+        asked = len(here.backend.begun)
+        await here.pace.go_on()
+    assert len(here.backend.begun) == asked, "it is known now"
 
 
 async def test_a_model_that_fails_its_trial_goes_on_serving(tmp_path: Path) -> None:

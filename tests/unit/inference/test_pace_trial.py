@@ -9,6 +9,7 @@ import pytest
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import BackendFailed
 from services.inference.pace_trial import (
     ANSWER_TOKENS,
     GREETING,
@@ -33,7 +34,7 @@ def clock(first_s: float, rest_s: float, usage: Usage | None, chunks: int = 5) -
 class Model:
     """Answers as it is told, and knows what it was asked."""
 
-    def __init__(self, *clocks: Clock | None) -> None:
+    def __init__(self, *clocks: Clock | Exception | None) -> None:
         self.clocks = list(clocks)
         self.asked: list[GenerateRequest] = []
         self.limits: list[float] = []
@@ -41,7 +42,10 @@ class Model:
     async def ask(self, request: GenerateRequest, limit_s: float) -> Clock | None:
         self.asked.append(request)
         self.limits.append(limit_s)
-        return self.clocks.pop(0)
+        told = self.clocks.pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return told
 
 
 QUICKER = clock(0.2, 0.3, Usage(prompt_tokens=10, completion_tokens=4))
@@ -64,6 +68,14 @@ async def test_a_request_ends_the_trial_and_it_says_nothing() -> None:
         model = Model(*clocks)
         assert await tried(MODEL, model.ask, lambda: NOW) is None
         assert len(model.asked) == len(clocks)
+
+
+async def test_a_question_that_fails_takes_nothing_from_what_earlier_ones_showed() -> None:
+    known = await tried(MODEL, Model(WARM_UP, BackendFailed("too long", reason="inference")).ask, lambda: NOW)
+    assert known is not None
+    assert (known.prompt_tokens_per_s, known.generated_tokens_per_s) == (20.0, pytest.approx(10.0))
+    with pytest.raises(BackendFailed):
+        await tried(MODEL, Model(BackendFailed("broken", reason="inference")).ask, lambda: NOW)
 
 
 async def test_of_a_longer_answer_that_was_cut_off_only_its_pace_counts() -> None:
