@@ -1,7 +1,8 @@
 """What a request through a replica costs beside a bare NATS request and reply of as many bytes, without a model's work.
 
-In one run and in turns: nats-py's own request with a plain reply; a replica as the service runs one, with contract,
-admission, measuring, telemetry and the stream's protocol; and with ``--ray`` the same replica in Ray Serve.
+In one run and in turns, each answered by a process of its own: nats-py's own request with a plain reply; a stream of
+the bus alone; a replica as the service runs one, with contract, admission, measuring, a scheduler's ticket, telemetry
+that somebody hears, and the stream's protocol; and with ``--ray`` the same replica in Ray Serve.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -32,13 +34,15 @@ from libs.shared.bus.slim_nats import Client
 from libs.shared.bus.wire import encode
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
-from libs.shared.contracts.telemetry import REPLICA
+from libs.shared.contracts.scheduling import Ticket
+from libs.shared.contracts.telemetry import REPLICA, ReplicaTelemetry
 from libs.shared.telemetry import setup
 from services.inference.deployment import connect
 from services.inference.lease import ReplicaLease
 from services.inference.models import ModelSpec
 from services.inference.replica import Identity, Replica
 from services.inference.settings import InferenceSettings
+from services.inference.telemetry.node import Replicas
 from services.inference.telemetry.pulse import Pulse
 from tests.support.broker import NODE, TestBroker
 from tests.support.conversations import prompt
@@ -52,6 +56,8 @@ QUESTION = prompt("hi " * 150).model_copy(update={"model": "instant"})
 SPEC = ModelSpec(name="instant", backend="bench.replica_cost:Nothing")
 HERE, IN_RAY, STREAM, BARE = f"{NODE}-1", f"{NODE}-2", f"{NODE}-14", f"{NODE}-15"
 RAY_START_S = 180.0
+TICKETS = 256
+"""So many are made before the clock runs, and asked with again and again."""
 
 Ask = Callable[[], Awaitable[object]]
 
@@ -91,32 +97,54 @@ class Cost:
         return self.caller_us + self.server_us + self.broker_us
 
 
-async def serve(url: str, folder: Path) -> None:
-    """The server's process, with the bare reply and the replica; ends when its standard input does."""
+async def serve(way: str, url: str, folder: Path) -> None:
+    """One way's server; ends when its standard input does."""
     settings = InferenceSettings(
         state=folder / "state", nats_url=url, nats_seed_file=folder / "keys" / f"inference-{NODE}.nk", node_id=NODE
     )
-    bare = await _bare(url, settings.nats_seed_file, inbox_prefix(Principal.INFERENCE, NODE))
+    async with SERVERS[way](settings):
+        print(json.dumps({"serves": way}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+@asynccontextmanager
+async def _plain(settings: InferenceSettings) -> AsyncIterator[None]:
+    bare = await _bare(settings.nats_url, settings.nats_seed_file, inbox_prefix(Principal.INFERENCE, NODE))
     answer = encode(ANSWER, GENERATE.max_bytes)
 
     async def reply(message: Any) -> None:
         await message.respond(answer)
 
     await bare.subscribe(GENERATE.subject_at(replica=BARE), queue="q", cb=reply)
+    yield
+    await bare.close()
+
+
+@asynccontextmanager
+async def _stream(settings: InferenceSettings) -> AsyncIterator[None]:
+    setup(Principal.INFERENCE, settings)
+    bus = await connect(settings)
+    await bus.serve_stream(GENERATE, _answer, replica=STREAM)
+    yield
+    await bus.drain(1)
+
+
+@asynccontextmanager
+async def _replica(settings: InferenceSettings) -> AsyncIterator[None]:
     setup(Principal.INFERENCE, settings)
     bus, pulse = await connect(settings), Pulse()
     identity = Identity(NODE, HERE, "boot")
     replica = Replica(identity, Nothing(SPEC), max_queue=settings.max_queue, changed=pulse.nudge)
     await replica.serve(bus)
-    await bus.serve_stream(GENERATE, _answer, replica=STREAM)
     # The number that Ray Serve's replica must not take.
     with ReplicaLease(settings.folder.run, NODE):
         telling = asyncio.create_task(_tell(bus, replica, pulse))
-        print(json.dumps({"replica": HERE}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        yield
         telling.cancel()
     await bus.drain(1)
-    await bare.close()
+
+
+SERVERS = {BARE: _plain, STREAM: _stream, HERE: _replica}
 
 
 async def _answer(request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
@@ -127,6 +155,22 @@ async def _tell(bus: NatsBus, replica: Replica, pulse: Pulse) -> None:
     while True:
         await pulse.wait()
         await bus.broadcast(REPLICA, replica.snapshot())
+
+
+async def hear(url: str, folder: Path) -> None:
+    """What the node's agent hears of its replicas in other processes; ends when its standard input does."""
+    settings = InferenceSettings(
+        state=folder / "state", nats_url=url, nats_seed_file=folder / "keys" / f"inference-{NODE}.nk", node_id=NODE
+    )
+    bus, replicas = await connect(settings), Replicas(NODE)
+
+    async def note(told: ReplicaTelemetry) -> None:
+        replicas.hear(told, time.monotonic())
+
+    await bus.subscribe(REPLICA, note)
+    print(json.dumps({"hears": True}), flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await bus.drain(1)
 
 
 async def _bare(url: str, seed_file: Path | None, inbox: str) -> Client:
@@ -140,15 +184,16 @@ async def measure(blocks: int, ray: bool) -> list[Cost]:
     with tempfile.TemporaryDirectory() as place:
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(TestBroker(Path(place)))
-            server = await stack.enter_async_context(_started("bench.replica_cost", "--serve", broker.url, place))
-            await _event(server, "replica")
+            pids = {way: await _serving(stack, way, broker.url, place) for way in SERVERS}
+            hearer = await stack.enter_async_context(_started("bench.replica_cost", "--hear", broker.url, place))
+            await _event(hearer, "hears")
             bus = await broker.connect(Principal.COGNITION)
             bare = await _bare(broker.url, broker.seed_file(Principal.COGNITION), inbox_prefix(Principal.COGNITION))
             stack.push_async_callback(bare.close)
             ways = [
-                Way("bare request and reply", _bare_request(bare), server.pid),
-                Way("a stream of the bus alone", _asking(bus, STREAM), server.pid),
-                Way("through a replica", _asking(bus, HERE), server.pid),
+                Way("bare request and reply", _bare_request(bare), pids[BARE]),
+                Way("a stream of the bus alone", _asking(bus, STREAM), pids[STREAM]),
+                Way("through a replica", _asking(bus, HERE), pids[HERE]),
             ]
             if ray:
                 ways.append(await _in_ray(stack, broker, Path(place), bus))
@@ -161,14 +206,25 @@ async def measure(blocks: int, ray: bool) -> list[Cost]:
             return [_cost(way, concurrency) for concurrency in CONCURRENCY for way in ways]
 
 
+async def _serving(stack: AsyncExitStack, way: str, url: str, place: str) -> int:
+    """The process of its server, which answers."""
+    server = await stack.enter_async_context(_started("bench.replica_cost", "--serve", way, url, place))
+    await _event(server, "serves")
+    return server.pid
+
+
 def _bare_request(client: Client) -> Ask:
     subject, body = GENERATE.subject_at(replica=BARE), encode(QUESTION, GENERATE.max_bytes)
     return lambda: client.request(subject, body, timeout=10)
 
 
-def _asking(bus: NatsBus, replica: str, question: GenerateRequest = QUESTION) -> Ask:
+def _asking(bus: NatsBus, replica: str) -> Ask:
+    """Each with a ticket of its own, as a scheduler gives them."""
+    tickets = (Ticket(scheduler="bench", number=number + 1) for number in range(TICKETS))
+    questions = cycle([QUESTION.model_copy(update={"ticket": ticket}) for ticket in tickets])
+
     async def ask() -> None:
-        async with bus.stream(GENERATE, question, replica=replica) as chunks:
+        async with bus.stream(GENERATE, next(questions), replica=replica) as chunks:
             async for _ in chunks:
                 pass
 
@@ -263,10 +319,14 @@ def main() -> None:
         "--ray", action="store_true", help="through a replica in Ray Serve too, which takes long to start"
     )
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--serve", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, metavar=("WAY", "URL", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--hear", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        uvloop.run(serve(given.serve[0], Path(given.serve[1])))
+        uvloop.run(serve(*given.serve[:2], Path(given.serve[2])))
+        return
+    if given.hear:
+        uvloop.run(hear(given.hear[0], Path(given.hear[1])))
         return
     costs = uvloop.run(measure(BLOCKS // 10 if given.quick else BLOCKS, given.ray))
     columns = (
