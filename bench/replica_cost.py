@@ -323,7 +323,7 @@ def main() -> None:
     parser.add_argument("--hear", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        uvloop.run(serve(*given.serve[:2], Path(given.serve[2])))
+        uvloop.run(serve(given.serve[0], given.serve[1], Path(given.serve[2])))
         return
     if given.hear:
         uvloop.run(hear(given.hear[0], Path(given.hear[1])))

@@ -68,6 +68,7 @@ async def test_the_life_of_a_model_on_ray_serve(tmp_path: Path, state_of_module:
         assert "gen_ai_server_time_to_first_token" in text
 
         await kill_the_replica(service, state)
+        await service.until(lambda t: "remembered" in {model.rates.source for model in t.models})
         replica = await service.replica_of("tiny", timeout_s=30)
         assert (await one_by_one(service, replica))[-1].usage is not None
 
