@@ -214,14 +214,18 @@ async def _serving(stack: AsyncExitStack, way: str, url: str, place: str) -> int
 
 
 def _bare_request(client: Client) -> Ask:
-    subject, body = GENERATE.subject_at(replica=BARE), encode(QUESTION, GENERATE.max_bytes)
+    subject, body = GENERATE.subject_at(replica=BARE), encode(_questions()[-1], GENERATE.max_bytes)
     return lambda: client.request(subject, body, timeout=10)
 
 
-def _asking(bus: NatsBus, replica: str) -> Ask:
+def _questions() -> list[GenerateRequest]:
     """Each with a ticket of its own, as a scheduler gives them."""
     tickets = (Ticket(scheduler="bench", number=number + 1) for number in range(TICKETS))
-    questions = cycle([QUESTION.model_copy(update={"ticket": ticket}) for ticket in tickets])
+    return [QUESTION.model_copy(update={"ticket": ticket}) for ticket in tickets]
+
+
+def _asking(bus: NatsBus, replica: str) -> Ask:
+    questions = cycle(_questions())
 
     async def ask() -> None:
         async with bus.stream(GENERATE, next(questions), replica=replica) as chunks:
