@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -13,12 +12,9 @@ from libs.shared.contracts.telemetry import NodeTelemetry, Rates
 from services.inference.backends.choose import Node, make_backend
 from services.inference.models import ModelSpec
 from services.inference.replica import Identity, Replica
-from services.scheduler.pace import UNMEASURED_GENERATED_TOKENS_PER_S, UNMEASURED_PROMPT_TOKENS_PER_S
 from tests.integration.inference.conftest import RunningService, ask, running
 from tests.support.broker import TestBroker
 
-FACTOR = 3.0
-STARTS = 5
 SENTENCES = "my sister lives in a small house near the lake and reads the news every morning "
 
 
@@ -48,19 +44,6 @@ async def shown_by_requests(service: RunningService, requests: int) -> Rates:
     return rates(await service.until(lambda told: len(service.told) > answered and rates(told).source == "requests"))
 
 
-def off_by(told: Rates, shown: Rates) -> float:
-    """The worse of the two factors."""
-    assert told.prompt_tokens_per_s
-    assert told.generated_tokens_per_s
-    assert shown.prompt_tokens_per_s
-    assert shown.generated_tokens_per_s
-    reads, writes = (
-        told.prompt_tokens_per_s / shown.prompt_tokens_per_s,
-        told.generated_tokens_per_s / shown.generated_tokens_per_s,
-    )
-    return max(reads, 1 / reads, writes, 1 / writes)
-
-
 async def test_a_node_tells_its_pace_before_anyone_asks_and_a_restart_begins_from_it(
     broker: TestBroker, furnished: Path
 ) -> None:
@@ -73,25 +56,6 @@ async def test_a_node_tells_its_pace_before_anyone_asks_and_a_restart_begins_fro
         again = await first_told(service)
         assert again.source == "remembered"
         assert again.generated_tokens_per_s == pytest.approx(shown.generated_tokens_per_s, rel=0.01)
-
-
-@pytest.mark.soak
-async def test_what_a_node_tells_before_its_first_request_is_near_what_ten_requests_show(
-    broker: TestBroker, furnished: Path
-) -> None:
-    """The median of ``STARTS``: so small a model answers in milliseconds, in which other work counts for more."""
-    off: list[float] = []
-    for _ in range(STARTS):
-        shutil.rmtree(furnished / "rates", ignore_errors=True)
-        async with running(broker, furnished) as service:
-            told, shown = await first_told(service), await shown_by_requests(service, 10)
-            off.append(off_by(told, shown))
-    print("off by", off)
-    assert median(off) < FACTOR, off
-    guess = Rates(
-        prompt_tokens_per_s=UNMEASURED_PROMPT_TOKENS_PER_S, generated_tokens_per_s=UNMEASURED_GENERATED_TOKENS_PER_S
-    )
-    assert off_by(guess, shown) > FACTOR, "the guess would have passed too"
 
 
 async def test_a_trial_leaves_a_real_model_to_the_request_that_comes(models: Path, node: Node) -> None:

@@ -86,6 +86,13 @@ async def test_of_a_longer_answer_that_was_cut_off_only_its_pace_counts() -> Non
     assert (known.prompt_tokens_per_s, known.generated_tokens_per_s) == (20.0, 2.0)
 
 
+async def test_an_answer_that_came_all_at_once_makes_no_model_quick() -> None:
+    at_once = clock(1.0, 0.0001, Usage(prompt_tokens=60, completion_tokens=40))
+    known = await tried(MODEL, Model(at_once, at_once, at_once).ask, lambda: NOW)
+    assert known is not None
+    assert known.prompt_tokens_per_s == known.generated_tokens_per_s == pytest.approx(100.0, rel=0.01)
+
+
 async def test_a_board_too_slow_for_its_greeting_tells_how_fast_it_writes() -> None:
     model = Model(clock(6.0, 4.0, None, chunks=3))
     known = await tried(MODEL, model.ask, lambda: NOW)
