@@ -66,6 +66,18 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
     "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
+    "adapter_not_found": (
+        "no node has that adapter for that model",
+        "`/v1/models` lists each as `MODEL:ADAPTER`; `mongars nodes show` says which were refused",
+    ),
+    "adapter_broken": (
+        "an adapter's files can't be read, or ask for what isn't served",
+        "bring a plain LoRA again, as safetensors (docs/models.md)",
+    ),
+    "adapter_mismatched": (
+        "an adapter was made for another model, or doesn't say for which",
+        "name its model in its `adapter.json` (docs/models.md), or bring one that was made for it",
+    ),
     "model_broken": ("the model's file can't be read as a model", "bring it again; `mongars doctor` names it"),
     "bad_request": ("well formed, and can't be meant", "`param` names the field"),
     "unsupported_parameter": ("a parameter of OpenAI's API that isn't honoured here", "leave it out"),

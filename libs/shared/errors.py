@@ -289,6 +289,27 @@ class ModelBroken(ServiceError):
     status = 422
 
 
+class AdapterNotFound(ServiceError):
+    """No node has this adapter for this model."""
+
+    code = "adapter_not_found"
+    status = 404
+
+
+class AdapterBroken(ServiceError):
+    """An adapter's files can't be read as what they claim to be, or ask for what isn't served."""
+
+    code = "adapter_broken"
+    status = 422
+
+
+class AdapterMismatched(ServiceError):
+    """An adapter was made for another model, or doesn't say for which."""
+
+    code = "adapter_mismatched"
+    status = 422
+
+
 class BackupNotFound(ServiceError):
     """The installation's list has no such backup."""
 

@@ -128,6 +128,7 @@ class Attempt:
         request = GenerateRequest.model_construct(
             request_id=self._asked.request.turn_id,
             model=placement.model.name,
+            adapter=placement.adapter,
             messages=prompt.messages,
             sampling=self._asked.request.sampling,
             tools=self._asked.request.tools,

@@ -10,10 +10,14 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.scheduling import OUTCOME, Outcome, Placement
 from libs.shared.errors import (
+    AdapterBroken,
+    AdapterMismatched,
+    AdapterNotFound,
     Cancelled,
     ContextExceeded,
     Forbidden,
     InvalidRequest,
+    ModelDoesNotFit,
     Overloaded,
     RemoteNotAllowed,
     ServiceError,
@@ -32,6 +36,11 @@ _REASONS: tuple[tuple[type[ServiceError], Reason], ...] = (
     (TimedOut, "timeout"),
     (Unavailable, "silent"),
     (Overloaded, "refused"),
+    # What is wrong with an adapter says nothing of its model, which goes on answering there.
+    (AdapterNotFound, "refused"),
+    (AdapterBroken, "refused"),
+    (AdapterMismatched, "refused"),
+    (ModelDoesNotFit, "refused"),
     (Cancelled, "broke_off"),
 )
 REMEMBERED = 256

@@ -231,7 +231,7 @@ class Turns:
             async for chunk in chunks:
                 if turn.model is None and generation.given is not None:
                     given = generation.given
-                    turn.model = given.placement.model.name
+                    turn.model = given.placement.answers_as
                     turn.remote = far_server(given.placement.model)
                     turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
                 if chunk.retracts:  # it was thinking, which isn't kept

@@ -24,6 +24,7 @@ def node_of(settings: InferenceSettings, consent: Consent | None = None) -> Node
         default_context_tokens=settings.default_context_tokens,
         ollama_context_tokens=settings.ollama_context_tokens,
         threads=threads(),
+        adapters_resident=settings.adapters_resident,
         available_mib=lambda: sensors.sample().memory.available_mib,
         consent=consent or Consent(),
     )

@@ -19,6 +19,9 @@ CONFIGURATION_FILE = "models.json"
 EMBEDDER_FOLDER = "embedder"
 EMBEDDERS_FOLDER = "embedders"
 """Of those beside the built-in one."""
+ADAPTERS_FOLDER = "adapters"
+"""Each in a folder of its own."""
+_NO_MODELS = (EMBEDDER_FOLDER, EMBEDDERS_FOLDER, ADAPTERS_FOLDER)
 
 
 def is_address(url: str) -> bool:
@@ -162,6 +165,6 @@ def _bare(path: Path) -> ModelSpec | None:
         if split and split[2] != "00001":
             return None
         return ModelSpec(name=split[1] if split else path.stem, backend="llama_cpp", path=path)
-    if path.is_dir() and path.name not in (EMBEDDER_FOLDER, EMBEDDERS_FOLDER) and (path / "config.json").is_file():
+    if path.is_dir() and path.name not in _NO_MODELS and (path / "config.json").is_file():
         return ModelSpec(name=path.name, backend="transformers", path=path)
     return None

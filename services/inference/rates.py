@@ -36,11 +36,15 @@ class Clock:
     """When the first and the last token of one request came, and what the backend counted."""
 
     def __init__(self) -> None:
-        self._begun = perf_counter()
+        self.begin()
         self.first_s: float | None = None
         self.last_s = 0.0
         self.usage: Usage | None = None
         self.chunks = 0
+
+    def begin(self) -> None:
+        """From now on its time counts."""
+        self._begun = perf_counter()
 
     def chunk(self, chunk: GenerateChunk) -> None:
         """One more piece of the answer came."""

@@ -11,11 +11,11 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import Replica as ReplicaState
 from libs.shared.contracts.telemetry import ReplicaTelemetry, ServedModel
-from libs.shared.errors import ModelNotFound, RemoteNotAllowed
+from libs.shared.errors import AdapterNotFound, ModelNotFound, RemoteNotAllowed
 from libs.shared.telemetry import metrics
 from services.inference.admission import Admission
 from services.inference.ahead import Ahead, Work
-from services.inference.backends.base import Backend, prompt_bytes, refuse_unsupported
+from services.inference.backends.base import Backend, TakesAdapters, prompt_bytes, refuse_unsupported
 from services.inference.giving_way import GivingWay
 from services.inference.rates import Clock, Known, Measured
 from services.inference.thinking import Apart
@@ -67,13 +67,18 @@ class Replica:
         if model.remote and not request.remote:
             raise RemoteNotAllowed("the model answers on a remote server, which the caller did not know")
         refuse_unsupported(request, model)
+        if request.adapter is not None and request.adapter not in model.adapters:
+            raise AdapterNotFound(f"replica {self.identity.replica} does not have this adapter for this model")
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
         with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request), self._way.request():
             ticket = await self._admission.enter(tokens)
             work.begun = monotonic()
-            clock, thoughts, held_up = Clock(), Apart(request), self._way.trying
+            clock, held_up = Clock(), self._way.trying
             try:
+                await self._prepare(request)
+                clock.begin()
+                thoughts = Apart(request)
                 async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]
                     work.waits(monotonic())
                     async for chunk in chunks:
@@ -116,6 +121,10 @@ class Replica:
         finally:
             self._background -= request.background
 
+    async def _prepare(self, request: GenerateRequest) -> None:
+        if request.adapter is not None and isinstance(self._backend, TakesAdapters):
+            await self._backend.prepare(request)
+
     def _work(self, request: GenerateRequest, tokens: int) -> Work:
         return Work(
             request.model,
@@ -138,6 +147,7 @@ class Replica:
             state=ReplicaState(
                 replica=self.identity.replica,
                 models=tuple(self._models),
+                adapters=self._backend.loaded_adapters() if isinstance(self._backend, TakesAdapters) else (),
                 in_flight=admission.in_flight,
                 queued=admission.queued,
                 background=self._background,
@@ -150,6 +160,7 @@ class Replica:
                 generated_tokens=self._generated_tokens,
             ),
             models=tuple(self._with_rates(model, now) for model in self._models.values()),
+            degraded=self._backend.troubles(),
             stopped=stopped,
         )
 

@@ -53,6 +53,8 @@ class InferenceSettings(ServiceSettings):
     """``num_ctx`` for models that can hold more: Ollama allocates it whole."""
     default_context_tokens: int = Field(default=8192, ge=256)
     """For models that can hold more, or that don't say."""
+    adapters_resident: int = Field(default=4, ge=1)
+    """LoRA adapters that one model keeps in memory at most; the one that was used longest ago makes room."""
     max_queue: int = Field(default=32, ge=0)
     """Requests that may wait at one replica."""
     longest_generation_s: float = Field(default=600.0, gt=0)

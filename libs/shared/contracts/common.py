@@ -19,6 +19,10 @@ Vector = bytes
 """Little-endian float32 values, one after another; base64 on the wire."""
 
 
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Of a LoRA adapter, and of the folder in which it lies."""
+
+
 class Role(StrEnum):
     """What an account may do: ``user`` < ``operator`` < ``admin``."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from libs.shared.contracts.base import MIB, Empty, Message, Principal, Rpc, Stream
 from libs.shared.contracts.chat import ChatMessage, Sampling, Tools
-from libs.shared.contracts.common import Id, JsonObject, Usage, Vector
+from libs.shared.contracts.common import AdapterName, Id, JsonObject, Usage, Vector
 from libs.shared.contracts.scheduling import Drained, Ticket
 from libs.shared.contracts.telemetry import MetricsText
 
@@ -17,12 +17,15 @@ REPLICAS_PER_NODE = 16
 
 
 class GenerateRequest(Message):
-    """A prompt for one model. Raises ``model_not_found``, ``context_exceeded`` (with ``prompt_tokens`` and
-    ``context_tokens``), ``unsupported``, ``remote_not_allowed``, ``overloaded`` (with ``retry_after_s``),
-    ``backend_failed``."""
+    """A prompt for one model. Raises ``model_not_found``, ``adapter_not_found``, ``adapter_broken``,
+    ``adapter_mismatched``, ``model_does_not_fit`` (the adapter finds no room), ``context_exceeded`` (with
+    ``prompt_tokens`` and ``context_tokens``), ``unsupported``, ``remote_not_allowed``, ``overloaded`` (with
+    ``retry_after_s``), ``backend_failed``."""
 
     request_id: Id
     model: str
+    adapter: AdapterName | None = None
+    """The LoRA adapter with which the model is to answer; None: none."""
     messages: tuple[ChatMessage, ...] = Field(min_length=1)
     sampling: Sampling = Sampling()
     tools: Tools = Tools()

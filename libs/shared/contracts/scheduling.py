@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from libs.shared.contracts.base import MIB, Broadcast, Empty, Message, Principal, Rpc
-from libs.shared.contracts.common import Id
-from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
+from libs.shared.contracts.common import AdapterName, Id
+from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel, with_adapter
 
 
 class Ticket(Message):
@@ -30,6 +30,8 @@ class PlaceRequest(Message):
 
     kind: Literal["chat", "embed"] = "chat"
     model: str | None = None
+    adapter: AdapterName | None = None
+    """With which the model is to answer; ``model`` may say it as well, as ``MODEL:ADAPTER``."""
     prompt_tokens: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=256, ge=0)
     session: Id | None = None
@@ -62,7 +64,8 @@ class Placed(Message):
 class Placement(Message):
     """Where to send the request.
 
-    Raises at the caller: ``model_not_found`` (no node has ever offered it), ``no_model`` (no language model at all),
+    Raises at the caller: ``model_not_found`` (no node has ever offered it), ``adapter_not_found`` (none has it for this
+    model), ``no_model`` (no language model at all),
     ``unsupported`` (the model lacks what ``needs`` names), ``remote_not_allowed`` (it answers beyond this network),
     ``no_node`` (none that has it can take it now), ``overloaded`` (none would begin in time); both carry
     ``retry_after_s``.
@@ -71,6 +74,8 @@ class Placement(Message):
     node_id: Id
     replica: Id
     model: ServedModel
+    adapter: AdapterName | None = None
+    """With which it is to answer."""
     policy: str
     rejected: dict[str, int] = Field(default_factory=dict)
     """Reason → how many nodes it ruled out."""
@@ -149,6 +154,11 @@ class JobPlacement(Message):
     ``over_power_budget``, ``passed_over`` (it has room, and another was taken), or as in Placement."""
     considered: tuple[Considered, ...] = ()
     """By replica, where the job asked to explain."""
+
+    @property
+    def answers_as(self) -> str:
+        """The model's name, with its adapter's."""
+        return with_adapter(self.model.name, self.adapter)
 
 
 class Outcome(Message):

@@ -58,6 +58,11 @@ class Rates(Message):
     """When, for a trial and for what is remembered."""
 
 
+def with_adapter(model: str, adapter: str | None) -> str:
+    """Under which name a model with an adapter is asked for, and told of."""
+    return model if adapter is None else f"{model}:{adapter}"
+
+
 class ServedModel(Message):
     """A model that a node can answer with."""
 
@@ -78,6 +83,10 @@ class ServedModel(Message):
     """Whether a request leaves this network for it."""
     caches_prefix: bool = False
     """Whether a prompt that begins as the one before it is read from there on alone."""
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters that it can answer with, loaded or not."""
+    adapter_load_s: float | None = None
+    """How long loading one of them takes, on average; None until one was."""
     upstream: str | None = None
     """The server that answers, under the name by which it was added; None: this node itself."""
     rates: Rates = Rates()
@@ -88,6 +97,8 @@ class Replica(Message):
 
     replica: Id
     models: tuple[str, ...]
+    adapters: tuple[str, ...] = ()
+    """In memory now, as ``model:adapter``: the others are loaded when they are asked for."""
     in_flight: int = 0
     queued: int = 0
     background: int = 0
@@ -144,6 +155,7 @@ class NodeTelemetry(Message):
     replicas: tuple[Replica, ...]
     models: tuple[ServedModel, ...]
     adapters: tuple[str, ...] = ()
+    """In any replica's memory now, as ``model:adapter``."""
     draining: bool
     free_disk_mib: float
     degraded: tuple[str, ...] = ()
@@ -157,6 +169,8 @@ class ReplicaTelemetry(Message):
     boot_id: str
     state: Replica
     models: tuple[ServedModel, ...]
+    degraded: tuple[str, ...] = ()
+    """What it should serve and can't, as in the node's telemetry."""
     stopped: bool = False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
@@ -41,6 +41,22 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class TakesAdapters(Protocol):
+    """A backend whose models answer with LoRA adapters, too: those that ``ServedModel.adapters`` names."""
+
+    def loaded_adapters(self) -> tuple[str, ...]:
+        """In memory now, as ``model:adapter``."""
+        ...
+
+    async def prepare(self, request: GenerateRequest) -> None:
+        """Brings the request's adapter into memory, before its time is measured.
+
+        Raises AdapterNotFound, AdapterBroken, AdapterMismatched, ModelDoesNotFit.
+        """
+        ...
 
 
 def refuse_unsupported(request: GenerateRequest, model: ServedModel) -> None:

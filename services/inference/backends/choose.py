@@ -26,6 +26,8 @@ class Node:
     ollama_context_tokens: int
     threads: int
     available_mib: Callable[[], float]
+    adapters_resident: int = 4
+    """Adapters that one model keeps in memory at most."""
     consent: Consent = field(default_factory=Consent)
     """Whether upstreams may lie beyond this network; without one they may not."""
 
@@ -89,6 +91,7 @@ def _transformers(spec: ModelSpec, node: Node) -> Backend:
         default_context_tokens=node.default_context_tokens,
         threads=node.threads,
         available_mib=node.available_mib,
+        adapters_resident=node.adapters_resident,
     )
 
 

@@ -13,8 +13,19 @@ from typing import Any
 
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, Unsupported
+from libs.shared.contracts.telemetry import ServedModel, with_adapter
+from libs.shared.errors import (
+    AdapterBroken,
+    AdapterMismatched,
+    BackendFailed,
+    ContextExceeded,
+    ModelBroken,
+    ServiceError,
+    Unsupported,
+)
+from services.inference.adapter_shelf import AdapterShelf
+from services.inference.adapters import Adapter
+from services.inference.backends import lora
 from services.inference.backends.base import Changed
 from services.inference.backends.prefix_cache import PrefixCache, stretches
 from services.inference.backends.stopping import StopFilter
@@ -42,6 +53,7 @@ class TransformersBackend:
         default_context_tokens: int,
         threads: int,
         available_mib: Callable[[], float],
+        adapters_resident: int = 4,
     ) -> None:
         self._spec = spec
         self._folder = folder
@@ -55,6 +67,10 @@ class TransformersBackend:
         self._prefix = PrefixCache()
         self._stretches = False
         self._clearing: asyncio.TimerHandle | None = None
+        self._adapters_resident = adapters_resident
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._shelf = AdapterShelf(folder, spec, lambda adapter: lora.check(adapter, self._layers))
+        self._residents: lora.Residents | None = None
         self._changed: Changed = lambda: None
 
     async def load(self, changed: Changed) -> None:
@@ -66,25 +82,52 @@ class TransformersBackend:
         shape = await loop.run_in_executor(self._worker, self._shape, folder)
         check_fit(self._spec.name, shape.needs, self._available_mib())
         await loop.run_in_executor(self._worker, self._load, folder)
-        self._served = ServedModel(name=self._spec.name, backend=self.name, context_tokens=shape.context_tokens)
+        await self._shelf.begin(self._tell_of_adapters)
+        self._served = ServedModel(
+            name=self._spec.name,
+            backend=self.name,
+            context_tokens=shape.context_tokens,
+            adapters=self._shelf.names,
+        )
 
     def models(self) -> tuple[ServedModel, ...]:
         return (self._served,) if self._served else ()
 
     def troubles(self) -> tuple[str, ...]:
-        return ()
+        return self._shelf.troubles()
+
+    def loaded_adapters(self) -> tuple[str, ...]:
+        loaded = self._residents.loaded if self._residents is not None else ()
+        here = {with_adapter(self._spec.name, one.name) for one in loaded if self._shelf.adapters.get(one.name) == one}
+        return tuple(sorted(here))
+
+    async def prepare(self, request: GenerateRequest) -> None:
+        adapter = self._shelf.get(request.adapter)
+        residents = self._residents
+        if adapter is None or residents is None or adapter in residents.loaded:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._worker, residents.load, adapter)
+        except (AdapterBroken, AdapterMismatched) as error:
+            self._shelf.refuse(adapter, error)
+            raise
+        finally:
+            self._tell_of_adapters()
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         assert self._served is not None
+        adapter = self._shelf.get(request.adapter)
         loop = asyncio.get_running_loop()
         tokens: asyncio.Queue[int | Exception | None] = asyncio.Queue()
         encoded = await loop.run_in_executor(self._worker, self._encode, request)
         limit = _limit(int(encoded.shape[1]), self._served.context_tokens, request.sampling.max_tokens)
-        run = _Run(request, encoded, limit, _sender(tokens))
+        run = _Run(request, encoded, limit, _sender(tokens), adapter)
         work = loop.run_in_executor(self._worker, self._run, run)
         answer = _Answer(self._tokenizer, request.sampling.stop)
         try:
             while (token := await tokens.get()) is not None:
+                if isinstance(token, ServiceError):
+                    raise token
                 if isinstance(token, Exception):
                     raise BackendFailed("torch failed", reason="inference") from token
                 if text := answer.take(token):
@@ -110,10 +153,20 @@ class TransformersBackend:
             self._clearing.cancel()
         self._clearing = loop.call_later(KEPT_S, self._worker.submit, self._prefix.clear)
 
+    def _tell_of_adapters(self) -> None:
+        """They came or went, or one was loaded."""
+        if self._served is None or self._residents is None:
+            return
+        self._worker.submit(self._residents.keep, frozenset(self._shelf.adapters.values()))
+        update = {"adapters": self._shelf.names, "adapter_load_s": self._residents.load_s}
+        self._served = self._served.model_copy(update=update)
+        self._changed()
+
     async def close(self) -> None:
         if self._clearing is not None:
             self._clearing.cancel()
         self._served = None
+        await self._shelf.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self) -> Path:
@@ -145,6 +198,8 @@ class TransformersBackend:
             raise ModelBroken(f"{folder.name} can't be loaded by transformers") from error
         self._stretches = stretches(model.config)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._layers = lora.linear_layers(self._model)
+        self._residents = lora.Residents(self._model, self._adapters_resident, self._available_mib)
 
     def _encode(self, request: GenerateRequest) -> Any:
         if not self._tokenizer.chat_template:
@@ -161,7 +216,9 @@ class TransformersBackend:
     def _run(self, run: _Run) -> None:
         import torch
 
+        assert self._residents is not None
         try:
+            self._residents.use(run.adapter)
             if run.request.sampling.seed is not None:
                 torch.manual_seed(run.request.sampling.seed)
             with torch.inference_mode():
@@ -179,7 +236,7 @@ class TransformersBackend:
         session = run.request.session if run.request.sampling.seed is None and not self._stretches else None
         cache = None
         if session is not None:
-            cache, run.cached = self._prefix.take(session, run.input_ids[0].tolist())
+            cache, run.cached = self._prefix.take(session, run.input_ids[0].tolist(), run.adapter)
         made = self._model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -192,7 +249,7 @@ class TransformersBackend:
             **_choice(run.request, int(ids.shape[1])),
         )
         if session is not None:
-            self._prefix.keep(session, made.past_key_values, made.sequences[0].tolist())
+            self._prefix.keep(session, made.past_key_values, made.sequences[0].tolist(), run.adapter)
 
 
 @dataclass
@@ -204,6 +261,7 @@ class _Run:
     """1 × prompt tokens."""
     limit: int
     send: Callable[[int | Exception | None], None]
+    adapter: Adapter | None = None
     cancelled: Event = field(default_factory=Event)
     cached: int = 0
     """Tokens of the prompt that had been read before."""

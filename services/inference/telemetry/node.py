@@ -105,9 +105,10 @@ def describe(
         queued_tokens=sum(state.queued_tokens for state in states),
         replicas=tuple(states),
         models=_models(told),
+        adapters=tuple(sorted({adapter for state in states for adapter in state.adapters})),
         draining=draining,
         free_disk_mib=sample.free_disk_mib,
-        degraded=degraded,
+        degraded=tuple(sorted({*degraded, *(word for t in told for word in t.degraded)})),
     )
 
 

@@ -1,0 +1,110 @@
+"""The adapters of one served model, kept up with the folder while it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from libs.shared.errors import AdapterBroken, AdapterNotFound, ServiceError
+from libs.shared.telemetry import get_logger
+from services.inference.adapters import FORMATS, Adapter, fingerprint, is_for, read_adapters
+from services.inference.models import ADAPTERS_FOLDER, ModelSpec
+
+LOOK_S = 2.0
+"""How often the folder is looked at: an adapter can be brought, changed and taken away while the node runs."""
+
+log = get_logger(__name__)
+
+Check = Callable[[Adapter], None]
+"""Whether the model can take it, by its files alone. Raises ServiceError."""
+
+
+class AdapterShelf:
+    """By name. What can't be used is refused by name, and the model answers as before."""
+
+    def __init__(self, models: Path, spec: ModelSpec, check: Check) -> None:
+        self._models = models
+        self._spec = spec
+        self._check = check
+        self._found: dict[str, Adapter] = {}
+        self._refused: dict[str, str] = {}
+        self._seen: object = None
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def adapters(self) -> dict[str, Adapter]:
+        """Those that the model can answer with."""
+        return self._found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._found))
+
+    def troubles(self) -> tuple[str, ...]:
+        """Words for telemetry's ``degraded``."""
+        return tuple(f"{name}: {code}" for name, code in sorted(self._refused.items()))
+
+    def get(self, name: str | None) -> Adapter | None:
+        """None for none. Raises AdapterNotFound."""
+        if name is None:
+            return None
+        if (adapter := self._found.get(name)) is None:
+            raise AdapterNotFound(f"this node has no adapter {name} for {self._spec.name}")
+        return adapter
+
+    def refuse(self, adapter: Adapter, error: ServiceError) -> None:
+        """It turned out to be of no use: it is not offered any more until its files change."""
+        log.warning("adapter_refused", model=self._spec.name, adapter=adapter.name, code=error.code)
+        if self._found.get(adapter.name) == adapter:
+            self._found = {name: one for name, one in self._found.items() if name != adapter.name}
+            self._refused[adapter.name] = error.code
+
+    async def begin(self, changed: Callable[[], None]) -> None:
+        """Looks once, and then keeps up until it is closed; ``changed`` hears of every change."""
+        await self.look()
+        self._following = asyncio.create_task(self._follow(changed))
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+
+    async def look(self) -> bool:
+        """Takes in what has changed in the folder; whether anything had."""
+        try:
+            seen = await asyncio.to_thread(fingerprint, self._models / ADAPTERS_FOLDER)
+        except OSError:
+            return False  # something comes or goes this moment: next time
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self._found, self._refused = await asyncio.to_thread(self._read)
+        log.info("adapters_found", model=self._spec.name, adapters=len(self._found), refused=len(self._refused))
+        return True
+
+    async def _follow(self, changed: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if await self.look():
+                changed()
+
+    def _read(self) -> tuple[dict[str, Adapter], dict[str, str]]:
+        found, refused = read_adapters(self._models, FORMATS[self._spec.backend])
+        mine: dict[str, Adapter] = {}
+        for name, adapter in found.items():
+            if not is_for(adapter, self._spec):
+                continue
+            try:
+                self._check(adapter)
+            except ServiceError as error:
+                refused[name] = error.code
+            except Exception as error:
+                # Whatever a library makes of a damaged file, it is the file's fault.
+                log.warning("adapter_unreadable", adapter=name, exc_info=error)
+                refused[name] = AdapterBroken.code
+            else:
+                mine[name] = adapter
+        return mine, refused

@@ -1,0 +1,163 @@
+"""LoRA adapters beside one torch model, several in memory at once; used by the thread that generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any
+
+from libs.shared.errors import AdapterBroken, AdapterMismatched, BackendFailed, ModelDoesNotFit
+from libs.shared.telemetry import get_logger
+from services.inference.adapters import Adapter, check_shapes, pairs, read_lora
+from services.inference.fit import KEPT_FREE_MIB, MIB
+
+NEWEST_WEIGHT = 0.2
+
+log = get_logger(__name__)
+
+
+def linear_layers(model: Any) -> dict[str, tuple[int, int]]:
+    """The layers that an adapter may change, by name, each with how many values go out and in."""
+    import torch
+
+    found = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    return {name: (layer.out_features, layer.in_features) for name, layer in found.items()}
+
+
+def check(adapter: Adapter, layers: Mapping[str, tuple[int, int]]) -> None:
+    """Reads its description and its header, no weights. Raises AdapterBroken, AdapterMismatched, BackendFailed."""
+    if find_spec("peft") is None:
+        raise BackendFailed("adapters need peft installed", reason="not_installed")
+    read_lora(adapter.path)
+    check_shapes(adapter.name, _shapes(adapter), layers)
+
+
+def _shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    safetensors: Any = import_module("safetensors")
+    try:
+        with safetensors.safe_open(adapter.path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (safetensors.SafetensorError, OSError) as error:
+        raise AdapterBroken(f"{adapter.name}'s weights can't be read") from error
+
+
+class Residents:
+    """The adapters in memory: at most ``most``, the one that was used longest ago makes room."""
+
+    def __init__(self, model: Any, most: int, available_mib: Callable[[], float]) -> None:
+        self._model = model
+        self._most = most
+        self._available_mib = available_mib
+        self._peft: Any = None
+        self._inside: dict[Adapter, str] = {}
+        """Each with its name inside the model, in the order of their last use."""
+        self._made = 0
+        self._active: Adapter | None = None
+        self.loaded: tuple[Adapter, ...] = ()
+        """For other threads: replaced, never changed."""
+        self.load_s: float | None = None
+        """How long loading one takes, on average."""
+
+    def use(self, adapter: Adapter | None) -> None:
+        """The model answers with it, or as itself, until it is told otherwise.
+
+        Raises ModelDoesNotFit, AdapterBroken, AdapterMismatched; the model then answers as itself.
+        """
+        if adapter is not None:
+            self.load(adapter)
+        if adapter == self._active:
+            return
+        if adapter is None:
+            self._peft.base_model.disable_adapter_layers()
+        else:
+            self._peft.base_model.set_adapter(self._inside[adapter], inference_mode=True)
+            self._peft.base_model.enable_adapter_layers()
+        self._active = adapter
+
+    def load(self, adapter: Adapter) -> None:
+        """Brings it into memory; the model goes on as it is. Raises as ``use`` does."""
+        if adapter in self._inside:
+            self._inside[adapter] = self._inside.pop(adapter)
+            return
+        import torch
+
+        began = perf_counter()
+        self.use(None)
+        self._make_room(adapter)
+        self._made += 1
+        inside = f"adapter{self._made}"
+        try:
+            self._inject(adapter, inside)
+        except Exception as error:
+            self._leave(inside)
+            if isinstance(error, AdapterMismatched | AdapterBroken):
+                raise
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise ModelDoesNotFit(f"{adapter.name} found no room", needed_mib=round(adapter.size / MIB)) from error
+            # Whatever damaged weights raise in there, it is their fault.
+            raise AdapterBroken(f"{adapter.name} can't be loaded by peft") from error
+        self._inside[adapter] = inside
+        took = perf_counter() - began
+        self.load_s = took if self.load_s is None else self.load_s + NEWEST_WEIGHT * (took - self.load_s)
+        self.loaded = tuple(self._inside)
+        log.info("adapter_loaded", adapter=adapter.name, seconds=round(took, 3))
+
+    def keep(self, adapters: Collection[Adapter]) -> None:
+        """All others leave the memory: their files are gone, or are others now."""
+        for adapter in [one for one in self._inside if one not in adapters]:
+            self._drop(adapter)
+
+    def _make_room(self, adapter: Adapter) -> None:
+        while len(self._inside) >= self._most:
+            self._drop(next(iter(self._inside)))
+        needed_mib = adapter.size / MIB
+        while needed_mib > (free_mib := self._available_mib() - KEPT_FREE_MIB):
+            if not self._inside:
+                raise ModelDoesNotFit(
+                    f"{adapter.name} needs {needed_mib:.0f} MiB and {max(0.0, free_mib):.0f} MiB are free",
+                    needed_mib=round(needed_mib),
+                    available_mib=round(free_mib + KEPT_FREE_MIB),
+                )
+            self._drop(next(iter(self._inside)))
+
+    def _drop(self, adapter: Adapter) -> None:
+        if adapter == self._active:
+            self.use(None)
+        self._peft.delete_adapter(self._inside.pop(adapter))
+        self.loaded = tuple(self._inside)
+
+    def _inject(self, adapter: Adapter, inside: str) -> None:
+        peft: Any = import_module("peft")
+        safetensors: Any = import_module("safetensors.torch")
+        weights = safetensors.load_file(adapter.path)
+        lora = read_lora(adapter.path)
+        layers = pairs(adapter.name, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+        config = peft.LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.lora_alpha,
+            rank_pattern=lora.rank_pattern,
+            alpha_pattern=lora.alpha_pattern,
+            use_rslora=lora.use_rslora,
+            fan_in_fan_out=lora.fan_in_fan_out,
+            # By their whole names: exactly those for which there are weights.
+            target_modules=list(layers),
+            inference_mode=True,
+        )
+        if self._peft is None:
+            self._peft = peft.PeftModel(self._model, config, adapter_name=inside, autocast_adapter_dtype=False)
+        else:
+            self._peft.add_adapter(inside, config, autocast_adapter_dtype=False)
+        self._peft.base_model.disable_adapter_layers()
+        told = peft.set_peft_model_state_dict(self._peft, weights, adapter_name=inside)
+        missing = [name for name in told.missing_keys if f".{inside}." in name]
+        if told.unexpected_keys or missing:
+            raise AdapterMismatched(f"{adapter.name} was made for another model")
+        self._peft.eval()
+
+    def _leave(self, inside: str) -> None:
+        """What was begun of one that can't be loaded goes again."""
+        if self._peft is not None and inside in self._peft.peft_config:
+            self._peft.delete_adapter(inside)
+            self._peft.base_model.disable_adapter_layers()

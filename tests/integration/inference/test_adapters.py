@@ -1,0 +1,173 @@
+"""LoRA adapters through transformers: several resident, one model, each request exactly its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.shared.contracts.inference import GenerateRequest
+from libs.shared.errors import AdapterBroken, AdapterNotFound
+from services.inference.backends import lora
+from services.inference.backends.choose import Node, make_backend
+from services.inference.backends.prefix_cache import PrefixCache
+from services.inference.backends.transformers import TransformersBackend
+from services.inference.models import ModelSpec
+from tests.integration.inference.conftest import ask
+from tests.support import adapters, language_model
+
+pytestmark = pytest.mark.torch
+
+NAMES = ("ada", "bea")
+
+
+@pytest.fixture
+def furnished(models: Path, tmp_path: Path) -> Path:
+    """A models folder with two adapters of the tiny model."""
+    for seed, name in enumerate(NAMES):
+        adapters.write(tmp_path, name, seed=seed)
+    return tmp_path
+
+
+@pytest.fixture
+async def backend(furnished: Path, models: Path, node: Node) -> AsyncIterator[TransformersBackend]:
+    made = await loaded(models, node)
+    yield made
+    await made.close()
+
+
+async def loaded(models: Path, node: Node) -> TransformersBackend:
+    made = make_backend(ModelSpec(name="tiny", backend="transformers", path=models / language_model.FOLDER), node)
+    assert isinstance(made, TransformersBackend)
+    await made.load(lambda: None)
+    return made
+
+
+def wanted(adapter: str | None, text: str = "the cat sat on the mat", **sampling: Any) -> GenerateRequest:
+    request = ask("tiny", text, **({"max_tokens": 12, "temperature": 0.0} | sampling))
+    return request.model_copy(update={"adapter": adapter})
+
+
+async def said(backend: TransformersBackend, request: GenerateRequest) -> str:
+    """As a replica asks for it."""
+    async with asyncio.timeout(60):
+        await backend.prepare(request)
+        return "".join([chunk.text async for chunk in backend.generate(request)])
+
+
+async def expected(backend: TransformersBackend) -> dict[str | None, str]:
+    """Each one's answer, read whole."""
+    answers = {name: await said(backend, wanted(name, seed=1)) for name in (None, *NAMES)}
+    assert len(set(answers.values())) == 3
+    return answers
+
+
+async def check_that_each_gets_its_own(backend: TransformersBackend) -> None:
+    """Forty requests for the model and its adapters, at once and in an order of chance."""
+    right = await expected(backend)
+    order = random.Random(5).choices((None, *NAMES), k=40)
+    given = await asyncio.gather(*(said(backend, wanted(name)) for name in order))
+    wrong = [name for name, answer in zip(order, given, strict=True) if answer != right[name]]
+    if wrong:
+        raise AssertionError(f"{len(wrong)} answers were another's")
+
+
+async def test_interleaved_requests_get_each_their_own_answer(backend: TransformersBackend) -> None:
+    await check_that_each_gets_its_own(backend)
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:bea")
+    [model] = backend.models()
+    assert model.adapters == NAMES
+    assert model.adapter_load_s is not None
+    assert 0 < model.adapter_load_s < 60
+
+
+async def test_a_model_that_is_not_switched_would_be_noticed(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = await expected(backend)
+    monkeypatch.setattr(lora.Residents, "use", lambda self, adapter: None)
+    given = [await said(backend, wanted(name)) for name in (None, *NAMES)]
+    assert given != [right[name] for name in (None, *NAMES)]
+    with pytest.raises(AssertionError):
+        await check_that_each_gets_its_own(backend)
+
+
+async def check_that_nothing_read_by_one_serves_another(backend: TransformersBackend) -> None:
+    story = " ".join(language_model.SENTENCES)
+    whole = {name: await said(backend, wanted(name, story, seed=1)) for name in (None, *NAMES)}
+    for name in (None, "ada", "bea", None, "bea", "ada", "ada", None, None):
+        assert await said(backend, wanted(name, story)) == whole[name]
+
+
+async def test_what_one_adapter_has_read_is_not_taken_for_another(backend: TransformersBackend) -> None:
+    await check_that_nothing_read_by_one_serves_another(backend)
+    request = wanted("ada", " ".join(language_model.SENTENCES))
+    await said(backend, request)
+    last = [chunk async for chunk in backend.generate(request)][-1].usage
+    assert last is not None
+    assert last.cached_tokens == last.prompt_tokens - 1
+
+
+async def test_a_prefix_that_all_adapters_share_would_be_noticed(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, keep = PrefixCache.take, PrefixCache.keep
+    monkeypatch.setattr(PrefixCache, "take", lambda self, ids, adapter=None: take(self, ids))
+    monkeypatch.setattr(PrefixCache, "keep", lambda self, cache, ids, adapter=None: keep(self, cache, ids))
+    with pytest.raises(AssertionError):
+        await check_that_nothing_read_by_one_serves_another(backend)
+
+
+async def test_the_one_used_longest_ago_makes_room(furnished: Path, models: Path, node: Node) -> None:
+    adapters.write(furnished, "cleo", seed=9)
+    backend = await loaded(models, replace(node, adapters_resident=2))
+    for name in ("ada", "bea", "ada", "cleo"):
+        await said(backend, wanted(name))
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:cleo")
+    right = await said(backend, wanted("bea"))
+    assert backend.loaded_adapters() == ("tiny:bea", "tiny:cleo")
+    await said(backend, wanted("ada"))
+    assert await said(backend, wanted("bea")) == right
+    await backend.close()
+
+
+async def test_what_is_wrong_is_refused_by_name_and_the_rest_answers(
+    furnished: Path, models: Path, node: Node
+) -> None:
+    plain = await loaded(models, replace(node, models_folder=furnished / "none"))
+    own = await said(plain, wanted(None))
+    await plain.close()
+    cut = adapters.write(furnished, "cut", seed=3) / "adapter_model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    adapters.write(furnished, "wide", seed=3, hidden=128)
+    adapters.write(furnished, "foreign", seed=3, base="another-model")
+    pickled = adapters.write(furnished, "pickled", seed=3)
+    (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
+    backend = await loaded(models, node)
+    assert backend.troubles() == ("cut: adapter_broken", "pickled: adapter_broken", "wide: adapter_mismatched")
+    assert backend.models()[0].adapters == NAMES
+    for name in ("cut", "wide", "foreign", "pickled"):
+        with pytest.raises(AdapterNotFound):
+            await said(backend, wanted(name))
+    assert await said(backend, wanted(None)) == own
+    await backend.close()
+
+
+async def test_one_that_proves_broken_while_it_is_loaded_is_refused_and_its_model_unchanged(
+    backend: TransformersBackend, furnished: Path
+) -> None:
+    right = await expected(backend)
+    broken = adapters.write(furnished, "late", seed=3) / "adapter_model.safetensors"
+    await backend._shelf.look()
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AdapterBroken):
+        await said(backend, wanted("late"))
+    assert backend.troubles() == ("late: adapter_broken",)
+    assert backend.models()[0].adapters == NAMES
+    assert {name: await said(backend, wanted(name)) for name in right} == right

@@ -1,0 +1,50 @@
+"""Small LoRA adapters of the tiny language model, whose answers differ from its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.support import language_model
+
+TARGETS = ("q_proj", "v_proj", "up_proj")
+RANK = 4
+
+
+def write(models: Path, name: str, *, seed: int, base: str = language_model.FOLDER, hidden: int = 64) -> Path:
+    """As peft writes one, in the adapters' folder of ``models``, aside and then under its name; of random weights.
+
+    Without torch in the calling process: its memory and threads are measured by some tests. ``hidden`` is the width of
+    the model that it fits.
+    """
+    import json
+
+    import numpy as np
+
+    safetensors: Any = import_module("safetensors.numpy")
+    random = np.random.default_rng(seed)
+    folder = models / "adapters" / name
+    aside = folder.with_name(f".{name}.part")
+    aside.mkdir(parents=True)
+    weights = {}
+    for layer in range(2):
+        for target in TARGETS:
+            out, block = {"q_proj": (hidden, "self_attn"), "v_proj": (hidden // 2, "self_attn")}.get(
+                target, (hidden * 2, "mlp")
+            )
+            stem = f"base_model.model.model.layers.{layer}.{block}.{target}"
+            weights[f"{stem}.lora_A.weight"] = random.normal(0, 0.3, (RANK, hidden)).astype("float32")
+            weights[f"{stem}.lora_B.weight"] = random.normal(0, 0.3, (out, RANK)).astype("float32")
+    safetensors.save_file(weights, aside / "adapter_model.safetensors")
+    about = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base,
+        "r": RANK,
+        "lora_alpha": 8,
+        "target_modules": list(TARGETS),
+        "bias": "none",
+    }
+    (aside / "adapter_config.json").write_text(json.dumps(about))
+    aside.rename(folder)
+    return folder
