@@ -26,8 +26,16 @@ Format = Literal["peft", "gguf"]
 FORMATS: Mapping[str, Format] = {"transformers": "peft", "llama_cpp": "gguf"}
 """Backend → what it reads."""
 _OF_TRAINING = frozenset(
-    {"auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "inference_mode"}
-    | {"layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout", "megatron_core", "peft_version"}
+    {"auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "fan_in_fan_out"}
+    | {
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_dropout",
+        "megatron_core",
+        "peft_version",
+    }
     | {"qalora_group_size", "revision", "runtime_config", "target_modules", "task_type"}
 )
 """Of peft's configuration, what changes nothing once the weights are there: they name their layers themselves."""
@@ -69,7 +77,6 @@ class Lora(BaseModel):
     rank_pattern: dict[str, int] = Field(default_factory=dict)
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
     use_rslora: bool = False
-    fan_in_fan_out: bool = False
     bias: Literal["none"] = "none"
     init_lora_weights: bool | Literal["gaussian", "eva", "orthogonal"] = True
     """Other ways to begin leave the base model changed, which the weights alone don't tell."""

@@ -12,7 +12,15 @@ TARGETS = ("q_proj", "v_proj", "up_proj")
 RANK = 4
 
 
-def write(models: Path, name: str, *, seed: int, base: str = language_model.FOLDER, hidden: int = 64) -> Path:
+def write(
+    models: Path,
+    name: str,
+    *,
+    seed: int,
+    base: str = language_model.FOLDER,
+    hidden: int = 64,
+    targets: tuple[str, ...] = TARGETS,
+) -> Path:
     """As peft writes one, in the adapters' folder of ``models``, aside and then under its name; of random weights.
 
     Without torch in the calling process: its memory and threads are measured by some tests. ``hidden`` is the width of
@@ -29,7 +37,7 @@ def write(models: Path, name: str, *, seed: int, base: str = language_model.FOLD
     aside.mkdir(parents=True)
     weights = {}
     for layer in range(2):
-        for target in TARGETS:
+        for target in targets:
             out, block = {"q_proj": (hidden, "self_attn"), "v_proj": (hidden // 2, "self_attn")}.get(
                 target, (hidden * 2, "mlp")
             )
@@ -42,7 +50,7 @@ def write(models: Path, name: str, *, seed: int, base: str = language_model.FOLD
         "base_model_name_or_path": base,
         "r": RANK,
         "lora_alpha": 8,
-        "target_modules": list(TARGETS),
+        "target_modules": list(targets),
         "bias": "none",
     }
     (aside / "adapter_config.json").write_text(json.dumps(about))

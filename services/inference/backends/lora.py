@@ -48,9 +48,10 @@ class Residents:
 
     def __init__(self, model: Any, most: int, available_mib: Callable[[], float]) -> None:
         self._model = model
+        self.layers = linear_layers(model)
         self._most = most
         self._available_mib = available_mib
-        self._peft: Any = None
+        self._tuner: Any = None
         self._inside: dict[Adapter, str] = {}
         """Each with its name inside the model, in the order of their last use."""
         self._made = 0
@@ -70,10 +71,10 @@ class Residents:
         if adapter == self._active:
             return
         if adapter is None:
-            self._peft.base_model.disable_adapter_layers()
-        else:
-            self._peft.base_model.set_adapter(self._inside[adapter], inference_mode=True)
-            self._peft.base_model.enable_adapter_layers()
+            self._rest()
+            return
+        self._tuner.set_adapter(self._inside[adapter], inference_mode=True)
+        self._tuner.enable_adapter_layers()
         self._active = adapter
 
     def load(self, adapter: Adapter) -> None:
@@ -125,39 +126,54 @@ class Residents:
     def _drop(self, adapter: Adapter) -> None:
         if adapter == self._active:
             self.use(None)
-        self._peft.delete_adapter(self._inside.pop(adapter))
+        self._tuner.delete_adapter(self._inside.pop(adapter))
         self.loaded = tuple(self._inside)
 
     def _inject(self, adapter: Adapter, inside: str) -> None:
+        """It lies beside the model's own weights, of no effect yet."""
+        import torch
+
         peft: Any = import_module("peft")
         safetensors: Any = import_module("safetensors.torch")
         weights = safetensors.load_file(adapter.path)
-        lora = read_lora(adapter.path)
-        layers = pairs(adapter.name, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        check_shapes(adapter.name, shapes, self.layers)
+        lora, layers = read_lora(adapter.path), list(pairs(adapter.name, shapes))
         config = peft.LoraConfig(
             r=lora.r,
             lora_alpha=lora.lora_alpha,
             rank_pattern=lora.rank_pattern,
             alpha_pattern=lora.alpha_pattern,
             use_rslora=lora.use_rslora,
-            fan_in_fan_out=lora.fan_in_fan_out,
             # By their whole names: exactly those for which there are weights.
-            target_modules=list(layers),
+            target_modules=layers,
             inference_mode=True,
         )
-        if self._peft is None:
-            self._peft = peft.PeftModel(self._model, config, adapter_name=inside, autocast_adapter_dtype=False)
+        if self._tuner is None:
+            self._tuner = peft.LoraModel(self._model, config, inside)
         else:
-            self._peft.add_adapter(inside, config, autocast_adapter_dtype=False)
-        self._peft.base_model.disable_adapter_layers()
-        told = peft.set_peft_model_state_dict(self._peft, weights, adapter_name=inside)
-        missing = [name for name in told.missing_keys if f".{inside}." in name]
-        if told.unexpected_keys or missing:
-            raise AdapterMismatched(f"{adapter.name} was made for another model")
-        self._peft.eval()
+            self._tuner.peft_config[inside] = config
+            self._tuner.inject_adapter(self._model, inside)
+        self._rest()
+        with torch.no_grad():
+            for layer in layers:
+                module = self._model.get_submodule(layer)
+                for half in "AB":
+                    given = weights[f"base_model.model.{layer}.lora_{half}.weight"]
+                    place = getattr(module, f"lora_{half}")[inside].weight
+                    if place.shape != given.shape:
+                        raise AdapterMismatched(f"{adapter.name} is of another rank than it says, at {layer}")
+                    place.copy_(given)
+        self._model.eval()
+
+    def _rest(self) -> None:
+        """The model answers as itself."""
+        self._tuner.set_adapter([], inference_mode=True)
+        self._tuner.disable_adapter_layers()
+        self._active = None
 
     def _leave(self, inside: str) -> None:
         """What was begun of one that can't be loaded goes again."""
-        if self._peft is not None and inside in self._peft.peft_config:
-            self._peft.delete_adapter(inside)
-            self._peft.base_model.disable_adapter_layers()
+        if self._tuner is not None and inside in self._tuner.peft_config:
+            self._rest()
+            self._tuner.delete_adapter(inside)

@@ -68,8 +68,7 @@ class TransformersBackend:
         self._stretches = False
         self._clearing: asyncio.TimerHandle | None = None
         self._adapters_resident = adapters_resident
-        self._layers: dict[str, tuple[int, int]] = {}
-        self._shelf = AdapterShelf(folder, spec, lambda adapter: lora.check(adapter, self._layers))
+        self._shelf = AdapterShelf(folder, spec, self._check_adapter)
         self._residents: lora.Residents | None = None
         self._changed: Changed = lambda: None
 
@@ -153,6 +152,10 @@ class TransformersBackend:
             self._clearing.cancel()
         self._clearing = loop.call_later(KEPT_S, self._worker.submit, self._prefix.clear)
 
+    def _check_adapter(self, adapter: Adapter) -> None:
+        assert self._residents is not None
+        lora.check(adapter, self._residents.layers)
+
     def _tell_of_adapters(self) -> None:
         """They came or went, or one was loaded."""
         if self._served is None or self._residents is None:
@@ -198,7 +201,6 @@ class TransformersBackend:
             raise ModelBroken(f"{folder.name} can't be loaded by transformers") from error
         self._stretches = stretches(model.config)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        self._layers = lora.linear_layers(self._model)
         self._residents = lora.Residents(self._model, self._adapters_resident, self._available_mib)
 
     def _encode(self, request: GenerateRequest) -> Any:

@@ -30,7 +30,8 @@ NAMES = ("ada", "bea")
 def furnished(models: Path, tmp_path: Path) -> Path:
     """A models folder with two adapters of the tiny model."""
     for seed, name in enumerate(NAMES):
-        adapters.write(tmp_path, name, seed=seed)
+        # One of them changes layers that the other leaves alone.
+        adapters.write(tmp_path, name, seed=seed, targets=adapters.TARGETS[: 2 + seed])
     return tmp_path
 
 
@@ -136,9 +137,7 @@ async def test_the_one_used_longest_ago_makes_room(furnished: Path, models: Path
     await backend.close()
 
 
-async def test_what_is_wrong_is_refused_by_name_and_the_rest_answers(
-    furnished: Path, models: Path, node: Node
-) -> None:
+async def test_what_is_wrong_is_refused_by_name_and_the_rest_answers(furnished: Path, models: Path, node: Node) -> None:
     plain = await loaded(models, replace(node, models_folder=furnished / "none"))
     own = await said(plain, wanted(None))
     await plain.close()
