@@ -85,6 +85,7 @@ class SecondCopy:
         asked = self._asked.model_copy(
             update={
                 "model": self._first.model.name,
+                "adapter": self._first.adapter,
                 "session": None,  # which stays where it was read: most copies lose
                 "exclude_nodes": (self._first.node_id,),
                 "first_within_s": first_s,

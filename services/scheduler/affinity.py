@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from libs.shared.contracts.scheduling import PlaceRequest
+
 SESSIONS = 4096
 """Sessions that are remembered; a forgotten one is only slower."""
+
+
+def reading(request: PlaceRequest) -> str | None:
+    """Whose prompt it is: what was read with one adapter is of no use to another, and it is as of another session."""
+    if request.session is None or request.adapter is None:
+        return request.session
+    return f"{request.session}:{request.adapter}"
 
 
 class Warm(NamedTuple):

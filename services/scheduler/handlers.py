@@ -150,11 +150,15 @@ class Scheduling:
         assert decision.ask is not None
         expected_s = completions_s([choice], decision.ask)[0]
         expected_first_s = first_token_s(choice, decision.ask)
+        adapter = decision.ask.adapter
+        if adapter != request.adapter:  # it was named with the model
+            request = request.model_copy(update={"adapter": adapter})
         placed = self.registry.dispatched(choice, request)
         placement = Placement(
             node_id=choice.node.node_id,
             replica=choice.replica.replica,
             model=choice.model,
+            adapter=adapter,
             policy=decision.policy,
             rejected=decision.reasons,
             ticket=placed.ticket,

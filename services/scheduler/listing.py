@@ -55,14 +55,19 @@ def _breaker_states(view: NodeView, snapshot: Snapshot, now: float) -> list[brea
 def models(snapshot: Snapshot, now: float, roles: Roles) -> Models:
     """Every model of the living nodes, once by name, and what answers requests that name none."""
     found: dict[str, ServedModel] = {}
+    adapters: dict[str, set[str]] = {}
     for node_id in sorted(snapshot.nodes):
         view = snapshot.nodes[node_id]
         if ruled_out(view, snapshot, now) != "silent":
             found = dict(view.models) | found
+            for model in view.models.values():
+                adapters.setdefault(model.name, set()).update(model.adapters)
     chat, code = (default_model("chat", roles.model(role), snapshot, now) for role in _TALKING)
     embed = default_model("embed", roles.embed, snapshot, now)
     return Models(
-        models=tuple(found[name] for name in sorted(found)),
+        models=tuple(
+            found[name].model_copy(update={"adapters": tuple(sorted(adapters[name]))}) for name in sorted(found)
+        ),
         default_chat=chat if chat in found else None,
         default_embed=embed if embed in found else None,
         default_code=code if code in found else None,

@@ -5,6 +5,7 @@ Pure: the registry's snapshot, the clock and the draw are arguments.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,25 @@ from dataclasses import dataclass, field
 from libs.shared import breakers
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import ModelNotFound, NoModel, NoNode, Overloaded, RemoteNotAllowed, ServiceError, Unsupported
+from libs.shared.errors import (
+    AdapterNotFound,
+    ModelNotFound,
+    NoModel,
+    NoNode,
+    Overloaded,
+    RemoteNotAllowed,
+    ServiceError,
+    Unsupported,
+)
 from libs.shared.roles import NOBODY, Roles, role_named
+from services.scheduler.affinity import reading
 from services.scheduler.candidates import Candidate, NodeView, most_answer
 from services.scheduler.policies import POLICIES, Ask, first_token_s, wait_s
 from services.scheduler.registry import Snapshot
+
+NO_ADAPTER = "adapter_not_here"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of an adapter, as in ``AdapterName``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,8 @@ def sift(
         usable = [c for c in usable if c.node.node_id not in request.exclude_nodes]
     if request.needs or snapshot.some_remote or candidates[0].model.kind != request.kind:
         usable = [c for c in usable if (remote or not c.model.remote) and not _lacking(c.model, request)]
+    if request.adapter is not None:
+        usable = [c for c in usable if request.adapter in c.model.adapters]
     if len(usable) == len(candidates):
         return usable, {}
     kept = {id(c) for c in usable}
@@ -125,6 +142,8 @@ def _why_not(candidate: Candidate, request: PlaceRequest, snapshot: Snapshot, no
         return reason
     if _lacking(candidate.model, request):
         return "unsupported"
+    if request.adapter is not None and request.adapter not in candidate.model.adapters:
+        return NO_ADAPTER
     if candidate.draining:
         return "draining"
     if candidate.replica.replica in request.exclude or candidate.node.node_id in request.exclude_nodes:
@@ -149,6 +168,7 @@ def choose(
 ) -> Decision:
     """Decides on values alone. ``roles`` are those in the settings, ``remote_models`` whether models of remote servers
     may be chosen; ``draw`` lies in [0, 1)."""
+    request = adapted(request, snapshot)
     model = _meant(request, snapshot, now, roles)
     unnamed = model is not None and model != request.model
     if model is None or (unnamed and not remote_models and model in snapshot.only_remote):
@@ -161,7 +181,7 @@ def choose(
     if not usable:
         refusal = _refusal(model, request, snapshot, closed, now)
         return Decision(None, refusal, policy, usable, closed, candidates, unserved)
-    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(request.session))
+    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(reading(request)), request.adapter)
     if request.first_within_s is not None:
         usable, closed = _in_time(usable, closed, ask, request.first_within_s)
         if not usable:
@@ -189,12 +209,29 @@ def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) ->
     return min(wait_s(c, ask) for c in usable) - request.patience_s
 
 
+def adapted(request: PlaceRequest, snapshot: Snapshot) -> PlaceRequest:
+    """With the adapter that the model's name says, as in ``MODEL:ADAPTER``; a model that is called so goes before."""
+    name = request.model
+    if request.adapter is not None or name is None or name in snapshot.serving or name in snapshot.ever_offered:
+        return request
+    base, colon, adapter = name.rpartition(":")
+    known = base in snapshot.serving or base in snapshot.ever_offered or role_named(base) is not None
+    if not colon or not known or not NAME.fullmatch(adapter):
+        return request
+    return request.model_copy(update={"model": base, "adapter": adapter})
+
+
 def _meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> str | None:
     """The model that a request names, by its name or by a role of its kind; a model that is called so goes before."""
     role = role_named(request.model) if request.model else request.kind
     if role is None or request.model in snapshot.serving or (role == "embed") != (request.kind == "embed"):
         return request.model
     return default_model(request.kind, roles.model(role), snapshot, now)
+
+
+def _is_known(adapter: str, model: str, snapshot: Snapshot) -> bool:
+    """Whether any node, even one that can't take the request now, has it for this model."""
+    return any(adapter in snapshot.nodes[node].models[model].adapters for node in snapshot.serving[model])
 
 
 def _unknown(model: str, snapshot: Snapshot) -> ServiceError:
@@ -211,6 +248,8 @@ def _refusal(
     lacks = [_lacking(snapshot.nodes[node].models[model], request) for node in snapshot.serving[model]]
     if all(lacks):
         return Unsupported(f"the model can't do {lacks[0]}", lacks=lacks[0])
+    if request.adapter is not None and not _is_known(request.adapter, model, snapshot):
+        return AdapterNotFound("no node has this adapter for this model; those there are stand under /v1/models")
     waits = [b.open_until - now for (_, name), b in snapshot.breakers.items() if name == model and b.open_until > now]
     reasons = ", ".join(sorted(set(closed.values()))) or "not_serving"
     return NoNode(f"no node can take the request now: {reasons}", retry_after_s=round(min([1.0, *waits]), 2))

@@ -25,6 +25,7 @@ class Ask(NamedTuple):
     max_tokens: int
     warm: Warm | None = None
     """Where the session's prompt was read last."""
+    adapter: str | None = None
 
 
 Policy = Callable[[Sequence[Candidate], Ask, float], Candidate]
@@ -70,17 +71,20 @@ def _unread(candidate: Candidate, ask: Ask) -> int:
 
 
 def own_s(candidate: Candidate, ask: Ask) -> float:
-    """Seconds that the request itself takes there: its prompt, without what was read before, and its answer."""
-    return candidate.work_s(_unread(candidate, ask), candidate.expected_answer(ask.max_tokens))
+    """Seconds that the request itself takes there: its adapter's loading, unless it is in memory, its prompt, without
+    what was read before, and its answer."""
+    work_s = candidate.work_s(_unread(candidate, ask), candidate.expected_answer(ask.max_tokens))
+    return work_s + candidate.loading_s(ask.adapter)
 
 
 def first_token_s(candidate: Candidate, ask: Ask) -> float:
-    """Seconds until the answer's first token: until a slot is free, then the prompt."""
-    return wait_s(candidate, ask) + _unread(candidate, ask) * candidate.s_per_prompt_token
+    """Seconds until the answer's first token: until a slot is free, then the adapter's loading and the prompt."""
+    reading_s = _unread(candidate, ask) * candidate.s_per_prompt_token
+    return wait_s(candidate, ask) + candidate.loading_s(ask.adapter) + reading_s
 
 
 def completions_s(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
-    """Seconds until the answer's end at each: until a slot is free, then the prompt, then the answer."""
+    """Seconds until the answer's end at each: until a slot is free, then what the request itself takes."""
     return [wait_s(c, ask) + own_s(c, ask) for c in candidates]
 
 
@@ -104,8 +108,8 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
 def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Candidate:
     """The earliest expected end, as far as it makes others' no later than it is worth: the least of ``costs``, reckoned
     to their end only where the request's own work doesn't already cost more; written out, for a thousand nodes."""
-    now, prompt, most, warm = ask
-    if warm is not None:
+    now, prompt, most, warm, adapter = ask
+    if warm is not None or adapter is not None:
         return _least(candidates, costs(candidates, ask), draw)
     least, tied = inf, [candidates[0]]
     for c in candidates:

@@ -12,7 +12,7 @@ from libs.shared.breakers import CLOSED, Breaker, BreakerRules
 from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler import distrust
-from services.scheduler.affinity import Sessions
+from services.scheduler.affinity import Sessions, reading
 from services.scheduler.candidates import (
     LOST_S,
     Candidate,
@@ -216,7 +216,7 @@ class Registry:
         """Counts a request that was just placed; what it returns is for the other schedulers to know."""
         now, replica = self._clock(), candidate.replica.replica
         answer = candidate.expected_answer(most_answer(request))
-        cached = self._sessions.get(request.session)
+        cached = self._sessions.get(reading(request))
         unread = request.prompt_tokens
         if cached is not None and cached.replica == replica and candidate.model.caches_prefix:
             unread = max(0, unread - int(cached.tokens))
@@ -227,7 +227,7 @@ class Registry:
         sent = Sent(self.scheduler, self._numbered, now, unread, answer)
         told = request.kind == "chat"
         self._count(candidate.node.node_id, replica, queue, sent, end_is_told=told)
-        self._sessions.placed(request.session, replica, candidate.slots, _lasting(request, answer))
+        self._sessions.placed(reading(request), replica, candidate.slots, _lasting(request, answer))
         breaker = self._breakers.get((replica, candidate.model.name))
         if breaker is not None:
             self._breakers[replica, candidate.model.name] = breakers.probed(breaker, now, self._rules.breaker)

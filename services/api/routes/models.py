@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import LIST_MODELS, Models
-from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.contracts.telemetry import ServedModel, with_adapter
 from libs.shared.errors import ModelNotFound
 from libs.shared.roles import PREFIX, Role
 from services.api.access import Access
@@ -40,10 +40,12 @@ class Model(BaseModel):
     mongars: Whereabouts
     alias_of: str | None = None
     """Of a role: the model that has it now."""
+    adapter_of: str | None = None
+    """Of an adapter: the model that it changes."""
 
 
 class ModelList(BaseModel):
-    """The default comes first, then what can chat, then what embeds, then the roles that may be named instead."""
+    """The default comes first, then what can chat, then what embeds, then models with an adapter, then the roles that may be named instead."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -55,7 +57,15 @@ def listed(models: Models) -> list[Model]:
     def rank(model: ServedModel) -> tuple[bool, bool, bool, str]:
         return (model.name != models.default_chat, model.kind != "chat", model.name == _EXTRACTIVE, model.name)
 
-    return [*(_described(model) for model in sorted(models.models, key=rank)), *_aliases(models)]
+    ranked = sorted(models.models, key=rank)
+    adapted = [_adapted(model, adapter) for model in ranked for adapter in model.adapters]
+    return [*map(_described, ranked), *adapted, *_aliases(models)]
+
+
+def _adapted(model: ServedModel, adapter: str) -> Model:
+    """A model with one of its adapters, which is asked for as a model of its own."""
+    name = with_adapter(model.name, adapter)
+    return _described(model).model_copy(update={"id": name, "adapter_of": model.name})
 
 
 def _described(model: ServedModel) -> Model:
