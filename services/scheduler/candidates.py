@@ -20,8 +20,8 @@ ON_BATTERY = 2.0
 """A second of a node that runs on its battery costs as much as two elsewhere: work goes there when the others have as
 much again to do, and what is told of its end stays true."""
 UNMEASURED_ADAPTER_LOAD_S = 2.0
-"""How long loading an adapter is taken to take where none was loaded yet: 40 million parameters, those of rank 16 on all
-of a 7 B model's projections, are 80 MB in half precision, and a board reads some 40 MB a second from its card."""
+"""How long loading an adapter is taken to take where none was loaded yet: 40 million parameters, those of rank 16 on
+all of a 7 B model's projections, are 80 MB in half precision, and a board reads some 40 MB a second from its card."""
 LOST_S = 15.0
 """A dispatch that a replica has not told of for so long was never sent, or was lost on its way; it is given up sooner
 where telemetry is known to be fresher."""

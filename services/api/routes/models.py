@@ -45,7 +45,8 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The default comes first, then what can chat, then what embeds, then models with an adapter, then the roles that may be named instead."""
+    """The default comes first, then what can chat, then what embeds, then models with an adapter, then the
+    roles that may be named instead."""
 
     object: Literal["list"] = "list"
     data: list[Model]

@@ -1,0 +1,130 @@
+"""What is told of adapters by their files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.shared.errors import AdapterBroken, AdapterMismatched
+from services.inference.adapters import (
+    MOST,
+    check_shapes,
+    fingerprint,
+    is_for,
+    read_adapters,
+    read_lora,
+)
+from services.inference.models import ModelSpec, read_catalogue
+
+CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 4, "lora_alpha": 8}
+LAYERS = {"model.layers.0.q": (32, 64)}
+DOWN, UP = "base_model.model.model.layers.0.q.lora_A.weight", "base_model.model.model.layers.0.q.lora_B.weight"
+
+
+def put(models: Path, name: str, **config: Any) -> Path:
+    folder = models / "adapters" / name
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config))
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_each_folder_is_one_and_what_is_being_put_there_is_left_alone(tmp_path: Path) -> None:
+    put(tmp_path, "ada")
+    put(tmp_path, ".bea.part")
+    found, refused = read_adapters(tmp_path, "peft")
+    assert (list(found), refused) == (["ada"], {})
+    assert (found["ada"].base, found["ada"].size) == ("tiny", 7)
+    assert read_adapters(tmp_path / "none", "peft") == ({}, {})
+
+
+def test_the_folder_of_adapters_is_no_model(tmp_path: Path) -> None:
+    put(tmp_path, "ada")
+    (tmp_path / "adapters" / "config.json").write_text("{}")
+    assert read_catalogue(tmp_path, (), None).specs == ()
+
+
+def test_what_an_operator_writes_beside_it_goes_before_what_it_was_trained_on(tmp_path: Path) -> None:
+    (put(tmp_path, "ada") / "adapter.json").write_text('{"base": "mine"}')
+    assert read_adapters(tmp_path, "peft")[0]["ada"].base == "mine"
+
+
+@pytest.mark.parametrize(
+    ("base", "ours"), [("tiny", True), ("/somewhere/tiny", True), ("org/tiny", True), ("tiny-chat", False), ("", False)]
+)
+def test_it_is_its_model_s_by_name_path_or_hub_id(tmp_path: Path, base: str, ours: bool) -> None:
+    (put(tmp_path, "ada") / "adapter.json").write_text(json.dumps({"base": base or "x"}))
+    adapter = read_adapters(tmp_path, "peft")[0]["ada"]
+    assert is_for(adapter, ModelSpec(name="tiny", backend="transformers", path=tmp_path)) is ours
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"peft_type": "IA3"}, "adapter_broken"),
+        ({"use_dora": True}, "adapter_broken"),
+        ({"modules_to_save": ["lm_head"]}, "adapter_broken"),
+        ({"bias": "all"}, "adapter_broken"),
+        ({"init_lora_weights": "pissa"}, "adapter_broken"),
+        ({"r": 0}, "adapter_broken"),
+        ({"base_model_name_or_path": None}, "adapter_mismatched"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(tmp_path: Path, config: dict[str, Any], code: str) -> None:
+    put(tmp_path, "ada", **config)
+    put(tmp_path, "bea")
+    found, refused = read_adapters(tmp_path, "peft")
+    assert (list(found), refused) == (["bea"], {"ada": code})
+
+
+def test_what_training_leaves_in_a_configuration_is_no_hindrance(tmp_path: Path) -> None:
+    path = put(tmp_path, "ada", lora_dropout=0.1, target_modules=["q"], use_dora=False, peft_version="1", revision="x")
+    assert read_lora(path / "adapter_model.safetensors").r == 4
+
+
+def test_pickled_weights_and_names_that_no_request_can_say_are_refused(tmp_path: Path) -> None:
+    pickled = put(tmp_path, "pickled")
+    (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
+    put(tmp_path, "two words")
+    assert read_adapters(tmp_path, "peft") == ({}, dict.fromkeys(("pickled", "two words"), "adapter_broken"))
+
+
+def test_no_more_than_so_many_are_looked_at(tmp_path: Path) -> None:
+    for number in range(MOST + 1):
+        (tmp_path / "adapters" / f"a{number:03}").mkdir(parents=True)
+    assert len(read_adapters(tmp_path, "peft")[1]) == MOST
+
+
+def test_a_changed_file_changes_the_fingerprint_and_the_version(tmp_path: Path) -> None:
+    weights = put(tmp_path, "ada") / "adapter_model.safetensors"
+    before, was = fingerprint(tmp_path / "adapters"), read_adapters(tmp_path, "peft")[0]["ada"]
+    weights.write_bytes(b"other weights")
+    assert fingerprint(tmp_path / "adapters") != before
+    assert read_adapters(tmp_path, "peft")[0]["ada"] != was
+
+
+def test_shapes_that_fit_their_layers_are_taken() -> None:
+    check_shapes("ada", {DOWN: (4, 64), UP: (32, 4)}, LAYERS)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {DOWN: (4, 32), UP: (32, 4)},
+        {DOWN: (4, 64), UP: (64, 4)},
+        {DOWN: (4, 64), UP: (32, 8)},
+        {DOWN.replace("q", "z"): (4, 64), UP.replace("q", "z"): (32, 4)},
+    ],
+)
+def test_another_model_s_shapes_are_mismatched(shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(AdapterMismatched):
+        check_shapes("ada", shapes, LAYERS)
+
+
+@pytest.mark.parametrize("shapes", [{}, {DOWN: (4, 64)}, {"something.else": (4, 64)}, {DOWN: (4,), UP: (32, 4)}])
+def test_what_is_no_whole_lora_is_broken(shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(AdapterBroken):
+        check_shapes("ada", shapes, LAYERS)
