@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,9 +61,8 @@ class AdapterShelf:
             self._found = {name: one for name, one in self._found.items() if name != adapter.name}
             self._refused[adapter.name] = error.code
 
-    async def begin(self, changed: Callable[[], None]) -> None:
-        """Looks once, and then keeps up until it is closed; ``changed`` hears of every change."""
-        await self.look()
+    def begin(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """From now on it keeps up, until it is closed; ``changed`` is awaited after every change."""
         self._following = asyncio.create_task(self._follow(changed))
 
     async def close(self) -> None:
@@ -85,11 +84,11 @@ class AdapterShelf:
         log.info("adapters_found", model=self._spec.name, adapters=len(self._found), refused=len(self._refused))
         return True
 
-    async def _follow(self, changed: Callable[[], None]) -> None:
+    async def _follow(self, changed: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             if await self.look():
-                changed()
+                await changed()
 
     def _read(self) -> tuple[dict[str, Adapter], dict[str, str]]:
         found, refused = read_adapters(self._models, FORMATS[self._spec.backend])

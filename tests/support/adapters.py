@@ -56,3 +56,30 @@ def write(
     (aside / "adapter_config.json").write_text(json.dumps(about))
     aside.rename(folder)
     return folder
+
+
+def write_gguf(models: Path, name: str, *, seed: int, base: str = "tiny", hidden: int = 64) -> Path:
+    """The same for llama.cpp, as its converter writes one."""
+    import gguf
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    folder = models / "adapters" / name
+    aside = folder.with_name(f".{name}.part")
+    aside.mkdir(parents=True)
+    writer = gguf.GGUFWriter(aside / f"{name}.gguf", "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    writer.add_string("general.base_model.0.name", base)
+    for layer in range(2):
+        for tensor, out in {"attn_q": hidden, "attn_v": hidden // 2, "ffn_up": hidden * 2}.items():
+            stem = f"blk.{layer}.{tensor}.weight"
+            writer.add_tensor(f"{stem}.lora_a", random.normal(0, 0.3, (RANK, hidden)).astype("float32"))
+            writer.add_tensor(f"{stem}.lora_b", random.normal(0, 0.3, (out, RANK)).astype("float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    aside.rename(folder)
+    return folder

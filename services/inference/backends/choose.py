@@ -76,6 +76,7 @@ def _llama_cpp(spec: ModelSpec, node: Node) -> Backend:
 
     return LlamaCppBackend(
         spec,
+        folder=node.models_folder,
         default_context_tokens=node.default_context_tokens,
         threads=node.threads,
         available_mib=node.available_mib,

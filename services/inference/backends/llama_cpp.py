@@ -8,19 +8,31 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, ServiceError, Unsupported
+from libs.shared.contracts.telemetry import ServedModel, with_adapter
+from libs.shared.errors import (
+    AdapterMismatched,
+    AdapterNotFound,
+    BackendFailed,
+    ContextExceeded,
+    ModelBroken,
+    ModelDoesNotFit,
+    ServiceError,
+    Unsupported,
+)
 from libs.shared.gguf import read_header
 from services.inference import gguf
+from services.inference.adapter_shelf import AdapterShelf
+from services.inference.adapters import Adapter
 from services.inference.backends.base import Changed, prompt_bytes
 from services.inference.backends.openai import Answer, chat_body
 from services.inference.backends.slots import Slots
-from services.inference.fit import check_fit
+from services.inference.fit import Needs, check_fit
 from services.inference.models import ModelSpec
 
 BATCH_TOKENS = 128
@@ -33,27 +45,38 @@ class LlamaCppBackend:
     name = "llama_cpp"
 
     def __init__(
-        self, spec: ModelSpec, *, default_context_tokens: int, threads: int, available_mib: Callable[[], float]
+        self,
+        spec: ModelSpec,
+        *,
+        default_context_tokens: int,
+        threads: int,
+        available_mib: Callable[[], float],
+        folder: Path | None = None,
     ) -> None:
+        """``folder`` is that of the models, where adapters may lie."""
         assert spec.path is not None
         self._spec = spec
         self._path = spec.path
         self._wanted_context = spec.context_tokens or default_context_tokens
         self._threads = threads
         self._available_mib = available_mib
-        self._server: Any = None
+        self._loaded: _Loaded | None = None
         self._model: ServedModel | None = None
+        self._changed: Changed = lambda: None
+        self._shelf = AdapterShelf(folder or self._path.parent, spec, self._check_adapter)
         self.slots = spec.slots(1)
-        self._slots = Slots(self.slots)
         self._choosing = Lock()
         self._workers = ThreadPoolExecutor(self.slots, f"llama-{spec.name}")
 
     async def load(self, changed: Changed) -> None:
+        self._changed = changed
         header = await asyncio.to_thread(read_header, self._path)
         shape = gguf.shape(self._path, header, self._wanted_context, self.slots)
         check_fit(self._spec.name, shape.needs, self._available_mib())
+        self._architecture, self._shape = header.metadata["general.architecture"], shape
         context = shape.context_tokens
-        self._server = await asyncio.get_running_loop().run_in_executor(self._workers, self._start, context)
+        await self._shelf.look()
+        await asyncio.get_running_loop().run_in_executor(self._workers, self._begin)
         self._model = ServedModel(
             name=self._spec.name,
             backend=self.name,
@@ -62,23 +85,53 @@ class LlamaCppBackend:
             images=self._projector() is not None,
             json_schema=True,
             caches_prefix=True,
+            adapters=self._offered(),
         )
+        self._shelf.begin(self._take_adapters)
 
     def models(self) -> tuple[ServedModel, ...]:
         return (self._model,) if self._model else ()
 
     def troubles(self) -> tuple[str, ...]:
-        return ()
+        return self._shelf.troubles()
+
+    def loaded_adapters(self) -> tuple[str, ...]:
+        return tuple(with_adapter(self._spec.name, name) for name in self._offered())
+
+    async def prepare(self, request: GenerateRequest) -> None:
+        """They are all in memory: llama.cpp takes them as it loads the model."""
+        self._shelf.get(request.adapter)
+
+    async def _take_adapters(self) -> None:
+        """Some came or went. For one that came the model is loaded once more, beside the one that answers, which ends
+        with its last answer."""
+        if self._model is None or self._loaded is None:
+            return
+        if any(adapter not in self._loaded.adapters for adapter in self._shelf.adapters.values()):
+            await asyncio.to_thread(self._begin)
+        self._model = self._model.model_copy(update={"adapters": self._offered()})
+        self._changed()
+
+    def _offered(self) -> tuple[str, ...]:
+        loaded = self._loaded.adapters if self._loaded is not None else ()
+        return tuple(name for name in self._shelf.names if self._shelf.adapters[name] in loaded)
+
+    def _check_adapter(self, adapter: Adapter) -> None:
+        if read_header(adapter.path).metadata["general.architecture"] != self._architecture:
+            raise AdapterMismatched(f"{adapter.name} was made for a model of another kind")
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        adapter = self._shelf.get(request.adapter)
         events: asyncio.Queue[str | Exception | None] = asyncio.Queue()
         cancelled = Event()
         work = asyncio.get_running_loop().run_in_executor(
-            self._workers, self._complete, self._body(request), _session(request), _sender(events), cancelled
+            self._workers, self._complete, self._body(request), _reading(request, adapter), _sender(events), cancelled
         )
         answer = Answer(prompt_bytes(request))
         try:
             while (event := await events.get()) is not None:
+                if isinstance(event, ServiceError):
+                    raise event
                 if isinstance(event, Exception):
                     raise BackendFailed("llama.cpp failed", reason="inference") from event
                 if chunk := _read(answer, event):
@@ -90,15 +143,15 @@ class LlamaCppBackend:
 
     async def close(self) -> None:
         """Ends the model's threads, which takes as long as the batch that runs."""
-        server, self._server, self._model = self._server, None, None
-        if server is not None:
-            await asyncio.to_thread(_release, server)
+        self._model = None
+        await self._shelf.close()
+        await asyncio.to_thread(self._swap, None)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _complete(
         self,
         body: dict[str, Any],
-        session: str | None,
+        reading: _Reading,
         send: Callable[[str | Exception | None], None],
         cancelled: Event,
     ) -> None:
@@ -109,17 +162,19 @@ class LlamaCppBackend:
                 send(event)
             return cancelled.is_set()
 
+        loaded = self._loaded
+        assert loaded is not None
         with self._choosing:
-            slot, warm = self._slots.take(session)
+            slot, warm = loaded.slots.take(reading.session)
         try:
             if not cancelled.is_set():
-                placed = {"id_slot": slot, "cache_prompt": warm}
-                self._server.handle_chat_completions(json.dumps(body | placed), take)
+                placed = {"id_slot": slot, "cache_prompt": warm, **loaded.chosen(reading.adapter)}
+                loaded.server.handle_chat_completions(json.dumps(body | placed), take)
         except Exception as error:
             send(error)
         finally:
             with self._choosing:
-                self._slots.leave(slot, session)
+                loaded.slots.leave(slot, reading.session)
             send(None)
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
@@ -129,12 +184,56 @@ class LlamaCppBackend:
                 message["role"] = "system"
         return body
 
-    def _start(self, context: int) -> Any:
+    def _begin(self) -> None:
+        """Loads the model with every adapter that it can take; those that it can't are refused, and it goes on without
+        them. Raises ModelBroken."""
+        wanted = tuple(self._shelf.adapters[name] for name in self._shelf.names)
+        if wanted and (full := self._find_no_room(wanted)) is not None:
+            for adapter in wanted:
+                self._shelf.refuse(adapter, full)
+            wanted = ()
+        try:
+            server = self._start(wanted)
+        except ModelBroken:
+            if not wanted:
+                raise
+            wanted = tuple(adapter for adapter in wanted if self._takes(adapter))
+            server = self._start(wanted)
+        self._swap(_Loaded(server, wanted, Slots(self.slots)))
+
+    def _find_no_room(self, adapters: tuple[Adapter, ...]) -> ModelDoesNotFit | None:
+        """Beside what is in memory already; weights are mapped from their file, and shared."""
+        weights = sum(adapter.size for adapter in adapters)
+        if self._loaded is None:
+            weights += self._shape.needs.weights
+        try:
+            check_fit(self._spec.name, Needs(weights, self._shape.needs.cache), self._available_mib())
+        except ModelDoesNotFit as error:
+            return error
+        return None
+
+    def _takes(self, adapter: Adapter) -> bool:
+        """Whether the model loads with this one."""
+        try:
+            self._start((adapter,))
+        except ModelBroken:
+            self._shelf.refuse(adapter, AdapterMismatched(f"llama.cpp can't load {adapter.name} with this model"))
+            return False
+        return True
+
+    def _swap(self, loaded: _Loaded | None) -> None:
+        """The one before it ends with its last request, in that one's thread, or here."""
+        self._loaded = loaded
+
+    def _start(self, adapters: tuple[Adapter, ...]) -> Any:
         import xllamacpp
 
         with tempfile.TemporaryDirectory(prefix="mongars-llama-") as folder:
+            params = self._params(xllamacpp, self._shape.context_tokens, Path(folder))
+            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(one.path), 0.0) for one in adapters]
+            params.lora_init_without_apply = True
             try:
-                return xllamacpp.Server(self._params(xllamacpp, context, Path(folder)))
+                return xllamacpp.Server(params)
             except RuntimeError as error:
                 raise ModelBroken(f"llama.cpp can't load {self._path.name}") from error
 
@@ -162,10 +261,39 @@ class LlamaCppBackend:
         return (self._path.parent / str(stated)).resolve() if stated else None
 
 
-def _session(request: GenerateRequest) -> str | None:
-    """Whose prompt is read on from where it was read last. With a seed it never is: read in other portions, its figures
-    differ in their last bits, and answers are to be the same."""
-    return request.session if request.sampling.seed is None else None
+@dataclass(frozen=True)
+class _Loaded:
+    """A model in memory with its adapters, each known there by its place, and its slots."""
+
+    server: Any
+    adapters: tuple[Adapter, ...]
+    slots: Slots
+
+    def chosen(self, wanted: Adapter | None) -> dict[str, Any]:
+        """For a request: each adapter's share, since what isn't said stays as it was for the one before.
+
+        Raises AdapterNotFound.
+        """
+        if wanted is not None and wanted not in self.adapters:
+            raise AdapterNotFound(f"{wanted.name} is not in memory")
+        if not self.adapters:
+            return {}
+        return {"lora": [{"id": at, "scale": float(one == wanted)} for at, one in enumerate(self.adapters)]}
+
+
+class _Reading(NamedTuple):
+    """With which adapter a prompt is read, and who may find again what was read; None: nobody."""
+
+    adapter: Adapter | None
+    session: str | None
+
+
+def _reading(request: GenerateRequest, adapter: Adapter | None) -> _Reading:
+    """Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same."""
+    if request.session is None or request.sampling.seed is not None:
+        return _Reading(adapter, None)
+    whose = request.session if adapter is None else f"{request.session} {adapter.name} {adapter.version}"
+    return _Reading(adapter, whose)
 
 
 def _sender(queue: asyncio.Queue[str | Exception | None]) -> Callable[[str | Exception | None], None]:
@@ -196,8 +324,3 @@ def _refusal(error: dict[str, Any]) -> ServiceError:
     if error.get("code") == 400:
         return Unsupported("llama.cpp refuses the request for this model", feature="request")
     return BackendFailed("llama.cpp failed", reason="inference")
-
-
-def _release(server: Any) -> None:
-    """The last reference: its destructor joins the model's threads."""
-    del server

@@ -81,13 +81,14 @@ class TransformersBackend:
         shape = await loop.run_in_executor(self._worker, self._shape, folder)
         check_fit(self._spec.name, shape.needs, self._available_mib())
         await loop.run_in_executor(self._worker, self._load, folder)
-        await self._shelf.begin(self._tell_of_adapters)
+        await self._shelf.look()
         self._served = ServedModel(
             name=self._spec.name,
             backend=self.name,
             context_tokens=shape.context_tokens,
             adapters=self._shelf.names,
         )
+        self._shelf.begin(self._take_adapters)
 
     def models(self) -> tuple[ServedModel, ...]:
         return (self._served,) if self._served else ()
@@ -155,6 +156,10 @@ class TransformersBackend:
     def _check_adapter(self, adapter: Adapter) -> None:
         assert self._residents is not None
         lora.check(adapter, self._residents.layers)
+
+    async def _take_adapters(self) -> None:
+        """Some came or went."""
+        self._tell_of_adapters()
 
     def _tell_of_adapters(self) -> None:
         """They came or went, or one was loaded."""

@@ -54,8 +54,8 @@ async def loaded(models: Path, node: Node) -> TransformersBackend:
 
 
 def wanted(adapter: str | None, text: str = "the cat sat on the mat", **sampling: Any) -> GenerateRequest:
-    request = ask("tiny", text, **({"max_tokens": 12, "temperature": 0.0} | sampling))
-    return request.model_copy(update={"adapter": adapter})
+    request = ask("tiny", text, **({"max_tokens": 8, "temperature": 0.0} | sampling))
+    return request.model_copy(update={"adapter": adapter, "session": "s"})
 
 
 async def said(backend: TransformersBackend, request: GenerateRequest) -> str:
@@ -73,9 +73,9 @@ async def expected(backend: TransformersBackend) -> dict[str | None, str]:
 
 
 async def check_that_each_gets_its_own(backend: TransformersBackend) -> None:
-    """Forty requests for the model and its adapters, at once and in an order of chance."""
+    """Two dozen requests for the model and its adapters, at once and in an order of chance."""
     right = await expected(backend)
-    order = random.Random(5).choices((None, *NAMES), k=40)
+    order = random.Random(5).choices((None, *NAMES), k=24)
     given = await asyncio.gather(*(said(backend, wanted(name)) for name in order))
     wrong = [name for name, answer in zip(order, given, strict=True) if answer != right[name]]
     if wrong:
@@ -122,8 +122,10 @@ async def test_a_prefix_that_all_adapters_share_would_be_noticed(
     backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take, keep = PrefixCache.take, PrefixCache.keep
-    monkeypatch.setattr(PrefixCache, "take", lambda self, ids, adapter=None: take(self, ids))
-    monkeypatch.setattr(PrefixCache, "keep", lambda self, cache, ids, adapter=None: keep(self, cache, ids))
+    monkeypatch.setattr(PrefixCache, "take", lambda self, session, ids, adapter=None: take(self, session, ids))
+    monkeypatch.setattr(
+        PrefixCache, "keep", lambda self, session, cache, ids, adapter=None: keep(self, session, cache, ids)
+    )
     with pytest.raises(AssertionError):
         await check_that_nothing_read_by_one_serves_another(backend)
 

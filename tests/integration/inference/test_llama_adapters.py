@@ -1,0 +1,128 @@
+"""LoRA adapters through llama.cpp: switched with each request, and taken in beside what is being answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from libs.shared.contracts.inference import GenerateRequest
+from libs.shared.errors import AdapterNotFound
+from services.inference.backends import llama_cpp
+from services.inference.backends.choose import Node, make_backend
+from services.inference.backends.llama_cpp import LlamaCppBackend
+from services.inference.models import ModelSpec
+from tests.integration.inference.conftest import ask
+from tests.support import adapters, language_model
+
+NAMES = ("ada", "bea")
+FOUND_S = 60.0
+
+
+@pytest.fixture
+def furnished(tmp_path: Path) -> Path:
+    """A models folder with two adapters of the tiny model."""
+    for seed, name in enumerate(NAMES):
+        adapters.write_gguf(tmp_path, name, seed=seed)
+    return tmp_path
+
+
+@pytest.fixture
+async def backend(furnished: Path, models: Path, node: Node) -> AsyncIterator[LlamaCppBackend]:
+    made = await loaded(models, node)
+    yield made
+    await made.close()
+
+
+async def loaded(models: Path, node: Node) -> LlamaCppBackend:
+    path, options = models / language_model.GGUF_FILE, {"slots": 2}
+    made = make_backend(ModelSpec(name="tiny", backend="llama_cpp", path=path, options=options), node)
+    assert isinstance(made, LlamaCppBackend)
+    await made.load(lambda: None)
+    return made
+
+
+def wanted(adapter: str | None, *, session: str | None = "s", tokens: int = 8) -> GenerateRequest:
+    request = ask("tiny", max_tokens=tokens, temperature=0.0)
+    return request.model_copy(update={"adapter": adapter, "session": session})
+
+
+async def said(backend: LlamaCppBackend, request: GenerateRequest) -> str:
+    async with asyncio.timeout(60):
+        return "".join([chunk.text async for chunk in backend.generate(request)])
+
+
+async def check_that_each_gets_its_own(backend: LlamaCppBackend) -> None:
+    """Forty requests for the model and its adapters, two at once and in an order of chance, all of one session."""
+    right = {name: await said(backend, wanted(name, session=None)) for name in (None, *NAMES)}
+    if len(set(right.values())) != 3:
+        raise AssertionError("they answer alike")
+    order = random.Random(5).choices((None, *NAMES), k=40)
+    given = await asyncio.gather(*(said(backend, wanted(name)) for name in order))
+    if [right[name] for name in order] != given:
+        raise AssertionError("an answer was another's")
+
+
+async def test_interleaved_requests_get_each_their_own_answer(backend: LlamaCppBackend) -> None:
+    assert backend.models()[0].adapters == NAMES
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:bea")
+    await check_that_each_gets_its_own(backend)
+
+
+async def test_a_model_that_is_not_switched_would_be_noticed(
+    backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp._Loaded, "chosen", lambda self, adapter: {"lora": [{"id": 0, "scale": 1.0}]})
+    with pytest.raises(AssertionError):
+        await check_that_each_gets_its_own(backend)
+
+
+async def test_one_that_comes_is_taken_in_while_an_answer_goes_on_to_its_end(
+    furnished: Path, backend: LlamaCppBackend
+) -> None:
+    told = asyncio.Event()
+    backend._changed = told.set
+    own = await said(backend, wanted(None, session=None, tokens=300))
+    with pytest.raises(AdapterNotFound):
+        await said(backend, wanted("cleo"))
+    async with aclosing(backend.generate(wanted(None, tokens=300))) as chunks:  # type: ignore[type-var]
+        pieces = [(await anext(chunks)).text]
+        before = backend._loaded
+        adapters.write_gguf(furnished, "cleo", seed=9)
+        async with asyncio.timeout(FOUND_S):
+            await told.wait()
+        assert backend.models()[0].adapters == ("ada", "bea", "cleo")
+        assert backend._loaded is not before
+        with_it = await said(backend, wanted("cleo", session=None))
+        pieces += [chunk.text async for chunk in chunks]
+    assert "".join(pieces) == own
+    assert with_it not in {await said(backend, wanted(name, session=None)) for name in (None, *NAMES)}
+
+
+async def test_what_llama_cpp_can_not_load_is_refused_by_name_and_the_rest_answers(
+    furnished: Path, models: Path, node: Node
+) -> None:
+    adapters.write_gguf(furnished, "wide", seed=3, hidden=128)
+    cut = adapters.write_gguf(furnished, "cut", seed=3) / "cut.gguf"
+    cut.write_bytes(cut.read_bytes()[:-500])
+    adapters.write_gguf(furnished, "foreign", seed=3, base="another-model")
+    backend = await loaded(models, node)
+    assert backend.troubles() == ("cut: adapter_broken", "wide: adapter_mismatched")
+    assert backend.models()[0].adapters == NAMES
+    await check_that_each_gets_its_own(backend)
+    await backend.close()
+
+
+async def test_adapters_that_find_no_room_leave_the_model_as_it_is(
+    furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaCppBackend, "_find_no_room", lambda self, adapters: llama_cpp.ModelDoesNotFit("full"))
+    backend = await loaded(models, node)
+    assert backend.troubles() == ("ada: model_does_not_fit", "bea: model_does_not_fit")
+    assert backend.models()[0].adapters == ()
+    assert await said(backend, wanted(None))
+    await backend.close()
