@@ -213,10 +213,12 @@ class LlamaCppBackend:
         return None
 
     def _takes(self, adapter: Adapter) -> bool:
-        """Whether the model loads with this one."""
+        """Whether the model loads with this one, and makes a token."""
         try:
-            self._start((adapter,))
-        except ModelBroken:
+            # One that is ended before its first request may never end.
+            trial = json.dumps({"prompt": "a", "n_predict": 1, "lora": [{"id": 0, "scale": 1.0}]})
+            self._start((adapter,)).handle_completions(trial, lambda event: False)
+        except (ModelBroken, RuntimeError):
             self._shelf.refuse(adapter, AdapterMismatched(f"llama.cpp can't load {adapter.name} with this model"))
             return False
         return True
