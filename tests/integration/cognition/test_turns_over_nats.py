@@ -15,7 +15,7 @@ import pytest
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty, Principal
-from libs.shared.contracts.chat import CHAT, ChatChunk
+from libs.shared.contracts.chat import CHAT, ChatChunk, Sampling
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
@@ -25,14 +25,19 @@ from libs.shared.contracts.memory import SEARCH_MEMORY, SearchMemory
 from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.telemetry import NODE, Replica
-from libs.shared.errors import Unavailable
+from libs.shared.errors import AdapterNotFound, Unavailable
 from services.cognition import keeping
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
+from services.inference.backends.choose import Node, make_backend
+from services.inference.models import ModelSpec
+from services.inference.replica import Identity
+from services.inference.replica import Replica as Served
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve as serve_scheduler
+from tests.support import adapters, language_model
 from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
 from tests.unit.cognition import household
@@ -209,3 +214,36 @@ async def test_a_search_works_under_the_broker_s_permissions(house: House) -> No
     house.persistence.remember("My dog is called Rex.")
     found = await house.api.request(SEARCH_MEMORY, SearchMemory(user_id="u1", query="my dog"))
     assert [item.text for item in found.items] == ["My dog is called Rex."]
+
+
+async def test_a_model_s_name_with_an_adapter_s_is_answered_with_that_one(house: House, tmp_path: Path) -> None:
+    """From the name in the request to llama.cpp and back, the scheduler between."""
+    models = tmp_path / "models"
+    adapters.write_gguf(models, "ada", seed=0)
+    about = Node(
+        models_folder=models,
+        default_context_tokens=512,
+        ollama_context_tokens=512,
+        threads=1,
+        available_mib=lambda: 8192.0,
+    )
+    path = language_model.cached() / language_model.GGUF_FILE
+    backend = make_backend(ModelSpec(name="tiny", backend="llama_cpp", path=path), about)
+    replica = Served(Identity(NODE_ID, f"{NODE_ID}-0", "boot"), backend, max_queue=4, changed=lambda urgent: None)
+    await replica.serve(house.inference.bus)
+    told = replica.snapshot()
+    await house.inference.bus.broadcast(NODE, node(NODE_ID, models=told.models, replicas=(told.state,)))
+    async with asyncio.timeout(LIMIT_S):
+        while not (await house.api.request(LIST_NODES, Empty())).nodes:
+            pass
+    sampling = Sampling(max_tokens=8, temperature=0.0)
+    answers = {}
+    for name in ("tiny", "tiny:ada", "chat:ada"):
+        chunks = await house.ask(model=name, memory=MemoryMode.OFF, sampling=sampling, turn_id=name.replace(":", "-"))
+        answers[name] = (chunks[0].model, "".join(chunk.text for chunk in chunks))
+    assert [model for model, _ in answers.values()] == ["tiny", "tiny:ada", "tiny:ada"]
+    assert answers["tiny:ada"] == answers["chat:ada"]
+    assert answers["tiny:ada"][1] != answers["tiny"][1]
+    with pytest.raises(AdapterNotFound):
+        await house.ask(model="tiny:bea", memory=MemoryMode.OFF)
+    await backend.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
-from libs.shared.errors import AdapterNotFound
+from libs.shared.errors import AdapterNotFound, ModelDoesNotFit
 from services.inference.backends import llama_cpp
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.llama_cpp import LlamaCppBackend
@@ -120,7 +120,7 @@ async def test_what_llama_cpp_can_not_load_is_refused_by_name_and_the_rest_answe
 async def test_adapters_that_find_no_room_leave_the_model_as_it_is(
     furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlamaCppBackend, "_find_no_room", lambda self, adapters: llama_cpp.ModelDoesNotFit("full"))
+    monkeypatch.setattr(LlamaCppBackend, "_find_no_room", lambda self, adapters: ModelDoesNotFit("full"))
     backend = await loaded(models, node)
     assert backend.troubles() == ("ada: model_does_not_fit", "bea: model_does_not_fit")
     assert backend.models()[0].adapters == ()

@@ -202,7 +202,7 @@ async def test_a_cache_that_is_not_shortened_to_what_is_shared_would_be_noticed(
     await made.load(lambda: None)
     taken = PrefixCache.take
 
-    def spoilt(cache: PrefixCache, session: str, ids: Sequence[int]) -> tuple[Any, int]:
+    def spoilt(cache: PrefixCache, session: str, ids: Sequence[int], adapter: None) -> tuple[Any, int]:
         found, same = taken(cache, session, ids)
         for layer in found.layers if found is not None else ():
             layer.keys = layer.keys.flip(2)

@@ -362,3 +362,12 @@ async def test_without_patience_a_restart_would_be_seen(api: Api, monkeypatch: p
     api.house.answer = lambda request: Unavailable("restarting")
     answer = await api.ask(api.key())
     assert answer.status_code == 503
+
+
+async def test_a_model_with_an_adapter_is_listed_as_a_model_of_its_own(api: Api) -> None:
+    models = (chat_model("tiny", adapters=("ada", "bea")), chat_model("alpha"))
+    api.house.models = api.house.models.model_copy(update={"models": models})
+    told = (await api.client.get("/v1/models", headers=api.key())).json()["data"]
+    listed = [(model["id"], model["adapter_of"]) for model in told if model["alias_of"] is None]
+    assert listed == [("tiny", None), ("alpha", None), ("tiny:ada", "tiny"), ("tiny:bea", "tiny")]
+    assert (await api.client.get("/v1/models/tiny:ada", headers=api.key())).json()["adapter_of"] == "tiny"

@@ -8,8 +8,15 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.scheduling import OUTCOME, Outcome, Placement, Ticket
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import ContextExceeded, Unavailable
-from services.cognition.outcomes import FEWEST_TOKENS, Outcomes, Writing
+from libs.shared.errors import (
+    AdapterBroken,
+    AdapterMismatched,
+    AdapterNotFound,
+    ContextExceeded,
+    ModelDoesNotFit,
+    Unavailable,
+)
+from services.cognition.outcomes import FEWEST_TOKENS, Outcomes, Writing, is_of_the_replica, reason_of
 
 TICKET = Ticket(scheduler="one", number=7)
 USAGE = Usage(prompt_tokens=5, completion_tokens=20)
@@ -62,3 +69,9 @@ async def test_a_success_that_tells_nothing_is_not_told() -> None:
     await outcomes.succeeded(placement(ticket=None))
     await outcomes.failed(placement(ticket=None), ContextExceeded("too long"))
     assert told.outcomes == []
+
+
+def test_what_is_wrong_with_an_adapter_is_tried_elsewhere_and_no_failure_of_the_replica() -> None:
+    for error in (AdapterNotFound, AdapterBroken, AdapterMismatched, ModelDoesNotFit):
+        assert is_of_the_replica(error("no"))
+        assert reason_of(error("no")) == "refused"
