@@ -73,10 +73,10 @@ class Replica:
         tokens = self._estimate(size, model)
         with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request), self._way.request():
             ticket = await self._admission.enter(tokens)
-            work.begun = monotonic()
             clock, held_up = Clock(), self._way.trying
             try:
                 await self._prepare(request)
+                work.begun = monotonic()
                 clock.begin()
                 thoughts = Apart(request)
                 async with aclosing(self._backend.generate(request)) as chunks:  # type: ignore[type-var]

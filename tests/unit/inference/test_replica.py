@@ -13,7 +13,7 @@ from libs.shared.contracts.chat import ChatMessage, ImagePart, ImageUrl, Tools
 from libs.shared.contracts.common import Usage
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.telemetry import ServedModel
-from libs.shared.errors import ModelNotFound, Overloaded, RemoteNotAllowed, Unsupported
+from libs.shared.errors import AdapterBroken, AdapterNotFound, ModelNotFound, Overloaded, RemoteNotAllowed, Unsupported
 from services.inference.replica import Identity, Replica
 from tests.unit.inference.backends import MODEL, ScriptedBackend, request
 
@@ -239,3 +239,46 @@ async def test_thinking_in_the_text_goes_out_apart() -> None:
     assert "".join(chunk.text for chunk in chunks) == "Bees live. <"
     assert "".join(chunk.reasoning for chunk in chunks) == "a secret"
     assert (chunks[-1].finish_reason, chunks[-1].usage) == ("stop", USAGE)
+
+
+class Adapting(ScriptedBackend):
+    """Has one adapter, which is loaded when ``loaded`` is set, and another that can't be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.served = (MODEL.model_copy(update={"adapters": ("ada", "bad")}),)
+        self.loaded = asyncio.Event()
+        self.loading = asyncio.Event()
+        self.go.set()
+
+    def loaded_adapters(self) -> tuple[str, ...]:
+        return ("scripted:ada",) if self.loaded.is_set() else ()
+
+    async def prepare(self, asked: GenerateRequest) -> None:
+        if asked.adapter == "bad":
+            raise AdapterBroken("it is")
+        self.loading.set()
+        await self.loaded.wait()
+
+
+async def test_while_an_adapter_is_loaded_nothing_of_the_prompt_counts_as_read() -> None:
+    place = await make(backend := Adapting())
+    asked = asyncio.create_task(place.ask(request(text="x" * 400).model_copy(update={"adapter": "ada"})))
+    async with asyncio.timeout(5):
+        await backend.loading.wait()
+    state = place.replica.snapshot().state
+    assert (state.in_flight, state.to_read_tokens, state.adapters) == (1, 134, ())
+    backend.loaded.set()
+    assert (await asked)[-1].finish_reason == "stop"
+    assert place.replica.snapshot().state.adapters == ("scripted:ada",)
+
+
+async def test_an_adapter_that_is_unknown_or_broken_leaves_the_slot_to_the_next() -> None:
+    place = await make(Adapting())
+    with pytest.raises(AdapterNotFound):
+        await place.ask(request("unknown").model_copy(update={"adapter": "cleo"}))
+    with pytest.raises(AdapterBroken):
+        await place.ask(request("broken").model_copy(update={"adapter": "bad"}))
+    assert place.backend.begun == []
+    assert (await place.ask(request("plain")))[-1].finish_reason == "stop"
+    assert place.replica.snapshot().state.in_flight == 0
