@@ -32,6 +32,7 @@ from services.inference.replica import Identity
 from services.inference.settings import InferenceSettings
 from services.inference.telemetry.agent import NodeAgent
 from services.inference.telemetry.node import Facts
+from services.inference.unclaimed_adapters import UnclaimedAdapters
 
 REMOTE_MODELS = "remote-models"
 """In telemetry's ``degraded``: what is asked may leave this network."""
@@ -98,6 +99,9 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
     catalogue = await asyncio.to_thread(read_catalogue, settings.folder.models, configured, settings.ollama)
     for label, reason in catalogue.refused.items():
         served.refuse(label, reason)
+    unclaimed = UnclaimedAdapters(settings.folder.models, catalogue.specs, agent.changed)
+    served.more_troubles(unclaimed.troubles)
+    context.tasks.create_task(unclaimed.follow())
     plan = _plan(settings, await served.sound(catalogue.specs), agent)
     if plan.warning:
         log.warning("ray_not_used", reason=plan.warning, runtime="inline")

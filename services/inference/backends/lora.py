@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
@@ -28,8 +27,11 @@ def linear_layers(model: Any) -> dict[str, tuple[int, int]]:
 
 def check(adapter: Adapter, layers: Mapping[str, tuple[int, int]]) -> None:
     """Reads its description and its header, no weights. Raises AdapterBroken, AdapterMismatched, BackendFailed."""
-    if find_spec("peft") is None:
-        raise BackendFailed("adapters need peft installed", reason="not_installed")
+    try:
+        # Seconds on a small board: here nobody waits for an answer meanwhile.
+        import_module("peft")
+    except ImportError as error:
+        raise BackendFailed("adapters need peft installed", reason="not_installed") from error
     read_lora(adapter.path)
     check_shapes(adapter.name, _shapes(adapter), layers)
 

@@ -18,6 +18,7 @@ from services.inference.adapters import (
     read_lora,
 )
 from services.inference.models import ModelSpec, read_catalogue
+from services.inference.unclaimed_adapters import UnclaimedAdapters
 
 CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 4, "lora_alpha": 8}
 LAYERS = {"model.layers.0.q": (32, 64)}
@@ -128,3 +129,22 @@ def test_another_model_s_shapes_are_mismatched(shapes: dict[str, tuple[int, ...]
 def test_what_is_no_whole_lora_is_broken(shapes: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(AdapterBroken):
         check_shapes("ada", shapes, LAYERS)
+
+
+async def test_one_that_no_model_here_takes_is_named_until_it_goes(tmp_path: Path) -> None:
+    told: list[bool] = []
+    specs = [
+        ModelSpec(name="tiny", backend="transformers", path=tmp_path / "tiny"),
+        ModelSpec(name="other", backend="llama_cpp", path=tmp_path / "other.gguf"),
+    ]
+    put(tmp_path, "ada")
+    foreign = put(tmp_path, "foreign", base_model_name_or_path="tine")
+    put(tmp_path, "format", base_model_name_or_path="other")
+    unclaimed = UnclaimedAdapters(tmp_path, specs, told.append)
+    await unclaimed.look()
+    assert unclaimed.troubles() == ("foreign: adapter_mismatched", "format: adapter_mismatched")
+    await unclaimed.look()
+    assert told == [True], "nothing has changed"
+    (foreign / "adapter.json").write_text('{"base": "tiny"}')
+    await unclaimed.look()
+    assert unclaimed.troubles() == ("format: adapter_mismatched",)
