@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +12,16 @@ from typing import Any
 import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
-from libs.shared.contracts.telemetry import NodeTelemetry
 from libs.shared.errors import AdapterBroken, AdapterNotFound
 from services.inference.backends import lora
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.prefix_cache import PrefixCache
 from services.inference.backends.transformers import TransformersBackend
 from services.inference.models import ModelSpec
-from tests.integration.inference.conftest import RunningService, ask, running
+from tests.integration.inference.conftest import ask
 from tests.support import adapters, language_model
-from tests.support.broker import TestBroker
 
 pytestmark = pytest.mark.torch
-FOUND_S = 60.0
 
 NAMES = ("ada", "bea")
 
@@ -176,40 +172,3 @@ async def test_one_that_proves_broken_while_it_is_loaded_is_refused_and_its_mode
     assert backend.troubles() == ("late: adapter_broken",)
     assert backend.models()[0].adapters == NAMES
     assert {name: await said(backend, wanted(name)) for name in right} == right
-
-
-def offered(told: NodeTelemetry) -> tuple[str, ...]:
-    """The adapters that the node says the tiny model can answer with."""
-    return next((served.adapters for served in told.models if served.name == "tiny"), ())
-
-
-async def answered(service: RunningService, replica: str, adapter: str | None) -> str:
-    return "".join(chunk.text for chunk in await service.generate(replica, wanted(adapter)))
-
-
-async def test_one_that_comes_while_the_service_runs_answers_and_one_that_goes_is_gone(
-    broker: TestBroker, state: Path, models: Path
-) -> None:
-    folder = state / "models"
-    shutil.copytree(models / language_model.FOLDER, folder / language_model.FOLDER)
-    async with running(broker, state) as service:
-        replica = await service.replica_of("tiny")
-        own = await answered(service, replica, None)
-        with pytest.raises(AdapterNotFound):
-            await answered(service, replica, "ada")
-        adapters.write(folder, "ada", seed=0)
-        (folder / "adapters" / "spoilt").mkdir()
-        adapters.write(folder, "foreign", seed=0, base="another-model")
-        refused = {"spoilt: adapter_broken", "foreign: adapter_mismatched"}
-        told = await service.until(lambda t: offered(t) == ("ada",) and refused <= set(t.degraded), FOUND_S)
-        assert told.adapters == ()
-        with_it = await answered(service, replica, "ada")
-        assert with_it != own
-        told = await service.until(lambda t: t.adapters == ("tiny:ada",), FOUND_S)
-        assert told.models[-1].adapter_load_s is not None
-        assert await answered(service, replica, None) == own
-        shutil.rmtree(folder / "adapters")
-        await service.until(lambda t: not offered(t) and not t.adapters and not t.degraded, FOUND_S)
-        with pytest.raises(AdapterNotFound):
-            await answered(service, replica, "ada")
-        assert await answered(service, replica, None) == own
