@@ -75,20 +75,24 @@ class AdapterShelf:
         """Takes in what has changed in the folder; whether anything had."""
         try:
             seen = await asyncio.to_thread(fingerprint, self._models / ADAPTERS_FOLDER)
+            if seen == self._seen:
+                return False
+            self._found, self._refused = await asyncio.to_thread(self._read)
         except OSError:
-            return False  # something comes or goes this moment: next time
-        if seen == self._seen:
-            return False
+            return False  # the folder comes or goes this moment: next time
         self._seen = seen
-        self._found, self._refused = await asyncio.to_thread(self._read)
         log.info("adapters_found", model=self._spec.name, adapters=len(self._found), refused=len(self._refused))
         return True
 
     async def _follow(self, changed: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            if await self.look():
-                await changed()
+            try:
+                if await self.look():
+                    await changed()
+            except Exception as error:
+                # The model goes on with what it has, and what changes next is still seen.
+                log.error("adapters_not_taken", model=self._spec.name, exc_info=error)
 
     def _read(self) -> tuple[dict[str, Adapter], dict[str, str]]:
         found, refused = read_adapters(self._models, FORMATS[self._spec.backend])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from libs.shared.errors import AdapterBroken, AdapterMismatched, ModelBroken, ServiceError
 from libs.shared.gguf import expected_bytes, read_header
+from libs.shared.telemetry import get_logger
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
 
 ABOUT_FILE = "adapter.json"
@@ -22,6 +25,9 @@ MOST = 256
 MOST_BYTES = 1024 * 1024
 """Of a description."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST_BASE = 400
+"""Characters of the name of the model that an adapter is for."""
+MOST_RANK = 4096
 Format = Literal["peft", "gguf"]
 FORMATS: Mapping[str, Format] = {"transformers": "peft", "llama_cpp": "gguf"}
 """Backend → what it reads."""
@@ -39,6 +45,12 @@ _OF_TRAINING = frozenset(
     | {"qalora_group_size", "revision", "runtime_config", "target_modules", "task_type"}
 )
 """Of peft's configuration, what changes nothing once the weights are there: they name their layers themselves."""
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=400)]
+"""The end of a layer's name. peft takes an expression here, and one can be written that is never done matching."""
+
+Value = TypeVar("Value")
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    base: str = Field(min_length=1, max_length=400)
+    base: str = Field(min_length=1, max_length=MOST_BASE)
 
 
 class Lora(BaseModel):
@@ -72,19 +84,34 @@ class Lora(BaseModel):
 
     peft_type: Literal["LORA"]
     base_model_name_or_path: str | None = None
-    r: int = Field(ge=1, le=4096)
-    lora_alpha: float = Field(gt=0)
-    rank_pattern: dict[str, int] = Field(default_factory=dict)
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    r: int = Field(ge=1, le=MOST_RANK)
+    lora_alpha: float = Field(gt=0, allow_inf_nan=False)
+    rank_pattern: dict[LayerName, Annotated[int, Field(ge=1, le=MOST_RANK)]] = Field(default_factory=dict)
+    alpha_pattern: dict[LayerName, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     use_rslora: bool = False
     bias: Literal["none"] = "none"
     init_lora_weights: bool | Literal["gaussian", "eva", "orthogonal"] = True
     """Other ways to begin leave the base model changed, which the weights alone don't tell."""
 
+    def rank(self, layer: str) -> int:
+        """What it says of this layer."""
+        return next(_of_layer(self.rank_pattern, layer), self.r)
+
+    def alpha(self, layer: str) -> float:
+        """The strength, before it is divided by the rank."""
+        return next(_of_layer(self.alpha_pattern, layer), self.lora_alpha)
+
+
+def _of_layer(said: Mapping[str, Value], layer: str) -> Iterator[Value]:
+    """Of what is said by the ends of layers' names, that of those which end this one's at a dot; the first counts."""
+    parts = layer.split(".")
+    ends = {".".join(parts[at:]) for at in range(len(parts))}
+    return (value for name, value in said.items() if name in ends)
+
 
 def fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Changes when an adapter comes, goes or is altered; reads no file. Raises OSError while one comes or goes."""
-    return tuple(entry for folder in candidates(root) for entry in _stamps(folder))
+    """Changes when an adapter comes, goes or is altered; reads no file. Raises OSError if the root can't be listed."""
+    return tuple(entry for folder in candidates(root) for entry in _stamps_or_none(folder))
 
 
 def candidates(root: Path) -> Iterator[Path]:
@@ -104,10 +131,17 @@ def read_adapters(models: Path, wanted: Format) -> tuple[dict[str, Adapter], dic
             if (adapter := _read(folder, wanted)) is not None:
                 found[folder.name] = adapter
         except ServiceError as error:
-            refused[folder.name] = error.code
-        except OSError:
-            refused[folder.name] = AdapterBroken.code
+            refused[sayable(folder.name)] = error.code
+        except Exception as error:
+            # Whatever is made of a folder that anybody may fill, it is the folder's fault.
+            log.warning("adapter_unreadable", adapter=sayable(folder.name), exc_info=error)
+            refused[sayable(folder.name)] = AdapterBroken.code
     return found, refused
+
+
+def sayable(name: str) -> str:
+    """A folder's name as telemetry can carry it: what is no adapter's name may hold bytes that are no text."""
+    return name if NAME.fullmatch(name) else ascii(name)[1:-1][:80]
 
 
 def is_for(adapter: Adapter, spec: ModelSpec) -> bool:
@@ -141,6 +175,13 @@ def check_shapes(name: str, shapes: Mapping[str, tuple[int, ...]], layers: Mappi
             raise AdapterMismatched(f"{name} was made for a model of another shape, at {layer}")
 
 
+def check_ranks(name: str, lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """peft makes room by the configuration, whatever the weights are. Raises AdapterBroken, AdapterMismatched."""
+    for layer, (down, _) in pairs(name, shapes).items():
+        if lora.rank(layer) != down[0]:
+            raise AdapterMismatched(f"{name} is of another rank than it says, at {layer}")
+
+
 def pairs(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
     """Layer → the shapes of its two matrices, in and out. Raises AdapterBroken."""
     found: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -163,9 +204,11 @@ def _read(folder: Path, wanted: Format) -> Adapter | None:
         raise AdapterBroken(f"{folder.name} has neither {WEIGHTS_FILE} nor one GGUF file")
     if not NAME.fullmatch(folder.name):
         raise AdapterBroken("an adapter is called by letters, digits, dots, dashes and underscores")
+    if not path.name.isprintable():
+        raise AdapterBroken(f"{folder.name}'s weights have a file name that is no text")
     said = _base(path, wanted)
     base = _about(folder) or said
-    if not base:
+    if not base or len(base) > MOST_BASE:
         raise AdapterMismatched(f"{folder.name} doesn't say which model it is for; write it into its {ABOUT_FILE}")
     return Adapter(folder.name, base, wanted, path, tuple(_stamps(folder)), path.stat().st_size)
 
@@ -197,12 +240,26 @@ def _base(path: Path, wanted: Format) -> str | None:
         raise AdapterBroken(f"{path.name} can't be read as GGUF") from error
     if header.metadata.get("adapter.type") != "lora" or path.stat().st_size < whole:
         raise AdapterBroken(f"{path.name} is no LoRA adapter, or was cut short")
-    return header.metadata.get("general.base_model.0.name")
+    base = header.metadata.get("general.base_model.0.name")
+    if base is not None and not isinstance(base, str):
+        raise AdapterBroken(f"{path.name} names its model by something that is no text")
+    return base
 
 
 def _described(path: Path) -> bytes:
-    with path.open("rb") as file:
+    """Raises OSError, at once for a pipe, too, which nobody may ever write to."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path.name} is no regular file")
         return file.read(MOST_BYTES)
+
+
+def _stamps_or_none(folder: Path) -> list[tuple[str, int, int]]:
+    """A folder that can't be read hides no other one."""
+    try:
+        return _stamps(folder)
+    except OSError:
+        return [(folder.name, -1, -1)]
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from libs.shared.errors import AdapterMismatched
+from libs.shared.telemetry import get_logger
 from services.inference.adapter_shelf import LOOK_S
 from services.inference.adapters import FORMATS, fingerprint, is_for, read_adapters
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
+
+log = get_logger(__name__)
 
 
 class UnclaimedAdapters:
@@ -29,19 +32,24 @@ class UnclaimedAdapters:
     async def follow(self) -> None:
         """Keeps up with the folder, until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:
+                # It only names what is amiss: the service doesn't end with it.
+                log.error("unclaimed_adapters_not_read", exc_info=error)
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Takes in what has changed."""
         try:
             seen = await asyncio.to_thread(fingerprint, self._models / ADAPTERS_FOLDER)
-        except OSError:
-            return  # something comes or goes this moment: next time
-        if seen != self._seen:
-            self._seen = seen
+            if seen == self._seen:
+                return
             self._names = await asyncio.to_thread(self._read)
-            self._changed(True)
+        except OSError:
+            return  # the folder comes or goes this moment: next time
+        self._seen = seen
+        self._changed(True)
 
     def _read(self) -> tuple[str, ...]:
         """Those that say whose they are, and aren't anybody's here; in no format."""

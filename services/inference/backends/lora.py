@@ -9,7 +9,7 @@ from typing import Any
 
 from libs.shared.errors import AdapterBroken, AdapterMismatched, BackendFailed, ModelDoesNotFit
 from libs.shared.telemetry import get_logger
-from services.inference.adapters import Adapter, check_shapes, pairs, read_lora
+from services.inference.adapters import Adapter, check_ranks, check_shapes, pairs, read_lora
 from services.inference.fit import KEPT_FREE_MIB, MIB
 
 NEWEST_WEIGHT = 0.2
@@ -32,8 +32,9 @@ def check(adapter: Adapter, layers: Mapping[str, tuple[int, int]]) -> None:
         import_module("peft")
     except ImportError as error:
         raise BackendFailed("adapters need peft installed", reason="not_installed") from error
-    read_lora(adapter.path)
-    check_shapes(adapter.name, _shapes(adapter), layers)
+    shapes = _shapes(adapter)
+    check_shapes(adapter.name, shapes, layers)
+    check_ranks(adapter.name, read_lora(adapter.path), shapes)
 
 
 def _shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
@@ -140,14 +141,17 @@ class Residents:
         weights = safetensors.load_file(adapter.path)
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         check_shapes(adapter.name, shapes, self.layers)
-        lora, layers = read_lora(adapter.path), list(pairs(adapter.name, shapes))
+        lora, layers = read_lora(adapter.path), sorted(pairs(adapter.name, shapes), key=len, reverse=True)
+        # Before peft makes room for what the configuration says.
+        check_ranks(adapter.name, lora, shapes)
         config = peft.LoraConfig(
             r=lora.r,
             lora_alpha=lora.lora_alpha,
-            rank_pattern=lora.rank_pattern,
-            alpha_pattern=lora.alpha_pattern,
+            # By their whole names: exactly those for which there are weights. The longest come first, since peft takes
+            # the first that ends a layer's name.
+            rank_pattern={layer: lora.rank(layer) for layer in layers} if lora.rank_pattern else {},
+            alpha_pattern={layer: lora.alpha(layer) for layer in layers} if lora.alpha_pattern else {},
             use_rslora=lora.use_rslora,
-            # By their whole names: exactly those for which there are weights.
             target_modules=layers,
             inference_mode=True,
         )

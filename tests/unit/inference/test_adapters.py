@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 
 from libs.shared.errors import AdapterBroken, AdapterMismatched
+from services.inference import adapter_shelf, unclaimed_adapters
+from services.inference.adapter_shelf import AdapterShelf
 from services.inference.adapters import (
     MOST,
+    Lora,
+    check_ranks,
     check_shapes,
     fingerprint,
     is_for,
@@ -71,6 +79,9 @@ def test_it_is_its_model_s_by_name_path_or_hub_id(tmp_path: Path, base: str, our
         ({"bias": "all"}, "adapter_broken"),
         ({"init_lora_weights": "pissa"}, "adapter_broken"),
         ({"r": 0}, "adapter_broken"),
+        ({"rank_pattern": {"(.*.*)*x": 4}}, "adapter_broken"),
+        ({"rank_pattern": {"q": 10**9}}, "adapter_broken"),
+        ({"alpha_pattern": {"(a|a)+$": 8}}, "adapter_broken"),
         ({"base_model_name_or_path": None}, "adapter_mismatched"),
     ],
 )
@@ -91,6 +102,117 @@ def test_pickled_weights_and_names_that_no_request_can_say_are_refused(tmp_path:
     (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
     put(tmp_path, "two words")
     assert read_adapters(tmp_path, "peft") == ({}, dict.fromkeys(("pickled", "two words"), "adapter_broken"))
+
+
+def test_a_pipe_in_place_of_a_description_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(put(tmp_path, "ada") / "adapter.json")
+    assert read_adapters(tmp_path, "peft") == ({}, {"ada": "adapter_broken"})
+
+
+def test_a_name_that_is_no_text_is_told_in_letters(tmp_path: Path) -> None:
+    folder = put(tmp_path, "ada")
+    folder.rename(folder.with_name("a\udcff\n"))
+    [(name, code)] = read_adapters(tmp_path, "peft")[1].items()
+    assert (name, code) == ("a\\udcff\\n", "adapter_broken")
+    assert name.encode("utf-8")
+
+
+def gguf_of(models: Path, name: str, **metadata: Any) -> Path:
+    folder = models / "adapters" / name
+    folder.mkdir(parents=True)
+    writer = gguf.GGUFWriter(folder / f"{name}.gguf", "llama")
+    writer.add_string("adapter.type", "lora")
+    for key, value in metadata.items():
+        writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((4, 64), dtype="float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder
+
+
+@pytest.mark.parametrize("base", [7, ["tiny"], True])
+async def test_a_model_named_by_what_is_no_text_is_the_file_s_fault_alone(tmp_path: Path, base: Any) -> None:
+    gguf_of(tmp_path, "odd", **{"general.base_model.0.name": base})
+    gguf_of(tmp_path, "ada", **{"general.base_model.0.name": "tiny"})
+    found, refused = read_adapters(tmp_path, "gguf")
+    assert (list(found), refused) == (["ada"], {"odd": "adapter_broken"})
+    spec = ModelSpec(name="tiny", backend="llama_cpp", path=tmp_path / "tiny.gguf")
+    shelf = AdapterShelf(tmp_path, spec, lambda adapter: None)
+    await shelf.look()
+    assert (shelf.names, shelf.troubles()) == (("ada",), ("odd: adapter_broken",))
+    await UnclaimedAdapters(tmp_path, [spec], lambda now: None).look()
+
+
+def test_weights_whose_file_name_is_no_text_are_refused(tmp_path: Path) -> None:
+    folder = gguf_of(tmp_path, "ada", **{"general.base_model.0.name": "tiny"})
+    (folder / "ada.gguf").rename(folder / "\udcff.gguf")
+    assert read_adapters(tmp_path, "gguf") == ({}, {"ada": "adapter_broken"})
+
+
+def test_a_folder_that_can_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "ada")
+    closed = put(tmp_path, "closed")
+    listed = Path.iterdir
+
+    def listing(path: Path) -> Any:
+        if path == closed:
+            raise PermissionError(13, "closed", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", listing)
+    before = fingerprint(tmp_path / "adapters")
+    put(tmp_path, "bea")
+    assert fingerprint(tmp_path / "adapters") != before
+    found, refused = read_adapters(tmp_path, "peft")
+    assert (sorted(found), refused) == (["ada", "bea"], {"closed": "adapter_broken"})
+
+
+async def test_what_goes_wrong_with_one_change_does_not_end_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_shelf, "LOOK_S", 0.01)
+    told: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+    shelf = AdapterShelf(tmp_path, ModelSpec(name="tiny", backend="transformers", path=tmp_path), lambda adapter: None)
+
+    async def changed() -> None:
+        told.put_nowait(shelf.names)
+        raise ValueError
+
+    await shelf.look()
+    shelf.begin(changed)
+    async with asyncio.timeout(60):
+        for name, names in {"ada": ("ada",), "bea": ("ada", "bea")}.items():
+            put(tmp_path / "aside", name).parent.mkdir(exist_ok=True)
+            (tmp_path / "adapters").mkdir(exist_ok=True)
+            (tmp_path / "aside" / "adapters" / name).rename(tmp_path / "adapters" / name)
+            while await told.get() != names:
+                pass
+    await shelf.close()
+
+
+async def test_the_naming_of_unclaimed_ones_outlives_what_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unclaimed_adapters, "LOOK_S", 0.01)
+    looks = 0
+    twice = asyncio.Event()
+
+    async def look(self: UnclaimedAdapters) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            twice.set()
+        raise TypeError
+
+    monkeypatch.setattr(UnclaimedAdapters, "look", look)
+    following = asyncio.create_task(UnclaimedAdapters(tmp_path, [], lambda now: None).follow())
+    async with asyncio.timeout(60):
+        await twice.wait()
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
 
 
 def test_no_more_than_so_many_are_looked_at(tmp_path: Path) -> None:
@@ -123,6 +245,25 @@ def test_shapes_that_fit_their_layers_are_taken() -> None:
 def test_another_model_s_shapes_are_mismatched(shapes: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(AdapterMismatched):
         check_shapes("ada", shapes, LAYERS)
+
+
+def described(**config: Any) -> Lora:
+    return Lora.model_validate(CONFIG | config)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"r": 8, "rank_pattern": {"q": 4}}, {"r": 8, "rank_pattern": {"0.q": 4, "q": 9}}]
+)
+def test_the_rank_that_is_said_of_a_layer_is_the_weights_(config: dict[str, Any]) -> None:
+    check_ranks("ada", described(**config), {DOWN: (4, 64), UP: (32, 4)})
+
+
+@pytest.mark.parametrize(
+    "config", [{"r": 4096}, {"rank_pattern": {"layers.0.q": 4096}}, {"r": 8, "rank_pattern": {"z": 4}}]
+)
+def test_room_for_another_rank_than_the_weights_have_is_never_made(config: dict[str, Any]) -> None:
+    with pytest.raises(AdapterMismatched):
+        check_ranks("ada", described(**config), {DOWN: (4, 64), UP: (32, 4)})
 
 
 @pytest.mark.parametrize("shapes", [{}, {DOWN: (4, 64)}, {"something.else": (4, 64)}, {DOWN: (4,), UP: (32, 4)}])
