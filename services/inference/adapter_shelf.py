@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from libs.shared.errors import AdapterBroken, AdapterNotFound, ServiceError
+from libs.shared.errors import AdapterBroken, AdapterNotFound, ModelDoesNotFit, ServiceError
 from libs.shared.telemetry import get_logger
 from services.inference.adapters import FORMATS, Adapter, fingerprint, is_for, read_adapters
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
@@ -30,6 +30,8 @@ class AdapterShelf:
         self._check = check
         self._found: dict[str, Adapter] = {}
         self._refused: dict[str, str] = {}
+        self._useless: dict[Adapter, str] = {}
+        """Those that a load has shown to be of no use."""
         self._seen: object = None
         self._following: asyncio.Task[None] | None = None
 
@@ -55,11 +57,14 @@ class AdapterShelf:
         return adapter
 
     def refuse(self, adapter: Adapter, error: ServiceError) -> None:
-        """It turned out to be of no use: it is not offered any more until its files change."""
+        """It turned out to be of no use: it is not offered any more until its files change, or, where it only found no
+        room, until something in the folder does."""
         log.warning("adapter_refused", model=self._spec.name, adapter=adapter.name, code=error.code)
         if self._found.get(adapter.name) == adapter:
             self._found = {name: one for name, one in self._found.items() if name != adapter.name}
             self._refused[adapter.name] = error.code
+            if not isinstance(error, ModelDoesNotFit):
+                self._useless[adapter] = error.code
 
     def begin(self, changed: Callable[[], Awaitable[None]]) -> None:
         """From now on it keeps up, until it is closed; ``changed`` is awaited after every change."""
@@ -99,6 +104,9 @@ class AdapterShelf:
         mine: dict[str, Adapter] = {}
         for name, adapter in found.items():
             if not is_for(adapter, self._spec):
+                continue
+            if (code := self._useless.get(adapter)) is not None:
+                refused[name] = code
                 continue
             try:
                 self._check(adapter)

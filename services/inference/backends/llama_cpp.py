@@ -66,6 +66,7 @@ class LlamaCppBackend:
         self._shelf = AdapterShelf(folder or self._path.parent, spec, self._check_adapter)
         self.slots = spec.slots(1)
         self._choosing = Lock()
+        self._closed = False
         self._workers = ThreadPoolExecutor(self.slots, f"llama-{spec.name}")
 
     async def load(self, changed: Changed) -> None:
@@ -107,10 +108,10 @@ class LlamaCppBackend:
         with its last answer."""
         if self._model is None or self._loaded is None:
             return
-        if any(adapter not in self._loaded.adapters for adapter in self._shelf.adapters.values()):
-            await asyncio.to_thread(self._begin)
-        self._model = self._model.model_copy(update={"adapters": self._offered()})
-        self._changed()
+        await asyncio.to_thread(self._renew, self._loaded)
+        if self._model is not None:
+            self._model = self._model.model_copy(update={"adapters": self._offered()})
+            self._changed()
 
     def _offered(self) -> tuple[str, ...]:
         loaded = self._loaded.adapters if self._loaded is not None else ()
@@ -144,6 +145,7 @@ class LlamaCppBackend:
     async def close(self) -> None:
         """Ends the model's threads, which takes as long as the batch that runs."""
         self._model = None
+        self._closed = True
         await self._shelf.close()
         await asyncio.to_thread(self._swap, None)
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -187,10 +189,9 @@ class LlamaCppBackend:
     def _begin(self) -> None:
         """Loads the model with every adapter that it can take; those that it can't are refused, and it goes on without
         them. Raises ModelBroken."""
-        wanted = tuple(self._shelf.adapters[name] for name in self._shelf.names)
+        wanted = self._wanted()
         if wanted and (full := self._find_no_room(wanted)) is not None:
-            for adapter in wanted:
-                self._shelf.refuse(adapter, full)
+            self._refuse(wanted, full)
             wanted = ()
         try:
             server = self._start(wanted)
@@ -200,6 +201,40 @@ class LlamaCppBackend:
             wanted = tuple(adapter for adapter in wanted if self._takes(adapter))
             server = self._start(wanted)
         self._swap(_Loaded(server, wanted, Slots(self.slots)))
+
+    def _renew(self, before: _Loaded) -> None:
+        """Loads the model once more for adapters that came. Where that can't be done they are refused, and the one that
+        answers goes on with those that it has."""
+        wanted = self._wanted()
+        came = tuple(adapter for adapter in wanted if adapter not in before.adapters)
+        if not came:
+            return
+        if (full := self._find_no_room(wanted)) is not None:
+            self._refuse(came, full)
+            return
+        server = self._try(wanted)
+        if server is None:
+            came = self._sift(came)
+            wanted = tuple(adapter for adapter in wanted if adapter in before.adapters or adapter in came)
+            server = self._try(wanted) if came else None
+        if server is None:
+            self._refuse(came, ModelDoesNotFit(f"{self._spec.name} can't be loaded a second time beside itself"))
+            return
+        self._swap(_Loaded(server, wanted, Slots(self.slots)))
+
+    def _sift(self, came: tuple[Adapter, ...]) -> tuple[Adapter, ...]:
+        """Those that the model takes, each tried alone; all, where it isn't their fault that they can't be loaded."""
+        if self._try(()) is None:
+            return came
+        return tuple(adapter for adapter in came if self._takes(adapter))
+
+    def _wanted(self) -> tuple[Adapter, ...]:
+        found = self._shelf.adapters
+        return tuple(found[name] for name in sorted(found))
+
+    def _refuse(self, adapters: tuple[Adapter, ...], error: ServiceError) -> None:
+        for adapter in adapters:
+            self._shelf.refuse(adapter, error)
 
     def _find_no_room(self, adapters: tuple[Adapter, ...]) -> ModelDoesNotFit | None:
         """Beside what is in memory already; weights are mapped from their file, and shared."""
@@ -214,18 +249,28 @@ class LlamaCppBackend:
 
     def _takes(self, adapter: Adapter) -> bool:
         """Whether the model loads with this one, and makes a token."""
-        try:
-            # One that is ended before its first request may never end.
-            trial = json.dumps({"prompt": "a", "n_predict": 1, "lora": [{"id": 0, "scale": 1.0}]})
-            self._start((adapter,)).handle_completions(trial, lambda event: False)
-        except (ModelBroken, RuntimeError):
+        if self._try((adapter,)) is None:
             self._shelf.refuse(adapter, AdapterMismatched(f"llama.cpp can't load {adapter.name} with this model"))
             return False
         return True
 
+    def _try(self, adapters: tuple[Adapter, ...]) -> Any:
+        """The model with these, after its first token: one that is ended before its first request may never end. None
+        if it can't be loaded."""
+        trial = {"prompt": "a", "n_predict": 1, "lora": [{"id": 0, "scale": 1.0}] if adapters else []}
+        try:
+            server = self._start(adapters)
+            server.handle_completions(json.dumps(trial), lambda event: False)
+        except (ModelBroken, RuntimeError):
+            return None
+        return server
+
     def _swap(self, loaded: _Loaded | None) -> None:
-        """The one before it ends with its last request, in that one's thread, or here."""
-        self._loaded = loaded
+        """The one before it ends with its last request, in that one's thread, or here. What is loaded only after the
+        backend was closed ends at once."""
+        with self._choosing:
+            before, self._loaded = self._loaded, None if self._closed else loaded
+        del before
 
     def _start(self, adapters: tuple[Adapter, ...]) -> Any:
         import xllamacpp

@@ -7,11 +7,14 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
-from libs.shared.errors import AdapterNotFound, ModelDoesNotFit
+from libs.shared.errors import AdapterNotFound, ModelBroken, ModelDoesNotFit
+from services.inference import adapter_shelf
+from services.inference.adapters import Adapter
 from services.inference.backends import llama_cpp
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.llama_cpp import LlamaCppBackend
@@ -126,3 +129,92 @@ async def test_adapters_that_find_no_room_leave_the_model_as_it_is(
     assert backend.models()[0].adapters == ()
     assert await said(backend, wanted(None))
     await backend.close()
+
+
+async def noticed(backend: LlamaCppBackend, furnished: Path, name: str, **shape: int) -> None:
+    """Brings one more, and waits until the backend has done with it what it can."""
+    told = asyncio.Event()
+    backend._changed = told.set
+    adapters.write_gguf(furnished, name, seed=9, **shape)
+    async with asyncio.timeout(FOUND_S):
+        await told.wait()
+
+
+async def check_that_it_goes_on_without(
+    backend: LlamaCppBackend, furnished: Path, name: str, code: str, **shape: int
+) -> None:
+    before = backend._loaded
+    await noticed(backend, furnished, name, **shape)
+    assert backend.troubles() == (f"{name}: {code}",)
+    assert backend._loaded is before, "no second copy took the place of the first"
+    assert backend.models()[0].adapters == NAMES
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:bea")
+    await check_that_each_gets_its_own(backend)
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_shelf, "LOOK_S", 0.05)
+
+
+async def test_one_that_finds_no_room_later_leaves_those_that_are_loaded_and_starts_nothing(
+    attentive: None, furnished: Path, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[Adapter, ...]] = []
+    monkeypatch.setattr(backend, "_available_mib", lambda: 256.0)
+    monkeypatch.setattr(backend, "_start", started.append)
+    await check_that_it_goes_on_without(backend, furnished, "cleo", "model_does_not_fit")
+    assert not started
+
+
+async def test_a_second_copy_that_can_not_be_loaded_costs_only_the_one_that_came(
+    attentive: None, furnished: Path, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(wanted: tuple[Adapter, ...]) -> None:
+        raise ModelBroken("llama.cpp can't load tiny.gguf")
+
+    monkeypatch.setattr(backend, "_start", full)
+    await check_that_it_goes_on_without(backend, furnished, "cleo", "model_does_not_fit")
+
+
+async def test_a_misfit_that_comes_later_is_refused_alone_and_not_tried_again(
+    attentive: None, furnished: Path, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await check_that_it_goes_on_without(backend, furnished, "wide", "adapter_mismatched", hidden=128)
+    tried: list[tuple[str, ...]] = []
+    start = backend._start
+
+    def starting(wanted: tuple[Adapter, ...]) -> object:
+        tried.append(tuple(one.name for one in wanted))
+        return start(wanted)
+
+    monkeypatch.setattr(backend, "_start", starting)
+    await noticed(backend, furnished, "cleo")
+    assert tried == [("ada", "bea", "cleo")]
+    assert backend.models()[0].adapters == ("ada", "bea", "cleo")
+    assert backend.troubles() == ("wide: adapter_mismatched",)
+
+
+async def test_what_is_loaded_only_after_the_end_does_not_stay(
+    furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await loaded(models, node)
+    before, loading, closed = backend._loaded, Event(), Event()
+    assert before is not None
+    start = backend._start
+
+    def starting(wanted: tuple[Adapter, ...]) -> object:
+        loading.set()
+        assert closed.wait(60)
+        return start(wanted)
+
+    monkeypatch.setattr(backend, "_start", starting)
+    adapters.write_gguf(furnished, "cleo", seed=9)
+    await backend._shelf.look()
+    renewing = asyncio.create_task(asyncio.to_thread(backend._renew, before))
+    async with asyncio.timeout(60):
+        await asyncio.to_thread(loading.wait)
+        await backend.close()
+        closed.set()
+        await renewing
+    assert backend._loaded is None
