@@ -86,6 +86,11 @@ class Placement(Message):
     expected_first_s: float | None = None
     """Likewise until its first token."""
 
+    @property
+    def answers_as(self) -> str:
+        """The model's name, with its adapter's."""
+        return with_adapter(self.model.name, self.adapter)
+
 
 class Considered(Message):
     """A replica that might be taken, or a node that has none; ``reason`` is ``taken`` or why it is not."""
@@ -154,11 +159,6 @@ class JobPlacement(Message):
     ``over_power_budget``, ``passed_over`` (it has room, and another was taken), or as in Placement."""
     considered: tuple[Considered, ...] = ()
     """By replica, where the job asked to explain."""
-
-    @property
-    def answers_as(self) -> str:
-        """The model's name, with its adapter's."""
-        return with_adapter(self.model.name, self.adapter)
 
 
 class Outcome(Message):

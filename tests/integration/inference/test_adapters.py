@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
-from libs.shared.errors import AdapterBroken, AdapterNotFound
+from libs.shared.errors import AdapterBroken, AdapterMismatched, AdapterNotFound
 from services.inference.backends import lora
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.prefix_cache import PrefixCache
@@ -172,3 +173,43 @@ async def test_one_that_proves_broken_while_it_is_loaded_is_refused_and_its_mode
     assert backend.troubles() == ("late: adapter_broken",)
     assert backend.models()[0].adapters == NAMES
     assert {name: await said(backend, wanted(name)) for name in right} == right
+
+
+def says(folder: Path, **config: Any) -> None:
+    """Alters what peft's configuration says."""
+    about = folder / "adapter_config.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | config))
+
+
+async def test_ranks_and_strengths_that_are_said_by_layer_count_for_those(
+    furnished: Path, models: Path, node: Node
+) -> None:
+    by_layer = adapters.write(furnished, "eva", seed=0, targets=adapters.TARGETS[:2])
+    ranks = {"self_attn.q_proj": adapters.RANK, "v_proj": adapters.RANK}
+    says(by_layer, r=32, rank_pattern=ranks, lora_alpha=1, alpha_pattern=dict.fromkeys(ranks, 8))
+    weak = adapters.write(furnished, "weak", seed=0, targets=adapters.TARGETS[:2])
+    says(weak, lora_alpha=0.001)
+    backend = await loaded(models, node)
+    assert await said(backend, wanted("eva")) == await said(backend, wanted("ada"))
+    assert await said(backend, wanted("weak")) != await said(backend, wanted("ada")), "strength would be noticed"
+    await backend.close()
+
+
+async def test_a_rank_that_the_weights_do_not_have_takes_no_memory(
+    furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(adapters.write(furnished, "huge", seed=3), r=4096)
+    late = adapters.write(furnished, "late", seed=3)
+    backend = await loaded(models, node)
+    assert backend.troubles() == ("huge: adapter_mismatched",)
+    right = await expected(backend)
+    says(late, rank_pattern={"q_proj": 4096})
+    assert backend._residents is not None
+    made: list[str] = []
+    monkeypatch.setattr(backend._residents._tuner, "inject_adapter", lambda model, name: made.append(name))
+    adapter = next(one for one in backend._shelf.adapters.values() if one.name == "late")
+    with pytest.raises(AdapterMismatched):
+        backend._residents.load(adapter)
+    assert not made
+    assert {name: await said(backend, wanted(name)) for name in right} == right
+    await backend.close()

@@ -131,20 +131,20 @@ async def test_adapters_that_find_no_room_leave_the_model_as_it_is(
     await backend.close()
 
 
-async def noticed(backend: LlamaCppBackend, furnished: Path, name: str, **shape: int) -> None:
+async def noticed(backend: LlamaCppBackend, furnished: Path, name: str, hidden: int = 64) -> None:
     """Brings one more, and waits until the backend has done with it what it can."""
     told = asyncio.Event()
     backend._changed = told.set
-    adapters.write_gguf(furnished, name, seed=9, **shape)
+    adapters.write_gguf(furnished, name, seed=9, hidden=hidden)
     async with asyncio.timeout(FOUND_S):
         await told.wait()
 
 
 async def check_that_it_goes_on_without(
-    backend: LlamaCppBackend, furnished: Path, name: str, code: str, **shape: int
+    backend: LlamaCppBackend, furnished: Path, name: str, code: str, hidden: int = 64
 ) -> None:
     before = backend._loaded
-    await noticed(backend, furnished, name, **shape)
+    await noticed(backend, furnished, name, hidden=hidden)
     assert backend.troubles() == (f"{name}: {code}",)
     assert backend._loaded is before, "no second copy took the place of the first"
     assert backend.models()[0].adapters == NAMES
