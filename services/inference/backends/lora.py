@@ -13,6 +13,8 @@ from services.inference.adapters import Adapter, check_ranks, check_shapes, pair
 from services.inference.fit import KEPT_FREE_MIB, MIB
 
 NEWEST_WEIGHT = 0.2
+COPIES = 2
+"""Of an adapter's weights in memory while it is loaded: as they were read, and inside the model."""
 
 log = get_logger(__name__)
 
@@ -44,6 +46,15 @@ def _shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (safetensors.SafetensorError, OSError) as error:
         raise AdapterBroken(f"{adapter.name}'s weights can't be read") from error
+
+
+def _read(adapter: Adapter) -> bytes:
+    """Its weights, read and not mapped: whoever shortens a mapped file ends the process that looks at it."""
+    with adapter.path.open("rb") as file:
+        data = file.read(adapter.size + 1)
+    if len(data) != adapter.size:
+        raise AdapterBroken(f"{adapter.name}'s weights are being changed")
+    return data
 
 
 class Residents:
@@ -116,7 +127,7 @@ class Residents:
     def _make_room(self, adapter: Adapter) -> None:
         while len(self._inside) >= self._most:
             self._drop(next(iter(self._inside)))
-        needed_mib = adapter.size / MIB
+        needed_mib = COPIES * adapter.size / MIB
         while needed_mib > (free_mib := self._available_mib() - KEPT_FREE_MIB):
             if not self._inside:
                 raise ModelDoesNotFit(
@@ -138,7 +149,7 @@ class Residents:
 
         peft: Any = import_module("peft")
         safetensors: Any = import_module("safetensors.torch")
-        weights = safetensors.load_file(adapter.path)
+        weights = safetensors.load(_read(adapter))
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         check_shapes(adapter.name, shapes, self.layers)
         lora, layers = read_lora(adapter.path), sorted(pairs(adapter.name, shapes), key=len, reverse=True)

@@ -62,6 +62,12 @@ async def said(backend: TransformersBackend, request: GenerateRequest) -> str:
         return "".join([chunk.text async for chunk in backend.generate(request)])
 
 
+async def unattended(backend: TransformersBackend) -> None:
+    """It has seen what there is, and nothing that comes from now on."""
+    await backend._shelf.close()
+    await backend._shelf.look()
+
+
 async def expected(backend: TransformersBackend) -> dict[str | None, str]:
     """Each one's answer, read whole."""
     answers = {name: await said(backend, wanted(name, seed=1)) for name in (None, *NAMES)}
@@ -165,7 +171,7 @@ async def test_one_that_proves_broken_while_it_is_loaded_is_refused_and_its_mode
 ) -> None:
     right = await expected(backend)
     broken = adapters.write(furnished, "late", seed=3) / "adapter_model.safetensors"
-    await backend._shelf.look()
+    await unattended(backend)
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AdapterBroken):
@@ -173,6 +179,30 @@ async def test_one_that_proves_broken_while_it_is_loaded_is_refused_and_its_mode
     assert backend.troubles() == ("late: adapter_broken",)
     assert backend.models()[0].adapters == NAMES
     assert {name: await said(backend, wanted(name)) for name in right} == right
+
+
+async def test_weights_that_change_while_they_are_loaded_are_those_that_were_read(
+    furnished: Path, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = await said(backend, wanted("bea"))
+    weights = furnished / "adapters" / "bea" / "adapter_model.safetensors"
+    twin = adapters.write(furnished, "twin", seed=1) / weights.name
+    twin.write_bytes(weights.read_bytes())
+    await unattended(backend)
+    check = lora.check_shapes
+
+    def checking(*given: Any) -> None:
+        with twin.open("r+b") as file:
+            file.seek(twin.stat().st_size // 4)
+            file.write(bytes(twin.stat().st_size // 2))
+        check(*given)
+
+    monkeypatch.setattr(lora, "check_shapes", checking)
+    residents = backend._residents
+    assert residents is not None
+    twin_adapter = backend._shelf.adapters["twin"]
+    await asyncio.get_running_loop().run_in_executor(backend._worker, residents.load, twin_adapter)
+    assert await said(backend, wanted("twin")) == right
 
 
 def says(folder: Path, **config: Any) -> None:
