@@ -14,6 +14,7 @@ import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.errors import AdapterBroken, AdapterMismatched, AdapterNotFound
+from services.inference.adapters import check_shapes
 from services.inference.backends import lora
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.prefix_cache import PrefixCache
@@ -189,15 +190,14 @@ async def test_weights_that_change_while_they_are_loaded_are_those_that_were_rea
     twin = adapters.write(furnished, "twin", seed=1) / weights.name
     twin.write_bytes(weights.read_bytes())
     await unattended(backend)
-    check = lora.check_shapes
 
     def checking(*given: Any) -> None:
         with twin.open("r+b") as file:
             file.seek(twin.stat().st_size // 4)
             file.write(bytes(twin.stat().st_size // 2))
-        check(*given)
+        check_shapes(*given)
 
-    monkeypatch.setattr(lora, "check_shapes", checking)
+    monkeypatch.setattr(f"{lora.__name__}.check_shapes", checking)
     residents = backend._residents
     assert residents is not None
     twin_adapter = backend._shelf.adapters["twin"]
