@@ -13,7 +13,7 @@ from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import NoNode, Overloaded, ServiceError
+from libs.shared.errors import AdapterNotFound, NoNode, Overloaded, ServiceError
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
 from services.cognition.attempt import Asked, Attempt, Given
@@ -124,7 +124,7 @@ class Generation:
         try:
             with tracer.start_as_current_span("place"):
                 return await ask(self._bus, PLACE, question, patience_s=self._patience_s)
-        except (NoNode, Overloaded) as none_left:
+        except (NoNode, Overloaded, AdapterNotFound) as none_left:
             raise failure or none_left from None
 
     async def _from(self, question: PlaceRequest, placement: Placement) -> AsyncGenerator[GenerateChunk, None]:

@@ -59,8 +59,10 @@ def listed(models: Models) -> list[Model]:
         return (model.name != models.default_chat, model.kind != "chat", model.name == _EXTRACTIVE, model.name)
 
     ranked = sorted(models.models, key=rank)
+    own = {model.name for model in ranked}
     adapted = [_adapted(model, adapter) for model in ranked for adapter in model.adapters]
-    return [*map(_described, ranked), *adapted, *_aliases(models)]
+    # A model that is called so goes before: the adapter can't be asked for by this name.
+    return [*map(_described, ranked), *(one for one in adapted if one.id not in own), *_aliases(models)]
 
 
 def _adapted(model: ServedModel, adapter: str) -> Model:

@@ -371,3 +371,11 @@ async def test_a_model_with_an_adapter_is_listed_as_a_model_of_its_own(api: Api)
     listed = [(model["id"], model["adapter_of"]) for model in told if model["alias_of"] is None]
     assert listed == [("tiny", None), ("alpha", None), ("tiny:ada", "tiny"), ("tiny:bea", "tiny")]
     assert (await api.client.get("/v1/models/tiny:ada", headers=api.key())).json()["adapter_of"] == "tiny"
+
+
+async def test_a_name_that_a_model_has_for_itself_is_listed_once(api: Api) -> None:
+    models = (chat_model("tiny", adapters=("ada", "bea")), chat_model("tiny:ada"))
+    api.house.models = api.house.models.model_copy(update={"models": models})
+    told = (await api.client.get("/v1/models", headers=api.key())).json()["data"]
+    listed = [(model["id"], model["adapter_of"]) for model in told if model["alias_of"] is None]
+    assert listed == [("tiny", None), ("tiny:ada", None), ("tiny:bea", "tiny")]

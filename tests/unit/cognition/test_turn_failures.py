@@ -11,8 +11,10 @@ from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, READ_PROFILE
 from libs.shared.contracts.scheduling import Placement, PlaceRequest, Ticket
+from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import OPEN_TURN, OpenTurn, TurnKey
 from libs.shared.errors import (
+    AdapterNotFound,
     BackendFailed,
     NotYetApplied,
     Overloaded,
@@ -36,6 +38,22 @@ async def test_a_failed_replica_is_left_for_another_unnoticed(household: Build) 
     (outcome,) = home.scheduler.outcomes
     assert (outcome.replica, outcome.ok, outcome.reason) == ("r0", False, "error")
     assert [q.exclude for q in home.scheduler.asked if q.kind == "chat"] == [(), ("r0",)]
+
+
+async def test_where_nobody_else_has_the_adapter_the_failure_is_told(
+    household: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await household(broken, whole)
+    place = home.scheduler._place
+
+    def placing(replicas: list[str], question: PlaceRequest, model: ServedModel) -> Placement:
+        if question.exclude:
+            raise AdapterNotFound("no other node has it")
+        return place(replicas, question, model)
+
+    monkeypatch.setattr(home.scheduler, "_place", placing)
+    with pytest.raises(BackendFailed):
+        await home.ask(request())
 
 
 async def test_a_success_after_a_failure_is_told(household: Build) -> None:
