@@ -144,7 +144,7 @@ async def _explain(
     from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, USUAL_PATIENCE_S, PlaceRequest
 
     asked = PlaceRequest(
-        model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
+        model=model, adapts=True, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
     )
     async with as_command(installation) as bus:
         return await bus.request(EXPLAIN_PLACEMENT, asked)

@@ -111,6 +111,7 @@ class Generation:
         tokens += int(recalled / UNPLACED_BYTES_PER_TOKEN)
         return PlaceRequest(
             model=request.model,
+            adapts=True,
             prompt_tokens=tokens,
             max_tokens=request.sampling.max_tokens or ANSWER_TOKENS,
             session=self._asked.session if request.sampling.seed is None else None,

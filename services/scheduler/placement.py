@@ -212,7 +212,9 @@ def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) ->
 def adapted(request: PlaceRequest, snapshot: Snapshot) -> PlaceRequest:
     """With the adapter that the model's name says, as in ``MODEL:ADAPTER``; a model that is called so goes before."""
     name = request.model
-    if request.adapter is not None or name is None or name in snapshot.serving or name in snapshot.ever_offered:
+    if not request.adapts or request.adapter is not None or name is None:
+        return request
+    if name in snapshot.serving or name in snapshot.ever_offered:
         return request
     base, colon, adapter = name.rpartition(":")
     known = base in snapshot.serving or base in snapshot.ever_offered or role_named(base) is not None

@@ -31,7 +31,10 @@ class PlaceRequest(Message):
     kind: Literal["chat", "embed"] = "chat"
     model: str | None = None
     adapter: AdapterName | None = None
-    """With which the model is to answer; ``model`` may say it as well, as ``MODEL:ADAPTER``."""
+    """With which the model is to answer; ``model`` may say it as well, as ``MODEL:ADAPTER``, if ``adapts``."""
+    adapts: bool = False
+    """Whether the caller gives the placement's adapter to the replica; one that knows of none would get the model's own
+    answer instead, unnoticed."""
     prompt_tokens: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=256, ge=0)
     session: Id | None = None

@@ -20,7 +20,7 @@ async def explain_placement(
 ) -> Explanation:
     """The node that would be taken, and the reason for each that would not. Nothing is placed by asking."""
     asked = PlaceRequest(
-        model=model, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
+        model=model, adapts=True, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
     )
     return await parts.bus.request(EXPLAIN_PLACEMENT, asked)
 

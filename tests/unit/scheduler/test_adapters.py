@@ -39,7 +39,9 @@ def having(
 
 
 def decide(known: Registry, asked: str = "llama:ada", **about: Any) -> Decision:
-    return choose(PlaceRequest(model=asked, **about), known.snapshot(), NOW, draw=0.5)
+    return choose(
+        PlaceRequest.model_validate({"model": asked, "adapts": True} | about), known.snapshot(), NOW, draw=0.5
+    )
 
 
 def chosen(decision: Decision) -> str:
@@ -98,7 +100,7 @@ def test_one_that_only_a_draining_node_has_is_waited_for() -> None:
 def test_a_field_of_its_own_and_a_role_name_it_as_well() -> None:
     known = registry(having("a", adapters=()), having("b"))
     for asked, adapter in (("llama", "ada"), ("chat", "ada"), (None, "ada"), ("chat:ada", None)):
-        decision = choose(PlaceRequest(model=asked, adapter=adapter), known.snapshot(), NOW, draw=0.0)
+        decision = choose(PlaceRequest(model=asked, adapter=adapter, adapts=True), known.snapshot(), NOW, draw=0.0)
         assert chosen(decision) == "b"
         assert decision.ask is not None
         assert decision.ask.adapter == "ada"
@@ -130,3 +132,7 @@ def test_every_node_s_adapters_are_listed_with_their_model() -> None:
     known = registry(having("a"), having("b", adapters=("bea",)))
     [listed] = listing.models(known.snapshot(), NOW, NOBODY).models
     assert listed.adapters == ("ada", "bea")
+
+
+def test_who_would_not_pass_the_adapter_on_is_refused_rather_than_given_the_model_s_own_answer() -> None:
+    assert isinstance(decide(registry(having("a")), adapts=False).refusal, ModelNotFound)
