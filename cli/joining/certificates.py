@@ -1,0 +1,52 @@
+"""The authority that joined machines pin, and the certificate that the entrance shows them.
+
+Apart from the gateway's: that one is made anew when this machine's name changes, and every node would have to join again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.installation import write_private
+from cli.joining.protocol import TLS_NAME
+from cli.lan.authority import Names, Signed, new_authority, new_certificate, serves
+from libs.shared.layout import StateFolder
+
+_NAMES = Names((TLS_NAME,), ())
+
+
+def renew(folder: StateFolder, now: datetime | None = None) -> bool:
+    """Makes what is missing, and the certificate anew a month before it ends; whether it made one."""
+    moment = now or datetime.now(UTC)
+    authority = _read(folder.nodes_authority, folder.nodes_authority_key)
+    if authority is None:
+        authority = new_authority(TLS_NAME, moment)
+        _write(folder.nodes_authority, folder.nodes_authority_key, authority)
+    certificate = _read(folder.entrance_certificate, folder.entrance_key)
+    if certificate is not None and serves(certificate, authority, _NAMES, moment):
+        return False
+    _write(folder.entrance_certificate, folder.entrance_key, new_certificate(authority, _NAMES, moment))
+    return True
+
+
+def fingerprint_of(pem: str) -> str:
+    """SHA-256 in hexadecimal. Raises ValueError for what is no certificate."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+
+
+def _read(certificate: Path, key: Path) -> Signed | None:
+    try:
+        found = Signed(certificate.read_bytes(), key.read_bytes())
+        _ = found.parsed
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def _write(certificate: Path, key: Path, pair: Signed) -> None:
+    key.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(key, pair.key)
+    write_private(certificate, pair.certificate)
