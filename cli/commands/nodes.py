@@ -128,6 +128,69 @@ def undrain(node_id: NodeArgument, state: StateOption = None, as_json: JsonOptio
         line(f"{node_id} takes requests again.")
 
 
+@app.command("invite")
+def invite(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS[:PORT]",
+            help="Where joined machines come in, over TLS; kept for later starts [everywhere, port 7422 or near it].",
+        ),
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a code with which one other machine joins, within 15 minutes: there, mongars join CODE.
+
+    Whoever has the code first may join and is then sent what is to be answered: carry it as you would a password.
+    """
+    import time
+
+    from cli.joining.code import encoded
+    from cli.joining.invitations import LIFE_S
+    from cli.joining.inviting import invite as invited
+    from cli.lock import exclusively
+
+    installation = chosen_installation(state)
+    with exclusively(installation.folder):
+        code = invited(installation, listen, time.time())
+    if as_json:
+        answer({"code": encoded(code), "expires_in_s": LIFE_S, "addresses": list(code.addresses)})
+        return
+    line(f"On the other machine, within {LIFE_S / 60:.0f} minutes:\n\n  mongars join {encoded(code)}\n")
+    line(f"It will look for this one at {', '.join(code.addresses)}.")
+
+
+@app.command("remove")
+def remove(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Take a joined machine out: its key is refused from now on, its connection is cut, and it is forgotten.
+
+    What it is answering breaks off: mongars nodes drain NODE first lets it finish.
+    """
+    from cli.joining.inviting import forget_key
+    from cli.lock import exclusively
+    from cli.supervision.place import supervisor_of
+
+    installation = chosen_installation(state)
+    with exclusively(installation.folder):
+        forget_key(installation, node_id)
+    if supervisor_of(installation).processes() is not None:
+        asyncio.run(_forget(installation, node_id))
+    if as_json:
+        answer({"node_id": node_id, "removed": True})
+    else:
+        line(f"{node_id} is no node any more: its key is refused.")
+
+
+async def _forget(installation: Installation, node_id: str) -> None:
+    from cli.bus import as_command
+    from cli.nodes.forgetting import forget
+
+    async with as_command(installation) as bus:
+        await forget(bus, node_id)
+
+
 async def _list(installation: Installation) -> Nodes:
     from cli.bus import as_command
     from libs.shared.contracts.base import Empty

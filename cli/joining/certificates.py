@@ -1,12 +1,11 @@
 """The authority that joined machines pin, and the certificate that the entrance shows them.
 
-Apart from the gateway's: that one is made anew when this machine's name changes, and every node would have to join again.
+Apart from the gateway's: that one is made anew when this machine's name changes, and every node would have to join
+again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,11 +29,6 @@ def renew(folder: StateFolder, now: datetime | None = None) -> bool:
         return False
     _write(folder.entrance_certificate, folder.entrance_key, new_certificate(authority, _NAMES, moment))
     return True
-
-
-def fingerprint_of(pem: str) -> str:
-    """SHA-256 in hexadecimal. Raises ValueError for what is no certificate."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _read(certificate: Path, key: Path) -> Signed | None:

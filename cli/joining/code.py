@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ssl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,6 +46,11 @@ def decoded(text: str) -> JoinCode:
         return JoinCode.model_validate_json(body)
     except (binascii.Error, ValidationError):
         raise ValueError("a part of it is missing or changed") from None
+
+
+def fingerprint_of(pem: str) -> str:
+    """SHA-256 in hexadecimal. Raises ValueError for what is no certificate."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _check(body: bytes) -> bytes:

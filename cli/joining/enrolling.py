@@ -14,7 +14,8 @@ from libs.shared.layout import StateFolder
 
 _NODE = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _NOT_OPEN = Refusal(
-    refused="invitation", detail="this code was used already, is over, or was never given; make another: mongars nodes invite"
+    refused="invitation",
+    detail="this code was used already, is over, or was never given; make another: mongars nodes invite",
 )
 
 

@@ -39,7 +39,8 @@ def read(folder: StateFolder) -> tuple[Member, ...]:
         return ()
     except ValidationError:
         raise CommandError(
-            f"{folder.joined_nodes} can't be read", "restore that file from a backup, or remove it: every node joins anew"
+            f"{folder.joined_nodes} can't be read",
+            "restore that file from a backup, or remove it: every node joins anew",
         ) from None
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ALPN = "mongars-join/1"
 TLS_NAME = "nodes.mongars.internal"
-"""What the entrance's certificate is for: its address may change, and only this installation's authority is believed."""
+"""What the entrance's certificate is for: its address may change, and its own authority alone is believed."""
 LONGEST_LINE = 16 * 1024
 PREFERRED_PORT = 7422
 

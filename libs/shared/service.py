@@ -160,7 +160,12 @@ async def connect_until(
     while not stopping.is_set():
         try:
             return await NatsBus.connect(
-                settings.nats_url, principal=service, seed_file=seed_file, ca_file=settings.nats_ca_file, node=node
+                settings.nats_url,
+                principal=service,
+                seed_file=seed_file,
+                ca_file=settings.nats_ca_file,
+                node=node,
+                tls_name=settings.nats_tls_name,
             )
         except Unavailable as error:
             if attempt == 0:

@@ -95,8 +95,14 @@ class NatsTransport:
         self.closed = asyncio.Event()
         """Set when the connection is gone for good, such as after its key was taken away."""
 
-    async def open(self, url: str, *, seed_file: Path | None, ca_file: Path | None, name: str) -> None:
-        """Connects. Raises Unavailable, or Forbidden when the broker refuses the key."""
+    async def open(
+        self, url: str, *, seed_file: Path | None, ca_file: Path | None, name: str, tls_name: str | None = None
+    ) -> None:
+        """Connects to one of the addresses in ``url`` (separated by commas); ``tls_name`` is what its certificate is
+        for, and has TLS come first.
+
+        Raises Unavailable, or Forbidden when the broker refuses the key.
+        """
         options: dict[str, Any] = {
             "name": name,
             "nkeys_seed": None if seed_file is None else str(seed_file),
@@ -110,9 +116,10 @@ class NatsTransport:
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "ping_interval": _PING_EVERY_S,
             "pending_size": 0,
+            **({"tls_hostname": tls_name, "tls_handshake_first": True} if tls_name else {}),
         }
         try:
-            await self._client.connect(url, **options)
+            await self._client.connect(url.split(","), **options)
         except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
             await self._client.close()

@@ -1,0 +1,179 @@
+"""``mongars join``: makes this machine a node of an installation on another one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from cli.errors import CommandError, Exit
+from cli.installation import Installation, find
+from cli.interrupting import signals_interrupt
+from cli.lock import exclusively
+from cli.options import JsonOption, StateOption, answer, chosen_folder, line
+from cli.progress import Progress
+from cli.settings import get_settings
+from libs.shared.layout import StateFolder
+
+_LOOK_EVERY_S = 2.0
+
+
+def join(
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE", help="From mongars nodes invite on the installation's machine; '-' reads it."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="This node's name there [this machine's name].")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="HOST[:PORT]", help="Without CODE, on a node: where its installation is found now."
+        ),
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join an installation on another machine: inference alone runs here, and answers for it.
+
+    Nothing of what is said is kept here. The key is made here and stays here; mongars down stops the node, mongars up
+    starts it again, mongars service install does so at each start of the machine. docs/nodes.md says more.
+    """
+    folder = chosen_folder(state)
+    progress = Progress(quiet=as_json)
+    with signals_interrupt():
+        if code is not None:
+            _tell(_join(folder, code, name, address, progress), as_json)
+        elif address is not None:
+            _tell(_move(folder, address, progress), as_json)
+        else:
+            raise CommandError("there is no code", "mongars nodes invite prints one, there", code=Exit.USAGE)
+
+
+def up_node(installation: Installation, *, detach: bool, as_json: bool) -> None:
+    """``mongars up`` on a node."""
+    from cli.joining.node import start
+    from cli.supervision.place import supervisor_of
+
+    progress = Progress(quiet=as_json)
+    with signals_interrupt():
+        ours = supervisor_of(installation).processes() is None
+        try:
+            with exclusively(installation.folder):
+                started = start(installation, progress, get_settings().environment)
+            _tell_started(started.installation, started.reached, as_json)
+            if ours and not detach:
+                line("Ctrl-C stops it.")
+                while supervisor_of(installation).processes() is not None:
+                    time.sleep(_LOOK_EVERY_S)
+        except (CommandError, KeyboardInterrupt) as error:
+            if ours:
+                _stop(installation, progress)
+            if isinstance(error, CommandError):
+                raise
+    if ours and not detach:
+        line("Stopped.")
+
+
+def node_status(installation: Installation, *, as_json: bool) -> None:
+    """``mongars status`` on a node; its exit codes are those of an installation."""
+    from cli.joining.asking import greeted
+    from cli.supervision.place import supervisor_of
+    from libs.shared.contracts.base import Principal
+
+    joined = installation.marker.joined
+    assert joined is not None
+    process = (supervisor_of(installation).processes() or {}).get(Principal.INFERENCE.value)
+    greeting = greeted(joined.addresses, installation.folder.nodes_authority.read_text())
+    row = {"pid": process.pid or None, "state": process.state, "restarts": process.restarts} if process else None
+    told = {
+        "node_id": joined.node_id,
+        "state": str(installation.folder.root),
+        "version": installation.marker.product_version,
+        "running": process is not None,
+        "services": {Principal.INFERENCE.value: row} if row else {},
+        "installation": {"reached": greeting[0], "version": greeting[1].version} if greeting else None,
+        "addresses": list(joined.addresses),
+    }
+    if as_json:
+        answer(told)
+    else:
+        line(f"node       {joined.node_id}, {row['state'] if row else 'not running: mongars up'}")
+        line(f"folder     {installation.folder.root}")
+        there = f"answers at {greeting[0]}" if greeting else f"does not answer at {', '.join(joined.addresses)}"
+        line(f"its installation {there}")
+    if process is None:
+        raise typer.Exit(Exit.NOT_RUNNING)
+    if not process.alive or greeting is None:
+        raise typer.Exit(Exit.NOT_READY)
+
+
+def _join(
+    folder: StateFolder, code: str, name: str | None, address: str | None, progress: Progress
+) -> tuple[Installation, str | None]:
+    from cli.creation import prepare_folder
+    from cli.joining import node
+    from cli.joining.code import decoded
+
+    if find(folder) is not None:
+        raise CommandError(
+            f"there is an installation, or a node, in {folder.root} already",
+            "name another folder with --state DIR, or remove it: mongars down, then mongars uninstall",
+        )
+    try:
+        invitation = decoded(sys.stdin.readline() if code == "-" else code)
+    except ValueError as error:
+        raise CommandError(f"this is no whole code: {error}", "copy it again, in one piece", code=Exit.USAGE) from None
+    if address is not None:
+        invitation = invitation.model_copy(update={"addresses": (address, *invitation.addresses)})
+    prepare_folder(folder)
+    environment = get_settings().environment
+    with exclusively(folder):
+        with progress.step("Joining"):
+            installation = node.make(folder, invitation, name, environment)
+        started = node.start(installation, progress, environment)
+    return started.installation, started.reached
+
+
+def _move(folder: StateFolder, address: str, progress: Progress) -> tuple[Installation, str | None]:
+    from cli.joining import node
+    from cli.stop import stop
+
+    installation = find(folder)
+    if installation is None or installation.marker.joined is None:
+        raise CommandError(f"{folder.root} is no node of an installation", "join one with: mongars join CODE")
+    with exclusively(folder):
+        installation = node.found_at(installation, address)
+        stop(installation, progress)
+        started = node.start(installation, progress, get_settings().environment)
+    return started.installation, started.reached
+
+
+def _stop(installation: Installation, progress: Progress) -> None:
+    from cli.stop import stop
+
+    with exclusively(installation.folder):
+        stop(installation, progress)
+
+
+def _tell(joined: tuple[Installation, str | None], as_json: bool) -> None:
+    _tell_started(*joined, as_json)
+
+
+def _tell_started(installation: Installation, reached: str | None, as_json: bool) -> None:
+    joined = installation.marker.joined
+    assert joined is not None
+    if as_json:
+        answer({"node_id": joined.node_id, "state": str(installation.folder.root), "reached": reached})
+        return
+    if reached is None:
+        line(
+            f"{joined.node_id} runs, and goes on trying to reach its installation, which does not answer at "
+            f"{', '.join(joined.addresses)}. Is it elsewhere now? mongars join --address HOST"
+        )
+    else:
+        line(f"{joined.node_id} is a node of the installation at {reached}.")
+    line("To have it start with this machine: mongars service install")

@@ -1,0 +1,84 @@
+"""``python -m cli.joining STATE``: the entrance, as the supervisor runs it; ends on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from cli import broker
+from cli.errors import CommandError
+from cli.installation import Installation, load
+from cli.joining.certificates import renew
+from cli.joining.enrolling import enrol
+from cli.joining.entrance import Entrance, say
+from cli.joining.protocol import Enrol, Greeting, Refusal, Welcome
+from cli.version import product_version
+
+_RENEWAL_CHECK_S = 12 * 3600.0
+
+
+async def receive(installation: Installation) -> None:
+    """Returns when told to stop. Raises OSError where nothing can listen."""
+    opening = installation.marker.entrance
+    if opening is None:
+        raise CommandError("nobody was invited yet", "mongars nodes invite")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    folder = installation.folder
+    renew(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
+    greeting = Greeting(authority=folder.nodes_authority.read_text(), version=product_version())
+    asking = partial(_enrol, installation, asyncio.Lock())
+    entrance = Entrance(context, installation.marker.ports.nats, greeting, asking)
+    server = await entrance.listen(opening.host, opening.port)
+    say("entrance_opened", port=opening.port)
+    while not stopping.is_set():
+        try:
+            async with asyncio.timeout(_RENEWAL_CHECK_S):
+                await stopping.wait()
+        except TimeoutError:
+            if renew(folder):
+                context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
+    server.close()
+    say("entrance_closed")
+
+
+async def _enrol(installation: Installation, one_at_a_time: asyncio.Lock, asked: Enrol) -> Welcome | Refusal:
+    async with one_at_a_time:
+        try:
+            return await asyncio.to_thread(_enrolled, installation, asked)
+        except (CommandError, OSError) as error:
+            say("enrolment_failed", reason=type(error).__name__)
+            return Refusal(
+                refused="failed", detail="the installation could not take it in: mongars logs entrance, there"
+            )
+
+
+def _enrolled(installation: Installation, asked: Enrol) -> Welcome | Refusal:
+    folder = installation.folder
+    node = broker.own_node(folder)
+    return enrol(
+        folder,
+        asked,
+        now=time.time(),
+        version=product_version(),
+        own_node=node,
+        own_keys=broker.own_keys(folder, node).values(),
+        admit=partial(broker.admit, installation),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(receive(load(Path(sys.argv[1]))))
+    except (CommandError, OSError) as error:
+        say("entrance_failed", reason=str(error))
+        sys.exit(1)

@@ -1,0 +1,127 @@
+"""Asking an installation's entrance, from the machine that joins; nothing secret is said before it is known."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ValidationError
+
+from cli.errors import CommandError, Exit
+from cli.joining.code import JoinCode, fingerprint_of
+from cli.joining.protocol import ALPN, LONGEST_LINE, PREFERRED_PORT, TLS_NAME, Enrol, Greeting, Hello, Refusal, Welcome
+
+_CONNECT_S = 4.0
+_ANSWER_S = 20.0
+
+
+def found(code: JoinCode) -> tuple[str, Greeting]:
+    """The first address of the code where the installation answers, and what it says.
+
+    Its certificate isn't checked yet, but what it says is its authority has the code's fingerprint: from then on that
+    authority is believed alone. Raises CommandError.
+    """
+    problems = []
+    for address in code.addresses:
+        try:
+            greeting = Greeting.model_validate_json(_line(address, Hello(), _unchecked()))
+        except (OSError, ValidationError) as error:
+            problems.append(f"{address}: {_said(error)}")
+            continue
+        if _matches(greeting, code.fingerprint):
+            return address, greeting
+        problems.append(f"{address}: another installation answers there, or one that pretends to be it")
+    raise CommandError(
+        "the installation was not found:\n    " + "\n    ".join(problems or ["the code names no address"]),
+        "see that this machine reaches it, and that no firewall is between (mongars nodes invite --listen there)",
+    )
+
+
+def greeted(addresses: Iterable[str], authority: str) -> tuple[str, Greeting] | None:
+    """The first address where the installation of that authority (PEM) answers; None when none does."""
+    for address in addresses:
+        try:
+            return address, Greeting.model_validate_json(_line(address, Hello(), _checking(authority)))
+        except (OSError, ValidationError):
+            continue
+    return None
+
+
+def enrolled(address: str, authority: str, asked: Enrol) -> Welcome:
+    """Raises CommandError with the installation's reason."""
+    try:
+        line = _line(address, asked, _checking(authority))
+    except OSError as error:
+        raise CommandError(f"the installation could not be asked: {_said(error)}", "try again") from None
+    try:
+        return Welcome.model_validate_json(line)
+    except ValidationError:
+        pass
+    try:
+        refusal = Refusal.model_validate_json(line)
+    except ValidationError:
+        raise CommandError("the installation gave no answer that this version reads", "see its logs") from None
+    raise CommandError(f"the installation refused: {refusal.detail}", code=Exit.REFUSED)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of ``host``, ``host:port`` or ``[v6]:port``. Raises ValueError."""
+    host, port = address, PREFERRED_PORT
+    if address.startswith("["):
+        host, _, rest = address[1:].partition("]")
+        port = int(rest.removeprefix(":")) if rest else port
+    elif address.count(":") == 1:
+        host, _, rest = address.partition(":")
+        port = int(rest)
+    if not host or not 0 < port < 65536:
+        raise ValueError(f"{address!r} is no address")
+    return host, port
+
+
+def joined(host: str, port: int) -> str:
+    """As ``split`` takes it apart."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _line(address: str, asked: BaseModel, context: ssl.SSLContext) -> bytes:
+    context.set_alpn_protocols([ALPN])
+    try:
+        where = split(address)
+    except ValueError as error:
+        raise OSError(str(error)) from None
+    with (
+        socket.create_connection(where, timeout=_CONNECT_S) as plain,
+        context.wrap_socket(plain, server_hostname=TLS_NAME) as connection,
+    ):
+        if connection.selected_alpn_protocol() != ALPN:
+            raise OSError("something else answers there")
+        connection.settimeout(_ANSWER_S)
+        connection.sendall(asked.model_dump_json().encode() + b"\n")
+        return connection.makefile("rb").readline(LONGEST_LINE)
+
+
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only asked for what is compared with the code's fingerprint
+    return context
+
+
+def _checking(authority: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority)
+
+
+def _matches(greeting: Greeting, fingerprint: str) -> bool:
+    try:
+        return fingerprint_of(greeting.authority) == fingerprint
+    except ValueError:
+        return False
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "it can't prove to be the installation that invited"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
