@@ -8,15 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cli.caretaker.saying import say as say_of
 from cli.joining.attempts import Attempts
 from cli.joining.protocol import ALPN, LONGEST_LINE, Enrol, Greeting, Hello, Refusal, Welcome
 
 Ask = Callable[[Enrol], Awaitable[Welcome | Refusal]]
-_ASKED: TypeAdapter[Hello | Enrol] = TypeAdapter(Hello | Enrol)
+_ASKED: TypeAdapter[Hello | Enrol] = TypeAdapter(Annotated[Hello | Enrol, Field(discriminator="ask")])
 say = partial(say_of, part="entrance")
 _HANDSHAKE_S = 10.0
 _ASK_S = 10.0

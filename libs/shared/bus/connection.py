@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -30,6 +31,7 @@ _RECONNECT_EVERY_S = 0.1
 _CONNECT_TIMEOUT_S = 2
 _PING_EVERY_S = 10
 _FLUSH_TIMEOUT_S = 5
+_CLOSE_S = 1.0
 _MOST_RECORDED_DENIALS = 1024
 _TOLD_TOKENS = 4
 """Of a denied subject; what follows can be an id."""
@@ -122,7 +124,10 @@ class NatsTransport:
             await self._client.connect(url.split(","), **options)
         except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
-            await self._client.close()
+            # after a certificate that was refused, asyncio never says that the connection is closed
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._client.close()
             raise _connect_failure(error) from None
         await self._reconnected()
 

@@ -1,0 +1,230 @@
+"""The entrance before a real broker: who comes in, who doesn't, and how one is put out again."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.errors import CommandError
+from cli.installation import write_private
+from cli.joining import asking, certificates, invitations, members
+from cli.joining.code import JoinCode, fingerprint_of
+from cli.joining.enrolling import enrol
+from cli.joining.entrance import Entrance
+from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
+from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
+from libs.shared.bus.nats import NatsBus
+from libs.shared.bus.nkey_files import new_seed, public_key, read_public_key
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.inference import SET_DRAINING, SetDraining
+from libs.shared.contracts.scheduling import Drained
+from libs.shared.errors import Forbidden, Unavailable
+from libs.shared.layout import StateFolder
+from tests.support.broker import TestBroker, free_port
+
+_WITHIN_S = 10.0
+VERSION = "1"
+
+
+class Door:
+    """An entrance on a port of its own, and what an installation does for it."""
+
+    def __init__(self, folder: Path, broker: TestBroker) -> None:
+        self.folder = StateFolder(folder)
+        self.folder.keys.mkdir(parents=True, exist_ok=True)
+        self.broker = broker
+        self.port = free_port()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        return self.folder.nodes_authority.read_text()
+
+    def invite(self) -> JoinCode:
+        made = invitations.make(self.folder, time.time())
+        fingerprint = fingerprint_of(self.authority)
+        return JoinCode(addresses=(self.address,), fingerprint=fingerprint, invitation=made.name, secret=made.secret)
+
+    async def enrol(self, asked: Enrol) -> Welcome | Refusal:
+        return enrol(
+            self.folder,
+            asked,
+            now=time.time(),
+            version=VERSION,
+            own_node=self.broker.nodes[0],
+            own_keys=self._own().values(),
+            admit=self.admit,
+        )
+
+    def admit(self) -> None:
+        joined = {f"{INFERENCE_NODE}{m.node_id}": m.public_key for m in members.read(self.folder)}
+        known = users(joined | self._own())
+        config = render_config(users=known, store=self.broker.folder / "jetstream", port=self.broker.port)
+        (self.broker.folder / "nats.conf").write_text(config)
+        self.broker.reload()
+
+    def _own(self) -> dict[str, str]:
+        keys = self.broker.folder / "keys"
+        return {name: read_public_key(keys / f"{name}.nk") for name in principals(self.broker.nodes)}
+
+    async def connect(self, seed: Path, node: str, ca_file: Path | None = None) -> NatsBus:
+        return await NatsBus.connect(
+            f"tls://{self.address}",
+            principal=Principal.INFERENCE,
+            seed_file=seed,
+            ca_file=ca_file or self.folder.nodes_authority,
+            node=node,
+            tls_name=TLS_NAME,
+        )
+
+
+@asynccontextmanager
+async def opened(folder: Path, broker: TestBroker) -> AsyncIterator[Door]:
+    door = Door(folder, broker)
+    certificates.renew(door.folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(door.folder.entrance_certificate, door.folder.entrance_key)
+    entrance = Entrance(context, broker.port, Greeting(authority=door.authority, version=VERSION), door.enrol)
+    server = await entrance.listen("127.0.0.1", door.port)
+    try:
+        yield door
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    (tmp_path / "broker").mkdir()
+    async with TestBroker(tmp_path / "broker") as broker, opened(tmp_path / "main", broker) as made:
+        yield made
+
+
+async def joined(door: Door, seed_file: Path, node: str = "pi-4", **changed: str) -> Welcome:
+    """What ``mongars join`` does, up to the welcome."""
+    seed = new_seed()
+    write_private(seed_file, seed.encode())
+    code = door.invite()
+    address, greeting = await asyncio.to_thread(asking.found, code)
+    fields = {"invitation": code.invitation, "secret": code.secret, "node_id": node, "version": VERSION}
+    question = Enrol.model_validate({**fields, "public_key": public_key(seed), **changed})
+    return await asyncio.to_thread(asking.enrolled, address, greeting.authority, question)
+
+
+async def until_connected(door: Door, seed: Path, node: str) -> NatsBus:
+    """The broker reads its file again a moment after it was told to."""
+    async with asyncio.timeout(_WITHIN_S):
+        while True:
+            try:
+                return await door.connect(seed, node)
+            except (Forbidden, Unavailable):
+                await asyncio.sleep(0.05)
+
+
+async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_until_its_key_is_taken_away(
+    door: Door, tmp_path: Path
+) -> None:
+    seed = tmp_path / "node.nk"
+    assert await joined(door, seed) == Welcome(node_id="pi-4")
+    bus = await until_connected(door, seed, "pi-4")
+
+    async def drain(request: SetDraining) -> Drained:
+        return Drained(node_id="pi-4", draining=request.draining)
+
+    await bus.serve(SET_DRAINING, drain, node="pi-4")
+    with pytest.raises(Forbidden):
+        await bus.serve(SET_DRAINING, drain, node=door.broker.nodes[0])
+    scheduler = await door.broker.connect(Principal.SCHEDULER)
+    answer = await scheduler.request(SET_DRAINING, SetDraining(draining=True), node="pi-4")
+    assert answer == Drained(node_id="pi-4", draining=True)
+
+    members.remove(door.folder, "pi-4")
+    door.admit()
+    async with asyncio.timeout(_WITHIN_S):
+        await bus.wait_closed()
+    with pytest.raises(Forbidden):
+        await door.connect(seed, "pi-4")
+    assert scheduler.connected, "nobody else was cut off"
+    await bus.close()
+
+
+async def test_a_stranger_s_key_is_refused_as_the_broker_refuses_it(door: Door, tmp_path: Path) -> None:
+    seed = tmp_path / "stranger.nk"
+    write_private(seed, new_seed().encode())
+    with pytest.raises(Forbidden):
+        await door.connect(seed, "pi-4")
+
+
+async def test_a_node_speaks_to_no_other_installation_that_stands_at_the_address(door: Door, tmp_path: Path) -> None:
+    other = StateFolder(tmp_path / "other")
+    other.keys.mkdir(parents=True)
+    certificates.renew(other)
+    seed = tmp_path / "node.nk"
+    await joined(door, seed)
+    async with asyncio.timeout(_WITHIN_S):
+        with pytest.raises(Unavailable):
+            await door.connect(seed, "pi-4", other.nodes_authority)
+
+
+async def test_a_code_with_another_fingerprint_is_not_spent_on_whoever_answers(door: Door, tmp_path: Path) -> None:
+    code = door.invite()
+    wrong = code.model_copy(update={"fingerprint": "00" * 32})
+    with pytest.raises(CommandError, match="another installation answers there"):
+        await asyncio.to_thread(asking.found, wrong)
+    assert invitations.is_open(door.folder, code.invitation, code.secret, time.time())
+
+
+async def test_a_code_is_good_once_also_over_the_wire(door: Door, tmp_path: Path) -> None:
+    code = door.invite()
+    used = {"invitation": code.invitation, "secret": code.secret}
+    await joined(door, tmp_path / "first.nk", **used)
+    with pytest.raises(CommandError, match="used already"):
+        await joined(door, tmp_path / "second.nk", "pi-5", **used)
+    assert [member.node_id for member in members.read(door.folder)] == ["pi-4"]
+
+
+async def test_another_version_is_refused_with_both_versions(door: Door, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"runs monGARS 1, and this machine 0\.9"):
+        await joined(door, tmp_path / "node.nk", version="0.9")
+    assert members.read(door.folder) == ()
+
+
+async def test_who_guesses_is_made_to_wait(door: Door, tmp_path: Path) -> None:
+    for _ in range(10):
+        with pytest.raises(CommandError, match="used already"):
+            await joined(door, tmp_path / "node.nk", secret="guessed")
+    with pytest.raises(CommandError, match="too many failures"):
+        await joined(door, tmp_path / "node.nk")
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"{}\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000 + b"\n", b'{"ask": "enrol"}\n']
+)
+async def test_noise_is_answered_briefly_or_not_at_all_and_the_entrance_stays(door: Door, line: bytes) -> None:
+    context = ssl.create_default_context(cadata=door.authority)
+    context.set_alpn_protocols(["mongars-join/1"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, ssl=context, server_hostname=TLS_NAME)
+    writer.write(line)
+    async with asyncio.timeout(_WITHIN_S):
+        answer = await reader.read()
+    assert answer == b"" or Refusal.model_validate_json(answer).refused == "malformed"
+    writer.close()
+    assert await asyncio.to_thread(asking.greeted, [door.address], door.authority) is not None
+
+
+async def test_nothing_is_said_without_tls(door: Door) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"CONNECT {}\r\nPING\r\n")
+    async with asyncio.timeout(_WITHIN_S):
+        answer = await reader.read()
+    assert b"INFO" not in answer
+    assert b"PONG" not in answer
+    writer.close()

@@ -1,0 +1,178 @@
+"""Codes, invitations, and who is let in by them."""
+
+from __future__ import annotations
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cli.installation import Entrance
+from cli.joining import certificates, invitations, members
+from cli.joining.asking import joined, split
+from cli.joining.attempts import Attempts
+from cli.joining.code import JoinCode, decoded, encoded, fingerprint_of
+from cli.joining.enrolling import enrol
+from cli.joining.inviting import reached_at
+from cli.joining.protocol import Enrol, Refusal, Welcome
+from libs.shared.bus.nkey_files import is_public_key, new_seed, public_key
+from libs.shared.layout import StateFolder
+
+NOW = 1_800_000_000.0
+CODE = JoinCode(addresses=("192.168.1.5:7422",), fingerprint="ab" * 32, invitation="0" * 16, secret="s")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    made = StateFolder(tmp_path)
+    made.keys.mkdir()
+    return made
+
+
+def asked(opened: invitations.Invitation, **changed: str) -> Enrol:
+    made = {"invitation": opened.name, "secret": opened.secret, "version": "1"}
+    fields = {"node_id": "pi-4", "public_key": public_key(new_seed())}
+    return Enrol.model_validate({**made, **fields, **changed})
+
+
+def let_in(folder: StateFolder, question: Enrol, *, now: float = NOW, own: tuple[str, ...] = ()) -> Welcome | Refusal:
+    return enrol(folder, question, now=now, version="1", own_node="desk", own_keys=own, admit=lambda: None)
+
+
+def refused(answer: Welcome | Refusal) -> str:
+    assert isinstance(answer, Refusal)
+    return answer.refused
+
+
+def test_a_code_comes_back_as_it_was_also_from_a_broken_line() -> None:
+    text = encoded(CODE)
+    assert decoded(f"  {text[:40]}\n{text[40:]} ") == CODE
+
+
+@pytest.mark.parametrize("spoilt", [encoded(CODE)[:-3], encoded(CODE)[:-1] + "!", "mongars1-", "hello", ""])
+def test_a_part_of_a_code_is_no_code(spoilt: str) -> None:
+    with pytest.raises(ValueError, match=r"missing|begin"):
+        decoded(spoilt)
+
+
+def test_an_invitation_lets_one_machine_in_and_no_second(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    assert let_in(folder, asked(made)) == Welcome(node_id="pi-4")
+    assert refused(let_in(folder, asked(made, node_id="pi-5"))) == "invitation"
+    assert [member.node_id for member in members.read(folder)] == ["pi-4"]
+
+
+def test_of_many_at_the_same_moment_one_gets_in(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    questions = [asked(made, node_id=f"pi-{number}") for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda question: let_in(folder, question), questions))
+    assert sum(isinstance(answer, Welcome) for answer in answers) == 1
+    assert len(members.read(folder)) == 1
+
+
+def test_an_invitation_is_over_after_a_quarter_of_an_hour(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    assert refused(let_in(folder, asked(made), now=NOW + 900)) == "invitation"
+    assert let_in(folder, asked(made), now=NOW + 899) == Welcome(node_id="pi-4")
+
+
+def test_a_wrong_secret_uses_nothing_up(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    assert refused(let_in(folder, asked(made, secret="guessed"))) == "invitation"
+    assert refused(let_in(folder, asked(made, invitation="../keys"))) == "invitation"
+    assert let_in(folder, asked(made)) == Welcome(node_id="pi-4")
+
+
+def test_no_secret_lies_in_the_state_folder(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    written = [path.read_bytes() for path in folder.root.rglob("*") if path.is_file()]
+    assert written
+    assert all(made.secret.encode() not in content for content in written)
+
+
+def test_old_invitations_are_swept_out_by_the_next(folder: StateFolder) -> None:
+    invitations.make(folder, NOW)
+    kept = invitations.make(folder, NOW + 1000)
+    assert [path.stem for path in folder.invitations.iterdir()] == [kept.name]
+
+
+def test_another_version_is_told_and_may_come_again_with_the_right_one(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    answer = let_in(folder, asked(made, version="0.9"))
+    assert refused(answer) == "version"
+    assert isinstance(answer, Refusal)
+    assert "0.9" in answer.detail
+    assert let_in(folder, asked(made)) == Welcome(node_id="pi-4")
+
+
+@pytest.mark.parametrize("name", ["desk", "Pi", "", "a" * 61, "a.b", "a>", "a\n"])
+def test_a_name_that_is_taken_or_unfit_is_refused(folder: StateFolder, name: str) -> None:
+    made = invitations.make(folder, NOW)
+    assert refused(let_in(folder, asked(made, node_id=name))) == "name"
+
+
+def test_a_key_that_is_known_or_would_break_the_brokers_file_is_refused(folder: StateFolder) -> None:
+    api = public_key(new_seed())
+    for key in (api, "U", "", new_seed(), f"{public_key(new_seed())}\n}}", public_key(new_seed())[:-1] + "A"):
+        made = invitations.make(folder, NOW)
+        assert refused(let_in(folder, asked(made, public_key=key), own=(api,))) == "key"
+
+
+def test_a_public_key_is_told_from_anything_else() -> None:
+    key = public_key(new_seed())
+    other_kind = base64.b32encode(b"\x00" * 35).decode()
+    assert is_public_key(key)
+    assert not any(is_public_key(text) for text in (key.lower(), key[:-8], key + "A", other_kind, "é" * 56))
+
+
+def test_failures_of_one_address_make_it_wait_and_nobody_else() -> None:
+    attempts = Attempts(most=3, within_s=60)
+    for second in range(3):
+        assert attempts.wait_s("a", float(second)) == 0
+        attempts.failed("a", float(second))
+    assert attempts.wait_s("a", 10.0) == 50
+    assert attempts.wait_s("b", 10.0) == 0
+    assert attempts.wait_s("a", 60.0) == 0
+
+
+def test_the_authority_stays_while_the_certificate_is_renewed(folder: StateFolder) -> None:
+    begun = datetime.now(UTC)
+    assert certificates.renew(folder, begun)
+    pinned = fingerprint_of(folder.nodes_authority.read_text())
+    assert not certificates.renew(folder, begun + timedelta(days=300))
+    assert certificates.renew(folder, begun + timedelta(days=370))
+    assert fingerprint_of(folder.nodes_authority.read_text()) == pinned
+
+
+def test_the_addresses_in_a_code_are_those_that_others_can_reach() -> None:
+    everywhere = Entrance(host="0.0.0.0", port=7422)
+    found = reached_at(
+        everywhere, ("127.0.0.1", "::1", "fe80::1", "169.254.7.1", "192.168.1.5", "fd00::5"), "Desk.home"
+    )
+    assert found == ("192.168.1.5:7422", "desk.local:7422")
+    both = reached_at(Entrance(host="::", port=7422), ("fd00::5", "192.168.1.5"), "desk")
+    assert both == ("192.168.1.5:7422", "[fd00::5]:7422", "desk.local:7422")
+    assert reached_at(Entrance(host="10.0.0.7", port=1), ("192.168.1.5",), "desk") == ("10.0.0.7:1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pi", ("pi", 7422)),
+        ("10.0.0.7:9", ("10.0.0.7", 9)),
+        ("[fd00::5]:9", ("fd00::5", 9)),
+        ("fd00::5", ("fd00::5", 7422)),
+    ],
+)
+def test_addresses_are_read_as_people_write_them(text: str, expected: tuple[str, int]) -> None:
+    assert split(text) == expected
+    assert split(joined(*expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "pi:", "pi:x", "pi:0", ":7422", "pi:70000"])
+def test_what_is_no_address_is_said_so(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are for people
+        split(text)
