@@ -68,6 +68,12 @@ class _DirectClient(Client):
         if self._subs.pop(sid, None) is not None and self.is_connected:
             self.write(unsub_cmd(sid, 0))
 
+    async def _attempt_reconnect(self) -> None:
+        # over TLS, closing waits half a minute for a peer that may be gone to confirm it; there is nothing to confirm
+        if self.options["tls_handshake_first"] and self._transport is not None:
+            self._transport._io_writer.transport.abort()
+        await super()._attempt_reconnect()
+
     def write(self, frame: bytes) -> None:
         """Straight to the socket's buffer; uvloop sends what one turn of the loop wrote in one call."""
         assert self._transport is not None
