@@ -60,7 +60,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.mark.soak
 def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_path: Path, models: Path) -> None:
-    own = {"MONGARS_MODELS": json.dumps([{"backend": "llama_cpp", "path": str(models / "tiny.gguf")}])}
+    own = {"MONGARS_MODELS": json.dumps([{"name": "tiny", "backend": "llama_cpp", "path": str(models / "tiny.gguf")}])}
     with (
         stopped_at_the_end(Elsewhere(tmp_path / "main", INLINE, namespace=wire.here)) as main,
         stopped_at_the_end(Elsewhere(tmp_path / "node", {**INLINE, **own}, namespace=wire.there)) as node,

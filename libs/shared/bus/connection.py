@@ -70,8 +70,9 @@ class _DirectClient(Client):
 
     async def _attempt_reconnect(self) -> None:
         # over TLS, closing waits half a minute for a peer that may be gone to confirm it; there is nothing to confirm
-        if self.options["tls_handshake_first"] and self._transport is not None:
-            self._transport._io_writer.transport.abort()
+        writer = getattr(self._transport, "_io_writer", None)
+        if self.options["tls_handshake_first"] and writer is not None:
+            writer.transport.abort()
         await super()._attempt_reconnect()
 
     def write(self, frame: bytes) -> None:
