@@ -15,6 +15,7 @@ from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, line
 from cli.progress import Progress
 from cli.settings import get_settings
+from cli.version import product_version
 from libs.shared.layout import StateFolder
 
 _LOOK_EVERY_S = 2.0
@@ -105,9 +106,12 @@ def node_status(installation: Installation, *, as_json: bool) -> None:
         line(f"folder     {installation.folder.root}")
         there = f"answers at {greeting[0]}" if greeting else f"does not answer at {', '.join(joined.addresses)}"
         line(f"its installation {there}")
+    same = greeting is not None and greeting[1].version == product_version()
+    if greeting is not None and not same and not as_json:
+        line(f"it runs monGARS {greeting[1].version}, and this machine {product_version()}: install the same here")
     if process is None:
         raise typer.Exit(Exit.NOT_RUNNING)
-    if not process.alive or greeting is None:
+    if not process.alive or not same:
         raise typer.Exit(Exit.NOT_READY)
 
 

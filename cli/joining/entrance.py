@@ -15,12 +15,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cli.caretaker.saying import say as say_of
 from cli.joining.attempts import Attempts
 from cli.joining.protocol import ALPN, LONGEST_LINE, Enrol, Greeting, Hello, Refusal, Welcome
+from libs.shared.bus.connection import node_protocol
 
 Ask = Callable[[Enrol], Awaitable[Welcome | Refusal]]
 _ASKED: TypeAdapter[Hello | Enrol] = TypeAdapter(Annotated[Hello | Enrol, Field(discriminator="ask")])
 say = partial(say_of, part="entrance")
 _HANDSHAKE_S = 10.0
 _ASK_S = 10.0
+_COMPLAIN_EVERY_S = 60.0
 _PIECE_BYTES = 64 * 1024
 _MOST_CONNECTIONS = 256
 _COUNTED = ("invitation", "malformed")
@@ -37,10 +39,12 @@ class Entrance:
         self._enrol = enrol
         self._attempts = Attempts()
         self._open = 0
+        self._node_protocol = node_protocol(greeting.version)
+        self._complained_at = -_COMPLAIN_EVERY_S
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Raises OSError where it can't."""
-        self._context.set_alpn_protocols([ALPN])
+        self._context.set_alpn_protocols([ALPN, self._node_protocol])
         return await asyncio.start_server(
             self._come_in, host, port, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S, limit=LONGEST_LINE
         )
@@ -52,15 +56,24 @@ class Entrance:
         self._open += 1
         try:
             tls = writer.get_extra_info("ssl_object")
-            if tls.selected_alpn_protocol() == ALPN:
-                await self._converse(reader, writer)
-            else:
-                await self._let_through(reader, writer)
+            match tls.selected_alpn_protocol():
+                case protocol if protocol == ALPN:
+                    await self._converse(reader, writer)
+                case protocol if protocol == self._node_protocol:
+                    await self._let_through(reader, writer)
+                case _:
+                    self._complain()
         except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
             return  # whoever came is gone, or sent no line
         finally:
             self._open -= 1
             writer.close()
+
+    def _complain(self) -> None:
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            say("another_version_kept_out", level="warning", wanted=self._greeting.version)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_ASK_S):

@@ -1,6 +1,7 @@
 """What a machine that joins and the entrance say to each other: one line of JSON each way, over TLS.
 
-A connection that names ``ALPN`` is a conversation of this kind; any other is one with the broker.
+A connection that names ``ALPN`` is a conversation of this kind; one that names its version's ``node_protocol`` is one
+with the broker, and any other is none.
 """
 
 from __future__ import annotations

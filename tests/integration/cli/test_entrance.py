@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from cli.joining.code import JoinCode, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
+from cli.version import product_version
 from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
 from libs.shared.bus.nats import NatsBus
 from libs.shared.bus.nkey_files import new_seed, public_key, read_public_key
@@ -29,7 +31,7 @@ from libs.shared.layout import StateFolder
 from tests.support.broker import TestBroker, free_port
 
 _WITHIN_S = 10.0
-VERSION = "1"
+VERSION = product_version()
 
 
 class Door:
@@ -88,12 +90,12 @@ class Door:
 
 
 @asynccontextmanager
-async def opened(folder: Path, broker: TestBroker) -> AsyncIterator[Door]:
+async def opened(folder: Path, broker: TestBroker, version: str = VERSION) -> AsyncIterator[Door]:
     door = Door(folder, broker)
     certificates.renew(door.folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(door.folder.entrance_certificate, door.folder.entrance_key)
-    entrance = Entrance(context, broker.port, Greeting(authority=door.authority, version=VERSION), door.enrol)
+    entrance = Entrance(context, broker.port, Greeting(authority=door.authority, version=version), door.enrol)
     server = await entrance.listen("127.0.0.1", door.port)
     try:
         yield door
@@ -192,9 +194,18 @@ async def test_a_code_is_good_once_also_over_the_wire(door: Door, tmp_path: Path
 
 
 async def test_another_version_is_refused_with_both_versions(door: Door, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"runs monGARS 1, and this machine 0\.9"):
+    with pytest.raises(CommandError, match=rf"runs monGARS {re.escape(VERSION)}, and this machine 0\.9"):
         await joined(door, tmp_path / "node.nk", version="0.9")
     assert members.read(door.folder) == ()
+
+
+async def test_a_node_that_stayed_behind_while_its_installation_was_upgraded_is_kept_out(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    async with TestBroker(tmp_path / "broker") as broker, opened(tmp_path / "main", broker, "99.0") as door:
+        with pytest.raises(Unavailable):
+            await door.connect(broker.seed_file(Principal.INFERENCE), broker.nodes[0])
+    async with TestBroker(tmp_path / "broker") as broker, opened(tmp_path / "main", broker) as door:
+        await (await door.connect(broker.seed_file(Principal.INFERENCE), broker.nodes[0])).close()
 
 
 async def test_who_guesses_is_made_to_wait(door: Door, tmp_path: Path) -> None:
