@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,15 +24,13 @@ def found(code: JoinCode) -> tuple[str, Greeting]:
     authority is believed alone. Raises CommandError.
     """
     problems = []
-    for address in code.addresses:
-        try:
-            greeting = Greeting.model_validate_json(_line(address, Hello(), _unchecked()))
-        except (OSError, ValidationError) as error:
-            problems.append(f"{address}: {_said(error)}")
-            continue
-        if _matches(greeting, code.fingerprint):
-            return address, greeting
-        problems.append(f"{address}: another installation answers there, or one that pretends to be it")
+    for address, answer in _greetings(code.addresses, None):
+        if isinstance(answer, Exception):
+            problems.append(f"{address}: {_said(answer)}")
+        elif _matches(answer, code.fingerprint):
+            return address, answer
+        else:
+            problems.append(f"{address}: another installation answers there, or one that pretends to be it")
     raise CommandError(
         "the installation was not found:\n    " + "\n    ".join(problems or ["the code names no address"]),
         "see that this machine reaches it, and that no firewall is between (mongars nodes invite --listen there)",
@@ -40,11 +39,9 @@ def found(code: JoinCode) -> tuple[str, Greeting]:
 
 def greeted(addresses: Iterable[str], authority: str) -> tuple[str, Greeting] | None:
     """The first address where the installation of that authority (PEM) answers; None when none does."""
-    for address in addresses:
-        try:
-            return address, Greeting.model_validate_json(_line(address, Hello(), _checking(authority)))
-        except (OSError, ValidationError):
-            continue
+    for address, answer in _greetings(tuple(addresses), authority):
+        if not isinstance(answer, Exception):
+            return address, answer
     return None
 
 
@@ -82,6 +79,20 @@ def split(address: str) -> tuple[str, int]:
 def joined(host: str, port: int) -> str:
     """As ``split`` takes it apart."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _greetings(addresses: Sequence[str], authority: str | None) -> Iterator[tuple[str, Greeting | Exception]]:
+    """Of all at the same time, since most addresses of a machine lead nowhere; in their order."""
+
+    def ask(address: str) -> Greeting | Exception:
+        context = _unchecked() if authority is None else _checking(authority)
+        try:
+            return Greeting.model_validate_json(_line(address, Hello(), context))
+        except (OSError, ValidationError) as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, len(addresses))) as pool:
+        yield from zip(addresses, pool.map(ask, addresses), strict=True)
 
 
 def _line(address: str, asked: BaseModel, context: ssl.SSLContext) -> bytes:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cli import broker, ports
 from cli.errors import CommandError, Exit
@@ -17,6 +17,7 @@ from cli.joining.certificates import renew
 from cli.joining.code import JoinCode, fingerprint_of
 from cli.joining.protocol import PREFERRED_PORT
 from cli.lan.opening import EVERYWHERE, EVERYWHERE_TOO, own_addresses
+from cli.supervision.client import Process
 from cli.supervision.place import supervisor_of
 from cli.supervision.programs import ENTRANCE
 
@@ -79,17 +80,30 @@ def _opened(installation: Installation, listen: str | None) -> Installation:
     renew(installation.folder)
     before = installation.marker.entrance
     wanted = _wanted(installation, listen)
-    if wanted != before:
-        installation = write_marker(installation.folder, installation.marker.model_copy(update={"entrance": wanted}))
+    try:
+        _listen(installation, wanted, processes)
+        _wait_open(installation, wanted)
+    except CommandError:
+        _listen(installation, before, supervisor.processes() or {})
+        raise
+    return load(installation.folder.root)
+
+
+def _listen(installation: Installation, wanted: Entrance | None, processes: Mapping[str, Process]) -> None:
+    """Has the entrance listen there, or nowhere."""
+    supervisor = supervisor_of(installation)
+    changed = load(installation.folder.root).marker.entrance != wanted
+    installation = write_marker(installation.folder, installation.marker.model_copy(update={"entrance": wanted}))
+    if wanted is None:
+        supervisor.stop(ENTRANCE)
+        return
     running = processes.get(ENTRANCE)
     if running is None:
         _take_in(installation)
         supervisor.add(ENTRANCE)
-    elif running.alive and wanted != before:
+    elif running.alive and changed:
         os.kill(running.pid, signal.SIGTERM)  # its supervisor starts it again, and it listens where it is to
     supervisor.start(ENTRANCE)
-    _wait_open(installation, wanted)
-    return load(installation.folder.root)
 
 
 def _wanted(installation: Installation, listen: str | None) -> Entrance:
