@@ -46,8 +46,8 @@ class Wire:
 
     def move(self, namespace: str, old: int, new: int) -> None:
         """Another address instead of the one that the machine had."""
-        _ip("-n", namespace, "addr", "add", f"{self.address(new)}/24", "dev", _INTERFACE)
         _ip("-n", namespace, "addr", "del", f"{self.address(old)}/24", "dev", _INTERFACE)
+        _ip("-n", namespace, "addr", "add", f"{self.address(new)}/24", "dev", _INTERFACE)
 
     def _everything_lost(self, lost: bool) -> None:
         state = "down" if lost else "up"

@@ -132,10 +132,7 @@ class NatsTransport:
             await self._client.connect(url.split(","), **options)
         except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
-            # after a certificate that was refused, asyncio never says that the connection is closed
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_S):
-                    await self._client.close()
+            await self._end()
             raise _connect_failure(error) from None
         await self._reconnected()
 
@@ -231,7 +228,14 @@ class NatsTransport:
                 await self.flush(1)
             except Unavailable:
                 log.debug("closed_without_flush")
-        await self._client.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        # of TLS, asyncio says late (a peer that is gone) or never (a certificate that was refused) that it is closed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.close()
+        self.closed.set()
 
     # ------------------------------------------------------------------ what nats-py tells
 
