@@ -59,6 +59,7 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_path: Path, models: Path) -> None:
     own = {"MONGARS_MODELS": json.dumps([{"name": "tiny", "backend": "llama_cpp", "path": str(models / "tiny.gguf")}])}
     with (
@@ -100,6 +101,7 @@ def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_node_follows_its_installation_to_another_address(wire: Wire, tmp_path: Path) -> None:
     with (
         stopped_at_the_end(Elsewhere(tmp_path / "main", INLINE, namespace=wire.here)) as main,
