@@ -80,6 +80,9 @@ def start(installation: Installation, progress: Progress, environment: dict[str,
     greeting = asking.greeted(joined.addresses, installation.folder.nodes_authority.read_text())
     if greeting is not None:
         require_same_version(greeting[1].version)
+    current = installation.marker.model_copy(update={"product_version": product_version()})
+    if current != installation.marker:
+        installation = write_marker(installation.folder, current)
     supervisor = supervisor_of(installation)
     name = Principal.INFERENCE.value
     with progress.step("Starting inference"):
