@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pydantic import BaseModel, ValidationError
 
 from cli.errors import CommandError, Exit
-from cli.joining.code import JoinCode, fingerprint_of
+from cli.joining.code import JoinCode, believed
 from cli.joining.protocol import ALPN, LONGEST_LINE, PREFERRED_PORT, TLS_NAME, Enrol, Greeting, Hello, Refusal, Welcome
 
 _CONNECT_S = 4.0
@@ -20,16 +20,17 @@ _ANSWER_S = 20.0
 def found(code: JoinCode) -> tuple[str, Greeting]:
     """The first address of the code where the installation answers, and what it says.
 
-    Its certificate isn't checked yet, but what it says is its authority has the code's fingerprint: from then on that
-    authority is believed alone. Raises CommandError.
+    Its certificate is not checked yet, but the authority in the returned greeting has the fingerprint of the code, and
+    is one certificate and nothing else: from then on it is believed alone. Raises CommandError.
     """
     problems = []
     for address, answer in _greetings(code.addresses, None):
         if isinstance(answer, Exception):
             problems.append(f"{address}: {_said(answer)}")
-        elif _matches(answer, code.fingerprint):
-            return address, answer
-        else:
+            continue
+        try:
+            return address, answer.model_copy(update={"authority": believed(answer.authority, code.fingerprint)})
+        except ValueError:
             problems.append(f"{address}: another installation answers there, or one that pretends to be it")
     raise CommandError(
         "the installation was not found:\n    " + "\n    ".join(problems or ["the code names no address"]),
@@ -121,13 +122,6 @@ def _unchecked() -> ssl.SSLContext:
 
 def _checking(authority: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=authority)
-
-
-def _matches(greeting: Greeting, fingerprint: str) -> bool:
-    try:
-        return fingerprint_of(greeting.authority) == fingerprint
-    except ValueError:
-        return False
 
 
 def _said(error: Exception) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
+import re
 import ssl
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _PREFIX = "mongars1-"
 _CHECK_BYTES = 4
+_ONE_BLOCK = re.compile(r"\s*-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)\n-----END CERTIFICATE-----\s*", re.ASCII)
 
 
 class JoinCode(BaseModel):
@@ -20,7 +24,7 @@ class JoinCode(BaseModel):
 
     addresses: tuple[str, ...]
     """``host:port``, the likeliest first."""
-    fingerprint: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the nodes' authority (DER), in hexadecimal."""
     invitation: str
     secret: str
@@ -49,8 +53,28 @@ def decoded(text: str) -> JoinCode:
 
 
 def fingerprint_of(pem: str) -> str:
-    """SHA-256 in hexadecimal. Raises ValueError for what is no certificate."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    """SHA-256 in hexadecimal. Raises ValueError for anything but one certificate."""
+    return hashlib.sha256(_der(pem)).hexdigest()
+
+
+def believed(pem: str, fingerprint: str) -> str:
+    """PEM of the one certificate that has the fingerprint, written anew from the bytes that were compared.
+
+    Whoever trusts a PEM text trusts every certificate in it: what a stranger sends is never handed on as it came.
+
+    Raises ValueError for another fingerprint, and for anything but one certificate.
+    """
+    der = _der(pem)
+    if not hmac.compare_digest(hashlib.sha256(der).hexdigest(), fingerprint):
+        raise ValueError("another certificate")
+    return ssl.DER_cert_to_PEM_cert(der)
+
+
+def _der(pem: str) -> bytes:
+    block = _ONE_BLOCK.fullmatch(pem)
+    if block is None:
+        raise ValueError("this is not one certificate")
+    return base64.b64decode("".join(block[1].split()), validate=True)
 
 
 def _check(body: bytes) -> bytes:

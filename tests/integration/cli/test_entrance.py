@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import ssl
 import time
@@ -14,8 +15,8 @@ import pytest
 
 from cli.errors import CommandError
 from cli.installation import write_private
-from cli.joining import asking, certificates, invitations, members
-from cli.joining.code import JoinCode, fingerprint_of
+from cli.joining import asking, certificates, invitations, members, node
+from cli.joining.code import JoinCode, believed, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
@@ -110,13 +111,13 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         yield made
 
 
-async def joined(door: Door, seed_file: Path, node: str = "pi-4", **changed: str) -> Welcome:
+async def joined(door: Door, seed_file: Path, node_id: str = "pi-4", **changed: str) -> Welcome:
     """What ``mongars join`` does, up to the welcome."""
     seed = new_seed()
     write_private(seed_file, seed.encode())
     code = door.invite()
     address, greeting = await asyncio.to_thread(asking.found, code)
-    fields = {"invitation": code.invitation, "secret": code.secret, "node_id": node, "version": VERSION}
+    fields = {"invitation": code.invitation, "secret": code.secret, "node_id": node_id, "version": VERSION}
     question = Enrol.model_validate({**fields, "public_key": public_key(seed), **changed})
     return await asyncio.to_thread(asking.enrolled, address, greeting.authority, question)
 
@@ -182,6 +183,63 @@ async def test_a_code_with_another_fingerprint_is_not_spent_on_whoever_answers(d
     with pytest.raises(CommandError, match="another installation answers there"):
         await asyncio.to_thread(asking.found, wrong)
     assert invitations.is_open(door.folder, code.invitation, code.secret, time.time())
+
+
+def padded_authority(folder: Path) -> StateFolder:
+    """One whose base64 ends in padding, at which a lenient decoder stops reading whatever comes behind it."""
+    for number in range(64):
+        made = StateFolder(folder / str(number))
+        made.keys.mkdir(parents=True)
+        certificates.renew(made)
+        if len(ssl.PEM_cert_to_DER_cert(made.nodes_authority.read_text())) % 3:
+            return made
+    raise AssertionError("64 certificates, and each a multiple of three bytes long")
+
+
+@pytest.mark.parametrize("order", ["behind", "before"])
+async def test_an_authority_smuggled_in_beside_the_real_one_is_not_told_the_secret(tmp_path: Path, order: str) -> None:
+    """Somebody in between shows the authority that the code names with one of its own, under which it then speaks."""
+    real = padded_authority(tmp_path / "real").nodes_authority.read_text()
+    attacker = StateFolder(tmp_path / "attacker")
+    attacker.keys.mkdir(parents=True)
+    certificates.renew(attacker)
+    own = attacker.nodes_authority.read_text()
+    both = real + own if order == "behind" else own + real
+    lenient = hashlib.sha256(ssl.PEM_cert_to_DER_cert(real + own)).hexdigest()
+    assert lenient == fingerprint_of(real), "the attack is one: a lenient decoder sees the real certificate alone"
+    told: list[Enrol] = []
+
+    async def listening_in(asked: Enrol) -> Welcome:
+        told.append(asked)
+        return Welcome(node_id=asked.node_id)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(attacker.entrance_certificate, attacker.entrance_key)
+    port = free_port()
+    entrance = Entrance(context, free_port(), Greeting(authority=both, version=VERSION), listening_in)
+    server = await entrance.listen("127.0.0.1", port)
+    code = JoinCode(
+        addresses=(f"127.0.0.1:{port}",), fingerprint=fingerprint_of(real), invitation="0" * 16, secret="precious"
+    )
+    with pytest.raises(CommandError, match="pretends to be it"):
+        await asyncio.to_thread(join_with, code, StateFolder(tmp_path / "node"))
+    assert not told
+    server.close()
+
+
+def join_with(code: JoinCode, folder: StateFolder) -> None:
+    folder.root.mkdir()
+    node.make(folder, code, "attic", {})
+
+
+async def test_a_node_keeps_the_one_certificate_that_was_compared(door: Door, tmp_path: Path) -> None:
+    code = door.invite()
+    chatty = f"\n{door.authority}\n\n"
+    _, greeting = await asyncio.to_thread(asking.found, code)
+    assert greeting.authority == door.authority == believed(chatty, code.fingerprint)
+    for text in (door.authority * 2, f"words\n{door.authority}", door.authority.replace("M", "*", 1), ""):
+        with pytest.raises(ValueError, match="not one certificate"):
+            believed(text, code.fingerprint)
 
 
 async def test_a_code_is_good_once_also_over_the_wire(door: Door, tmp_path: Path) -> None:
