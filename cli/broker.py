@@ -50,7 +50,7 @@ def server_name(installation: Installation) -> str:
     return f"mongars-{installation.marker.installation_id}"
 
 
-def write_configuration(installation: Installation, node: str) -> None:
+def write_configuration(installation: Installation, node: str, witness: str | None = None) -> None:
     """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
     from cli.joining import members
     from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
@@ -60,13 +60,14 @@ def write_configuration(installation: Installation, node: str) -> None:
     folder.run.mkdir(mode=0o700, exist_ok=True)
     names = principals([node])
     _make_missing_seeds(folder, names)
-    (folder.run / _OWN_NODE).write_text(node)
+    write_private(folder.run / _OWN_NODE, node.encode())
     joined = {f"{INFERENCE_NODE}{member.node_id}": member.public_key for member in members.read(folder)}
     text = render_config(
         users=users(joined | own_keys(folder, node)),
         store=folder.broker / "jetstream",
         port=installation.marker.ports.nats,
         server_name=server_name(installation),
+        witness=witness,
     )
     write_private(configuration(folder), text.encode())
 
@@ -89,12 +90,12 @@ def own_node(folder: StateFolder) -> str:
         ) from None
 
 
-def admit(installation: Installation) -> None:
-    """Writes the configuration anew, and has the running broker take it: who is no longer in it is cut off at once.
+def admit(installation: Installation, witness: str | None = None) -> None:
+    """Writes the configuration anew, and tells the running broker to take it: who isn't in it any more is cut off.
 
-    Raises CommandError.
+    It does so a moment later; whoever has the key ``witness`` can see it. Raises CommandError.
     """
-    write_configuration(installation, own_node(installation.folder))
+    write_configuration(installation, own_node(installation.folder), witness)
     process = (supervisor_of(installation).processes() or {}).get(BROKER)
     if process is not None and process.alive:
         os.kill(process.pid, signal.SIGHUP)

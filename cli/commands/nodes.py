@@ -152,9 +152,9 @@ def invite(
     from cli.joining.inviting import invite as invited
     from cli.lock import exclusively
 
-    installation = chosen_installation(state)
-    with exclusively(installation.folder):
-        code = invited(installation, listen, time.time())
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        code = invited(chosen_installation(state), listen, time.time())
     if as_json:
         answer({"code": encoded(code), "expires_in_s": LIFE_S, "addresses": list(code.addresses)})
         return
@@ -166,21 +166,41 @@ def invite(
 def remove(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Take a joined machine out: its key is refused from now on, its connection is cut, and it is forgotten.
 
+    Waits until the broker was seen to refuse it; exit code 4: it was not seen, and the same command tries again.
     What it is answering breaks off: mongars nodes drain NODE first lets it finish.
     """
-    from cli.joining.inviting import forget_key
     from cli.lock import exclusively
-    from cli.supervision.place import supervisor_of
 
-    installation = chosen_installation(state)
-    with exclusively(installation.folder):
-        forget_key(installation, node_id)
-    if supervisor_of(installation).processes() is not None:
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        installation = chosen_installation(state)
+        seen = _take_away(installation, node_id)
+    if seen:
         asyncio.run(_forget(installation, node_id))
     if as_json:
-        answer({"node_id": node_id, "removed": True})
+        answer({"node_id": node_id, "removed": True, "seen_refused": seen})
+    elif seen:
+        line(f"{node_id} is no node any more: the broker refuses its key, and has no connection of it.")
     else:
-        line(f"{node_id} is no node any more: its key is refused.")
+        line(f"{node_id} is no node any more. Nothing runs now; the broker will start without its key.")
+
+
+def _take_away(installation: Installation, node_id: str) -> bool:
+    from datetime import UTC, datetime
+    from functools import partial
+
+    from cli import broker
+    from cli.joining.removing import take_away
+    from cli.supervision.place import supervisor_of
+
+    runs = supervisor_of(installation).processes() is not None
+    return take_away(
+        installation.folder,
+        node_id,
+        now=datetime.now(UTC),
+        nats_url=installation.nats_url,
+        admit=partial(broker.admit, installation) if runs else None,
+    )
 
 
 async def _forget(installation: Installation, node_id: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from cli.joining import invitations, members
-from cli.joining.members import Member
+from cli.joining.members import Member, Members
 from cli.joining.protocol import Enrol, Refusal, Welcome
 from libs.shared.bus.nkey_files import is_public_key
 from libs.shared.layout import StateFolder
@@ -33,7 +33,7 @@ def enrol(
     with members.changing(folder):
         if not invitations.is_open(folder, asked.invitation, asked.secret, now):
             return _NOT_OPEN
-        refusal = unfit(asked, version, own_node, own_keys, members.read(folder))
+        refusal = unfit(asked, version, own_node, own_keys, members.read_all(folder))
         if refusal is not None:
             return refusal
         if not invitations.consume(folder, asked.invitation):
@@ -44,9 +44,7 @@ def enrol(
     return Welcome(node_id=asked.node_id)
 
 
-def unfit(
-    asked: Enrol, version: str, own_node: str, own_keys: Collection[str], known: Collection[Member]
-) -> Refusal | None:
+def unfit(asked: Enrol, version: str, own_node: str, own_keys: Collection[str], known: Members) -> Refusal | None:
     """Why a machine with a good invitation can't join; None when it can. Pure."""
     if asked.version != version:
         detail = f"the installation runs monGARS {version}, and this machine {asked.version}: install {version} here"
@@ -54,13 +52,14 @@ def unfit(
     if not _NODE.fullmatch(asked.node_id):
         detail = "a node's name has small letters, digits and hyphens, 60 at most; choose one with --name"
         return Refusal(refused="name", detail=detail)
-    if asked.node_id == own_node or any(member.node_id == asked.node_id for member in known):
+    if asked.node_id == own_node or any(member.node_id == asked.node_id for member in known.nodes):
         detail = (
             f"there is a node {asked.node_id} already: choose another name with --name, "
             f"or take that one out first with: mongars nodes remove {asked.node_id}"
         )
         return Refusal(refused="name", detail=detail)
-    taken = asked.public_key in own_keys or any(member.public_key == asked.public_key for member in known)
+    others = {member.public_key for member in known.nodes} | {gone.public_key for gone in known.removed}
+    taken = asked.public_key in own_keys or asked.public_key in others
     if taken or not is_public_key(asked.public_key):
         return Refusal(refused="key", detail="this is no new key of a node")
     return None

@@ -9,10 +9,10 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 
-from cli import broker, ports
+from cli import ports
 from cli.errors import CommandError, Exit
 from cli.installation import Entrance, Installation, load, write_marker
-from cli.joining import asking, invitations, members
+from cli.joining import asking, invitations
 from cli.joining.certificates import renew
 from cli.joining.code import JoinCode, fingerprint_of
 from cli.joining.protocol import PREFERRED_PORT
@@ -55,21 +55,6 @@ def reached_at(opening: Entrance, addresses: Iterable[str], hostname: str) -> tu
         *(asking.joined(str(a), opening.port) for a in outside[:_MOST_ADDRESSES]),
         asking.joined(name, opening.port),
     )
-
-
-def forget_key(installation: Installation, node_id: str) -> None:
-    """The broker refuses the node from now on, and cuts its connection. Raises CommandError."""
-    folder = installation.folder
-    with members.changing(folder):
-        if not members.remove(folder, node_id):
-            known = ", ".join(member.node_id for member in members.read(folder))
-            raise CommandError(
-                f"no machine joined as {node_id}",
-                f"joined are: {known}" if known else "no machine has joined; mongars nodes invite begins it",
-                code=Exit.REFUSED,
-            )
-        if supervisor_of(installation).processes() is not None:
-            broker.admit(installation)
 
 
 def _opened(installation: Installation, listen: str | None) -> Installation:

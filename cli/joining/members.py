@@ -1,8 +1,9 @@
-"""The machines that have joined, by name, with the public halves of their keys."""
+"""The machines that have joined, by name, with the public halves of their keys; and those that were taken out."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,18 +26,36 @@ class Member(BaseModel):
     joined_at: datetime
 
 
-class _Members(BaseModel):
+class Removed(BaseModel):
+    """A machine that was taken out: its key stays known, so that it is never let in again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    node_id: str
+    public_key: str
+    removed_at: datetime
+
+
+class Members(BaseModel):
+    """Both in the order in which it happened."""
+
     model_config = ConfigDict(frozen=True)
 
     nodes: tuple[Member, ...] = ()
+    removed: tuple[Removed, ...] = ()
 
 
 def read(folder: StateFolder) -> tuple[Member, ...]:
-    """In the order in which they joined. Raises CommandError for a file that can't be read."""
+    """Those that may come in. Raises CommandError for a file that can't be read."""
+    return read_all(folder).nodes
+
+
+def read_all(folder: StateFolder) -> Members:
+    """Raises CommandError for a file that can't be read."""
     try:
-        return _Members.model_validate_json(folder.joined_nodes.read_bytes()).nodes
+        return Members.model_validate_json(folder.joined_nodes.read_bytes())
     except FileNotFoundError:
-        return ()
+        return Members()
     except ValidationError:
         raise CommandError(
             f"{folder.joined_nodes} can't be read",
@@ -46,25 +65,35 @@ def read(folder: StateFolder) -> tuple[Member, ...]:
 
 def add(folder: StateFolder, member: Member) -> None:
     """Under ``changing``."""
-    _write(folder, (*read(folder), member))
+    before = read_all(folder)
+    _write(folder, before.model_copy(update={"nodes": (*before.nodes, member)}))
 
 
-def remove(folder: StateFolder, node_id: str) -> bool:
-    """Under ``changing``; False when there was none of that name."""
-    before = read(folder)
-    after = tuple(member for member in before if member.node_id != node_id)
-    if len(after) != len(before):
+def remove(folder: StateFolder, node_id: str, now: datetime) -> tuple[str, ...]:
+    """Under ``changing``; the public keys of all that were ever taken out under that name, empty when none was.
+
+    Doing it again changes nothing, and answers the same.
+    """
+    before = read_all(folder)
+    going = tuple(member for member in before.nodes if member.node_id == node_id)
+    gone = tuple(Removed(node_id=node_id, public_key=member.public_key, removed_at=now) for member in going)
+    after = Members(
+        nodes=tuple(member for member in before.nodes if member not in going), removed=(*before.removed, *gone)
+    )
+    if going:
         _write(folder, after)
-    return len(after) != len(before)
+    return tuple(one.public_key for one in after.removed if one.node_id == node_id)
 
 
 @contextmanager
 def changing(folder: StateFolder) -> Iterator[None]:
     """One change of the members, and of the broker's file after it, at a time."""
-    with (folder.keys / ".joining.lock").open("w") as lock:
-        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+    descriptor = os.open(folder.keys / ".joining.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+"):
+        os.fchmod(descriptor, 0o600)  # an earlier version left it readable
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
-def _write(folder: StateFolder, nodes: tuple[Member, ...]) -> None:
-    write_private(folder.joined_nodes, _Members(nodes=nodes).model_dump_json(indent=2).encode() + b"\n")
+def _write(folder: StateFolder, members: Members) -> None:
+    write_private(folder.joined_nodes, members.model_dump_json(indent=2).encode() + b"\n")

@@ -13,6 +13,9 @@ from libs.shared.contracts.inference import REPLICAS_PER_NODE
 
 SETUP = "setup"
 """Who makes streams, consumers and buckets when an installation starts, and does nothing else."""
+WITNESS = "witness"
+"""Who looks who is connected after a key was taken away: known to the broker for that moment, in its system account."""
+CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 OPERATOR_INBOX = "_INBOX"
 """What the ``nats`` command uses by default; no service does."""
 _ACK = "$JS.ACK"
@@ -70,6 +73,11 @@ def setup_permissions() -> Permissions:
     streams = tuple(f"{API}.STREAM.{verb}.*" for verb in ("CREATE", "UPDATE", "INFO"))
     consumers = (f"{API}.CONSUMER.CREATE.*.*", f"{API}.CONSUMER.CREATE.*.*.>", f"{API}.CONSUMER.INFO.*.*")
     return Permissions((info, *streams, *consumers), (inbox_prefix(SETUP) + ".>",))
+
+
+def witness_permissions() -> Permissions:
+    """Of the witness: one question, and its answer."""
+    return Permissions((CONNECTIONS,), (inbox_prefix(WITNESS) + ".>",))
 
 
 def _published_by_owner(contract: AnyContract, node: str | None) -> Iterator[str]:

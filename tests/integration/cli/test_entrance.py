@@ -9,17 +9,19 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.errors import CommandError
 from cli.installation import write_private
-from cli.joining import asking, certificates, invitations, members, node
+from cli.joining import asking, certificates, invitations, members, node, removing
 from cli.joining.code import JoinCode, believed, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
+from cli.joining.removing import Admit, take_away
 from cli.version import product_version
 from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
 from libs.shared.bus.nats import NatsBus
@@ -40,7 +42,8 @@ class Door:
 
     def __init__(self, folder: Path, broker: TestBroker) -> None:
         self.folder = StateFolder(folder)
-        self.folder.keys.mkdir(parents=True, exist_ok=True)
+        for needed in (self.folder.keys, self.folder.run):
+            needed.mkdir(parents=True, exist_ok=True)
         self.broker = broker
         self.port = free_port()
 
@@ -68,12 +71,18 @@ class Door:
             admit=self.admit,
         )
 
-    def admit(self) -> None:
+    def admit(self, witness: str | None = None) -> None:
         joined = {f"{INFERENCE_NODE}{m.node_id}": m.public_key for m in members.read(self.folder)}
         known = users(joined | self._own())
-        config = render_config(users=known, store=self.broker.folder / "jetstream", port=self.broker.port)
+        store = self.broker.folder / "jetstream"
+        config = render_config(users=known, store=store, port=self.broker.port, witness=witness)
         (self.broker.folder / "nats.conf").write_text(config)
         self.broker.reload()
+
+    def remove(self, node_id: str, admit: Admit | None = None) -> bool:
+        return take_away(
+            self.folder, node_id, now=datetime.now(UTC), nats_url=self.broker.url, admit=admit or self.admit
+        )
 
     def _own(self) -> dict[str, str]:
         keys = self.broker.folder / "keys"
@@ -149,14 +158,53 @@ async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_unt
     answer = await scheduler.request(SET_DRAINING, SetDraining(draining=True), node="pi-4")
     assert answer == Drained(node_id="pi-4", draining=True)
 
-    members.remove(door.folder, "pi-4")
-    door.admit()
-    async with asyncio.timeout(_WITHIN_S):
-        await bus.wait_closed()
+    home = await door.broker.connect(Principal.INFERENCE)
+    await home.serve(SET_DRAINING, drain, node=door.broker.nodes[0])
+    assert await asyncio.to_thread(door.remove, "pi-4")
     with pytest.raises(Forbidden):
         await door.connect(seed, "pi-4")
-    assert scheduler.connected, "nobody else was cut off"
+    async with asyncio.timeout(_WITHIN_S):
+        await bus.wait_closed()
+    assert await scheduler.request(SET_DRAINING, SetDraining(draining=True), node=door.broker.nodes[0])
+    assert (scheduler.connected, home.connected) == (True, True), "nobody else was cut off"
+    assert "witness" not in (door.broker.folder / "nats.conf").read_text()
     await bus.close()
+
+
+async def test_a_removal_that_the_broker_did_not_take_is_said_and_can_be_done_again(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removing, "_SEEN_S", 1.0)
+    seed = tmp_path / "node.nk"
+    await joined(door, seed)
+    bus = await until_connected(door, seed, "pi-4")
+
+    def full_disk(witness: str | None) -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        await asyncio.to_thread(door.remove, "pi-4", full_disk)
+    with pytest.raises(CommandError, match="not seen to refuse"):
+        await asyncio.to_thread(door.remove, "pi-4", lambda witness: None)
+    assert bus.connected, "so far it was only written down"
+    for _ in range(2):
+        assert await asyncio.to_thread(door.remove, "pi-4")
+    with pytest.raises(Forbidden):
+        await door.connect(seed, "pi-4")
+    await bus.close()
+
+
+async def test_a_removed_key_never_comes_back_and_its_name_may(door: Door, tmp_path: Path) -> None:
+    seed = tmp_path / "node.nk"
+    await joined(door, seed)
+    key = read_public_key(seed)
+    await asyncio.to_thread(door.remove, "pi-4")
+    with pytest.raises(CommandError, match="no new key"):
+        await joined(door, tmp_path / "other.nk", public_key=key)
+    assert await joined(door, tmp_path / "third.nk") == Welcome(node_id="pi-4")
+    with pytest.raises(CommandError, match="no machine joined as pi-5") as refused:
+        await asyncio.to_thread(door.remove, "pi-5")
+    assert refused.value.remedy == "joined are: pi-4"
 
 
 async def test_a_stranger_s_key_is_refused_as_the_broker_refuses_it(door: Door, tmp_path: Path) -> None:
