@@ -51,9 +51,12 @@ def server_name(installation: Installation) -> str:
 
 
 def write_configuration(installation: Installation, node: str, witness: str | None = None) -> None:
-    """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version."""
+    """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version.
+
+    A joined machine that is called ``node``, as this one now is, is kept out: of two, neither would be asked reliably.
+    """
     from cli.joining import members
-    from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
+    from libs.shared.bus.broker_config import JOINED_NODE, principals, render_config, users
 
     folder = installation.folder
     (folder.broker / "nats.conf").unlink(missing_ok=True)  # where version 0.1 kept it, with paths in it
@@ -61,7 +64,8 @@ def write_configuration(installation: Installation, node: str, witness: str | No
     names = principals([node])
     _make_missing_seeds(folder, names)
     write_private(folder.run / _OWN_NODE, node.encode())
-    joined = {f"{INFERENCE_NODE}{member.node_id}": member.public_key for member in members.read(folder)}
+    let_in = [member for member in members.read(folder) if member.node_id != node]
+    joined = {f"{JOINED_NODE}{member.node_id}": member.public_key for member in let_in}
     text = render_config(
         users=users(joined | own_keys(folder, node)),
         store=folder.broker / "jetstream",
@@ -82,12 +86,18 @@ def own_keys(folder: StateFolder, node: str) -> dict[str, str]:
 
 def own_node(folder: StateFolder) -> str:
     """The name under which this machine's inference runs now. Raises CommandError when nothing runs."""
+    found = named_last(folder)
+    if found is None:
+        raise CommandError("the installation is not running", "start it with: mongars up", code=Exit.NOT_RUNNING)
+    return found
+
+
+def named_last(folder: StateFolder) -> str | None:
+    """The name of this machine's node where it runs, or ran last."""
     try:
         return (folder.run / _OWN_NODE).read_text()
     except FileNotFoundError:
-        raise CommandError(
-            "the installation is not running", "start it with: mongars up", code=Exit.NOT_RUNNING
-        ) from None
+        return None
 
 
 def admit(installation: Installation, witness: str | None = None) -> None:

@@ -162,6 +162,31 @@ def invite(
     line(f"It will look for this one at {', '.join(code.addresses)}.")
 
 
+@app.command("members")
+def members(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List the machines that joined, whether they answer or not, and those that were removed.
+
+    "kept out": this machine now has that one's name. Take it out, and let it join under another.
+    """
+    from cli import broker
+    from cli.joining.members import read_all
+
+    folder = chosen_installation(state).folder
+    known = read_all(folder)
+    if as_json:
+        answer(known.model_dump(mode="json"))
+        return
+    own = broker.named_last(folder)
+    from cli.listing import day, show
+
+    rows = [
+        (one.node_id, "kept out" if one.node_id == own else f"joined {day(one.joined_at)}", one.public_key)
+        for one in known.nodes
+    ]
+    rows += [(one.node_id, f"removed {day(one.removed_at)}", one.public_key) for one in known.removed]
+    show(("node", "state", "key"), rows, nothing="no machine has joined; mongars nodes invite begins it")
+
+
 @app.command("remove")
 def remove(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Take a joined machine out: its key is refused from now on, its connection is cut, and it is forgotten.

@@ -59,3 +59,8 @@ class ServiceSettings(BaseSettings):
     @property
     def folder(self) -> StateFolder:
         return StateFolder(self.state.expanduser())
+
+    @property
+    def joined(self) -> bool:
+        """Whether this is a node of an installation on another machine, and comes in by its entrance."""
+        return self.nats_tls_name is not None

@@ -12,6 +12,7 @@ from libs.shared.bus.permissions import (
     WITNESS,
     Permissions,
     inference_node,
+    joined_node,
     permissions_of,
     setup_permissions,
     witness_permissions,
@@ -21,6 +22,10 @@ from libs.shared.contracts.base import KIB, MIB, Event, Principal
 
 INFERENCE_NODE = f"{Principal.INFERENCE}-"
 """A key of this name and the node's id after it belongs to one inference node."""
+
+
+JOINED_NODE = "joined-"
+"""Likewise, of a node on another machine that joined by an invitation."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ def permissions_named(name: str) -> Permissions:
         return setup_permissions()
     if name.startswith(INFERENCE_NODE):
         return inference_node(name.removeprefix(INFERENCE_NODE))
+    if name.startswith(JOINED_NODE):
+        return joined_node(name.removeprefix(JOINED_NODE))
     return permissions_of(Principal(name))
 
 

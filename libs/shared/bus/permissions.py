@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from libs.shared.bus.endpoints import QUEUE
 from libs.shared.bus.jetstream import API
 from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, Principal, Rpc, Stream
-from libs.shared.contracts.inference import REPLICAS_PER_NODE
+from libs.shared.contracts.inference import REPLICA_METRICS, REPLICAS_PER_NODE
+from libs.shared.contracts.telemetry import HEALTH, METRICS
 
 SETUP = "setup"
 """Who makes streams, consumers and buckets when an installation starts, and does nothing else."""
@@ -19,6 +20,7 @@ CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 OPERATOR_INBOX = "_INBOX"
 """What the ``nats`` command uses by default; no service does."""
 _ACK = "$JS.ACK"
+_FOR_THE_SERVICE = (HEALTH[Principal.INFERENCE], METRICS[Principal.INFERENCE])
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ def permissions_of(
 def inference_node(node_id: str) -> Permissions:
     """What the key of one inference node may do: serve its own replicas, and no other node's."""
     return permissions_of(Principal.INFERENCE, node_id)
+
+
+def joined_node(node_id: str) -> Permissions:
+    """What the key of a node on somebody's other machine may do: less than the installation's own node, which alone
+    answers for the service (health, metrics) and asks replicas for their metrics."""
+    kept = (contract for contract in CONTRACTS if contract not in _FOR_THE_SERVICE)
+    asked = (replace(c, callers=c.callers - {Principal.INFERENCE}) if c is REPLICA_METRICS else c for c in kept)
+    return permissions_of(Principal.INFERENCE, node_id, tuple(asked))
 
 
 def setup_permissions() -> Permissions:

@@ -23,12 +23,13 @@ from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
 from cli.joining.removing import Admit, take_away
 from cli.version import product_version
-from libs.shared.bus.broker_config import INFERENCE_NODE, principals, render_config, users
+from libs.shared.bus.broker_config import JOINED_NODE, principals, render_config, users
 from libs.shared.bus.nats import NatsBus
 from libs.shared.bus.nkey_files import new_seed, public_key, read_public_key
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.scheduling import Drained
+from libs.shared.contracts.telemetry import HEALTH, Health
 from libs.shared.errors import Forbidden, Unavailable
 from libs.shared.layout import StateFolder
 from tests.support.broker import TestBroker, free_port
@@ -72,7 +73,7 @@ class Door:
         )
 
     def admit(self, witness: str | None = None) -> None:
-        joined = {f"{INFERENCE_NODE}{m.node_id}": m.public_key for m in members.read(self.folder)}
+        joined = {f"{JOINED_NODE}{m.node_id}": m.public_key for m in members.read(self.folder)}
         known = users(joined | self._own())
         store = self.broker.folder / "jetstream"
         config = render_config(users=known, store=store, port=self.broker.port, witness=witness)
@@ -154,6 +155,12 @@ async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_unt
     await bus.serve(SET_DRAINING, drain, node="pi-4")
     with pytest.raises(Forbidden):
         await bus.serve(SET_DRAINING, drain, node=door.broker.nodes[0])
+
+    async def health(_: Empty) -> Health:
+        raise AssertionError("the installation's own node answers for the service")
+
+    with pytest.raises(Forbidden):
+        await bus.serve(HEALTH[Principal.INFERENCE], health)
     scheduler = await door.broker.connect(Principal.SCHEDULER)
     answer = await scheduler.request(SET_DRAINING, SetDraining(draining=True), node="pi-4")
     assert answer == Drained(node_id="pi-4", draining=True)

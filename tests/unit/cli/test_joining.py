@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.installation import Entrance
+from cli import broker
+from cli.backups.making import folder_files
+from cli.installation import Entrance, Installation, Marker, Ports
 from cli.joining import certificates, invitations, members
 from cli.joining.asking import joined, split
 from cli.joining.attempts import Attempts
@@ -17,6 +19,7 @@ from cli.joining.code import JoinCode, decoded, encoded, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.inviting import reached_at
 from cli.joining.protocol import Enrol, Refusal, Welcome
+from cli.upgrade.aside import Aside
 from libs.shared.bus.nkey_files import is_public_key, new_seed, public_key
 from libs.shared.layout import StateFolder
 
@@ -119,6 +122,47 @@ def test_a_key_that_is_known_or_would_break_the_brokers_file_is_refused(folder: 
     for key in (api, "U", "", new_seed(), f"{public_key(new_seed())}\n}}", public_key(new_seed())[:-1] + "A"):
         made = invitations.make(folder, NOW)
         assert refused(let_in(folder, asked(made, public_key=key), own=(api,))) == "key"
+
+
+def test_a_backup_lets_nobody_in_who_was_removed_after_it(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    let_in(folder, asked(made))
+    invitations.make(folder, NOW)
+    certificates.renew(folder)
+    kept = {name for name, _ in folder_files(folder)}
+    assert "keys/tls/nodes-authority.pem" in kept, "the machines' code still names the same authority"
+    assert not {name for name in kept if "joined" in name or "joining" in name or "invitation" in name}
+
+
+def test_the_way_back_from_an_upgrade_lets_nobody_in_who_was_removed_meanwhile(folder: StateFolder) -> None:
+    let_in(folder, asked(invitations.make(folder, NOW)))
+    folder.marker.write_text("{}")
+    aside = Aside(folder)
+    aside.make()
+    with members.changing(folder):
+        members.remove(folder, "pi-4", datetime.fromtimestamp(NOW, UTC))
+    aside.restore()
+    assert folder.marker.read_text() == "{}"
+    assert members.read(folder) == ()
+
+
+def test_a_machine_with_the_name_that_this_one_has_now_is_kept_out(folder: StateFolder) -> None:
+    question = asked(invitations.make(folder, NOW))
+    let_in(folder, question)
+    ports = Ports(http=1, nats=2)
+    marker = Marker(format=1, installation_id="i", product_version="1", created_at=datetime.now(UTC), ports=ports)
+    for name, inside in (("desk", True), ("pi-4", False)):
+        (folder.keys / "nats").mkdir(exist_ok=True)
+        broker.write_configuration(Installation(folder, marker), name)
+        assert (question.public_key in broker.configuration(folder).read_text()) is inside
+        assert broker.own_node(folder) == name
+
+
+def test_the_lock_is_for_its_owner_alone(folder: StateFolder) -> None:
+    lock = folder.keys / ".joining.lock"
+    lock.touch(mode=0o644)
+    with members.changing(folder):
+        assert lock.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_public_key_is_told_from_anything_else() -> None:
