@@ -104,8 +104,8 @@ def _name_kept_out(installation: Installation, node: str, progress: Progress) ->
 
     if any(member.node_id == node for member in members.read(installation.folder)):
         progress.say(
-            f"A machine joined as {node}, as this one is called now: it is kept out. mongars nodes remove {node} lets it "
-            "join anew under another name; or set MONGARS_NODE_ID to another one for this machine, and start again"
+            f"A machine joined as {node}, as this one is called now: it is kept out. mongars nodes remove {node} lets "
+            "it join anew under another name; or set MONGARS_NODE_ID to another one for this machine, and start again"
         )
 
 

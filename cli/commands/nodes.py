@@ -162,6 +162,30 @@ def invite(
     line(f"It will look for this one at {', '.join(code.addresses)}.")
 
 
+@app.command("close")
+def close(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Close the port by which machines join and come in: who joined is cut off, and open invitations are withdrawn.
+
+    The next mongars nodes invite opens it again, and they come back by themselves. Without this command it is open
+    while a machine is invited or has joined.
+    """
+    from cli.joining.inviting import close as closed
+    from cli.joining.members import read
+    from cli.lock import exclusively
+
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        before = closed(chosen_installation(state))
+    cut_off = [member.node_id for member in read(folder)] if before is not None else []
+    if as_json:
+        answer({"closed": before.model_dump() if before else None, "cut_off": cut_off})
+    elif before is None:
+        line("The port for other machines was closed already.")
+    else:
+        line(f"Port {before.port} for other machines is closed. Cut off: {', '.join(cut_off) or 'nobody'}.")
+        line(f"To open it there again: mongars nodes invite --listen {before.host}:{before.port}")
+
+
 @app.command("members")
 def members(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the machines that joined, whether they answer or not, and those that were removed.

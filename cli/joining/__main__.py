@@ -7,19 +7,24 @@ import signal
 import ssl
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from cli import broker
 from cli.errors import CommandError
+from cli.installation import Entrance as Opening
 from cli.installation import Installation, load
+from cli.joining import invitations, members
 from cli.joining.certificates import renew
 from cli.joining.enrolling import enrol
-from cli.joining.entrance import Entrance, say
+from cli.joining.entrance import Entrance, Listening, say
 from cli.joining.protocol import Enrol, Greeting, Refusal, Welcome
 from cli.version import product_version
+from libs.shared.layout import StateFolder
 
 _RENEWAL_CHECK_S = 12 * 3600.0
+_LOOK_EVERY_S = 0.5
 
 
 async def receive(installation: Installation) -> None:
@@ -38,17 +43,35 @@ async def receive(installation: Installation) -> None:
     greeting = Greeting(authority=folder.nodes_authority.read_text(), version=product_version())
     asking = partial(_enrol, installation, asyncio.Lock())
     entrance = Entrance(context, installation.marker.ports.nats, greeting, asking)
-    server = await entrance.listen(opening.host, opening.port)
-    say("entrance_opened", port=opening.port)
+    listening: Listening | None = None
+    renewed_at = time.monotonic()
     while not stopping.is_set():
-        try:
-            async with asyncio.timeout(_RENEWAL_CHECK_S):
-                await stopping.wait()
-        except TimeoutError:
+        listening = await as_needed(folder, opening, entrance, listening)
+        if time.monotonic() - renewed_at > _RENEWAL_CHECK_S:
+            renewed_at = time.monotonic()
             if renew(folder):
                 context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
-    server.close()
-    say("entrance_closed")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await stopping.wait()
+    if listening is not None:
+        await listening.close()
+    say("entrance_stopped")
+
+
+async def as_needed(
+    folder: StateFolder, opening: Opening, entrance: Entrance, listening: Listening | None
+) -> Listening | None:
+    """Open while somebody is invited or has joined; otherwise no stranger finds a port."""
+    needed = invitations.any_open(folder, time.time()) or bool(members.read(folder))
+    if needed and listening is None:
+        listening = await entrance.listen(opening.host, opening.port)
+        say("entrance_opened", port=opening.port)
+    elif not needed and listening is not None:
+        await listening.close()
+        listening = None
+        say("entrance_closed", detail="nobody is invited, and nobody has joined")
+    return listening
 
 
 async def _enrol(installation: Installation, one_at_a_time: asyncio.Lock, asked: Enrol) -> Welcome | Refusal:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from queue import Empty, Queue
+from threading import Thread
+from time import monotonic
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,10 +17,12 @@ from cli.joining.protocol import ALPN, LONGEST_LINE, PREFERRED_PORT, TLS_NAME, E
 
 _CONNECT_S = 4.0
 _ANSWER_S = 20.0
+_ALL_S = 12.0
+"""Of looking for it at all of its addresses."""
 
 
 def found(code: JoinCode) -> tuple[str, Greeting]:
-    """The first address of the code where the installation answers, and what it says.
+    """The address of the code where the installation answers first, and what it says.
 
     Its certificate is not checked yet, but the authority in the returned greeting has the fingerprint of the code, and
     is one certificate and nothing else: from then on it is believed alone. Raises CommandError.
@@ -39,8 +43,8 @@ def found(code: JoinCode) -> tuple[str, Greeting]:
 
 
 def greeted(addresses: Iterable[str], authority: str) -> tuple[str, Greeting] | None:
-    """The first address where the installation of that authority (PEM) answers; None when none does."""
-    for address, answer in _greetings(tuple(addresses), authority):
+    """The address where the installation of that authority (PEM) answers first; None when none does."""
+    for address, answer in _greetings(addresses, authority):
         if not isinstance(answer, Exception):
             return address, answer
     return None
@@ -82,18 +86,32 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _greetings(addresses: Sequence[str], authority: str | None) -> Iterator[tuple[str, Greeting | Exception]]:
-    """Of all at the same time, since most addresses of a machine lead nowhere; in their order."""
+def _greetings(addresses: Iterable[str], authority: str | None) -> Iterator[tuple[str, Greeting | Exception]]:
+    """Of all at the same time, since most addresses of a machine lead nowhere; as they come, and none after ``_ALL_S``.
 
-    def ask(address: str) -> Greeting | Exception:
+    In threads that the command doesn't wait for: looking up a name has no time limit of its own.
+    """
+    answers: Queue[tuple[str, Greeting | Exception]] = Queue()
+
+    def ask(address: str) -> None:
         context = _unchecked() if authority is None else _checking(authority)
         try:
-            return Greeting.model_validate_json(_line(address, Hello(), context))
-        except (OSError, ValidationError) as error:
-            return error
+            answers.put((address, Greeting.model_validate_json(_line(address, Hello(), context))))
+        except (OSError, ValueError) as error:
+            answers.put((address, error))
 
-    with ThreadPoolExecutor(max(1, len(addresses))) as pool:
-        yield from zip(addresses, pool.map(ask, addresses), strict=True)
+    waiting = list(dict.fromkeys(addresses))
+    for address in waiting:
+        Thread(target=ask, args=(address,), daemon=True).start()
+    until = monotonic() + _ALL_S
+    while waiting:
+        try:
+            address, answer = answers.get(timeout=max(0.0, until - monotonic()))
+        except Empty:
+            yield from ((address, TimeoutError()) for address in waiting)
+            return
+        waiting.remove(address)
+        yield address, answer
 
 
 def _line(address: str, asked: BaseModel, context: ssl.SSLContext) -> bytes:

@@ -22,7 +22,7 @@ class JoinCode(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    addresses: tuple[str, ...]
+    addresses: Annotated[tuple[str, ...], Field(max_length=32)]
     """``host:port``, the likeliest first."""
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the nodes' authority (DER), in hexadecimal."""

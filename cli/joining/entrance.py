@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -15,18 +16,36 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cli.caretaker.saying import say as say_of
 from cli.joining.attempts import Attempts
 from cli.joining.protocol import ALPN, LONGEST_LINE, Enrol, Greeting, Hello, Refusal, Welcome
+from cli.joining.strangers import Strangers
 from libs.shared.bus.connection import node_protocol
 
 Ask = Callable[[Enrol], Awaitable[Welcome | Refusal]]
 _ASKED: TypeAdapter[Hello | Enrol] = TypeAdapter(Annotated[Hello | Enrol, Field(discriminator="ask")])
 say = partial(say_of, part="entrance")
-_HANDSHAKE_S = 10.0
-_ASK_S = 10.0
+_HANDSHAKE_S = 4.0
+_ASK_S = 5.0
+_GOODBYE_S = 2.0
+_KNOWN_S = 5.0
+"""Whom the broker has kept so long it knows: after 2 s it sends away who hasn't signed with a key."""
+_BREATHE_S = 0.1
+_BACKLOG = 128
 _COMPLAIN_EVERY_S = 60.0
 _PIECE_BYTES = 64 * 1024
-_MOST_CONNECTIONS = 256
 _COUNTED = ("invitation", "malformed")
 """Refusals that a stranger who guesses would get."""
+
+
+class Listening:
+    """An open entrance. Closed, it lets nobody in, and puts out who is inside."""
+
+    def __init__(self, where: socket.socket, receiving: asyncio.Task[None]) -> None:
+        self._where = where
+        self._receiving = receiving
+
+    async def close(self) -> None:
+        self._receiving.cancel()
+        await asyncio.gather(self._receiving, return_exceptions=True)
+        self._where.close()
 
 
 class Entrance:
@@ -38,36 +57,78 @@ class Entrance:
         self._greeting = greeting
         self._enrol = enrol
         self._attempts = Attempts()
-        self._open = 0
+        self._strangers: Strangers[asyncio.Task[None]] = Strangers()
         self._node_protocol = node_protocol(greeting.version)
         self._complained_at = -_COMPLAIN_EVERY_S
 
-    async def listen(self, host: str, port: int) -> asyncio.Server:
+    async def listen(self, host: str, port: int) -> Listening:
         """Raises OSError where it can't."""
         self._context.set_alpn_protocols([ALPN, self._node_protocol])
-        return await asyncio.start_server(
-            self._come_in, host, port, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S, limit=LONGEST_LINE
-        )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+        listening.setblocking(False)
+        return Listening(listening, asyncio.create_task(self._receive(listening)))
 
-    async def _come_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= _MOST_CONNECTIONS:
-            writer.transport.abort()
-            return
-        self._open += 1
+    async def _receive(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as guests:
+            while True:
+                try:
+                    connection, (address, *_) = await loop.sock_accept(listening)
+                except OSError as error:  # too many open files
+                    say("nobody_taken_in", level="warning", reason=type(error).__name__)
+                    await asyncio.sleep(_BREATHE_S)
+                    continue
+                if self._strangers.has_room(address):
+                    guest = guests.create_task(self._welcome(connection, address))
+                    if (slow := self._strangers.come(guest, address)) is not None:
+                        slow.cancel()
+                else:
+                    connection.close()
+                await asyncio.sleep(0)  # the guest has begun before it can be told to go
+
+    async def _welcome(self, connection: socket.socket, address: str) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        guest = asyncio.current_task()
+        assert guest is not None
+        writer: asyncio.StreamWriter | None = None
         try:
-            tls = writer.get_extra_info("ssl_object")
-            match tls.selected_alpn_protocol():
-                case protocol if protocol == ALPN:
-                    await self._converse(reader, writer)
-                case protocol if protocol == self._node_protocol:
-                    await self._let_through(reader, writer)
-                case _:
-                    self._complain()
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=_HANDSHAKE_S,
+                ssl_shutdown_timeout=_GOODBYE_S,
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            await self._come_in(reader, writer, address, guest)
+            writer.close()
         except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
             return  # whoever came is gone, or sent no line
+        except Exception as error:  # one guest must not end the others
+            say("guest_failed", level="error", reason=type(error).__name__)
         finally:
-            self._open -= 1
-            writer.close()
+            self._strangers.leave(guest)
+            if writer is not None and not writer.is_closing():
+                writer.transport.abort()
+
+    async def _come_in(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, guest: asyncio.Task[None]
+    ) -> None:
+        match writer.get_extra_info("ssl_object").selected_alpn_protocol():
+            case protocol if protocol == ALPN:
+                await self._converse(reader, writer, address)
+            case protocol if protocol == self._node_protocol:
+                known = asyncio.get_running_loop().call_later(_KNOWN_S, self._strangers.leave, guest)
+                try:
+                    await self._let_through(reader, writer)
+                finally:
+                    known.cancel()
+            case _:
+                self._complain()
 
     def _complain(self) -> None:
         now = time.monotonic()
@@ -75,10 +136,10 @@ class Entrance:
             self._complained_at = now
             say("another_version_kept_out", level="warning", wanted=self._greeting.version)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         async with asyncio.timeout(_ASK_S):
             line = await reader.readline()
-        answer = await self._answer(line, str(writer.get_extra_info("peername")[0]))
+        answer = await self._answer(line, address)
         async with asyncio.timeout(_ASK_S):
             writer.write(answer.model_dump_json().encode() + b"\n")
             await writer.drain()

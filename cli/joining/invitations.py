@@ -56,6 +56,17 @@ def is_open(folder: StateFolder, name: str, secret: str, now: float) -> bool:
     return same and kept is not None and now < kept.expires_at
 
 
+def any_open(folder: StateFolder, now: float) -> bool:
+    """Whether somebody may still come in with an invitation."""
+    return any(kept is not None and now < kept.expires_at for _, kept in _all(folder))
+
+
+def withdraw_all(folder: StateFolder) -> None:
+    """Nobody comes in with one that was given until now."""
+    for path, _ in _all(folder):
+        path.unlink(missing_ok=True)
+
+
 def consume(folder: StateFolder, name: str) -> bool:
     """Whether it was this call that used it up: of two at the same moment one is told so."""
     try:

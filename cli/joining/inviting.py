@@ -28,17 +28,34 @@ _MOST_ADDRESSES = 8
 
 def invite(installation: Installation, listen: str | None, now: float) -> JoinCode:
     """A code for one machine; opens the entrance where it isn't yet. Under ``exclusively``. Raises CommandError."""
-    installation = _opened(installation, listen)
+    made = invitations.make(installation.folder, now)  # first: the entrance is open only as long as somebody may come
+    try:
+        installation = _opened(installation, listen)
+    except BaseException:
+        invitations.consume(installation.folder, made.name)
+        raise
     opening = installation.marker.entrance
     assert opening is not None
     authority = installation.folder.nodes_authority.read_text()
-    made = invitations.make(installation.folder, now)
     return JoinCode(
         addresses=reached_at(opening, own_addresses(), socket.gethostname()),
         fingerprint=fingerprint_of(authority),
         invitation=made.name,
         secret=made.secret,
     )
+
+
+def close(installation: Installation) -> Entrance | None:
+    """Nobody comes in any more, and who joined is cut off, until the next invitation; where it was open. Under
+    ``exclusively``. Raises CommandError."""
+    invitations.withdraw_all(installation.folder)
+    before = installation.marker.entrance
+    if before is not None:
+        processes = supervisor_of(installation).processes() or {}
+        write_marker(installation.folder, installation.marker.model_copy(update={"entrance": None}))
+        if ENTRANCE in processes:
+            supervisor_of(installation).stop(ENTRANCE)
+    return before
 
 
 def reached_at(opening: Entrance, addresses: Iterable[str], hostname: str) -> tuple[str, ...]:
@@ -77,8 +94,9 @@ def _opened(installation: Installation, listen: str | None) -> Installation:
 def _listen(installation: Installation, wanted: Entrance | None, processes: Mapping[str, Process]) -> None:
     """Has the entrance listen there, or nowhere."""
     supervisor = supervisor_of(installation)
-    changed = load(installation.folder.root).marker.entrance != wanted
-    installation = write_marker(installation.folder, installation.marker.model_copy(update={"entrance": wanted}))
+    now = load(installation.folder.root).marker
+    changed = now.entrance != wanted
+    installation = write_marker(installation.folder, now.model_copy(update={"entrance": wanted}))
     if wanted is None:
         supervisor.stop(ENTRANCE)
         return

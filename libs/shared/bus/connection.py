@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -126,15 +126,30 @@ class NatsTransport:
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "ping_interval": _PING_EVERY_S,
             "pending_size": 0,
+            "dont_randomize": True,  # the address that answered last is the first
             **({"tls_hostname": tls_name, "tls_handshake_first": True} if tls_name else {}),
         }
+        addresses = url.split(",")
+        for number in range(len(addresses)):
+            try:
+                await self._connect([*addresses[number:], *addresses[:number]], options)
+                break
+            except Unavailable:
+                if number == len(addresses) - 1:
+                    raise
+        await self._reconnected()
+
+    async def _connect(self, addresses: list[str], options: Mapping[str, Any]) -> None:
+        """To the first; the others are for when that connection is lost. Raises as ``open``."""
+        self._closing = False
+        self.closed.clear()
+        self._client = _DirectClient()
         try:
-            await self._client.connect(url.split(","), **options)
+            await self._client.connect(addresses, **options)
         except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
             await self._end()
             raise _connect_failure(error) from None
-        await self._reconnected()
 
     @property
     def inbox(self) -> str:

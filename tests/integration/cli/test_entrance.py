@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +16,19 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CommandError
+from cli.installation import Entrance as Opening
 from cli.installation import write_private
 from cli.joining import asking, certificates, invitations, members, node, removing
+from cli.joining.__main__ import as_needed
 from cli.joining.code import JoinCode, believed, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
 from cli.joining.removing import Admit, take_away
+from cli.joining.strangers import MOST_OF_ONE
 from cli.version import product_version
 from libs.shared.bus.broker_config import JOINED_NODE, principals, render_config, users
+from libs.shared.bus.connection import node_protocol
 from libs.shared.bus.nats import NatsBus
 from libs.shared.bus.nkey_files import new_seed, public_key, read_public_key
 from libs.shared.contracts.base import Empty, Principal
@@ -89,9 +94,11 @@ class Door:
         keys = self.broker.folder / "keys"
         return {name: read_public_key(keys / f"{name}.nk") for name in principals(self.broker.nodes)}
 
-    async def connect(self, seed: Path, node: str, ca_file: Path | None = None) -> NatsBus:
+    async def connect(
+        self, seed: Path, node: str, ca_file: Path | None = None, addresses: Sequence[str] | None = None
+    ) -> NatsBus:
         return await NatsBus.connect(
-            f"tls://{self.address}",
+            ",".join(f"tls://{address}" for address in addresses or [self.address]),
             principal=Principal.INFERENCE,
             seed_file=seed,
             ca_file=ca_file or self.folder.nodes_authority,
@@ -111,7 +118,7 @@ async def opened(folder: Path, broker: TestBroker, version: str = VERSION) -> As
     try:
         yield door
     finally:
-        server.close()
+        await server.close()
 
 
 @pytest.fixture
@@ -279,7 +286,7 @@ async def test_an_authority_smuggled_in_beside_the_real_one_is_not_told_the_secr
     with pytest.raises(CommandError, match="pretends to be it"):
         await asyncio.to_thread(join_with, code, StateFolder(tmp_path / "node"))
     assert not told
-    server.close()
+    await server.close()
 
 
 def join_with(code: JoinCode, folder: StateFolder) -> None:
@@ -342,6 +349,103 @@ async def test_noise_is_answered_briefly_or_not_at_all_and_the_entrance_stays(do
     assert answer == b"" or Refusal.model_validate_json(answer).refused == "malformed"
     writer.close()
     assert await asyncio.to_thread(asking.greeted, [door.address], door.authority) is not None
+
+
+async def test_who_holds_many_connections_keeps_nobody_else_out(door: Door) -> None:
+    """Of one address, without a word: the next one from there is turned away, one from elsewhere is answered."""
+    mute = [await elsewhere(door) for _ in range(MOST_OF_ONE)]
+    (reader, writer) = await elsewhere(door)
+    async with asyncio.timeout(_WITHIN_S):
+        assert await ended(reader)
+    writer.close()
+    assert await asyncio.to_thread(asking.greeted, [door.address], door.authority) is not None
+    for waiting, its_writer in mute:
+        async with asyncio.timeout(6 * _WITHIN_S):
+            assert await ended(waiting), "they are put out before long"
+        its_writer.close()
+    (reader, writer) = await elsewhere(door)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reader.read()
+    writer.close()
+
+
+async def elsewhere(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", door.port, local_addr=("127.0.0.2", 0))
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+async def test_who_calls_itself_a_node_and_shows_no_key_is_put_out(door: Door) -> None:
+    context = ssl.create_default_context(cadata=door.authority)
+    context.set_alpn_protocols([node_protocol(VERSION)])
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, ssl=context, server_hostname=TLS_NAME)
+    async with asyncio.timeout(6 * _WITHIN_S):
+        said = await reader.read()
+    assert said.startswith(b"INFO "), "it was the broker that it came to"
+    assert b"Authentication Timeout" in said
+    writer.close()
+
+
+@pytest.mark.parametrize("real_first", [True, False])
+async def test_a_node_finds_its_installation_at_any_of_its_addresses(
+    door: Door, tmp_path: Path, real_first: bool
+) -> None:
+    seed = tmp_path / "node.nk"
+    await joined(door, seed)
+    await (await until_connected(door, seed, "pi-4")).close()
+    async with opened(tmp_path / "other", door.broker) as other:
+        addresses = [door.address, f"127.0.0.1:{free_port()}", other.address]
+        bus = await door.connect(seed, "pi-4", addresses=addresses if real_first else addresses[::-1])
+        assert bus.connected
+        await bus.close()
+
+
+async def test_an_installation_is_found_though_other_addresses_never_answer(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_CONNECT_S", 600.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = f"127.0.0.1:{mute.getsockname()[1]}"
+        code = door.invite().model_copy(update={"addresses": (silent, door.address)})
+        assert (await asyncio.to_thread(asking.found, code))[0] == door.address
+        monkeypatch.setattr(asking, "_ALL_S", 0.5)
+        with pytest.raises(CommandError, match=f"{silent}: no answer"):
+            await asyncio.to_thread(asking.found, code.model_copy(update={"addresses": (silent,)}))
+
+
+async def test_the_port_is_open_only_while_somebody_is_invited_or_has_joined(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.keys.mkdir()
+    certificates.renew(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
+    greeting = Greeting(authority=folder.nodes_authority.read_text(), version=VERSION)
+    entrance = Entrance(context, free_port(), greeting, nobody_enrols)
+    where = Opening(host="127.0.0.1", port=free_port())
+    listening = await as_needed(folder, where, entrance, None)
+    assert listening is None
+    made = invitations.make(folder, time.time())
+    listening = await as_needed(folder, where, entrance, listening)
+    address = asking.joined(where.host, where.port)
+    assert await asyncio.to_thread(asking.greeted, [address], greeting.authority) is not None
+    invitations.consume(folder, made.name)
+    assert await as_needed(folder, where, entrance, listening) is None
+    assert await asyncio.to_thread(asking.greeted, [address], greeting.authority) is None
+    member = members.Member(node_id="pi-4", public_key=public_key(new_seed()), joined_at=datetime.now(UTC))
+    members.add(folder, member)
+    listening = await as_needed(folder, where, entrance, None)
+    assert listening is not None
+    await listening.close()
+
+
+async def nobody_enrols(asked: Enrol) -> Welcome:
+    raise AssertionError("nobody asked to")
 
 
 async def test_nothing_is_said_without_tls(door: Door) -> None:

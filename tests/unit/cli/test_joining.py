@@ -19,6 +19,7 @@ from cli.joining.code import JoinCode, decoded, encoded, fingerprint_of
 from cli.joining.enrolling import enrol
 from cli.joining.inviting import reached_at
 from cli.joining.protocol import Enrol, Refusal, Welcome
+from cli.joining.strangers import Strangers, house
 from cli.upgrade.aside import Aside
 from libs.shared.bus.nkey_files import is_public_key, new_seed, public_key
 from libs.shared.layout import StateFolder
@@ -119,7 +120,9 @@ def test_a_name_that_is_taken_or_unfit_is_refused(folder: StateFolder, name: str
 
 def test_a_key_that_is_known_or_would_break_the_brokers_file_is_refused(folder: StateFolder) -> None:
     api = public_key(new_seed())
-    for key in (api, "U", "", new_seed(), f"{public_key(new_seed())}\n}}", public_key(new_seed())[:-1] + "A"):
+    whole = public_key(new_seed())
+    spoilt = whole[:-1] + ("B" if whole.endswith("A") else "A")
+    for key in (api, "U", "", new_seed(), f"{whole}\n}}", spoilt):
         made = invitations.make(folder, NOW)
         assert refused(let_in(folder, asked(made, public_key=key), own=(api,))) == "key"
 
@@ -180,6 +183,36 @@ def test_failures_of_one_address_make_it_wait_and_nobody_else() -> None:
     assert attempts.wait_s("a", 10.0) == 50
     assert attempts.wait_s("b", 10.0) == 0
     assert attempts.wait_s("a", 60.0) == 0
+
+
+def test_of_one_address_there_are_few_strangers_and_the_slowest_of_all_make_room() -> None:
+    strangers: Strangers[str] = Strangers(most=3, most_of_one=2)
+    assert [strangers.come(guest, "10.0.0.1") for guest in "ab"] == [None, None]
+    assert not strangers.has_room("10.0.0.1")
+    assert not strangers.has_room("::ffff:10.0.0.1")
+    assert strangers.has_room("10.0.0.2")
+    assert strangers.come("c", "10.0.0.2") is None
+    assert strangers.come("d", "10.0.0.3") == "a"
+    assert strangers.has_room("10.0.0.1")
+    for guest in ("a", "b", "b", "c", "d"):
+        strangers.leave(guest)
+    assert len(strangers) == 0
+
+
+def test_a_whole_house_of_ipv6_is_one_address() -> None:
+    assert house("fd00::1") == house("fd00::ffff:2") != house("fd00:0:0:1::1")
+    assert house("fe80::1%eth0") == house("fe80::2")
+    assert house("10.0.0.1") != house("10.0.0.2")
+
+
+def test_invitations_are_counted_as_long_as_somebody_may_come_with_them(folder: StateFolder) -> None:
+    assert not invitations.any_open(folder, NOW)
+    invitations.make(folder, NOW)
+    assert (invitations.any_open(folder, NOW + 899), invitations.any_open(folder, NOW + 900)) == (True, False)
+    used = invitations.make(folder, NOW)
+    invitations.withdraw_all(folder)
+    assert not invitations.any_open(folder, NOW)
+    assert refused(let_in(folder, asked(used))) == "invitation"
 
 
 def test_the_authority_stays_while_the_certificate_is_renewed(folder: StateFolder) -> None:
