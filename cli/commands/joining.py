@@ -24,10 +24,13 @@ _LOOK_EVERY_S = 2.0
 def join(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="From mongars nodes invite on the installation's machine; '-' reads it."),
+        typer.Argument(
+            metavar="CODE",
+            help="From mongars nodes invite on the installation's machine; '-' asks for it, or reads it from a pipe.",
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="This node's name there [this machine's name].")
+        str | None, typer.Option("--name", metavar="NAME", help="This node's name there; by itself this machine's.")
     ] = None,
     address: Annotated[
         str | None,
@@ -39,6 +42,8 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Join an installation on another machine: inference alone runs here, and answers for it.
+
+    Give - for the code and then the code itself: everybody who is logged in here sees the arguments of a command.
 
     Nothing of what is said is kept here. The key is made here and stays here; mongars down stops the node, mongars up
     starts it again, mongars service install does so at each start of the machine. docs/nodes.md says more.
@@ -88,12 +93,14 @@ def node_status(installation: Installation, *, as_json: bool) -> None:
     joined = installation.marker.joined
     assert joined is not None
     process = (supervisor_of(installation).processes() or {}).get(Principal.INFERENCE.value)
+    behind = process is not None and installation.marker.product_version != product_version()
     greeting = greeted(joined.addresses, installation.folder.nodes_authority.read_text())
     row = {"pid": process.pid or None, "state": process.state, "restarts": process.restarts} if process else None
     told = {
         "node_id": joined.node_id,
         "state": str(installation.folder.root),
         "version": installation.marker.product_version,
+        "restart_needed": behind,
         "running": process is not None,
         "services": {Principal.INFERENCE.value: row} if row else {},
         "installation": {"reached": greeting[0], "version": greeting[1].version} if greeting else None,
@@ -106,12 +113,14 @@ def node_status(installation: Installation, *, as_json: bool) -> None:
         line(f"folder     {installation.folder.root}")
         there = f"answers at {greeting[0]}" if greeting else f"does not answer at {', '.join(joined.addresses)}"
         line(f"its installation {there}")
+    if behind and not as_json:
+        line(f"inference still runs as {installation.marker.product_version}: mongars up starts {product_version()}")
     same = greeting is not None and greeting[1].version == product_version()
     if greeting is not None and not same and not as_json:
         line(f"it runs monGARS {greeting[1].version}, and this machine {product_version()}: install the same here")
     if process is None:
         raise typer.Exit(Exit.NOT_RUNNING)
-    if not process.alive or not same:
+    if not process.alive or not same or behind:
         raise typer.Exit(Exit.NOT_READY)
 
 
@@ -128,7 +137,7 @@ def _join(
             "name another folder with --state DIR, or remove it: mongars down, then mongars uninstall",
         )
     try:
-        invitation = decoded(sys.stdin.readline() if code == "-" else code)
+        invitation = decoded(_asked_for() if code == "-" else code)
     except ValueError as error:
         raise CommandError(f"this is no whole code: {error}", "copy it again, in one piece", code=Exit.USAGE) from None
     if address is not None:
@@ -140,6 +149,12 @@ def _join(
             installation = node.make(folder, invitation, name, environment)
         started = node.start(installation, progress, environment)
     return started.installation, started.reached
+
+
+def _asked_for() -> str:
+    if sys.stdin.isatty():
+        typer.echo("Code: ", nl=False, err=True)
+    return sys.stdin.readline()
 
 
 def _move(folder: StateFolder, address: str, progress: Progress) -> tuple[Installation, str | None]:

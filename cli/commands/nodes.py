@@ -135,13 +135,13 @@ def invite(
         typer.Option(
             "--listen",
             metavar="ADDRESS[:PORT]",
-            help="Where joined machines come in, over TLS; kept for later starts [everywhere, port 7422 or near it].",
+            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, port 7422 or near it.",
         ),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a code with which one other machine joins, within 15 minutes: there, mongars join CODE.
+    """Print a code with which one other machine joins, within 15 minutes: there, mongars join -, then the code.
 
     Whoever has the code first may join and is then sent what is to be answered: carry it as you would a password.
     """
@@ -158,7 +158,8 @@ def invite(
     if as_json:
         answer({"code": encoded(code), "expires_in_s": LIFE_S, "addresses": list(code.addresses)})
         return
-    line(f"On the other machine, within {LIFE_S / 60:.0f} minutes:\n\n  mongars join {encoded(code)}\n")
+    line(f"On the other machine, within {LIFE_S / 60:.0f} minutes:\n\n  mongars join -\n")
+    line(f"and, where it asks, this code, which is good once:\n\n{encoded(code)}\n")
     line(f"It will look for this one at {', '.join(code.addresses)}.")
 
 

@@ -17,6 +17,7 @@ from cli.joining.protocol import Enrol
 from cli.logs import last_lines
 from cli.processes import node_programs
 from cli.progress import Progress
+from cli.stop import stop
 from cli.supervision import orphans
 from cli.supervision.launching import launch
 from cli.supervision.place import supervisor_of
@@ -74,16 +75,21 @@ def make(folder: StateFolder, code: JoinCode, name: str | None, environment: dic
 
 
 def start(installation: Installation, progress: Progress, environment: dict[str, str]) -> StartedNode:
-    """Starts inference where it doesn't run. Under ``exclusively``. Raises CommandError: wrong version, or it ends."""
+    """Starts inference where it doesn't run, and anew where it runs in an earlier version. Under ``exclusively``.
+
+    Raises CommandError: the installation has another version, or inference ends.
+    """
     joined = installation.marker.joined
     assert joined is not None
     greeting = asking.greeted(joined.addresses, installation.folder.nodes_authority.read_text())
     if greeting is not None:
         require_same_version(greeting[1].version)
-    current = installation.marker.model_copy(update={"product_version": product_version()})
-    if current != installation.marker:
-        installation = write_marker(installation.folder, current)
     supervisor = supervisor_of(installation)
+    if installation.marker.product_version != product_version():
+        if supervisor.processes() is not None:
+            stop(installation, progress)  # it is still the one from before the upgrade
+        current = installation.marker.model_copy(update={"product_version": product_version()})
+        installation = write_marker(installation.folder, current)
     name = Principal.INFERENCE.value
     with progress.step("Starting inference"):
         if supervisor.processes() is None:
