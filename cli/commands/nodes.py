@@ -135,7 +135,7 @@ def invite(
         typer.Option(
             "--listen",
             metavar="ADDRESS[:PORT]",
-            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, port 7422 or near it.",
+            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, on port 7422.",
         ),
     ] = None,
     state: StateOption = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,7 @@ def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_
         node.mongars("up", "--detach")
         assert main.wait_until(lambda: serves(main, "attic", "tiny") and available(main, "attic"), _CONNECTED_S)
 
-        main.mongars("nodes", "remove", "attic")
+        assert json.loads(main.mongars("nodes", "remove", "attic", "--json"))["seen_refused"]
         assert "attic" not in nodes(main)
         begun = time.monotonic()
         assert node.wait_until(lambda: "the broker refuses this service's key" in node.log("inference"), _CONNECTED_S)
@@ -108,12 +109,51 @@ def test_a_node_follows_its_installation_to_another_address(wire: Wire, tmp_path
         stopped_at_the_end(Elsewhere(tmp_path / "node", INLINE, namespace=wire.there)) as node,
     ):
         main.up()
-        node.mongars("join", invite(main), "--name", "attic")
+        join_with_the_code_typed_in(node, invite(main), "attic")
         assert main.wait_until(lambda: available(main, "attic"), _CONNECTED_S)
         wire.move(wire.here, 1, 4)
         told = json.loads(node.mongars("join", "--address", wire.address(4), "--json"))
         assert told["reached"] == f"{wire.address(4)}:7422"
         assert main.wait_until(lambda: available(main, "attic"), _CONNECTED_S)
+        check_an_old_process_is_told_of_and_replaced(node)
+        assert main.wait_until(lambda: available(main, "attic"), _CONNECTED_S)
+        check_the_port_is_closed_and_opened(main)
+
+
+def join_with_the_code_typed_in(node: Elsewhere, code: str, name: str) -> None:
+    command = node.command("join", "-", "--name", name)
+    ran = subprocess.run(
+        command,
+        input=f"{code}\n",
+        env=node.shell,
+        cwd=node.code,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def check_an_old_process_is_told_of_and_replaced(node: Elsewhere) -> None:
+    """As after another version was installed here: what runs is the one from before."""
+    marker = node.state / "installation.json"
+    before = node.pid("inference")
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "product_version": "0.0"}))
+    assert node.run("status").returncode == 4
+    assert node.status()["restart_needed"]
+    node.mongars("up", "--detach")
+    assert node.pid("inference") not in (before, None)
+    assert not node.status()["restart_needed"]
+
+
+def check_the_port_is_closed_and_opened(main: Elsewhere) -> None:
+    (member,) = json.loads(main.mongars("nodes", "members", "--json"))["nodes"]
+    assert member["node_id"] == "attic"
+    assert json.loads(main.mongars("nodes", "close", "--json"))["cut_off"] == ["attic"]
+    assert main.wait_until(lambda: not available(main, "attic"), _CONNECTED_S)
+    invite(main)
+    assert main.wait_until(lambda: available(main, "attic"), _CONNECTED_S)
 
 
 def check_nothing_else_runs_there(node: Elsewhere) -> None:
