@@ -219,13 +219,14 @@ def remove(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption
     Waits until the broker was seen to refuse it; exit code 4: it was not seen, and the same command tries again.
     What it is answering breaks off: mongars nodes drain NODE first lets it finish.
     """
+    from cli import broker
     from cli.lock import exclusively
 
     folder = chosen_installation(state).folder
     with exclusively(folder):
         installation = chosen_installation(state)
         seen = _take_away(installation, node_id)
-    if seen:
+    if seen and node_id != broker.named_last(folder):  # one that was kept out: this machine has that name
         asyncio.run(_forget(installation, node_id))
     if as_json:
         answer({"node_id": node_id, "removed": True, "seen_refused": seen})

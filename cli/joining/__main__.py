@@ -41,12 +41,14 @@ async def receive(installation: Installation) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
     greeting = Greeting(authority=folder.nodes_authority.read_text(), version=product_version())
-    asking = partial(_enrol, installation, asyncio.Lock())
+    enrolling = asyncio.Lock()
+    asking = partial(_enrol, installation, enrolling)
     entrance = Entrance(context, installation.marker.ports.nats, greeting, asking)
     listening: Listening | None = None
     renewed_at = time.monotonic()
     while not stopping.is_set():
-        listening = await as_needed(folder, opening, entrance, listening)
+        if not enrolling.locked():  # meanwhile its invitation is used up, and it hasn't joined
+            listening = await as_needed(folder, opening, entrance, listening)
         if time.monotonic() - renewed_at > _RENEWAL_CHECK_S:
             renewed_at = time.monotonic()
             if renew(folder):

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cli.caretaker.saying import say as say_of
 from cli.joining.attempts import Attempts
 from cli.joining.protocol import ALPN, LONGEST_LINE, Enrol, Greeting, Hello, Refusal, Welcome
-from cli.joining.strangers import Strangers
+from cli.joining.strangers import Strangers, house
 from libs.shared.bus.connection import node_protocol
 
 Ask = Callable[[Enrol], Awaitable[Welcome | Refusal]]
@@ -139,7 +139,7 @@ class Entrance:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         async with asyncio.timeout(_ASK_S):
             line = await reader.readline()
-        answer = await self._answer(line, address)
+        answer = await self._answer(line, house(address))
         async with asyncio.timeout(_ASK_S):
             writer.write(answer.model_dump_json().encode() + b"\n")
             await writer.drain()

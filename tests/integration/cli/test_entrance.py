@@ -149,6 +149,19 @@ async def until_connected(door: Door, seed: Path, node: str) -> NatsBus:
                 await asyncio.sleep(0.05)
 
 
+async def is_refused(door: Door, seed: Path, node_id: str) -> bool:
+    """False when it is let in; the broker's last words may be lost with the connection, and are asked for again."""
+    async with asyncio.timeout(6 * _WITHIN_S):
+        while True:
+            try:
+                await (await door.connect(seed, node_id)).close()
+                return False
+            except Forbidden:
+                return True
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+
 async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_until_its_key_is_taken_away(
     door: Door, tmp_path: Path
 ) -> None:
@@ -175,8 +188,7 @@ async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_unt
     home = await door.broker.connect(Principal.INFERENCE)
     await home.serve(SET_DRAINING, drain, node=door.broker.nodes[0])
     assert await asyncio.to_thread(door.remove, "pi-4")
-    with pytest.raises(Forbidden):
-        await door.connect(seed, "pi-4")
+    assert await is_refused(door, seed, "pi-4")
     async with asyncio.timeout(_WITHIN_S):
         await bus.wait_closed()
     assert await scheduler.request(SET_DRAINING, SetDraining(draining=True), node=door.broker.nodes[0])
@@ -203,8 +215,7 @@ async def test_a_removal_that_the_broker_did_not_take_is_said_and_can_be_done_ag
     assert bus.connected, "so far it was only written down"
     for _ in range(2):
         assert await asyncio.to_thread(door.remove, "pi-4")
-    with pytest.raises(Forbidden):
-        await door.connect(seed, "pi-4")
+    assert await is_refused(door, seed, "pi-4")
     await bus.close()
 
 
@@ -224,8 +235,7 @@ async def test_a_removed_key_never_comes_back_and_its_name_may(door: Door, tmp_p
 async def test_a_stranger_s_key_is_refused_as_the_broker_refuses_it(door: Door, tmp_path: Path) -> None:
     seed = tmp_path / "stranger.nk"
     write_private(seed, new_seed().encode())
-    with pytest.raises(Forbidden):
-        await door.connect(seed, "pi-4")
+    assert await is_refused(door, seed, "pi-4")
 
 
 async def test_a_node_speaks_to_no_other_installation_that_stands_at_the_address(door: Door, tmp_path: Path) -> None:
