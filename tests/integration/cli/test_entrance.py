@@ -77,9 +77,10 @@ class Door:
             admit=self.admit,
         )
 
-    def admit(self, witness: str | None = None) -> None:
+    def admit(self, witness: str | None = None, besides: tuple[str, ...] = ()) -> None:
         joined = {f"{JOINED_NODE}{m.node_id}": m.public_key for m in members.read(self.folder)}
-        known = users(joined | self._own())
+        kept = {f"{JOINED_NODE}kept-{number}": key for number, key in enumerate(besides)}
+        known = users(joined | kept | self._own())
         store = self.broker.folder / "jetstream"
         config = render_config(users=known, store=store, port=self.broker.port, witness=witness)
         (self.broker.folder / "nats.conf").write_text(config)
@@ -212,6 +213,9 @@ async def test_a_removal_that_the_broker_did_not_take_is_said_and_can_be_done_ag
         await asyncio.to_thread(door.remove, "pi-4", full_disk)
     with pytest.raises(CommandError, match="not seen to refuse"):
         await asyncio.to_thread(door.remove, "pi-4", lambda witness: None)
+    key = read_public_key(seed)
+    with pytest.raises(CommandError, match="not seen to refuse"):
+        await asyncio.to_thread(door.remove, "pi-4", lambda witness: door.admit(witness, besides=(key,)))
     assert bus.connected, "so far it was only written down"
     for _ in range(2):
         assert await asyncio.to_thread(door.remove, "pi-4")
