@@ -34,6 +34,7 @@ from libs.shared.bus.nkey_files import new_seed, public_key, read_public_key
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.scheduling import Drained
+from libs.shared.contracts.sessions import LIMITS
 from libs.shared.contracts.telemetry import HEALTH, Health
 from libs.shared.errors import Forbidden, Unavailable
 from libs.shared.layout import StateFolder
@@ -188,12 +189,16 @@ async def test_a_joined_machine_serves_its_own_subjects_through_the_entrance_unt
 
     home = await door.broker.connect(Principal.INFERENCE)
     await home.serve(SET_DRAINING, drain, node=door.broker.nodes[0])
+    gateway = await door.broker.connect(Principal.API)
+    await gateway.bucket(LIMITS).put("before", b"1")
     assert await asyncio.to_thread(door.remove, "pi-4")
     assert await is_refused(door, seed, "pi-4")
     async with asyncio.timeout(_WITHIN_S):
         await bus.wait_closed()
     assert await scheduler.request(SET_DRAINING, SetDraining(draining=True), node=door.broker.nodes[0])
     assert (scheduler.connected, home.connected) == (True, True), "nobody else was cut off"
+    assert await gateway.bucket(LIMITS).get("before") == b"1"
+    await gateway.bucket(LIMITS).put("after", b"2")
     assert "witness" not in (door.broker.folder / "nats.conf").read_text()
     await bus.close()
 
