@@ -65,6 +65,8 @@ async def as_needed(
     folder: StateFolder, opening: Opening, entrance: Entrance, listening: Listening | None
 ) -> Listening | None:
     """Open while somebody is invited or has joined; otherwise no stranger finds a port."""
+    if listening is not None and listening.broken:
+        raise CommandError("it lets nobody in any more", "its supervisor starts it again")
     needed = invitations.any_open(folder, time.time()) or bool(members.read(folder))
     if needed and listening is None:
         listening = await entrance.listen(opening.host, opening.port)

@@ -42,6 +42,11 @@ class Listening:
         self._where = where
         self._receiving = receiving
 
+    @property
+    def broken(self) -> bool:
+        """Whether it ended by itself."""
+        return self._receiving.done()
+
     async def close(self) -> None:
         self._receiving.cancel()
         await asyncio.gather(self._receiving, return_exceptions=True)

@@ -62,7 +62,8 @@ def wire() -> Iterator[Wire]:
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_path: Path, models: Path) -> None:
-    own = {"MONGARS_MODELS": json.dumps([{"name": "tiny", "backend": "llama_cpp", "path": str(models / "tiny.gguf")}])}
+    tiny = {"name": "tiny", "backend": "llama_cpp", "path": str(models / "tiny.gguf"), "context_tokens": 512}
+    own = {"MONGARS_MODELS": json.dumps([tiny])}
     with (
         stopped_at_the_end(Elsewhere(tmp_path / "main", INLINE, namespace=wire.here)) as main,
         stopped_at_the_end(Elsewhere(tmp_path / "node", {**INLINE, **own}, namespace=wire.there)) as node,
