@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -64,10 +65,11 @@ async def receive(installation: Installation) -> None:
 async def as_needed(
     folder: StateFolder, opening: Opening, entrance: Entrance, listening: Listening | None
 ) -> Listening | None:
-    """Open while somebody is invited or has joined; otherwise no stranger finds a port."""
+    """Open while somebody is invited or expected; otherwise no stranger finds a port."""
     if listening is not None and listening.broken:
         raise CommandError("it lets nobody in any more", "its supervisor starts it again")
-    needed = invitations.any_open(folder, time.time()) or bool(members.read(folder))
+    now = datetime.now(UTC)
+    needed = invitations.any_open(folder, now.timestamp()) or members.are_expected(folder, now)
     if needed and listening is None:
         listening = await entrance.listen(opening.host, opening.port)
         say("entrance_opened", port=opening.port)

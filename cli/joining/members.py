@@ -6,13 +6,16 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import CommandError
 from cli.installation import write_private
 from libs.shared.layout import StateFolder
+
+
+_TOLD_WITHIN = timedelta(minutes=15)
 
 
 class Member(BaseModel):
@@ -61,6 +64,12 @@ def read_all(folder: StateFolder) -> Members:
             f"{folder.joined_nodes} can't be read",
             "restore that file from a backup, or remove it: every node joins anew",
         ) from None
+
+
+def are_expected(folder: StateFolder, now: datetime) -> bool:
+    """Whether somebody has joined, or was taken out so lately that it has yet to hear of it."""
+    known = read_all(folder)
+    return bool(known.nodes) or any(now - one.removed_at < _TOLD_WITHIN for one in known.removed)
 
 
 def add(folder: StateFolder, member: Member) -> None:

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -469,7 +469,12 @@ async def test_the_port_is_open_only_while_somebody_is_invited_or_has_joined(tmp
     members.add(folder, member)
     listening = await as_needed(folder, where, entrance, None)
     assert listening is not None
-    await listening.close()
+    for ago, hears_of_it in ((timedelta(minutes=14), True), (timedelta(minutes=16), False)):
+        folder.joined_nodes.unlink()
+        members.add(folder, member)
+        members.remove(folder, "pi-4", datetime.now(UTC) - ago)
+        listening = await as_needed(folder, where, entrance, listening)
+        assert (listening is not None) is hears_of_it
 
 
 async def nobody_enrols(asked: Enrol) -> Welcome:
