@@ -14,7 +14,6 @@ from cli.errors import CommandError
 from cli.installation import write_private
 from libs.shared.layout import StateFolder
 
-
 _TOLD_WITHIN = timedelta(minutes=15)
 
 
