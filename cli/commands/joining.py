@@ -195,4 +195,4 @@ def _tell_started(installation: Installation, reached: str | None, as_json: bool
         )
     else:
         line(f"{joined.node_id} is a node of the installation at {reached}.")
-    line("To have it start with this machine: mongars service install")
+    line("To have it start with this machine: mongars down, then mongars service install")
