@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, find
+from cli.installation import Installation, find, load
 from cli.interrupting import signals_interrupt
 from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, line
@@ -69,6 +69,7 @@ def up_node(installation: Installation, *, detach: bool, as_json: bool) -> None:
         ours = supervisor_of(installation).processes() is None
         try:
             with exclusively(installation.folder):
+                installation = load(installation.folder.root)  # as it is now, with the lock
                 started = start(installation, progress, get_settings().environment)
             _tell_started(started.installation, started.reached, as_json)
             if ours and not detach:
@@ -165,7 +166,7 @@ def _move(folder: StateFolder, address: str, progress: Progress) -> tuple[Instal
     if installation is None or installation.marker.joined is None:
         raise CommandError(f"{folder.root} is no node of an installation", "join one with: mongars join CODE")
     with exclusively(folder):
-        installation = node.found_at(installation, address)
+        installation = node.found_at(load(folder.root), address)
         stop(installation, progress)
         started = node.start(installation, progress, get_settings().environment)
     return started.installation, started.reached
