@@ -71,10 +71,15 @@ def inference_node(node_id: str) -> Permissions:
 
 def joined_node(node_id: str) -> Permissions:
     """What the key of a node on somebody's other machine may do: less than the installation's own node, which alone
-    answers for the service (health, metrics) and asks replicas for their metrics."""
+    answers for the service (health, metrics) and asks replicas for their metrics.
+
+    Nothing of JetStream: the broker answers that wherever the asker says, also where the asker itself may not publish,
+    so that reading one bucket would write into any other. Such a node asks persistence for the settings.
+    """
     kept = (contract for contract in CONTRACTS if contract not in _FOR_THE_SERVICE)
     asked = (replace(c, callers=c.callers - {Principal.INFERENCE}) if c is REPLICA_METRICS else c for c in kept)
-    return permissions_of(Principal.INFERENCE, node_id, tuple(asked))
+    given = permissions_of(Principal.INFERENCE, node_id, tuple(asked))
+    return replace(given, publish=tuple(subject for subject in given.publish if not subject.startswith(API)))
 
 
 def setup_permissions() -> Permissions:

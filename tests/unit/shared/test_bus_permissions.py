@@ -68,7 +68,9 @@ def test_a_joined_machine_answers_for_itself_and_not_for_the_service() -> None:
         "mongars.v1.inference.metrics",
         "mongars.v1.inference.replica_metrics.*",
         "_INBOX_cli.>",
+        "$JS.API.DIRECT.GET.KV_settings.$KV.settings.>",
     }
+    assert not [s for s in joined.publish if s.startswith("$")], "the broker would answer wherever such a node says"
     assert "mongars.v1.inference.generate.attic-0 q" in joined.subscribe
 
 
