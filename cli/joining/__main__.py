@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 import sys
 import time
 from contextlib import suppress
@@ -16,8 +15,7 @@ from cli import broker
 from cli.errors import CommandError
 from cli.installation import Entrance as Opening
 from cli.installation import Installation, load
-from cli.joining import invitations, members
-from cli.joining.certificates import renew
+from cli.joining import certificates, invitations, members
 from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance, Listening, say
 from cli.joining.protocol import Enrol, Greeting, Refusal, Welcome
@@ -37,29 +35,30 @@ async def receive(installation: Installation) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     folder = installation.folder
-    renew(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
-    greeting = Greeting(authority=folder.nodes_authority.read_text(), version=product_version())
     enrolling = asyncio.Lock()
+    now = await asyncio.to_thread(certificates.shown, folder)
     asking = partial(_enrol, installation, enrolling)
-    entrance = Entrance(context, installation.marker.ports.nats, greeting, asking)
+    entrance = Entrance(now.context, installation.marker.ports.nats, _greeting(now), asking)
     listening: Listening | None = None
-    renewed_at = time.monotonic()
+    looked_at = time.monotonic()
     while not stopping.is_set():
         if not enrolling.locked():  # meanwhile its invitation is used up, and it hasn't joined
             listening = await as_needed(folder, opening, entrance, listening)
-        if time.monotonic() - renewed_at > _RENEWAL_CHECK_S:
-            renewed_at = time.monotonic()
-            if renew(folder):
-                context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
+        due = time.monotonic() - looked_at > _RENEWAL_CHECK_S
+        if due or certificates.files(folder) != now.files:  # an invitation has renewed it
+            looked_at = time.monotonic()
+            now = await asyncio.to_thread(certificates.shown, folder)
+            entrance.show(now.context, _greeting(now))
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S):
                 await stopping.wait()
     if listening is not None:
         await listening.close()
     say("entrance_stopped")
+
+
+def _greeting(shown: certificates.Shown) -> Greeting:
+    return Greeting(authority=shown.authority, version=product_version())
 
 
 async def as_needed(
@@ -87,7 +86,9 @@ async def _enrol(installation: Installation, one_at_a_time: asyncio.Lock, asked:
         except (CommandError, OSError) as error:
             say("enrolment_failed", reason=type(error).__name__)
             return Refusal(
-                refused="failed", detail="the installation could not take it in: mongars logs entrance, there"
+                refused="failed",
+                detail="the installation could not take it in (mongars logs entrance, there). Make another code; where "
+                f"mongars nodes members still tells of it as joined, first: mongars nodes remove {asked.node_id}",
             )
 
 

@@ -57,18 +57,22 @@ class Entrance:
     """One listening socket. ``broker`` is the port on loopback to which nodes are let through."""
 
     def __init__(self, context: ssl.SSLContext, broker: int, greeting: Greeting, enrol: Ask) -> None:
-        self._context = context
         self._broker = broker
-        self._greeting = greeting
         self._enrol = enrol
         self._attempts = Attempts()
         self._strangers: Strangers[asyncio.Task[None]] = Strangers()
-        self._node_protocol = node_protocol(greeting.version)
         self._complained_at = -_COMPLAIN_EVERY_S
+        self.show(context, greeting)
+
+    def show(self, context: ssl.SSLContext, greeting: Greeting) -> None:
+        """To whoever comes from now on; who is inside stays."""
+        self._greeting = greeting
+        self._node_protocol = node_protocol(greeting.version)
+        context.set_alpn_protocols([ALPN, self._node_protocol])
+        self._context = context
 
     async def listen(self, host: str, port: int) -> Listening:
         """Raises OSError where it can't."""
-        self._context.set_alpn_protocols([ALPN, self._node_protocol])
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
