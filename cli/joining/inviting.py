@@ -7,21 +7,24 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import suppress
 
 from cli import ports
 from cli.errors import CommandError, Exit
-from cli.installation import Entrance, Installation, load, write_marker
-from cli.joining import asking, invitations
+from cli.installation import Entrance, Installation, load, write_marker, write_private
+from cli.joining import asking, invitations, members
 from cli.joining.certificates import renew
 from cli.joining.code import JoinCode, fingerprint_of
 from cli.joining.protocol import PREFERRED_PORT
 from cli.lan.opening import EVERYWHERE, EVERYWHERE_TOO, own_addresses
-from cli.supervision.client import Process
+from cli.supervision.client import Supervisor
 from cli.supervision.place import supervisor_of
 from cli.supervision.programs import ENTRANCE
 
 _OPEN_S = 20.0
+_ENDED_S = 30.0
+"""Longer than its supervisor waits before it kills it."""
 _CHECK_EVERY_S = 0.05
 _MOST_ADDRESSES = 8
 
@@ -47,14 +50,12 @@ def invite(installation: Installation, listen: str | None, now: float) -> JoinCo
 
 def close(installation: Installation) -> Entrance | None:
     """Nobody comes in any more, and who joined is cut off, until the next invitation; where it was open. Under
-    ``exclusively``. Raises CommandError."""
+    ``exclusively``. Raises CommandError; doing it again then goes on from there."""
     invitations.withdraw_all(installation.folder)
     before = installation.marker.entrance
-    if before is not None:
-        processes = supervisor_of(installation).processes() or {}
+    _end(supervisor_of(installation))
+    if before is not None:  # last: whoever is told that it is closed finds it so
         write_marker(installation.folder, installation.marker.model_copy(update={"entrance": None}))
-        if ENTRANCE in processes:
-            supervisor_of(installation).stop(ENTRANCE)
     return before
 
 
@@ -76,37 +77,51 @@ def reached_at(opening: Entrance, addresses: Iterable[str], hostname: str) -> tu
 
 def _opened(installation: Installation, listen: str | None) -> Installation:
     supervisor = supervisor_of(installation)
-    processes = supervisor.processes()
-    if processes is None:
+    if supervisor.processes() is None:
         raise CommandError("the installation is not running", "start it with: mongars up", code=Exit.NOT_RUNNING)
-    renew(installation.folder)
+    with members.changing(installation.folder):
+        renew(installation.folder)
     before = installation.marker.entrance
     wanted = _wanted(installation, listen)
     try:
-        _listen(installation, wanted, processes)
+        _listen(installation, wanted)
         _wait_open(installation, wanted)
-    except CommandError:
-        _listen(installation, before, supervisor.processes() or {})
+    except (CommandError, OSError):
+        _listen(installation, before)
         raise
     return load(installation.folder.root)
 
 
-def _listen(installation: Installation, wanted: Entrance | None, processes: Mapping[str, Process]) -> None:
+def _listen(installation: Installation, wanted: Entrance | None) -> None:
     """Has the entrance listen there, or nowhere."""
     supervisor = supervisor_of(installation)
     now = load(installation.folder.root).marker
-    changed = now.entrance != wanted
-    installation = write_marker(installation.folder, now.model_copy(update={"entrance": wanted}))
+    after = now.model_copy(update={"entrance": wanted})
     if wanted is None:
-        supervisor.stop(ENTRANCE)
+        _end(supervisor)
+        write_marker(installation.folder, after)
         return
-    running = processes.get(ENTRANCE)
+    running = (supervisor.processes() or {}).get(ENTRANCE)
     if running is None:
         _take_in(installation)
         supervisor.add(ENTRANCE)
-    elif running.alive and changed:
-        os.kill(running.pid, signal.SIGTERM)  # its supervisor starts it again, and it listens where it is to
+    write_marker(installation.folder, after)  # after that: the next start of everything counts on it
+    if running is not None and running.alive and now.entrance != wanted:
+        with suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGTERM)  # its supervisor starts it again, and it listens where it is to
     supervisor.start(ENTRANCE)
+
+
+def _end(supervisor: Supervisor) -> None:
+    """Where there is one, whatever the marker says; returns when it is gone. Raises CommandError."""
+    if ENTRANCE not in (supervisor.processes() or {}):
+        return
+    supervisor.stop(ENTRANCE)
+    deadline = time.monotonic() + _ENDED_S
+    while (left := (supervisor.processes() or {}).get(ENTRANCE)) is not None and left.alive:
+        if time.monotonic() > deadline:
+            raise CommandError("the entrance does not stop", "try again, or: mongars down --kill")
+        time.sleep(_CHECK_EVERY_S)
 
 
 def _wanted(installation: Installation, listen: str | None) -> Entrance:
@@ -129,7 +144,7 @@ def _wanted(installation: Installation, listen: str | None) -> Entrance:
 
 
 def _take_in(installation: Installation) -> None:
-    """Adds the entrance's program to what the running supervisor reads."""
+    """Adds the entrance's program to what the running supervisor reads; doing it again changes nothing."""
     from cli.processes import entrance
     from cli.supervision.place import paths
     from cli.supervision.programs import LOG_BYTES, program_section
@@ -137,7 +152,9 @@ def _take_in(installation: Installation) -> None:
     where = paths(installation.reachable)
     configuration = installation.reachable.run / "supervisord.conf"
     section = program_section(entrance(installation), 1000, where, LOG_BYTES)
-    configuration.write_text(configuration.read_text() + "\n" + section)
+    before = configuration.read_text()
+    if section not in before:  # as an invitation that broke off left it
+        write_private(configuration, f"{before}\n{section}".encode())
 
 
 def _wait_open(installation: Installation, opening: Entrance) -> None:
