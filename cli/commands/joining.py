@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, find, load
+from cli.installation import Installation, find
 from cli.interrupting import signals_interrupt
 from cli.lock import exclusively
 from cli.options import JsonOption, StateOption, answer, chosen_folder, line
@@ -17,6 +17,9 @@ from cli.progress import Progress
 from cli.settings import get_settings
 from cli.version import product_version
 from libs.shared.layout import StateFolder
+
+if TYPE_CHECKING:
+    from cli.joining.code import JoinCode
 
 _LOOK_EVERY_S = 2.0
 
@@ -69,8 +72,7 @@ def up_node(installation: Installation, *, detach: bool, as_json: bool) -> None:
         ours = supervisor_of(installation).processes() is None
         try:
             with exclusively(installation.folder):
-                installation = load(installation.folder.root)  # as it is now, with the lock
-                started = start(installation, progress, get_settings().environment)
+                started = start(_node_in(installation.folder), progress, get_settings().environment)
             _tell_started(started.installation, started.reached, as_json)
             if ours and not detach:
                 line("Ctrl-C stops it.")
@@ -130,26 +132,39 @@ def _join(
 ) -> tuple[Installation, str | None]:
     from cli.creation import prepare_folder
     from cli.joining import node
-    from cli.joining.code import decoded
 
+    _require_none(folder)
+    invitation = invited(_asked_for() if code == "-" else code, address)
+    prepare_folder(folder)
+    environment = get_settings().environment
+    with exclusively(folder):
+        _require_none(folder)
+        with progress.step("Joining"):
+            installation = node.make(folder, invitation, name, environment)
+        started = node.start(installation, progress, environment)
+    return started.installation, started.reached
+
+
+def _require_none(folder: StateFolder) -> None:
     if find(folder) is not None:
         raise CommandError(
             f"there is an installation, or a node, in {folder.root} already",
             "name another folder with --state DIR, or remove it: mongars down, then mongars uninstall",
         )
+
+
+def invited(code: str, address: str | None) -> JoinCode:
+    """What the code says, with ``address`` (of --address) tried first. Raises CommandError."""
+    from cli.joining import asking
+    from cli.joining.code import decoded
+
     try:
-        invitation = decoded(_asked_for() if code == "-" else code)
+        invitation = decoded(code)
     except ValueError as error:
         raise CommandError(f"this is no whole code: {error}", "copy it again, in one piece", code=Exit.USAGE) from None
-    if address is not None:
-        invitation = invitation.model_copy(update={"addresses": (address, *invitation.addresses)})
-    prepare_folder(folder)
-    environment = get_settings().environment
-    with exclusively(folder):
-        with progress.step("Joining"):
-            installation = node.make(folder, invitation, name, environment)
-        started = node.start(installation, progress, environment)
-    return started.installation, started.reached
+    if address is None:
+        return invitation
+    return invitation.model_copy(update={"addresses": (asking.whole(address), *invitation.addresses)})
 
 
 def _asked_for() -> str:
@@ -162,14 +177,20 @@ def _move(folder: StateFolder, address: str, progress: Progress) -> tuple[Instal
     from cli.joining import node
     from cli.stop import stop
 
-    installation = find(folder)
-    if installation is None or installation.marker.joined is None:
-        raise CommandError(f"{folder.root} is no node of an installation", "join one with: mongars join CODE")
+    _node_in(folder)
     with exclusively(folder):
-        installation = node.found_at(load(folder.root), address)
+        installation = node.found_at(_node_in(folder), address)
         stop(installation, progress)
         started = node.start(installation, progress, get_settings().environment)
     return started.installation, started.reached
+
+
+def _node_in(folder: StateFolder) -> Installation:
+    """Raises CommandError where there is none."""
+    found = find(folder)
+    if found is None or found.marker.joined is None:
+        raise CommandError(f"{folder.root} is no node of an installation", "join one with: mongars join CODE")
+    return found
 
 
 def _stop(installation: Installation, progress: Progress) -> None:

@@ -55,7 +55,7 @@ def enrolled(address: str, authority: str, asked: Enrol) -> Welcome:
     try:
         line = _line(address, asked, _checking(authority))
     except OSError as error:
-        raise CommandError(f"the installation could not be asked: {_said(error)}", "try again") from None
+        raise CommandError(f"the installation could not be asked: {_said(error)}", _half_joined(asked)) from None
     try:
         return Welcome.model_validate_json(line)
     except ValidationError:
@@ -63,8 +63,24 @@ def enrolled(address: str, authority: str, asked: Enrol) -> Welcome:
     try:
         refusal = Refusal.model_validate_json(line)
     except ValidationError:
-        raise CommandError("the installation gave no answer that this version reads", "see its logs") from None
+        raise CommandError("the installation gave no answer that this version reads", _half_joined(asked)) from None
     raise CommandError(f"the installation refused: {refusal.detail}", code=Exit.REFUSED)
+
+
+def _half_joined(asked: Enrol) -> str:
+    name = asked.node_id
+    return (
+        f"ask for another code; where mongars nodes members, there, tells of {name} as joined, "
+        f"first run there: mongars nodes remove {name}"
+    )
+
+
+def whole(address: str) -> str:
+    """As a person wrote it, with its port. Raises CommandError."""
+    try:
+        return joined(*split(address))
+    except ValueError as error:
+        raise CommandError(str(error), "HOST, HOST:PORT or [IPV6]:PORT", code=Exit.USAGE) from None
 
 
 def split(address: str) -> tuple[str, int]:

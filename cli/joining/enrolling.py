@@ -29,7 +29,10 @@ def enrol(
     own_keys: Collection[str],
     admit: Callable[[], None],
 ) -> Welcome | Refusal:
-    """``admit`` tells the broker of the members as they are now; ``own_keys`` are the installation's public keys."""
+    """``admit`` tells the broker of the members as they are now: where it raises, the machine has not joined.
+
+    ``own_keys`` are the installation's public keys.
+    """
     with members.changing(folder):
         if not invitations.is_open(folder, asked.invitation, asked.secret, now):
             return _NOT_OPEN
@@ -40,7 +43,11 @@ def enrol(
             return _NOT_OPEN
         joined_at = datetime.fromtimestamp(now, UTC)
         members.add(folder, Member(node_id=asked.node_id, public_key=asked.public_key, joined_at=joined_at))
-        admit()
+        try:
+            admit()
+        except BaseException:
+            members.remove(folder, asked.node_id, joined_at)  # its key too: the broker may have it already
+            raise
     return Welcome(node_id=asked.node_id)
 
 

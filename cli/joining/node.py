@@ -111,10 +111,7 @@ def found_at(installation: Installation, address: str) -> Installation:
     """The node with another address of its installation, which has to answer there. Raises CommandError."""
     joined = installation.marker.joined
     assert joined is not None
-    try:
-        wanted = asking.joined(*asking.split(address))
-    except ValueError as error:
-        raise CommandError(str(error), "HOST, HOST:PORT or [IPV6]:PORT", code=Exit.USAGE) from None
+    wanted = asking.whole(address)
     if asking.greeted([wanted], installation.folder.nodes_authority.read_text()) is None:
         raise CommandError(
             f"the installation that this node joined does not answer at {wanted}",

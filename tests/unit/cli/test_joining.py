@@ -11,6 +11,8 @@ import pytest
 
 from cli import broker
 from cli.backups.making import folder_files
+from cli.commands.joining import invited
+from cli.errors import CommandError, Exit
 from cli.installation import Entrance, Installation, Marker, Ports
 from cli.joining import certificates, invitations, members
 from cli.joining.asking import joined, split
@@ -75,6 +77,20 @@ def test_of_many_at_the_same_moment_one_gets_in(folder: StateFolder) -> None:
         answers = list(pool.map(lambda question: let_in(folder, question), questions))
     assert sum(isinstance(answer, Welcome) for answer in answers) == 1
     assert len(members.read(folder)) == 1
+
+
+def test_a_machine_that_the_broker_was_not_told_of_has_not_joined(folder: StateFolder) -> None:
+    question = asked(invitations.make(folder, NOW))
+
+    def full_disk() -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        enrol(folder, question, now=NOW, version="1", own_node="desk", own_keys=(), admit=full_disk)
+    assert members.read(folder) == ()
+    again = asked(invitations.make(folder, NOW), public_key=question.public_key)
+    assert refused(let_in(folder, again)) == "key", "the broker may have heard of it all the same"
+    assert let_in(folder, asked(invitations.make(folder, NOW))) == Welcome(node_id="pi-4")
 
 
 def test_an_invitation_is_over_after_a_quarter_of_an_hour(folder: StateFolder) -> None:
@@ -247,6 +263,14 @@ def test_the_addresses_in_a_code_are_those_that_others_can_reach() -> None:
 def test_addresses_are_read_as_people_write_them(text: str, expected: tuple[str, int]) -> None:
     assert split(text) == expected
     assert split(joined(*expected)) == expected
+
+
+def test_an_address_beside_a_code_is_tried_first_and_has_its_port() -> None:
+    assert invited(encoded(CODE), "desk").addresses == ("desk:7422", "192.168.1.5:7422")
+    assert invited(encoded(CODE), None) == CODE
+    with pytest.raises(CommandError) as refused_one:
+        invited(encoded(CODE), "tls://desk")
+    assert refused_one.value.code == Exit.USAGE
 
 
 @pytest.mark.parametrize("text", ["", "pi:", "pi:x", "pi:0", ":7422", "pi:70000"])
