@@ -294,7 +294,7 @@ async def test_whoever_may_read_a_bucket_has_the_broker_write_into_any(tmp_path:
         await a_read_is_answered_into_another_bucket(broker)
         limits = (await broker.connect(Principal.API)).bucket(LIMITS)
         async with asyncio.timeout(_WITHIN_S):
-            while await limits.get("rates") != b'{"recall_k": 3}':
+            while await limits.get("rates") != b'{"recall_k": 3}':  # noqa: ASYNC110 - the broker's own doing
                 await asyncio.sleep(0.02)
 
 
@@ -319,7 +319,7 @@ async def test_a_node_elsewhere_may_ask_jetstream_nothing_and_hears_the_settings
             for value, k in ((None, 3), (b'{"recall_k": 4}', 4)):
                 if value is not None:
                     await persistence.bucket(SETTINGS).put("runtime", value)
-                while in_force.current.recall_k != k:
+                while in_force.current.recall_k != k:  # noqa: ASYNC110 - nobody is told of it
                     await asyncio.sleep(0.02)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
