@@ -38,7 +38,9 @@ async def receive(installation: Installation) -> None:
     enrolling = asyncio.Lock()
     now = await asyncio.to_thread(certificates.shown, folder)
     asking = partial(_enrol, installation, enrolling)
-    entrance = Entrance(now.context, installation.marker.ports.nats, _greeting(now), asking)
+    entrance = Entrance(
+        now.context, installation.marker.ports.nats, _greeting(now), asking, invited=partial(_invited, folder)
+    )
     listening: Listening | None = None
     looked_at = time.monotonic()
     while not stopping.is_set():
@@ -55,6 +57,10 @@ async def receive(installation: Installation) -> None:
     if listening is not None:
         await listening.close()
     say("entrance_stopped")
+
+
+def _invited(folder: StateFolder, asked: Enrol) -> bool:
+    return invitations.is_open(folder, asked.invitation, asked.secret, time.time())
 
 
 def _greeting(shown: certificates.Shown) -> Greeting:

@@ -54,11 +54,15 @@ class Listening:
 
 
 class Entrance:
-    """One listening socket. ``broker`` is the port on loopback to which nodes are let through."""
+    """One listening socket. ``broker`` is the port on loopback to which nodes are let through; ``invited`` says whether
+    a secret is that of an open invitation."""
 
-    def __init__(self, context: ssl.SSLContext, broker: int, greeting: Greeting, enrol: Ask) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, broker: int, greeting: Greeting, enrol: Ask, *, invited: Callable[[Enrol], bool]
+    ) -> None:
         self._broker = broker
         self._enrol = enrol
+        self._invited = invited
         self._attempts = Attempts()
         self._strangers: Strangers[asyncio.Task[None]] = Strangers()
         self._complained_at = -_COMPLAIN_EVERY_S
@@ -129,7 +133,7 @@ class Entrance:
     ) -> None:
         match writer.get_extra_info("ssl_object").selected_alpn_protocol():
             case protocol if protocol == ALPN:
-                await self._converse(reader, writer, address)
+                await self._converse(reader, writer, address, guest)
             case protocol if protocol == self._node_protocol:
                 known = asyncio.get_running_loop().call_later(_KNOWN_S, self._strangers.leave, guest)
                 try:
@@ -145,15 +149,17 @@ class Entrance:
             self._complained_at = now
             say("another_version_kept_out", level="warning", wanted=self._greeting.version)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, guest: asyncio.Task[None]
+    ) -> None:
         async with asyncio.timeout(_ASK_S):
             line = await reader.readline()
-        answer = await self._answer(line, house(address))
+        answer = await self._answer(line, house(address), guest)
         async with asyncio.timeout(_ASK_S):
             writer.write(answer.model_dump_json().encode() + b"\n")
             await writer.drain()
 
-    async def _answer(self, line: bytes, address: str) -> Greeting | Welcome | Refusal:
+    async def _answer(self, line: bytes, address: str, guest: asyncio.Task[None]) -> Greeting | Welcome | Refusal:
         try:
             asked = _ASKED.validate_json(line)
         except ValidationError:
@@ -166,6 +172,8 @@ class Entrance:
             return Refusal(
                 refused="too_many", detail=f"too many failures from this address: try again in {wait_s:.0f} s"
             )
+        if self._invited(asked):  # no stranger any more: it has to hear that its code is used up
+            self._strangers.leave(guest)
         answer = await self._enrol(asked)
         if isinstance(answer, Refusal):
             say("node_refused", reason=answer.refused)

@@ -46,11 +46,10 @@ def _refused(folder: StateFolder, keys: tuple[str, ...], nats_url: str, admit: A
     write_private(seed_file, seed.encode())
     try:
         admit(public_key(seed))
-        seen = asyncio.run(sees_nobody(nats_url, seed_file=seed_file, public_keys=keys, timeout_s=_SEEN_S))
+        return asyncio.run(sees_nobody(nats_url, seed_file=seed_file, public_keys=keys, timeout_s=_SEEN_S))
     finally:
         seed_file.unlink()
-    admit(None)
-    return seen
+        admit(None)
 
 
 def _unknown(folder: StateFolder, node_id: str) -> CommandError:

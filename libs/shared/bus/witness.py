@@ -13,7 +13,7 @@ from libs.shared.bus.connection import NatsTransport
 from libs.shared.bus.inbox import Inbox
 from libs.shared.bus.permissions import CONNECTIONS, WITNESS, inbox_prefix
 from libs.shared.contracts.base import MIB
-from libs.shared.errors import ServiceError
+from libs.shared.errors import ServiceError, Unavailable
 from libs.shared.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -54,4 +54,12 @@ async def _connected(url: str, seed_file: Path, public_keys: Collection[str]) ->
 async def _connections(calls: Calls, public_key: str) -> int:
     asked = json.dumps({"auth": True, "user": public_key}).encode()
     answer = await calls.exchange(CONNECTIONS, asked, timeout_s=_ANSWER_S, limit=MIB)
-    return int(json.loads(answer.body)["data"]["num_connections"])
+    return counted(answer.body)
+
+
+def counted(answer: bytes) -> int:
+    """The connections that the broker told of. Raises Unavailable where it told of none, nor that there are none."""
+    try:
+        return int(json.loads(answer)["data"]["num_connections"])
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable("the broker did not say who is connected") from None

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from cli.joining.enrolling import enrol
 from cli.joining.entrance import Entrance
 from cli.joining.protocol import TLS_NAME, Enrol, Greeting, Refusal, Welcome
 from cli.joining.removing import Admit, take_away
-from cli.joining.strangers import MOST_OF_ONE
+from cli.joining.strangers import MOST_OF_ONE, Strangers
 from cli.version import product_version
 from libs.shared.bus.broker_config import JOINED_NODE, principals, render_config, users
 from libs.shared.bus.connection import node_protocol
@@ -66,6 +67,9 @@ class Door:
         made = invitations.make(self.folder, time.time())
         fingerprint = fingerprint_of(self.authority)
         return JoinCode(addresses=(self.address,), fingerprint=fingerprint, invitation=made.name, secret=made.secret)
+
+    def invited(self, asked: Enrol) -> bool:
+        return invitations.is_open(self.folder, asked.invitation, asked.secret, time.time())
 
     async def enrol(self, asked: Enrol) -> Welcome | Refusal:
         return enrol(
@@ -115,7 +119,8 @@ async def opened(folder: Path, broker: TestBroker, version: str = VERSION) -> As
     certificates.renew(door.folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(door.folder.entrance_certificate, door.folder.entrance_key)
-    entrance = Entrance(context, broker.port, Greeting(authority=door.authority, version=version), door.enrol)
+    greeting = Greeting(authority=door.authority, version=version)
+    entrance = Entrance(context, broker.port, greeting, door.enrol, invited=door.invited)
     server = await entrance.listen("127.0.0.1", door.port)
     try:
         yield door
@@ -228,6 +233,26 @@ async def test_a_removal_that_the_broker_did_not_take_is_said_and_can_be_done_ag
     await bus.close()
 
 
+async def test_the_witness_is_known_to_the_broker_for_that_moment_alone_whatever_happens(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await joined(door, tmp_path / "node.nk")
+    known: list[bool] = []
+
+    async def interrupted(*_: object, **__: object) -> bool:
+        known.append("# witness" in (door.broker.folder / "nats.conf").read_text())
+        raise KeyboardInterrupt
+
+    def remove() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            door.remove("pi-4")
+
+    monkeypatch.setattr("libs.shared.bus.witness.sees_nobody", interrupted)
+    await asyncio.to_thread(remove)
+    assert known == [True]
+    assert "# witness" not in (door.broker.folder / "nats.conf").read_text()
+
+
 async def test_a_removed_key_never_comes_back_and_its_name_may(door: Door, tmp_path: Path) -> None:
     seed = tmp_path / "node.nk"
     await joined(door, seed)
@@ -297,7 +322,8 @@ async def test_an_authority_smuggled_in_beside_the_real_one_is_not_told_the_secr
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(attacker.entrance_certificate, attacker.entrance_key)
     port = free_port()
-    entrance = Entrance(context, free_port(), Greeting(authority=both, version=VERSION), listening_in)
+    greeting = Greeting(authority=both, version=VERSION)
+    entrance = Entrance(context, free_port(), greeting, listening_in, invited=lambda asked: True)
     server = await entrance.listen("127.0.0.1", port)
     code = JoinCode(
         addresses=(f"127.0.0.1:{port}",), fingerprint=fingerprint_of(real), invitation="0" * 16, secret="precious"
@@ -387,6 +413,30 @@ async def test_who_holds_many_connections_keeps_nobody_else_out(door: Door) -> N
             continue
 
 
+async def test_who_has_shown_a_good_code_is_not_put_out_for_strangers(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolling, go_on = asyncio.Event(), asyncio.Event()
+    enrol_now = Door.enrol
+
+    async def slowly(self: Door, asked: Enrol) -> Welcome | Refusal:
+        enrolling.set()
+        await go_on.wait()
+        return await enrol_now(self, asked)
+
+    monkeypatch.setattr(Door, "enrol", slowly)
+    monkeypatch.setattr("cli.joining.entrance.Strangers", partial(Strangers, most=1))
+    async with opened(tmp_path / "busy", door.broker) as busy, asyncio.timeout(6 * _WITHIN_S):
+        waiting = asyncio.create_task(joined(busy, tmp_path / "node.nk"))
+        await enrolling.wait()
+        (first, its_writer), (_, writer) = await elsewhere(busy), await elsewhere(busy)
+        assert await ended(first), "there is room for one stranger"
+        go_on.set()
+        assert await waiting == Welcome(node_id="pi-4")
+        its_writer.close()
+        writer.close()
+
+
 async def elsewhere(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", door.port, local_addr=("127.0.0.2", 0))
 
@@ -454,7 +504,7 @@ async def test_the_port_is_open_only_while_somebody_is_invited_or_has_joined(tmp
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder.entrance_certificate, folder.entrance_key)
     greeting = Greeting(authority=folder.nodes_authority.read_text(), version=VERSION)
-    entrance = Entrance(context, free_port(), greeting, nobody_enrols)
+    entrance = Entrance(context, free_port(), greeting, nobody_enrols, invited=lambda asked: False)
     where = Opening(host="127.0.0.1", port=free_port())
     listening = await as_needed(folder, where, entrance, None)
     assert listening is None
