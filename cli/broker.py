@@ -54,6 +54,7 @@ def write_configuration(installation: Installation, node: str, witness: str | No
     """Makes the keys that are missing, and writes ``nats.conf`` with what each may do in this version.
 
     A joined machine that is called ``node``, as this one now is, is kept out: of two, neither would be asked reliably.
+    All of them are where their list can't be read.
     """
     from cli.joining import members
     from libs.shared.bus.broker_config import JOINED_NODE, principals, render_config, users
@@ -64,7 +65,7 @@ def write_configuration(installation: Installation, node: str, witness: str | No
     names = principals([node])
     _make_missing_seeds(folder, names)
     write_private(folder.run / _OWN_NODE, node.encode())
-    let_in = [member for member in members.read(folder) if member.node_id != node]
+    let_in = [member for member in members.let_in(folder) if member.node_id != node]
     joined = {f"{JOINED_NODE}{member.node_id}": member.public_key for member in let_in}
     text = render_config(
         users=users(joined | own_keys(folder, node)),

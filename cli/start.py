@@ -92,17 +92,23 @@ def _prepare(
     installation = _settle_ports(installation, http_port)
     _settle_network(installation)
     node = broker.node_id(environment.get("MONGARS_NODE_ID"), socket.gethostname())
-    _name_kept_out(installation, node, progress)
+    say_who_is_kept_out(installation, node, progress)
     broker.write_configuration(installation, node)
     binaries = None if installation.marker.database else creation.database_binaries(current_owner())
     launch(installation, programs(installation, binaries, node), environment)
     return installation
 
 
-def _name_kept_out(installation: Installation, node: str, progress: Progress) -> None:
+def say_who_is_kept_out(installation: Installation, node: str, progress: Progress) -> None:
+    """Of the machines that joined, where this one's inference is called ``node``."""
     from cli.joining import members
 
-    if any(member.node_id == node for member in members.read(installation.folder)):
+    try:
+        known = members.read(installation.folder)
+    except CommandError as error:
+        progress.say(f"No machine that joined is let in: {error}; {error.remedy}")
+        return
+    if any(member.node_id == node for member in known):
         progress.say(
             f"A machine joined as {node}, as this one is called now: it is kept out. mongars nodes remove {node} lets "
             "it join anew under another name; or set MONGARS_NODE_ID to another one for this machine, and start again"

@@ -16,6 +16,8 @@ from cli.installation import sync_folder, write_private
 from libs.shared.layout import StateFolder
 
 LIFE_S = 15 * 60.0
+_SET_BACK_S = 60.0
+"""How far a clock may be set back meanwhile: one that was far ahead would else have given a code for long."""
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -40,7 +42,7 @@ def make(folder: StateFolder, now: float) -> Invitation:
     """Opens an invitation until ``LIFE_S`` after ``now`` (seconds since 1970); those that ended are swept out."""
     folder.invitations.mkdir(mode=0o700, exist_ok=True)
     for path, kept in _all(folder):
-        if kept is None or kept.expires_at <= now:
+        if kept is None or _is_over(kept, now):
             path.unlink(missing_ok=True)
     made = Invitation(secrets.token_hex(8), secrets.token_urlsafe(32))
     kept = _Kept(sha256=_hash(made.secret), expires_at=now + LIFE_S)
@@ -53,12 +55,12 @@ def is_open(folder: StateFolder, name: str, secret: str, now: float) -> bool:
     kept = _read(_path(folder, name)) if _ID.fullmatch(name) else None
     known = kept.sha256 if kept is not None else _hash("")
     same = hmac.compare_digest(known, _hash(secret))
-    return same and kept is not None and now < kept.expires_at
+    return same and kept is not None and not _is_over(kept, now)
 
 
 def any_open(folder: StateFolder, now: float) -> bool:
     """Whether somebody may still come in with an invitation."""
-    return any(kept is not None and now < kept.expires_at for _, kept in _all(folder))
+    return any(kept is not None and not _is_over(kept, now) for _, kept in _all(folder))
 
 
 def withdraw_all(folder: StateFolder) -> None:
@@ -75,6 +77,10 @@ def consume(folder: StateFolder, name: str) -> bool:
         return False
     sync_folder(folder.invitations)
     return True
+
+
+def _is_over(kept: _Kept, now: float) -> bool:
+    return not 0 < kept.expires_at - now <= LIFE_S + _SET_BACK_S
 
 
 def _all(folder: StateFolder) -> Iterator[tuple[Path, _Kept | None]]:

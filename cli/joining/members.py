@@ -52,6 +52,14 @@ def read(folder: StateFolder) -> tuple[Member, ...]:
     return read_all(folder).nodes
 
 
+def let_in(folder: StateFolder) -> tuple[Member, ...]:
+    """As ``read``, and nobody where the file can't be read: an installation works without its nodes."""
+    try:
+        return read(folder)
+    except CommandError:
+        return ()
+
+
 def read_all(folder: StateFolder) -> Members:
     """Raises CommandError for a file that can't be read."""
     try:
@@ -61,7 +69,7 @@ def read_all(folder: StateFolder) -> Members:
     except ValidationError:
         raise CommandError(
             f"{folder.joined_nodes} can't be read",
-            "restore that file from a backup, or remove it: every node joins anew",
+            "remove it: every node joins anew (no backup holds it)",
         ) from None
 
 

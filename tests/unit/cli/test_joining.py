@@ -22,6 +22,8 @@ from cli.joining.enrolling import enrol
 from cli.joining.inviting import reached_at
 from cli.joining.protocol import Enrol, Refusal, Welcome
 from cli.joining.strangers import Strangers, house
+from cli.progress import Progress
+from cli.start import say_who_is_kept_out
 from cli.upgrade.aside import Aside
 from libs.shared.bus.nkey_files import is_public_key, new_seed, public_key
 from libs.shared.layout import StateFolder
@@ -97,6 +99,28 @@ def test_an_invitation_is_over_after_a_quarter_of_an_hour(folder: StateFolder) -
     made = invitations.make(folder, NOW)
     assert refused(let_in(folder, asked(made), now=NOW + 900)) == "invitation"
     assert let_in(folder, asked(made), now=NOW + 899) == Welcome(node_id="pi-4")
+
+
+def test_a_clock_that_was_ahead_makes_no_invitation_that_lasts(folder: StateFolder) -> None:
+    made = invitations.make(folder, NOW)
+    for now, is_open in ((NOW - 59, True), (NOW - 3600, False)):
+        assert invitations.is_open(folder, made.name, made.secret, now) is is_open
+        assert invitations.any_open(folder, now) is is_open
+
+
+def test_a_list_of_machines_that_cannot_be_read_keeps_them_out_and_nothing_else(
+    folder: StateFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = asked(invitations.make(folder, NOW))
+    let_in(folder, question)
+    folder.joined_nodes.write_text(folder.joined_nodes.read_text()[:-9])
+    ports = Ports(http=1, nats=2)
+    marker = Marker(format=1, installation_id="i", product_version="1", created_at=datetime.now(UTC), ports=ports)
+    (folder.keys / "nats").mkdir()
+    broker.write_configuration(Installation(folder, marker), "desk")
+    assert question.public_key not in broker.configuration(folder).read_text()
+    say_who_is_kept_out(Installation(folder, marker), "desk", Progress())
+    assert f"{folder.joined_nodes} can't be read; remove it" in "".join(capsys.readouterr())
 
 
 def test_a_wrong_secret_uses_nothing_up(folder: StateFolder) -> None:
