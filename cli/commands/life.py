@@ -150,6 +150,8 @@ def _start_and_announce(
         if installation is None:
             progress.say(f"Making an installation in {folder.root}")
             installation = make(folder, progress, http_port=port, external=external)
+        if installation.marker.joined is not None:  # since it was looked at, before the lock
+            raise CommandError("this machine has just become a node of another installation", "run: mongars up")
         choice.keep(installation, external)
         installation = network.settled(installation)
 
