@@ -44,6 +44,10 @@ def serves(main: Elsewhere, name: str, model: str) -> bool:
     return any(served["name"] == model for served in nodes(main).get(name, {}).get("telemetry", {}).get("models", ()))
 
 
+def degraded(main: Elsewhere, name: str) -> list[str]:
+    return list(nodes(main).get(name, {}).get("telemetry", {}).get("degraded", ["unknown"]))
+
+
 def invite(main: Elsewhere, *arguments: str) -> str:
     return str(json.loads(main.mongars("nodes", "invite", "--json", *arguments))["code"])
 
@@ -92,8 +96,12 @@ def test_a_second_machine_joins_answers_survives_and_is_removed(wire: Wire, tmp_
         assert boot(main, "attic") == life
 
         node.mongars("down")
+        main.mongars("upstreams", "allow-remote", "on")
         node.mongars("up", "--detach")
         assert main.wait_until(lambda: serves(main, "attic", "tiny") and available(main, "attic"), _CONNECTED_S)
+        assert main.wait_until(lambda: "remote-models" in degraded(main, "attic"), _CONNECTED_S), "it asked"
+        main.mongars("upstreams", "allow-remote", "off")
+        assert main.wait_until(lambda: not {"remote-models", "unknown"} & {*degraded(main, "attic")}, _CONNECTED_S)
 
         assert json.loads(main.mongars("nodes", "remove", "attic", "--json"))["seen_refused"]
         assert "attic" not in nodes(main)
