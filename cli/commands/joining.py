@@ -38,7 +38,9 @@ def join(
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", metavar="HOST[:PORT]", help="Without CODE, on a node: where its installation is found now."
+            "--address",
+            metavar="HOST[:PORT]",
+            help="With CODE: an address to try first. Without, on a node: where its installation is found now.",
         ),
     ] = None,
     state: StateOption = None,

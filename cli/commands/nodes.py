@@ -135,7 +135,8 @@ def invite(
         typer.Option(
             "--listen",
             metavar="ADDRESS[:PORT]",
-            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, on port 7422.",
+            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, on port 7422 "
+            "or the next free one.",
         ),
     ] = None,
     state: StateOption = None,
@@ -167,8 +168,9 @@ def invite(
 def close(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Close the port by which machines join and come in: who joined is cut off, and open invitations are withdrawn.
 
-    The next mongars nodes invite opens it again, and they come back by themselves. Without this command it is open
-    while a machine is invited or has joined.
+    The next mongars nodes invite opens it again, and they come back by themselves; where it was opened with --listen,
+    give that again. Without this command it is open while a machine is invited or has joined, and for a quarter of an
+    hour after one was removed.
     """
     from cli.joining.inviting import close as closed
     from cli.joining.members import read
