@@ -9,12 +9,11 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from cli.installation import write_private
 from cli.joining import members
 from cli.joining.protocol import TLS_NAME
-from cli.lan.authority import Names, Signed, new_authority, new_certificate, serves
+from cli.lan.authority import Names, new_authority, new_certificate, serves
+from cli.lan.signed_files import read_signed, write_signed
 from libs.shared.layout import StateFolder
 
 _NAMES = Names((TLS_NAME,), ())
@@ -25,14 +24,14 @@ def renew(folder: StateFolder, now: datetime | None = None) -> bool:
     """Makes what is missing, and the certificate anew a month before it ends; whether it made one. Under
     ``members.changing``."""
     moment = now or datetime.now(UTC)
-    authority = _read(folder.nodes_authority, folder.nodes_authority_key)
+    authority = read_signed(folder.nodes_authority, folder.nodes_authority_key)
     if authority is None:
         authority = new_authority(TLS_NAME, moment)
-        _write(folder.nodes_authority, folder.nodes_authority_key, authority)
-    certificate = _read(folder.entrance_certificate, folder.entrance_key)
+        write_signed(folder.nodes_authority, folder.nodes_authority_key, authority)
+    certificate = read_signed(folder.entrance_certificate, folder.entrance_key)
     if certificate is not None and serves(certificate, authority, _NAMES, moment):
         return False
-    _write(folder.entrance_certificate, folder.entrance_key, new_certificate(authority, _NAMES, moment))
+    write_signed(folder.entrance_certificate, folder.entrance_key, new_certificate(authority, _NAMES, moment))
     return True
 
 
@@ -60,18 +59,3 @@ def files(folder: StateFolder) -> Files:
     """Tells one certificate's files from the next one's."""
     found = (folder.nodes_authority, folder.entrance_certificate, folder.entrance_key)
     return tuple((one.stat().st_ino, one.stat().st_mtime_ns) if one.exists() else None for one in found)
-
-
-def _read(certificate: Path, key: Path) -> Signed | None:
-    try:
-        found = Signed(certificate.read_bytes(), key.read_bytes())
-        _ = found.parsed
-    except (FileNotFoundError, ValueError):
-        return None
-    return found
-
-
-def _write(certificate: Path, key: Path, pair: Signed) -> None:
-    key.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(key, pair.key)
-    write_private(certificate, pair.certificate)
