@@ -17,7 +17,7 @@ from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, ServiceError, Unsupported
 from libs.shared.gguf import read_header
 from services.inference import gguf
-from services.inference.backends.base import Changed, prompt_bytes
+from services.inference.backends.base import Changed, prompt_bytes, reads_on
 from services.inference.backends.openai import Answer, chat_body
 from services.inference.backends.slots import Slots
 from services.inference.fit import check_fit
@@ -74,7 +74,7 @@ class LlamaCppBackend:
         events: asyncio.Queue[str | Exception | None] = asyncio.Queue()
         cancelled = Event()
         work = asyncio.get_running_loop().run_in_executor(
-            self._workers, self._complete, self._body(request), _session(request), _sender(events), cancelled
+            self._workers, self._complete, self._body(request), reads_on(request), _sender(events), cancelled
         )
         answer = Answer(prompt_bytes(request))
         try:
@@ -160,12 +160,6 @@ class LlamaCppBackend:
         """The half of a vision model that reads images."""
         stated = self._spec.options.get("mmproj")
         return (self._path.parent / str(stated)).resolve() if stated else None
-
-
-def _session(request: GenerateRequest) -> str | None:
-    """Whose prompt is read on from where it was read last. With a seed it never is: read in other portions, its figures
-    differ in their last bits, and answers are to be the same."""
-    return request.session if request.sampling.seed is None else None
 
 
 def _sender(queue: asyncio.Queue[str | Exception | None]) -> Callable[[str | Exception | None], None]:
