@@ -40,6 +40,25 @@ class Lan(BaseModel):
     """Whether its certificate was given, and isn't renewed here."""
 
 
+class Entrance(BaseModel):
+    """Where joined machines come in, over TLS alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    port: int
+
+
+class Joined(BaseModel):
+    """What a machine knows of the installation that it is a node of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    node_id: str
+    addresses: tuple[str, ...]
+    """``host:port`` of its entrance, the one that answered last first."""
+
+
 class Marker(BaseModel):
     """``installation.json``: written last when an installation is made, so where it is, all else is."""
 
@@ -55,6 +74,10 @@ class Marker(BaseModel):
     """Another's PostgreSQL, without the password; None: the installation's own."""
     lan: Lan | None = None
     """None: loopback alone."""
+    entrance: Entrance | None = None
+    """None: no other machine was ever invited."""
+    joined: Joined | None = None
+    """Set where this folder holds no installation of its own, but a node of another; its ports are 0 then."""
     database_revision: str | None = None
     """Where the database's migrations stood when it was ready last; None: never ready, or version 0.1."""
     commit: str | None = None

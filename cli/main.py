@@ -16,6 +16,7 @@ from cli.commands import (
     doctor,
     documents,
     embedders,
+    joining,
     keys,
     life,
     memory,
@@ -51,6 +52,7 @@ app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")
 app.add_typer(upstreams.app, name="upstreams")
 app.add_typer(nodes.app, name="nodes")
+app.command("join")(joining.join)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")
 app.add_typer(alerts.app, name="alerts")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.errors import CommandError, Exit
 from cli.installation import Installation, load, state_folder
 from cli.listing import printable
 from cli.settings import get_settings
@@ -42,9 +43,19 @@ def chosen_folder(state: Path | None) -> StateFolder:
     return state_folder(state or get_settings().state)
 
 
-def chosen_installation(state: Path | None, *, by_root: bool = False) -> Installation:
-    """Raises CommandError when there is none in the chosen folder, or another user's; ``by_root``: root may take it."""
-    return load(state or get_settings().state, by_root=by_root)
+def chosen_installation(state: Path | None, *, by_root: bool = False, node_too: bool = False) -> Installation:
+    """Raises CommandError when there is none in the chosen folder, or another user's; ``by_root``: root may take it.
+
+    ``node_too``: it may be a mere node of an installation elsewhere.
+    """
+    installation = load(state or get_settings().state, by_root=by_root)
+    if installation.marker.joined is not None and not node_too:
+        raise CommandError(
+            f"this machine is a node ({installation.marker.joined.node_id}) of an installation on another one",
+            "run this command there",
+            code=Exit.REFUSED,
+        )
+    return installation
 
 
 @contextmanager

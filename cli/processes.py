@@ -9,8 +9,9 @@ from cli.database.binaries import Binaries
 from cli.database.external import service_url
 from cli.database.owner import setpriv
 from cli.installation import Installation
+from cli.joining.protocol import TLS_NAME
 from cli.supervision.orphans import MARK
-from cli.supervision.programs import BROKER, CARETAKER, DATABASE, Program
+from cli.supervision.programs import BROKER, CARETAKER, DATABASE, ENTRANCE, Program
 from libs.shared.contracts.base import SERVICES, Principal
 from libs.shared.hardware import recommended_worker_count
 
@@ -23,7 +24,8 @@ it takes 20 to 40 % more processor time than on half of them."""
 
 
 def programs(installation: Installation, binaries: Binaries | None, node: str) -> tuple[Program, ...]:
-    """Broker, database (where there are ``binaries`` of the installation's own), the services, then the caretaker."""
+    """Broker, database (where there are ``binaries`` of the installation's own), services, caretaker, and the entrance
+    where other machines were ever invited."""
     mark = {MARK: installation.marker.installation_id}
     tied = (setpriv(), "--pdeathsig", "TERM")  # what nobody supervises any more stops in good order
     environment = {**mark, **service_environment(installation)}
@@ -44,7 +46,35 @@ def programs(installation: Installation, binaries: Binaries | None, node: str) -
     caretaker = Program(
         CARETAKER, (*tied, sys.executable, "-m", "cli.caretaker", str(installation.reachable.root)), environment=mark
     )
-    return (messages, *database, *services, caretaker)
+    opened = (entrance(installation),) if installation.marker.entrance is not None else ()
+    return (messages, *database, *services, caretaker, *opened)
+
+
+def entrance(installation: Installation) -> Program:
+    """Where joined machines come in."""
+    return Program(
+        ENTRANCE,
+        (setpriv(), "--pdeathsig", "TERM", sys.executable, "-m", "cli.joining", str(installation.folder.root)),
+        environment={MARK: installation.marker.installation_id},
+    )
+
+
+def node_programs(installation: Installation) -> tuple[Program, ...]:
+    """Of a folder that is a node of an installation elsewhere: inference alone."""
+    joined, reachable = installation.marker.joined, installation.reachable
+    assert joined is not None
+    environment = {
+        MARK: installation.marker.installation_id,
+        "MONGARS_STATE": str(reachable.root),
+        "MONGARS_NODE_ID": joined.node_id,
+        "MONGARS_NATS_URL": ",".join(f"tls://{address}" for address in joined.addresses),
+        "MONGARS_NATS_SEED_FILE": str(broker.inference_seed(reachable, joined.node_id)),
+        "MONGARS_NATS_CA_FILE": str(reachable.nodes_authority),
+        "MONGARS_NATS_TLS_NAME": TLS_NAME,
+    }
+    name = Principal.INFERENCE.value
+    command = (setpriv(), "--pdeathsig", "TERM", sys.executable, "-m", f"services.{name}")
+    return (Program(name, command, stop_wait_s=_SERVICE_STOP_S, environment=environment),)
 
 
 def _database(installation: Installation, binaries: Binaries, mark: dict[str, str]) -> Program:

@@ -22,8 +22,9 @@ from cli.processes import programs, service_environment
 from cli.progress import Progress
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
-from cli.supervision.place import code_root, paths, supervisor_of
-from cli.supervision.programs import BROKER, CARETAKER, DATABASE, log_file, render
+from cli.supervision.launching import launch
+from cli.supervision.place import code_root, supervisor_of
+from cli.supervision.programs import BROKER, CARETAKER, DATABASE, ENTRANCE, log_file
 from libs.shared.contracts.base import SERVICES, Principal
 
 _PART_TIMEOUT_S = 30.0
@@ -91,9 +92,27 @@ def _prepare(
     installation = _settle_ports(installation, http_port)
     _settle_network(installation)
     node = broker.node_id(environment.get("MONGARS_NODE_ID"), socket.gethostname())
+    say_who_is_kept_out(installation, node, progress)
     broker.write_configuration(installation, node)
-    _start_supervisor(installation, environment, node)
+    binaries = None if installation.marker.database else creation.database_binaries(current_owner())
+    launch(installation, programs(installation, binaries, node), environment)
     return installation
+
+
+def say_who_is_kept_out(installation: Installation, node: str, progress: Progress) -> None:
+    """Of the machines that joined, where this one's inference is called ``node``."""
+    from cli.joining import members
+
+    try:
+        known = members.read(installation.folder)
+    except CommandError as error:
+        progress.say(f"No machine that joined is let in: {error}; {error.remedy}")
+        return
+    if any(member.node_id == node for member in known):
+        progress.say(
+            f"A machine joined as {node}, as this one is called now: it is kept out. mongars nodes remove {node} lets "
+            "it join anew under another name; or set MONGARS_NODE_ID to another one for this machine, and start again"
+        )
 
 
 def _settle_network(installation: Installation) -> None:
@@ -116,28 +135,6 @@ def _settle_ports(installation: Installation, http_port: int | None) -> Installa
     return write_marker(installation.folder, installation.marker.model_copy(update={"ports": kept}))
 
 
-def _start_supervisor(installation: Installation, environment: dict[str, str], node: str) -> None:
-    reachable = installation.reachable
-    for folder in (reachable.run, reachable.logs):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    where = paths(reachable)
-    where.socket.unlink(missing_ok=True)
-    configuration = reachable.run / "supervisord.conf"
-    binaries = None if installation.marker.database else creation.database_binaries(current_owner())
-    configuration.write_text(render(programs(installation, binaries, node), where))
-    ran = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
-        cwd=code_root(),
-        env={**environment, orphans.MARK: installation.marker.installation_id},
-        capture_output=True,
-        text=True,
-        timeout=_PART_TIMEOUT_S,
-        check=False,
-    )
-    if ran.returncode != 0:
-        raise CommandError(f"the supervisor could not be started: {(ran.stdout + ran.stderr).strip()}")
-
-
 def _start_parts(
     installation: Installation, supervisor: Supervisor, progress: Progress, environment: dict[str, str]
 ) -> None:
@@ -152,7 +149,8 @@ def _start_parts(
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
         migrate(installation, environment)
-    for name in (*(service.value for service in SERVICES), CARETAKER):
+    entrance = (ENTRANCE,) if installation.marker.entrance is not None else ()
+    for name in (*(service.value for service in SERVICES), CARETAKER, *entrance):
         supervisor.start(name)
 
 

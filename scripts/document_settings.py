@@ -42,6 +42,7 @@ A `*.gguf` file or a Hugging Face folder in `models/` needs no entry: it is serv
 """
 _RUNNING = """These are no environment variables: an admin sets them with `PATCH /api/v1/settings` and a body such as
 `{"key": "hedging", "value": true}`. Each change is an entry of the ledger, is in force at once, and can be rolled back.
+An operator's change waits until an admin approves it (`POST /api/v1/changes/ID/approve`).
 """
 
 

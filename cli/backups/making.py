@@ -45,9 +45,12 @@ SUFFIX = ".backup"
 _PARTIAL = ".partial"
 _OURS_MAJOR = 18
 _LARGEST_FILE = 4 * 1024 * 1024
-_LEFT_OUT = ("broker", "database", "slots", "run", "ray", "logs", "models", "upgrade", "keys/nats")
-"""Made anew where it is restored, in the backup by another way, or to be had again (models)."""
-_FILES_LEFT_OUT = ("keys/database.password", ".lock", "backups/.lock", "backups/last.json", "caretaker.json")
+_LEFT_OUT = ("broker", "database", "slots", "run", "ray", "logs", "models", "upgrade", "keys/nats", "invitations")
+"""Made anew where it is restored, in the backup by another way, or to be had again (models, invitations)."""
+_FILES_LEFT_OUT = (
+    *("keys/database.password", ".lock", "backups/.lock", "backups/last.json", "caretaker.json"),
+    *("joined-nodes.json", "keys/.joining.lock"),  # a backup must not let in again who was removed after it
+)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.errors import CommandError, Exit
+from cli.installation import find
 from cli.options import JsonOption, StateOption, answer, chosen_folder
 from cli.settings import get_settings
 
@@ -36,6 +38,7 @@ def doctor(
     done: list[str] = []
     try:
         folder = chosen_folder(state)
+        _refuse_a_node(folder)
         findings = _examined(folder)
         if fix and any(finding.fixable for finding in findings):
             done = _mended(folder, findings)
@@ -51,6 +54,18 @@ def doctor(
         _show(findings, done)
     if any(_counts(finding) for finding in findings):
         raise typer.Exit(FINDINGS)
+
+
+def _refuse_a_node(folder: StateFolder) -> None:
+    """Raises CommandError for a folder that is a node of an installation elsewhere: there is little to look at."""
+    found = None
+    with suppress(CommandError):  # what is wrong with a marker is for the examination to say
+        found = find(folder)
+    if found is not None and found.marker.joined is not None:
+        raise CommandError(
+            "this machine is a node of an installation on another one",
+            "here: mongars status, mongars logs inference; there: mongars doctor",
+        )
 
 
 def _examined(folder: StateFolder) -> list[Finding]:

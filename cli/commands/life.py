@@ -73,6 +73,12 @@ def up(
     On a terminal, and only there, it offers to bring a language model where none is found.
     """
     folder = chosen_folder(state)
+    known = find(folder)
+    if known is not None and known.marker.joined is not None:
+        from cli.commands.joining import up_node
+
+        up_node(known, detach=detach, as_json=as_json)
+        return
     network = Network(lan, host, lan_port, tls_cert, tls_key)
     network.require_sense(get_settings())
     progress = Progress(quiet=as_json)
@@ -113,7 +119,7 @@ def down(
     as_json: JsonOption = False,
 ) -> None:
     """Drain and stop everything, in reverse order."""
-    installation = chosen_installation(state)
+    installation = chosen_installation(state, node_too=True)
     progress = Progress(quiet=as_json)
     if at_once:
         kill(installation)
@@ -144,6 +150,8 @@ def _start_and_announce(
         if installation is None:
             progress.say(f"Making an installation in {folder.root}")
             installation = make(folder, progress, http_port=port, external=external)
+        if installation.marker.joined is not None:  # since it was looked at, before the lock
+            raise CommandError("this machine has just become a node of another installation", "run: mongars up")
         choice.keep(installation, external)
         installation = network.settled(installation)
 

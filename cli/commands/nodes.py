@@ -128,6 +128,142 @@ def undrain(node_id: NodeArgument, state: StateOption = None, as_json: JsonOptio
         line(f"{node_id} takes requests again.")
 
 
+@app.command("invite")
+def invite(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS[:PORT]",
+            help="Where joined machines come in, over TLS; kept for later starts. By itself everywhere, on port 7422 "
+            "or the next free one.",
+        ),
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a code with which one other machine joins, within 15 minutes: there, mongars join -, then the code.
+
+    Whoever has the code first may join and is then sent what is to be answered: carry it as you would a password.
+    """
+    import time
+
+    from cli.joining.code import encoded
+    from cli.joining.invitations import LIFE_S
+    from cli.joining.inviting import invite as invited
+    from cli.lock import exclusively
+
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        code = invited(chosen_installation(state), listen, time.time())
+    if as_json:
+        answer({"code": encoded(code), "expires_in_s": LIFE_S, "addresses": list(code.addresses)})
+        return
+    line(f"On the other machine, within {LIFE_S / 60:.0f} minutes:\n\n  mongars join -\n")
+    line(f"and, where it asks, this code, which is good once:\n\n{encoded(code)}\n")
+    line(f"It will look for this one at {', '.join(code.addresses)}.")
+
+
+@app.command("close")
+def close(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Close the port by which machines join and come in: who joined is cut off, and open invitations are withdrawn.
+
+    The next mongars nodes invite opens it again, and they come back by themselves; where it was opened with --listen,
+    give that again. Without this command it is open while a machine is invited or has joined, and for a quarter of an
+    hour after one was removed.
+    """
+    from cli.joining.inviting import close as closed
+    from cli.joining.members import read
+    from cli.lock import exclusively
+
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        before = closed(chosen_installation(state))
+    cut_off = [member.node_id for member in read(folder)] if before is not None else []
+    if as_json:
+        answer({"closed": before.model_dump() if before else None, "cut_off": cut_off})
+    elif before is None:
+        line("The port for other machines was closed already.")
+    else:
+        line(f"Port {before.port} for other machines is closed. Cut off: {', '.join(cut_off) or 'nobody'}.")
+        line(f"To open it there again: mongars nodes invite --listen {before.host}:{before.port}")
+
+
+@app.command("members")
+def members(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List the machines that joined, whether they answer or not, and those that were removed.
+
+    "kept out": this machine now has that one's name. Take it out, and let it join under another.
+    """
+    from cli import broker
+    from cli.joining.members import read_all
+
+    folder = chosen_installation(state).folder
+    known = read_all(folder)
+    if as_json:
+        answer(known.model_dump(mode="json"))
+        return
+    own = broker.named_last(folder)
+    from cli.listing import day, show
+
+    rows = [
+        (one.node_id, "kept out" if one.node_id == own else f"joined {day(one.joined_at)}", one.public_key)
+        for one in known.nodes
+    ]
+    rows += [(one.node_id, f"removed {day(one.removed_at)}", one.public_key) for one in known.removed]
+    show(("node", "state", "key"), rows, nothing="no machine has joined; mongars nodes invite begins it")
+
+
+@app.command("remove")
+def remove(node_id: NodeArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Take a joined machine out: its key is refused from now on, its connection is cut, and it is forgotten.
+
+    Waits until the broker was seen to refuse it; exit code 4: it was not seen, and the same command tries again.
+    What it is answering breaks off: mongars nodes drain NODE first lets it finish.
+    """
+    from cli import broker
+    from cli.lock import exclusively
+
+    folder = chosen_installation(state).folder
+    with exclusively(folder):
+        installation = chosen_installation(state)
+        seen = _take_away(installation, node_id)
+    if seen and node_id != broker.named_last(folder):  # one that was kept out: this machine has that name
+        asyncio.run(_forget(installation, node_id))
+    if as_json:
+        answer({"node_id": node_id, "removed": True, "seen_refused": seen})
+    elif seen:
+        line(f"{node_id} is no node any more: the broker refuses its key, and has no connection of it.")
+    else:
+        line(f"{node_id} is no node any more. Nothing runs now; the broker will start without its key.")
+
+
+def _take_away(installation: Installation, node_id: str) -> bool:
+    from datetime import UTC, datetime
+    from functools import partial
+
+    from cli import broker
+    from cli.joining.removing import take_away
+    from cli.supervision.place import supervisor_of
+
+    runs = supervisor_of(installation).processes() is not None
+    return take_away(
+        installation.folder,
+        node_id,
+        now=datetime.now(UTC),
+        nats_url=installation.nats_url,
+        admit=partial(broker.admit, installation) if runs else None,
+    )
+
+
+async def _forget(installation: Installation, node_id: str) -> None:
+    from cli.bus import as_command
+    from cli.nodes.forgetting import forget
+
+    async with as_command(installation) as bus:
+        await forget(bus, node_id)
+
+
 async def _list(installation: Installation) -> Nodes:
     from cli.bus import as_command
     from libs.shared.contracts.base import Empty

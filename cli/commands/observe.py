@@ -34,7 +34,12 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
 
     Exit code 0: ready; 3: not running; 4: running, not ready.
     """
-    installation = chosen_installation(state)
+    installation = chosen_installation(state, node_too=True)
+    if installation.marker.joined is not None:
+        from cli.commands.joining import node_status
+
+        node_status(installation, as_json=as_json)
+        return
     processes = supervisor_of(installation).processes()
     said = readiness(installation.marker.ports.http) if processes is not None else None
     if as_json:
@@ -57,7 +62,7 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Print what a part of the installation logged, for people; with --json one JSON object a line."""
-    installation = chosen_installation(state)
+    installation = chosen_installation(state, node_too=True)
     path = log_file(installation.folder.logs, service)
     known = sorted(found.stem for found in installation.folder.logs.glob("*.log"))
     if service not in known:

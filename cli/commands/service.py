@@ -88,7 +88,7 @@ def uninstall(
     """List everything of the installation on this machine, ask, and remove it: its memories and keys too."""
     from cli.service import removal
 
-    installation = chosen_installation(state, by_root=True)
+    installation = chosen_installation(state, by_root=True, node_too=True)
     found = removal.found(installation, keep_users=keep_users, service_user=service_user)
     if not as_json:
         line("This will be removed, and can't be brought back but from a backup:")

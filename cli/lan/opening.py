@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cli import ports
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, Lan, write_marker, write_private
+from cli.installation import Installation, Lan, write_marker
 from cli.lan.authority import Names, Signed, new_authority, new_certificate, permitted, serves, vouches_for
+from cli.lan.signed_files import read_signed, write_signed
 from libs.shared.layout import StateFolder
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the whole point of --lan, and only ever over TLS
@@ -55,18 +56,18 @@ def renew(folder: StateFolder, lan: Lan, now: datetime | None = None) -> None:
     hostname = socket.gethostname()
     chosen = () if lan.host in EVERYWHERE_TOO else (lan.host,)
     names = permitted(hostname, (*own_addresses(), *chosen))
-    authority = _read(folder.tls_authority, folder.tls_authority_key)
+    authority = read_signed(folder.tls_authority, folder.tls_authority_key)
     if authority is None or not vouches_for(authority, hostname, moment):
         authority = new_authority(hostname, moment)
-        _write(folder.tls_authority, folder.tls_authority_key, authority)
-    certificate = _read(folder.tls_certificate, folder.tls_key)
+        write_signed(folder.tls_authority, folder.tls_authority_key, authority)
+    certificate = read_signed(folder.tls_certificate, folder.tls_key)
     if certificate is None or not serves(certificate, authority, names, moment):
-        _write(folder.tls_certificate, folder.tls_key, new_certificate(authority, names, moment))
+        write_signed(folder.tls_certificate, folder.tls_key, new_certificate(authority, names, moment))
 
 
 def authority_of(folder: StateFolder) -> Signed:
     """Raises CommandError when there is none."""
-    found = _read(folder.tls_authority, folder.tls_authority_key)
+    found = read_signed(folder.tls_authority, folder.tls_authority_key)
     if found is None:
         raise CommandError("there is no authority to trust", "open the installation first: mongars up --lan")
     return found
@@ -110,28 +111,13 @@ def _take_over(folder: StateFolder, certificate: Path, key: Path) -> None:
             f"{certificate} and {key} can't be used: {getattr(error, 'strerror', None) or error}",
             "a certificate (with its chain) and its key without a password, both PEM",
         ) from None
-    _write(folder.tls_certificate, folder.tls_key, pair)
+    write_signed(folder.tls_certificate, folder.tls_key, pair)
 
 
 def _require_valid(folder: StateFolder, now: datetime) -> None:
-    found = _read(folder.tls_certificate, folder.tls_key)
+    found = read_signed(folder.tls_certificate, folder.tls_key)
     again = "give the new ones: mongars up --lan --tls-cert FILE --tls-key FILE"
     if found is None:
         raise CommandError("the certificate that was given is gone", again)
     if (ends := found.parsed.not_valid_after_utc) <= now:
         raise CommandError(f"the certificate that was given ended on {ends.date()}", again)
-
-
-def _read(certificate: Path, key: Path) -> Signed | None:
-    try:
-        found = Signed(certificate.read_bytes(), key.read_bytes())
-        _ = found.parsed
-    except (FileNotFoundError, ValueError):
-        return None
-    return found
-
-
-def _write(certificate: Path, key: Path, pair: Signed) -> None:
-    key.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(key, pair.key)
-    write_private(certificate, pair.certificate)

@@ -15,6 +15,8 @@ _TIMEOUT_S = 20.0
 _ALREADY = (60, 70)
 """Faults ALREADY_STARTED and NOT_RUNNING: what was asked for is so."""
 
+_ALREADY_ADDED = 90
+
 
 @dataclass(frozen=True)
 class Process:
@@ -57,6 +59,15 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode not in _ALREADY:
                 raise CommandError(f"{name} could not be started: {fault.faultString}") from None
+
+    def add(self, name: str) -> None:
+        """Takes in a program that its configuration has had since it started; it isn't started by that."""
+        try:
+            self._asked("supervisor.reloadConfig")
+            self._asked("supervisor.addProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _ALREADY_ADDED:
+                raise CommandError(f"{name} could not be added: {fault.faultString}") from None
 
     def stop(self, name: str) -> None:
         """Asks for the end of one process, which is not started again; returns at once."""

@@ -10,6 +10,7 @@ from pathlib import Path
 BROKER = "broker"
 DATABASE = "database"
 CARETAKER = "caretaker"
+ENTRANCE = "entrance"
 LOG_BYTES = 5 * 2**20
 """Of one file of a part's log, and of the supervisor's own."""
 LOG_BACKUPS = 3
@@ -42,7 +43,7 @@ class Paths:
 
 def render(programs: Sequence[Program], paths: Paths, *, log_bytes: int = LOG_BYTES) -> str:
     """The text of ``supervisord.conf``."""
-    parts = (_program(p, rank, paths, log_bytes) for rank, p in enumerate(programs, start=1))
+    parts = (program_section(p, rank, paths, log_bytes) for rank, p in enumerate(programs, start=1))
     sections = [_daemon(paths, log_bytes), *parts]
     return "\n".join(sections)
 
@@ -78,7 +79,8 @@ supervisor.rpcinterface_factory=cli.supervision.plugin:make
 """
 
 
-def _program(program: Program, rank: int, paths: Paths, log_bytes: int) -> str:
+def program_section(program: Program, rank: int, paths: Paths, log_bytes: int) -> str:
+    """One program's part of it; ``rank``: the lower starts first."""
     environment = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(program.environment.items()))
     return f"""\
 [program:{program.name}]

@@ -19,8 +19,10 @@ from cli.lock import LOCK_NAME
 from libs.shared.layout import StateFolder
 
 _FOLDER = "upgrade"
-_LEFT_OUT = frozenset({LOCK_NAME, _FOLDER, "backups", "logs", "models", "ray", "run"})
-"""What an upgrade doesn't change, or what means nothing while nothing runs."""
+_LEFT_OUT = frozenset(
+    {LOCK_NAME, _FOLDER, "backups", "invitations", "joined-nodes.json", "logs", "models", "ray", "run"}
+)
+"""What an upgrade doesn't change, or what means nothing while nothing runs; and whom the way back must not let in."""
 _COPY_TIMEOUT_S = 6 * 3600.0
 _PIECE = 1 << 20
 

@@ -72,6 +72,34 @@ class StateFolder:
     def tls_key(self) -> Path:
         return self.keys / "tls" / "gateway.key"
 
+    @property
+    def nodes_authority(self) -> Path:
+        """PEM, public: what joined machines pin; on such a machine, its installation's."""
+        return self.keys / "tls" / "nodes-authority.pem"
+
+    @property
+    def nodes_authority_key(self) -> Path:
+        return self.keys / "tls" / "nodes-authority.key"
+
+    @property
+    def entrance_certificate(self) -> Path:
+        """PEM with its chain: what joined machines are shown."""
+        return self.keys / "tls" / "entrance.pem"
+
+    @property
+    def entrance_key(self) -> Path:
+        return self.keys / "tls" / "entrance.key"
+
+    @property
+    def invitations(self) -> Path:
+        """A file for each open invitation of another machine, with its secret's hash."""
+        return self.root / "invitations"
+
+    @property
+    def joined_nodes(self) -> Path:
+        """JSON: the machines that joined, with their public keys."""
+        return self.root / "joined-nodes.json"
+
     def nkey(self, principal: str) -> Path:
         """The seed with which ``principal`` authenticates at the broker."""
         return self.keys / "nats" / f"{principal}.nk"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, RuntimeSettings
+from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, SETTINGS_KEY, ReadSettings, RuntimeSettings
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 
@@ -22,8 +22,13 @@ log = get_logger(__name__)
 class SettingsInForce:
     """``current`` is always whole and valid: a value that can't be read leaves the one before in force."""
 
-    def __init__(self, bus: Bus, changed: Callable[[RuntimeSettings], None] = lambda settings: None) -> None:
-        """``changed`` is given the settings each time that they were read."""
+    def __init__(
+        self, bus: Bus, changed: Callable[[RuntimeSettings], None] = lambda settings: None, *, asks: bool = False
+    ) -> None:
+        """``changed`` is given the settings each time that they were read; ``asks``: from persistence, by who may hear
+        the bucket's changes and not read it."""
+        self._bus = bus
+        self._asks = asks
         self._bucket = bus.bucket(SETTINGS)
         self._told = changed
         self.current = RuntimeSettings()
@@ -37,18 +42,29 @@ class SettingsInForce:
                 if not watching:
                     await self._bucket.watch(self._changed)
                     watching = True
-                await self._changed(SETTINGS_KEY, await self._bucket.get(SETTINGS_KEY))
+                await self._read()
                 wait_s = REREAD_S
             except ServiceError as error:
                 log.info("settings_unread", code=error.code)
             await asyncio.sleep(wait_s)
 
+    async def _read(self) -> None:
+        """Raises ServiceError."""
+        if self._asks:
+            self._take((await self._bus.request(READ_SETTINGS, ReadSettings())).settings)
+        else:
+            await self._changed(SETTINGS_KEY, await self._bucket.get(SETTINGS_KEY))
+
     async def _changed(self, key: str, value: bytes | None) -> None:
         if key != SETTINGS_KEY or value is None:
             return
         try:
-            self.current = RuntimeSettings.model_validate_json(value)
+            settings = RuntimeSettings.model_validate_json(value)
         except ValidationError as error:
             log.warning("settings_invalid", errors=error.error_count())
         else:
-            self._told(self.current)
+            self._take(settings)
+
+    def _take(self, settings: RuntimeSettings) -> None:
+        self.current = settings
+        self._told(settings)

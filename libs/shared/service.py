@@ -139,8 +139,9 @@ async def _start(context: ServiceContext, service: Principal, wire: Wire, descri
         return MetricsText(text=await context.metrics())
 
     await wire(context)
-    await bus.serve(HEALTH[service], health)
-    await bus.serve(METRICS[service], metrics)
+    if not context.settings.joined:  # such a node answers for itself, and its installation's own for the service
+        await bus.serve(HEALTH[service], health)
+        await bus.serve(METRICS[service], metrics)
     # registered last: whoever sees the service in a listing can use it
     registration = ServiceRegistration(
         bus.transport, f"mongars-{service}", version("mongars"), description, lambda: bus.endpoints
@@ -160,7 +161,12 @@ async def connect_until(
     while not stopping.is_set():
         try:
             return await NatsBus.connect(
-                settings.nats_url, principal=service, seed_file=seed_file, ca_file=settings.nats_ca_file, node=node
+                settings.nats_url,
+                principal=service,
+                seed_file=seed_file,
+                ca_file=settings.nats_ca_file,
+                node=node,
+                tls_name=settings.nats_tls_name,
             )
         except Unavailable as error:
             if attempt == 0:

@@ -35,11 +35,14 @@ class ServiceSettings(BaseSettings):
     state: Path = Path("~/.local/state/mongars")
     """The folder in which everything of one installation lies."""
     nats_url: str = "nats://127.0.0.1:4222"
-    """The broker."""
+    """The broker; several addresses of it are separated by commas."""
     nats_seed_file: Path | None = None
     """The service's nkey seed; None: ``keys/nats/<service>.nk`` in the state folder."""
     nats_ca_file: Path | None = None
     """Pins the certificate authority of a broker that is reached over TLS."""
+    nats_tls_name: str | None = None
+    """The name that the broker's certificate has to bear, where that isn't its address; TLS then begins before either
+    side says a word. The entrance for joined machines wants it."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least level that is written."""
     otlp_endpoint: str | None = None
@@ -56,3 +59,8 @@ class ServiceSettings(BaseSettings):
     @property
     def folder(self) -> StateFolder:
         return StateFolder(self.state.expanduser())
+
+    @property
+    def joined(self) -> bool:
+        """Whether this is a node of an installation on another machine, and comes in by its entrance."""
+        return self.nats_tls_name is not None

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NoReturn
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
 from libs.shared.bus.base import KeyValue
+from libs.shared.telemetry import get_logger
 from services.api.errors import RateLimited
 
 _SAVED_KEY = "rates"
 _MOST_CALLERS = 4096
 _MINUTE_S = 60.0
+_SAVED: TypeAdapter[dict[str, tuple[FiniteFloat | None, FiniteFloat | None, FiniteFloat]]] = TypeAdapter(
+    dict[str, tuple[FiniteFloat | None, FiniteFloat | None, FiniteFloat]]
+)
+"""By caller: how many requests and tokens are left (None: all), and when (seconds since 1970)."""
+
+log = get_logger(__name__)
 
 
 class Bucket:
@@ -115,9 +124,14 @@ class RateLimits:
         return allowance
 
     async def load(self, bucket: KeyValue) -> None:
-        """Takes over what was saved before a restart."""
+        """Takes over what was saved before a restart; what can't be read counts as nothing saved."""
         saved = await bucket.get(_SAVED_KEY)
-        for caller, (requests, tokens, at) in (json.loads(saved) if saved else {}).items():
+        try:
+            levels = _SAVED.validate_json(saved) if saved else {}
+        except ValidationError as error:
+            log.warning("rate_limits_unread", errors=error.error_count())
+            return
+        for caller, (requests, tokens, at) in levels.items():
             if caller not in self._callers:
                 self._callers[caller] = self._new(requests, tokens, at)
 

@@ -23,7 +23,7 @@ MESSAGE_TOKENS = 6
 IMAGE_TOKENS = 768
 ANSWER_TOKENS = 512
 """Left free for the answer when the client does not say how long it may be."""
-LANDMARK_SHARE = 4
+LANDMARK_SHARE = 3
 """Of a conversation that no longer fits at most one part in so many is left out beyond what must be."""
 
 
@@ -124,8 +124,8 @@ def _newest(turns: list[ChatMessage], free: int, bytes_per_token: float, *, shor
 
 
 def _landmark(turns: list[ChatMessage], first: int) -> int:
-    """Where a conversation begins that no longer fits: among the questions in the first quarter from ``first`` on, the
-    one whose text has the least checksum.
+    """Where a conversation begins that no longer fits: among the questions at the beginning of what fits
+    (from ``first`` on), the one whose text has the least checksum.
 
     The next turn's run starts a little later and finds the same one, until that has slid out of the run: then many
     turns go at once (the minimum in a window, as in Schleimer, Wilkerson and Aiken, *Winnowing*, SIGMOD 2003).

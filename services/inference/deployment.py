@@ -162,4 +162,5 @@ async def connect(settings: InferenceSettings) -> NatsBus:
         seed_file=settings.nats_seed_file or settings.folder.nkey(Principal.INFERENCE),
         ca_file=settings.nats_ca_file,
         node=settings.node_id,
+        tls_name=settings.nats_tls_name,
     )

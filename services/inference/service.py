@@ -51,7 +51,7 @@ async def wire(context: ServiceContext) -> None:
     consent = Consent()
     served = Served(settings, node_of(settings, consent), boot_id, lambda urgent: agent.changed(urgent))
     served.more_troubles(lambda: (REMOTE_MODELS,) if consent.allowed else ())
-    in_force = SettingsInForce(context.bus, lambda current: consent.set(current.remote_models))
+    in_force = SettingsInForce(context.bus, lambda current: consent.set(current.remote_models), asks=settings.joined)
     agent = NodeAgent(facts, sensors, context.bus, _Words(context, served))
     context.stack.push_async_callback(served.close)
     context.more_metrics(agent.metrics)

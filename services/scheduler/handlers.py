@@ -16,6 +16,7 @@ from libs.shared.contracts.scheduling import (
     PLACED,
     Drained,
     Explanation,
+    Forgotten,
     Histories,
     JobPlacement,
     Models,
@@ -206,6 +207,14 @@ class Scheduling:
     async def undrain(self, request: NodeRef) -> Drained:
         """UNDRAIN."""
         return await self._set_draining(request, draining=False)
+
+    async def forget(self, request: NodeRef) -> Forgotten:
+        """FORGET."""
+        known = self.registry.forget(request.node_id)
+        if known:
+            self.history.forget(request.node_id)
+            log.info("node_removed", node_id=request.node_id)
+        return Forgotten(known=known)
 
     async def _set_draining(self, request: NodeRef, *, draining: bool) -> Drained:
         if request.node_id not in self.registry.snapshot().nodes:

@@ -334,6 +334,16 @@ class Registry:
         """Forgets nodes unheard for long, and what was counted of replicas that no longer exist."""
         now = self._clock()
         gone = tuple(n for n, view in self._nodes.items() if now - view.heard_at > self._rules.expires_s)
+        self._drop(gone)
+        return gone
+
+    def forget(self, node_id: str) -> bool:
+        """Of one that was taken out; False when it wasn't known."""
+        known = node_id in self._nodes
+        self._drop((node_id,) if known else ())
+        return known
+
+    def _drop(self, gone: tuple[str, ...]) -> None:
         for node in gone:
             del self._telemetry[node], self._nodes[node], self._candidates[node]
             self._retired.pop(node, None)
@@ -348,7 +358,6 @@ class Registry:
                 del known[key]
         if gone:
             self._snapshot = self._build()
-        return gone
 
     def _build(self) -> Snapshot:
         serving: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import (
     DRAIN,
     EXPLAIN_PLACEMENT,
+    FORGET,
     LIST_MODELS,
     LIST_NODES,
     NODE_HISTORY,
@@ -62,6 +63,7 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     await bus.serve(LIST_MODELS, scheduling.list_models)
     await bus.serve(DRAIN, scheduling.drain)
     await bus.serve(UNDRAIN, scheduling.undrain)
+    await bus.serve(FORGET, scheduling.forget)
 
 
 async def _expire(scheduling: Scheduling) -> None:

@@ -61,7 +61,7 @@ def test_a_fact_outlives_a_restart_and_stands_in_the_models_prompt(
     assert asked.degraded is None
     prompt = asked.body["mongars"]["prompt"]
     assert any("Chicoutimi" in str(message["content"]) for message in prompt)
-    assert prompt[-1]["content"] == QUESTION
+    assert prompt[-1]["content"].endswith(f"</memories>\n\n{QUESTION}")
 
 
 def test_a_conversation_goes_on_where_it_was(running: Installation, meet: Meet) -> None:

@@ -12,16 +12,19 @@ import pytest
 
 from libs.shared.bus.base import Delivery
 from libs.shared.bus.broker_config import permissions_named
-from libs.shared.bus.permissions import Permissions
+from libs.shared.bus.nats import NatsBus
+from libs.shared.bus.permissions import Permissions, joined_node
 from libs.shared.bus.wire import Incoming
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import SETTINGS
+from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, ReadSettings, RuntimeSettings, SettingsRead
 from libs.shared.contracts.scheduling import DRAIN, OUTCOME, PLACE, Drained, NodeRef, Outcome, PlaceRequest
+from libs.shared.contracts.sessions import LIMITS
 from libs.shared.contracts.turns import TURN_COMPLETED, TurnCompleted
 from libs.shared.errors import Forbidden, ServiceError, Unavailable
-from tests.support.broker import TestBroker
+from libs.shared.runtime_settings import SettingsInForce
+from tests.support.broker import NODE, TestBroker
 from tests.support.conversations import REPLICA, count_to_ten, echo, prompt, turn
 
 CASE_TIMEOUT_S = 2
@@ -269,3 +272,54 @@ async def test_a_node_serves_its_own_replicas_alone(tmp_path: Path) -> None:
         intruder = await broker.connect(Principal.INFERENCE, "node-b")
         with pytest.raises(Forbidden):
             await intruder.serve_stream(GENERATE, count_to_ten, replica="node-a-1")
+
+
+_READ_RUNTIME = "$JS.API.DIRECT.GET.KV_settings.$KV.settings.runtime"
+_WITHIN_S = 60.0
+
+
+async def a_read_is_answered_into_another_bucket(broker: TestBroker) -> NatsBus:
+    """JetStream answers in its own name: whoever may ask it chooses where it writes. The one who asked."""
+    persistence, gateway = await broker.connect(Principal.PERSISTENCE), await broker.connect(Principal.API)
+    await persistence.bucket(SETTINGS).put("runtime", b'{"recall_k": 3}')
+    await gateway.bucket(LIMITS).put("rates", b"{}")
+    node = await broker.connect(Principal.INFERENCE)
+    node.transport.publish(_READ_RUNTIME, b"", reply="$KV.limits.rates")
+    return node
+
+
+async def test_whoever_may_read_a_bucket_has_the_broker_write_into_any(tmp_path: Path) -> None:
+    """So that what the next test forbids is known to be an attack."""
+    async with TestBroker(tmp_path) as broker:
+        await a_read_is_answered_into_another_bucket(broker)
+        limits = (await broker.connect(Principal.API)).bucket(LIMITS)
+        async with asyncio.timeout(_WITHIN_S):
+            while await limits.get("rates") != b'{"recall_k": 3}':  # noqa: ASYNC110 - the broker's own doing
+                await asyncio.sleep(0.02)
+
+
+async def test_a_node_elsewhere_may_ask_jetstream_nothing_and_hears_the_settings_from_persistence(
+    tmp_path: Path,
+) -> None:
+    async with TestBroker(tmp_path, replaced={f"{Principal.INFERENCE}-{NODE}": joined_node(NODE)}) as broker:
+        node = await a_read_is_answered_into_another_bucket(broker)
+        with pytest.raises(Forbidden):
+            await node._calls.exchange(_READ_RUNTIME, b"", timeout_s=_WITHIN_S, limit=1024)
+        limits = (await broker.connect(Principal.API)).bucket(LIMITS)
+        assert await limits.get("rates") == b"{}", "the broker refused the first one too, before this one"
+        persistence = await broker.connect(Principal.PERSISTENCE)
+
+        async def read(request: ReadSettings) -> SettingsRead:
+            return SettingsRead(settings=RuntimeSettings(recall_k=3))
+
+        await persistence.serve(READ_SETTINGS, read)
+        in_force = SettingsInForce(node, asks=True)
+        following = asyncio.create_task(in_force.follow())
+        async with asyncio.timeout(_WITHIN_S):
+            for value, k in ((None, 3), (b'{"recall_k": 4}', 4)):
+                if value is not None:
+                    await persistence.bucket(SETTINGS).put("runtime", value)
+                while in_force.current.recall_k != k:  # noqa: ASYNC110 - nobody is told of it
+                    await asyncio.sleep(0.02)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -24,6 +24,7 @@ from libs.shared.contracts.base import Principal
 NODE = "node-a"
 """The inference node whose key every test broker knows."""
 _READY_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 30.0
 
 
 def nats_server() -> str:
@@ -109,8 +110,12 @@ class TestBroker:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends the process, SIGKILL for a crash; its store stays."""
         if self._process is not None:
-            self._process.send_signal(how)
-            await asyncio.to_thread(self._process.wait, 10)
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                while self._process.poll() is None:
+                    # It keeps one signal at a time, and loses this one while it still has to read its file again.
+                    self._process.send_signal(how)
+                    with suppress(subprocess.TimeoutExpired):
+                        await asyncio.to_thread(self._process.wait, 1)
             self._process = None
 
     def reload(self) -> None:

@@ -7,12 +7,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.shared.bus.permissions import SETUP, Permissions, inference_node, permissions_of, setup_permissions
+from libs.shared.bus.permissions import (
+    SETUP,
+    WITNESS,
+    Permissions,
+    inference_node,
+    joined_node,
+    permissions_of,
+    setup_permissions,
+    witness_permissions,
+)
 from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
 from libs.shared.contracts.base import KIB, MIB, Event, Principal
 
 INFERENCE_NODE = f"{Principal.INFERENCE}-"
 """A key of this name and the node's id after it belongs to one inference node."""
+
+
+JOINED_NODE = "joined-"
+"""Likewise, of a node on another machine that joined by an invitation."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,8 @@ def permissions_named(name: str) -> Permissions:
         return setup_permissions()
     if name.startswith(INFERENCE_NODE):
         return inference_node(name.removeprefix(INFERENCE_NODE))
+    if name.startswith(JOINED_NODE):
+        return joined_node(name.removeprefix(JOINED_NODE))
     return permissions_of(Principal(name))
 
 
@@ -65,8 +80,12 @@ def render_config(
     max_memory_bytes: int = 64 * MIB,
     log_file: Path | None = None,
     pid_file: Path | None = None,
+    witness: str | None = None,
 ) -> str:
-    """``nats.conf``: loopback, JetStream synced to disk at every acknowledgement, one nkey a user, deny by default."""
+    """``nats.conf``: loopback, JetStream synced to disk at every acknowledgement, one nkey a user, deny by default.
+
+    ``witness``: the public key of who may ask for connections while this configuration is in force.
+    """
     files = "".join(
         f"{key}: {_text(str(path))}\n" for key, path in (("log_file", log_file), ("pid_file", pid_file)) if path
     )
@@ -89,6 +108,17 @@ jetstream {{
 authorization {{
   users: [
 {"".join(_user(user) for user in users)}  ]
+}}
+{_system_account(witness)}"""
+
+
+def _system_account(witness: str | None) -> str:
+    if witness is None:
+        return ""
+    return f"""\
+accounts {{
+  $SYS {{ users: [
+{_user(User(WITNESS, witness, witness_permissions()))}  ] }}
 }}
 """
 

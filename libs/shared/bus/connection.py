@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -30,6 +32,7 @@ _RECONNECT_EVERY_S = 0.1
 _CONNECT_TIMEOUT_S = 2
 _PING_EVERY_S = 10
 _FLUSH_TIMEOUT_S = 5
+_CLOSE_S = 1.0
 _MOST_RECORDED_DENIALS = 1024
 _TOLD_TOKENS = 4
 """Of a denied subject; what follows can be an id."""
@@ -66,6 +69,13 @@ class _DirectClient(Client):
         if self._subs.pop(sid, None) is not None and self.is_connected:
             self.write(unsub_cmd(sid, 0))
 
+    async def _attempt_reconnect(self) -> None:
+        # over TLS, closing waits half a minute for a peer that may be gone to confirm it; there is nothing to confirm
+        writer = getattr(self._transport, "_io_writer", None)
+        if self.options["tls_handshake_first"] and writer is not None:
+            writer.transport.abort()
+        await super()._attempt_reconnect()
+
     def write(self, frame: bytes) -> None:
         """Straight to the socket's buffer; uvloop sends what one turn of the loop wrote in one call."""
         assert self._transport is not None
@@ -95,12 +105,18 @@ class NatsTransport:
         self.closed = asyncio.Event()
         """Set when the connection is gone for good, such as after its key was taken away."""
 
-    async def open(self, url: str, *, seed_file: Path | None, ca_file: Path | None, name: str) -> None:
-        """Connects. Raises Unavailable, or Forbidden when the broker refuses the key."""
+    async def open(
+        self, url: str, *, seed_file: Path | None, ca_file: Path | None, name: str, tls_name: str | None = None
+    ) -> None:
+        """Connects to one of the addresses in ``url`` (separated by commas); ``tls_name`` is what its certificate is
+        for, and has TLS come first.
+
+        Raises Unavailable, or Forbidden when the broker refuses the key.
+        """
         options: dict[str, Any] = {
             "name": name,
             "nkeys_seed": None if seed_file is None else str(seed_file),
-            "tls": _tls(ca_file),
+            "tls": _tls(ca_file, tls_name),
             "error_cb": self._heard_error,
             "disconnected_cb": self._disconnected,
             "reconnected_cb": self._reconnected,
@@ -110,14 +126,30 @@ class NatsTransport:
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "ping_interval": _PING_EVERY_S,
             "pending_size": 0,
+            "dont_randomize": True,  # the address that answered last is the first
+            **({"tls_hostname": tls_name, "tls_handshake_first": True} if tls_name else {}),
         }
+        addresses = url.split(",")
+        for number in range(len(addresses)):
+            try:
+                await self._connect([*addresses[number:], *addresses[:number]], options)
+                break
+            except Unavailable:
+                if number == len(addresses) - 1:
+                    raise
+        await self._reconnected()
+
+    async def _connect(self, addresses: list[str], options: Mapping[str, Any]) -> None:
+        """To the first; the others are for when that connection is lost. Raises as ``open``."""
+        self._closing = False
+        self.closed.clear()
+        self._client = _DirectClient()
         try:
-            await self._client.connect(url, **options)
+            await self._client.connect(addresses, **options)
         except (OSError, errors.Error, TimeoutError, ServiceError) as error:
             self._closing = True
-            await self._client.close()
+            await self._end()
             raise _connect_failure(error) from None
-        await self._reconnected()
 
     @property
     def inbox(self) -> str:
@@ -211,7 +243,14 @@ class NatsTransport:
                 await self.flush(1)
             except Unavailable:
                 log.debug("closed_without_flush")
-        await self._client.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        # of TLS, asyncio says late (a peer that is gone) or never (a certificate that was refused) that it is closed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.close()
+        self.closed.set()
 
     # ------------------------------------------------------------------ what nats-py tells
 
@@ -270,10 +309,18 @@ def _connect_failure(error: Exception) -> ServiceError:
     return Unavailable(f"the broker cannot be reached ({type(error).__name__})")
 
 
-def _tls(ca_file: Path | None) -> Any:
+def node_protocol(product_version: str) -> str:
+    """What a joined machine names while TLS begins: an entrance lets its own version in, and no other."""
+    return f"mongars-node/{product_version}"
+
+
+def _tls(ca_file: Path | None, tls_name: str | None) -> Any:
     """Trusts the given authority alone, since nkeys prove the client to the broker and not the other way round."""
     if ca_file is None:
         return None
     import ssl
 
-    return ssl.create_default_context(cafile=str(ca_file))
+    context = ssl.create_default_context(cafile=str(ca_file))
+    if tls_name is not None:
+        context.set_alpn_protocols([node_protocol(version("mongars"))])
+    return context

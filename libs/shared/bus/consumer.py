@@ -37,11 +37,10 @@ BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 def backoff_s(attempt: int, consumer: Consumer) -> float:
-    """How long a message rests after its ``attempt``-th delivery failed: no longer than one whose handler died.
-
-    Where order is kept, everything behind it waits as well.
-    """
-    return min(BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1], consumer.ack_wait_s)
+    """How long a message rests after its ``attempt``-th delivery failed: where order is kept, and everything behind it
+    waits as well, no longer than one whose handler died."""
+    rest_s = BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1]
+    return min(rest_s, consumer.ack_wait_s) if consumer.max_ack_pending == 1 else rest_s
 
 
 class PulledMessage:

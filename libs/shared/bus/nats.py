@@ -42,13 +42,16 @@ class NatsBus(TypedConversations):
         ca_file: Path | None = None,
         name: str | None = None,
         node: str | None = None,
+        tls_name: str | None = None,
     ) -> Self:
         """Connects as ``principal``; an inference node says which ``node`` it is, since each has a key of its own.
 
         Raises Unavailable, Forbidden.
         """
         transport = NatsTransport(inbox_prefix(principal, node))
-        await transport.open(url, seed_file=seed_file, ca_file=ca_file, name=name or f"mongars-{principal}")
+        await transport.open(
+            url, seed_file=seed_file, ca_file=ca_file, name=name or f"mongars-{principal}", tls_name=tls_name
+        )
         bus = cls(transport, principal)
         try:
             await bus._inbox.open()

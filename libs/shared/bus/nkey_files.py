@@ -11,6 +11,7 @@ import nkeys
 
 _SEED_PREFIX = 18 << 3
 _USER_PREFIX = 20 << 3
+_PUBLIC_BYTES = 1 + 32 + 2
 
 
 def new_seed() -> str:
@@ -30,6 +31,17 @@ def public_key(seed: str) -> str:
     found: str = pair.public_key.decode()
     pair.wipe()
     return found
+
+
+def is_public_key(text: str) -> bool:
+    """Whether ``text`` is a user's public key as the broker's configuration takes it: anything else would break it."""
+    try:
+        raw = base64.b32decode(text + "=" * (-len(text) % 8))
+    except (binascii.Error, ValueError):
+        return False
+    head, check = raw[:-2], raw[-2:]
+    sound = len(raw) == _PUBLIC_BYTES and head[0] == _USER_PREFIX
+    return sound and binascii.crc_hqx(head, 0).to_bytes(2, "little") == check
 
 
 def read_public_key(seed_file: Path) -> str:

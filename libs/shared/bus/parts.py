@@ -63,7 +63,7 @@ class PartsReceiver:
 
     def __init__(self, announced: str, limit: int, grant: Callable[[int], None]) -> None:
         fields = announced.split(" ")
-        if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
+        if len(fields) != 3 or not (fields[0].isdecimal() and fields[1].isdecimal() and _names_one(fields[2])):
             raise InvalidRequest("the announcement of a large body is malformed")
         self._count, self.bytes, self.instance = int(fields[0]), int(fields[1]), fields[2]
         if self.bytes > limit:
@@ -124,7 +124,12 @@ class PartsReceiver:
 def granted(incoming: Incoming) -> int | None:
     """How many parts the receiver takes so far, None when the message is no grant."""
     told = incoming.header(GRANT)
-    return int(told.split(" ")[0]) if told and told.split(" ")[0].isdigit() else None
+    return int(told.split(" ")[0]) if told and told.split(" ")[0].isdecimal() else None
+
+
+def _names_one(instance: str) -> bool:
+    """Whether it is one word of a subject: the other side chose it, and could end the line to the broker with it."""
+    return instance.isascii() and instance.isalnum()
 
 
 class Upload:
@@ -155,7 +160,7 @@ class Upload:
 
     def granted(self, incoming: Incoming) -> None:
         told = (incoming.header(GRANT) or "").split(" ")
-        if len(told) == 2 and told[0].isdigit():
+        if len(told) == 2 and told[0].isdecimal() and _names_one(told[1]):
             self._instance = self._instance or told[1]
             self._sender.grant(int(told[0]))
 

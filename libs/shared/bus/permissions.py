@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from libs.shared.bus.endpoints import QUEUE
 from libs.shared.bus.jetstream import API
 from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, Principal, Rpc, Stream
-from libs.shared.contracts.inference import REPLICAS_PER_NODE
+from libs.shared.contracts.inference import REPLICA_METRICS, REPLICAS_PER_NODE
+from libs.shared.contracts.telemetry import HEALTH, METRICS
 
 SETUP = "setup"
 """Who makes streams, consumers and buckets when an installation starts, and does nothing else."""
+WITNESS = "witness"
+"""Who looks who is connected after a key was taken away: known to the broker for that moment, in its system account."""
+CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 OPERATOR_INBOX = "_INBOX"
 """What the ``nats`` command uses by default; no service does."""
 _ACK = "$JS.ACK"
+_FOR_THE_SERVICE = (HEALTH[Principal.INFERENCE], METRICS[Principal.INFERENCE])
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,30 @@ def inference_node(node_id: str) -> Permissions:
     return permissions_of(Principal.INFERENCE, node_id)
 
 
+def joined_node(node_id: str) -> Permissions:
+    """What the key of a node on somebody's other machine may do: less than the installation's own node, which alone
+    answers for the service (health, metrics) and asks replicas for their metrics.
+
+    Nothing of JetStream: the broker answers that wherever the asker says, also where the asker itself may not publish,
+    so that reading one bucket would write into any other. Such a node asks persistence for the settings.
+    """
+    kept = (contract for contract in CONTRACTS if contract not in _FOR_THE_SERVICE)
+    asked = (replace(c, callers=c.callers - {Principal.INFERENCE}) if c is REPLICA_METRICS else c for c in kept)
+    given = permissions_of(Principal.INFERENCE, node_id, tuple(asked))
+    return replace(given, publish=tuple(subject for subject in given.publish if not subject.startswith(API)))
+
+
 def setup_permissions() -> Permissions:
     """Of the start-up key."""
     info = f"{API}.INFO"
     streams = tuple(f"{API}.STREAM.{verb}.*" for verb in ("CREATE", "UPDATE", "INFO"))
     consumers = (f"{API}.CONSUMER.CREATE.*.*", f"{API}.CONSUMER.CREATE.*.*.>", f"{API}.CONSUMER.INFO.*.*")
     return Permissions((info, *streams, *consumers), (inbox_prefix(SETUP) + ".>",))
+
+
+def witness_permissions() -> Permissions:
+    """Of the witness: one question, and its answer."""
+    return Permissions((CONNECTIONS,), (inbox_prefix(WITNESS) + ".>",))
 
 
 def _published_by_owner(contract: AnyContract, node: str | None) -> Iterator[str]:

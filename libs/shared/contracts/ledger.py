@@ -177,8 +177,9 @@ READ_SETTINGS = Rpc(
     ReadSettings,
     SettingsRead,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.INFERENCE}),
 )
+"""Also for nodes on other machines, which may not read the bucket."""
 PROPOSE_CHANGE = Rpc(
     "mongars.v1.persistence.propose_change",
     ProposeChange,

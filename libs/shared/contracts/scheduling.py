@@ -257,6 +257,12 @@ class NodeRef(Message):
     node_id: Id
 
 
+class Forgotten(Message):
+    """Whether the node was known until now."""
+
+    known: bool
+
+
 class ReadHistory(Message):
     """Of one node, or of every one that is known."""
 
@@ -351,3 +357,11 @@ UNDRAIN = Rpc(
     owner=Principal.SCHEDULER,
     callers=frozenset({Principal.API, Principal.CLI, Principal.OPS}),
 )
+FORGET = Rpc(
+    "mongars.v1.scheduler.forget",
+    NodeRef,
+    Forgotten,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.CLI}),
+)
+"""Of a node that was taken out for good; one that still speaks is known again at once."""

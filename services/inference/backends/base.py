@@ -91,3 +91,9 @@ def prompt_bytes(request: GenerateRequest) -> int:
     if request.tools.tools or request.tools.response_format:
         size += len(request.tools.model_dump_json())
     return size
+
+
+def reads_on(request: GenerateRequest) -> str | None:
+    """The session whose prompt is read on from where it was read last. With a seed there is none: read in other
+    portions, a prompt's figures differ in their last bits, and answers are to be the same."""
+    return request.session if request.sampling.seed is None else None

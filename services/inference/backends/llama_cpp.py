@@ -29,7 +29,7 @@ from libs.shared.gguf import read_header
 from services.inference import gguf
 from services.inference.adapter_shelf import AdapterShelf
 from services.inference.adapters import Adapter
-from services.inference.backends.base import Changed, prompt_bytes
+from services.inference.backends.base import Changed, prompt_bytes, reads_on
 from services.inference.backends.openai import Answer, chat_body
 from services.inference.backends.slots import Slots
 from services.inference.fit import Needs, check_fit
@@ -336,11 +336,10 @@ class _Reading(NamedTuple):
 
 
 def _reading(request: GenerateRequest, adapter: Adapter | None) -> _Reading:
-    """Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same."""
-    if request.session is None or request.sampling.seed is not None:
-        return _Reading(adapter, None)
-    whose = request.session if adapter is None else f"{request.session} {adapter.name} {adapter.version}"
-    return _Reading(adapter, whose)
+    session = reads_on(request)
+    if session is None or adapter is None:
+        return _Reading(adapter, session)
+    return _Reading(adapter, f"{session} {adapter.name} {adapter.version}")
 
 
 def _sender(queue: asyncio.Queue[str | Exception | None]) -> Callable[[str | Exception | None], None]:

@@ -26,7 +26,7 @@ from libs.shared.errors import (
 from services.inference.adapter_shelf import AdapterShelf
 from services.inference.adapters import Adapter
 from services.inference.backends import lora
-from services.inference.backends.base import Changed
+from services.inference.backends.base import Changed, reads_on
 from services.inference.backends.prefix_cache import PrefixCache, stretches
 from services.inference.backends.stopping import StopFilter
 from services.inference.fit import Shape, check_fit, folder_shape
@@ -239,8 +239,7 @@ class TransformersBackend:
         import torch
 
         ids = run.input_ids.to(self._model.device)
-        # Read in other portions, a prompt's figures differ in their last bits: with a seed, answers are to be the same.
-        session = run.request.session if run.request.sampling.seed is None and not self._stretches else None
+        session = None if self._stretches else reads_on(run.request)
         cache = None
         if session is not None:
             cache, run.cached = self._prefix.take(session, run.input_ids[0].tolist(), run.adapter)

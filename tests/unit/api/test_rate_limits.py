@@ -85,6 +85,15 @@ async def test_a_limit_that_is_not_saved_would_begin_anew(house: House, monkeypa
         await a_used_up_limit_outlives_a_restart(house)
 
 
+@pytest.mark.parametrize(
+    "saved", [b'{"recall_k": 3}', b"not json", b"[]", b'{"ana": [1, 2]}', b'{"ana": [NaN, null, 0]}', b'"x"']
+)
+async def test_saved_limits_that_cannot_be_read_keep_the_gateway_from_nothing(house: House, saved: bytes) -> None:
+    house.broker.bucket(LIMITS).set("rates", saved)
+    async with open_api(house, rate_limit_per_minute=2) as api:
+        assert (await api.client.get(MODELS, headers=api.key())).headers["ratelimit-remaining"] == "1"
+
+
 async def test_tokens_that_an_answer_used_are_charged_to_the_next_request(house: House) -> None:
     async with open_api(house, rate_limit_tokens_per_minute=10) as api:
         key = api.key()

@@ -599,10 +599,8 @@ async def test_a_portion_that_was_stopped_is_made_again_and_some_time_made(house
 async def test_a_stop_that_counts_as_a_failure_would_be_noticed(
     household: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Never(ServiceError):
+    class Never(Exception):
         """Nothing is raised so."""
-
-        code = "never"
 
     monkeypatch.setattr("services.cognition.embedding.Preempted", Never)
     with pytest.raises(AssertionError):

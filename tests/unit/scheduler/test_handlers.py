@@ -217,6 +217,15 @@ async def test_draining_asks_the_node_and_takes_effect_at_once(cluster: Cluster)
     assert asked == [True, False]
 
 
+async def test_a_node_that_was_taken_out_is_listed_no_more_and_has_no_past(cluster: Cluster) -> None:
+    await cluster.heard("a", "b")
+    assert (await cluster.scheduling.forget(NodeRef(node_id="a"))).known
+    assert not (await cluster.scheduling.forget(NodeRef(node_id="a"))).known
+    (left,) = (await cluster.api.request(LIST_NODES, Empty())).nodes
+    assert left.telemetry.node_id == "b"
+    assert (await cluster.api.request(NODE_HISTORY, ReadHistory())).nodes.keys() == {"b"}
+
+
 async def test_an_unknown_node_can_not_be_drained(cluster: Cluster) -> None:
     with pytest.raises(NodeNotFound):
         await cluster.api.request(DRAIN, NodeRef(node_id="ghost"))

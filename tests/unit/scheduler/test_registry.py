@@ -204,6 +204,17 @@ def test_expired_nodes_take_everything_of_theirs_along() -> None:
     assert not snapshot.breakers
 
 
+def test_a_node_that_was_taken_out_takes_everything_of_its_own_along_and_nothing_else() -> None:
+    known = registry(node("a"), node("b"))
+    known.outcome(Outcome(node_id="a", replica="a-0", model="llama", ok=False, reason="error"))
+    assert known.forget("a")
+    assert not known.forget("a")
+    snapshot = known.snapshot()
+    assert (set(snapshot.nodes), snapshot.serving) == ({"b"}, {"llama": ("b",)})
+    assert set(known._queues) == {"b-0"}
+    assert not snapshot.breakers
+
+
 def test_reports_about_unknown_replicas_are_ignored() -> None:
     known = registry(node("a"))
     for n in range(100):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.shared.bus.broker_config import largest_message_bytes, permissions_named, principals, render_config, users
-from libs.shared.bus.permissions import Permissions, inbox_prefix, inference_node, permissions_of
+from libs.shared.bus.permissions import Permissions, inbox_prefix, inference_node, joined_node, permissions_of
 from libs.shared.contracts import CONTRACTS
 from libs.shared.contracts.base import Event, Principal, Rpc, Stream
 
@@ -56,6 +56,22 @@ def test_an_inference_node_serves_its_own_subjects_alone() -> None:
     ]
     with pytest.raises(ValueError, match="node"):
         permissions_of(Principal.INFERENCE)
+
+
+def test_a_joined_machine_answers_for_itself_and_not_for_the_service() -> None:
+    own, joined = inference_node("attic"), joined_node("attic")
+    assert set(joined.publish) < set(own.publish)
+    assert set(joined.subscribe) < set(own.subscribe)
+    fewer = {*own.subscribe, *own.publish} - {*joined.subscribe, *joined.publish}
+    assert {s.removesuffix(" q").removesuffix(".parts.*") for s in fewer} == {
+        "mongars.v1.inference.health",
+        "mongars.v1.inference.metrics",
+        "mongars.v1.inference.replica_metrics.*",
+        "_INBOX_cli.>",
+        "$JS.API.DIRECT.GET.KV_settings.$KV.settings.>",
+    }
+    assert not [s for s in joined.publish if s.startswith("$")], "the broker would answer wherever such a node says"
+    assert "mongars.v1.inference.generate.attic-0 q" in joined.subscribe
 
 
 def test_a_contract_taken_away_takes_its_permissions_along() -> None:

@@ -68,7 +68,22 @@ def test_parts_make_the_whole(size: int) -> None:
     assert all(len(part) <= PART_BYTES for part in parts)
 
 
-@pytest.mark.parametrize("announced", ["", "1", "x y z", "2 10 i", "-1 5 i", f"1 {PART_BYTES + 1} i"])
+@pytest.mark.parametrize(
+    "announced",
+    [
+        "",
+        "1",
+        "x y z",
+        "2 10 i",
+        "-1 5 i",
+        f"1 {PART_BYTES + 1} i",
+        "1 5 a\tb",
+        "1 5 a\nPING",
+        "1 5 a.>",
+        "1 5 ",
+        "² 5 i",
+    ],
+)
 async def test_a_malformed_announcement_is_refused(announced: str) -> None:
     with pytest.raises(InvalidRequest):
         PartsReceiver(announced, 10 * PART_BYTES, lambda upto: None)
