@@ -151,6 +151,7 @@ async def both(folder: Path, turns: int, threads: int) -> list[Held]:
         backend = TransformersBackend(
             spec,
             folder=folder,
+            loads=folder / "loads",
             default_context_tokens=CONTEXT_TOKENS,
             threads=threads,
             available_mib=lambda: 16384.0,

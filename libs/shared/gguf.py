@@ -29,6 +29,8 @@ _BLOCKS = {
     **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
 }
 """Tensor type → elements of a block, and its bytes."""
+WEIGHTS = frozenset(_BLOCKS)
+"""Types that can be multiplied with; integers and doubles can't, and llama.cpp ends on them."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,38 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def expected_bytes(path: Path) -> int:
-    """How long the file has to be to hold its last tensor: one that was cut short is shorter. Raises ModelBroken.
+@dataclass(frozen=True)
+class Tensors:
+    """What a file says of its tensors."""
 
-    Of a tensor of a type that isn't known here, only the beginning counts.
-    """
+    end: int
+    """Bytes that a file which isn't cut short has at least; of a tensor of unknown type only the beginning counts."""
+    kinds: frozenset[int]
+    """Their types, by ggml's numbers."""
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Reads no weights. Raises ModelBroken."""
     try:
         with path.open("rb") as file:
             header = _read(file)
-            ends = [_tensor_end(file) for _ in range(header.tensors)]
+            found = [_tensor(file) for _ in range(header.tensors)]
             alignment = int(header.metadata.get("general.alignment", 32)) or 32
             begin = -(-file.tell() // alignment) * alignment
     except OSError as error:
         raise ModelBroken(f"{path.name} can't be read: {error.strerror}") from error
     except (struct.error, UnicodeDecodeError, EOFError, OverflowError, ValueError, TypeError) as error:
         raise ModelBroken(f"{path.name} ends early or is damaged") from error
-    return begin + max(ends, default=0)
+    return Tensors(begin + max((end for _, end in found), default=0), frozenset(kind for kind, _ in found))
 
 
-def _tensor_end(file: BinaryIO) -> int:
-    """From the beginning of the tensors' data, in bytes."""
+def expected_bytes(path: Path) -> int:
+    """How long the file has to be to hold its last tensor: one that was cut short is shorter. Raises ModelBroken."""
+    return read_tensors(path).end
+
+
+def _tensor(file: BinaryIO) -> tuple[int, int]:
+    """Its type, and where it ends from the beginning of the tensors' data, in bytes."""
     _string(file)
     (dimensions,) = struct.unpack("<I", file.read(4))
     if dimensions > MAX_DIMENSIONS:
@@ -93,7 +107,7 @@ def _tensor_end(file: BinaryIO) -> int:
     elements = math.prod(struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions)))
     kind, offset = struct.unpack("<IQ", file.read(12))
     block, size = _BLOCKS.get(kind, (1, 0))
-    return int(offset + max(1, -(-elements // block) * size))
+    return kind, int(offset + max(1, -(-elements // block) * size))
 
 
 def parts(path: Path) -> list[Path]:

@@ -164,6 +164,11 @@ class StateFolder:
         return self.root / "rates"
 
     @property
+    def loads(self) -> Path:
+        """A mark for each adapter that is being loaded, written by inference alone."""
+        return self.root / "loads"
+
+    @property
     def ray(self) -> Path:
         return self.root / "ray"
 

@@ -11,6 +11,7 @@ from libs.shared.errors import AdapterBroken, AdapterNotFound, ModelDoesNotFit, 
 from libs.shared.telemetry import get_logger
 from services.inference.adapters import FORMATS, Adapter, fingerprint, is_for, read_adapters
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
+from services.inference.unfinished_loads import MOST_TRIES, UnfinishedLoads
 
 LOOK_S = 2.0
 """How often the folder is looked at: an adapter can be brought, changed and taken away while the node runs."""
@@ -24,10 +25,11 @@ Check = Callable[[Adapter], None]
 class AdapterShelf:
     """By name. What can't be used is refused by name, and the model answers as before."""
 
-    def __init__(self, models: Path, spec: ModelSpec, check: Check) -> None:
+    def __init__(self, models: Path, spec: ModelSpec, check: Check, unfinished: UnfinishedLoads) -> None:
         self._models = models
         self._spec = spec
         self._check = check
+        self.unfinished = unfinished
         self._found: dict[str, Adapter] = {}
         self._refused: dict[str, str] = {}
         self._useless: dict[Adapter, str] = {}
@@ -67,7 +69,8 @@ class AdapterShelf:
                 self._useless[adapter] = error.code
 
     def begin(self, changed: Callable[[], Awaitable[None]]) -> None:
-        """From now on it keeps up, until it is closed; ``changed`` is awaited after every change."""
+        """From now on it keeps up, until it is closed; ``changed`` is awaited after every change, and at once where
+        some are still to be tried alone."""
         self._following = asyncio.create_task(self._follow(changed))
 
     async def close(self) -> None:
@@ -75,6 +78,7 @@ class AdapterShelf:
             self._following.cancel()
             with suppress(asyncio.CancelledError):
                 await self._following
+        self.unfinished.end()
 
     async def look(self) -> bool:
         """Takes in what has changed in the folder; whether anything had."""
@@ -90,14 +94,16 @@ class AdapterShelf:
         return True
 
     async def _follow(self, changed: Callable[[], Awaitable[None]]) -> None:
+        new = any(self.unfinished.tries(adapter) for adapter in self._found.values())
         while True:
-            await asyncio.sleep(LOOK_S)
             try:
-                if await self.look():
+                if new or await self.look():
+                    new = False
                     await changed()
             except Exception as error:
                 # The model goes on with what it has, and what changes next is still seen.
                 log.error("adapters_not_taken", model=self._spec.name, exc_info=error)
+            await asyncio.sleep(LOOK_S)
 
     def _read(self) -> tuple[dict[str, Adapter], dict[str, str]]:
         found, refused = read_adapters(self._models, FORMATS[self._spec.backend])
@@ -109,6 +115,7 @@ class AdapterShelf:
                 refused[name] = code
                 continue
             try:
+                self._check_tries(adapter)
                 self._check(adapter)
             except ServiceError as error:
                 refused[name] = error.code
@@ -119,3 +126,7 @@ class AdapterShelf:
             else:
                 mine[name] = adapter
         return mine, refused
+
+    def _check_tries(self, adapter: Adapter) -> None:
+        if (tries := self.unfinished.tries(adapter)) >= MOST_TRIES:
+            raise AdapterBroken(f"{adapter.name} ended the process {tries} times while it was loaded")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from libs.shared.errors import AdapterBroken, AdapterMismatched, ModelBroken, ServiceError
-from libs.shared.gguf import expected_bytes, read_header
+from libs.shared.gguf import WEIGHTS, read_header, read_tensors
 from libs.shared.telemetry import get_logger
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
 
@@ -235,11 +235,13 @@ def _base(path: Path, wanted: Format) -> str | None:
     if wanted == "peft":
         return read_lora(path).base_model_name_or_path
     try:
-        header, whole = read_header(path), expected_bytes(path)
+        header, tensors = read_header(path), read_tensors(path)
     except ModelBroken as error:
         raise AdapterBroken(f"{path.name} can't be read as GGUF") from error
-    if header.metadata.get("adapter.type") != "lora" or path.stat().st_size < whole:
+    if header.metadata.get("adapter.type") != "lora" or path.stat().st_size < tensors.end:
         raise AdapterBroken(f"{path.name} is no LoRA adapter, or was cut short")
+    if not tensors.kinds <= WEIGHTS:
+        raise AdapterBroken(f"{path.name} holds numbers that no model can be multiplied with")
     base = header.metadata.get("general.base_model.0.name")
     if base is not None and not isinstance(base, str):
         raise AdapterBroken(f"{path.name} names its model by something that is no text")

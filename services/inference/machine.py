@@ -21,6 +21,7 @@ def node_of(settings: InferenceSettings, consent: Consent | None = None) -> Node
     sensors = Sensors(settings.folder.root)
     return Node(
         models_folder=settings.folder.models,
+        loads_folder=settings.folder.loads,
         default_context_tokens=settings.default_context_tokens,
         ollama_context_tokens=settings.ollama_context_tokens,
         threads=threads(),

@@ -58,8 +58,10 @@ def write(
     return folder
 
 
-def write_gguf(models: Path, name: str, *, seed: int, base: str = "tiny", hidden: int = 64) -> Path:
-    """The same for llama.cpp, as its converter writes one."""
+def write_gguf(
+    models: Path, name: str, *, seed: int, base: str = "tiny", hidden: int = 64, numbers: str = "float32"
+) -> Path:
+    """The same for llama.cpp, as its converter writes one. It doesn't survive integers as ``numbers``."""
     import gguf
     import numpy as np
 
@@ -75,8 +77,8 @@ def write_gguf(models: Path, name: str, *, seed: int, base: str = "tiny", hidden
     for layer in range(2):
         for tensor, out in {"attn_q": hidden, "attn_v": hidden // 2, "ffn_up": hidden * 2}.items():
             stem = f"blk.{layer}.{tensor}.weight"
-            writer.add_tensor(f"{stem}.lora_a", random.normal(0, 0.3, (RANK, hidden)).astype("float32"))
-            writer.add_tensor(f"{stem}.lora_b", random.normal(0, 0.3, (out, RANK)).astype("float32"))
+            writer.add_tensor(f"{stem}.lora_a", random.normal(0, 0.3, (RANK, hidden)).astype(numbers))
+            writer.add_tensor(f"{stem}.lora_b", random.normal(0, 0.3, (out, RANK)).astype(numbers))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

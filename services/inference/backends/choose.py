@@ -22,6 +22,8 @@ class Node:
     """What a backend may know of the node that it runs on."""
 
     models_folder: Path
+    loads_folder: Path
+    """Of the marks of adapters that are being loaded."""
     default_context_tokens: int
     ollama_context_tokens: int
     threads: int
@@ -77,6 +79,7 @@ def _llama_cpp(spec: ModelSpec, node: Node) -> Backend:
     return LlamaCppBackend(
         spec,
         folder=node.models_folder,
+        loads=node.loads_folder,
         default_context_tokens=node.default_context_tokens,
         threads=node.threads,
         available_mib=node.available_mib,
@@ -89,6 +92,7 @@ def _transformers(spec: ModelSpec, node: Node) -> Backend:
     return TransformersBackend(
         spec,
         folder=node.models_folder,
+        loads=node.loads_folder,
         default_context_tokens=node.default_context_tokens,
         threads=node.threads,
         available_mib=node.available_mib,

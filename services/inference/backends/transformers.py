@@ -31,6 +31,7 @@ from services.inference.backends.prefix_cache import PrefixCache, stretches
 from services.inference.backends.stopping import StopFilter
 from services.inference.fit import Shape, check_fit, folder_shape
 from services.inference.models import ModelSpec
+from services.inference.unfinished_loads import UnfinishedLoads
 
 KEPT_S = 600.0
 """What was read last is held for so long after the last answer."""
@@ -50,6 +51,7 @@ class TransformersBackend:
         spec: ModelSpec,
         *,
         folder: Path,
+        loads: Path,
         default_context_tokens: int,
         threads: int,
         available_mib: Callable[[], float],
@@ -68,7 +70,7 @@ class TransformersBackend:
         self._stretches = False
         self._clearing: asyncio.TimerHandle | None = None
         self._adapters_resident = adapters_resident
-        self._shelf = AdapterShelf(folder, spec, self._check_adapter)
+        self._shelf = AdapterShelf(folder, spec, self._check_adapter, UnfinishedLoads(loads, spec.name))
         self._residents: lora.Residents | None = None
         self._changed: Changed = lambda: None
 
@@ -107,12 +109,16 @@ class TransformersBackend:
         if adapter is None or residents is None or adapter in residents.loaded:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._worker, residents.load, adapter)
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._bring, residents, adapter)
         except (AdapterBroken, AdapterMismatched) as error:
             self._shelf.refuse(adapter, error)
             raise
         finally:
             self._tell_of_adapters()
+
+    def _bring(self, residents: lora.Residents, adapter: Adapter) -> None:
+        with self._shelf.unfinished.marked((adapter,)):
+            residents.load(adapter)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         assert self._served is not None

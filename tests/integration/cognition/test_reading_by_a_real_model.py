@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,17 @@ SAID = "We finally settled down in Porto. My knee hurts, and the doctor calls it
 
 
 @pytest.fixture
-async def tiny() -> AsyncIterator[LlamaCppBackend]:
+async def tiny(tmp_path: Path) -> AsyncIterator[LlamaCppBackend]:
     path = language_model.cached() / language_model.GGUF_FILE
     spec = ModelSpec(name="tiny", backend="llama_cpp", path=path)
-    backend = LlamaCppBackend(spec, default_context_tokens=1024, threads=1, available_mib=lambda: 8192.0)
+    backend = LlamaCppBackend(
+        spec,
+        default_context_tokens=1024,
+        threads=1,
+        available_mib=lambda: 8192.0,
+        folder=tmp_path,
+        loads=tmp_path / "loads",
+    )
     await backend.load(lambda: None)
     yield backend
     await backend.close()

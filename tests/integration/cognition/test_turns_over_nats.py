@@ -222,6 +222,7 @@ async def test_a_model_s_name_with_an_adapter_s_is_answered_with_that_one(house:
     adapters.write_gguf(models, "ada", seed=0)
     about = Node(
         models_folder=models,
+        loads_folder=tmp_path / "loads",
         default_context_tokens=512,
         ollama_context_tokens=512,
         threads=1,

@@ -39,6 +39,7 @@ def models() -> Path:
 def node(tmp_path: Path) -> Node:
     return Node(
         models_folder=tmp_path,
+        loads_folder=tmp_path / "loads",
         default_context_tokens=512,
         ollama_context_tokens=2048,
         threads=1,

@@ -8,17 +8,19 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from libs.shared.contracts.inference import GenerateRequest
-from libs.shared.errors import AdapterBroken, AdapterMismatched, AdapterNotFound
-from services.inference.adapters import check_shapes
+from libs.shared.errors import AdapterBroken, AdapterMismatched, AdapterNotFound, ModelDoesNotFit
+from services.inference.adapters import WEIGHTS_FILE, Adapter, check_shapes
 from services.inference.backends import lora
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.prefix_cache import PrefixCache
 from services.inference.backends.transformers import TransformersBackend
+from services.inference.fit import KEPT_FREE_MIB, MIB
 from services.inference.models import ModelSpec
 from tests.integration.inference.conftest import ask
 from tests.support import adapters, language_model
@@ -242,4 +244,59 @@ async def test_a_rank_that_the_weights_do_not_have_takes_no_memory(
         backend._residents.load(adapter)
     assert not made
     assert {name: await said(backend, wanted(name)) for name in right} == right
+    await backend.close()
+
+
+async def test_where_memory_is_short_others_make_room_and_the_last_is_refused_without_harm(
+    furnished: Path, models: Path, node: Node
+) -> None:
+    room = 2
+    need_mib = lora.COPIES * adapters.write(furnished, "cleo", seed=9).joinpath(WEIGHTS_FILE).stat().st_size / MIB
+    backend: TransformersBackend | None = None
+
+    def available_mib() -> float:
+        if backend is None:
+            return 8192.0
+        return KEPT_FREE_MIB + (room - len(backend.loaded_adapters())) * need_mib
+
+    backend = await loaded(models, replace(node, available_mib=available_mib))
+    own = await said(backend, wanted(None))
+    for name in ("ada", "bea", "cleo"):
+        await said(backend, wanted(name))
+    assert backend.loaded_adapters() == ("tiny:bea", "tiny:cleo")
+    room = 0
+    with pytest.raises(ModelDoesNotFit):
+        await said(backend, wanted("ada"))
+    assert await said(backend, wanted(None)) == own
+    room = 2
+    assert await said(backend, wanted("ada")) != own, "it is offered on, and fits again"
+    await backend.close()
+
+
+async def test_a_request_that_is_given_up_while_its_adapter_is_loaded_leaves_it_whole(
+    furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await loaded(models, node)
+    residents = backend._residents
+    assert residents is not None
+    load, loading, go_on = residents.load, Event(), Event()
+
+    def slowly(adapter: Adapter) -> None:
+        loading.set()
+        assert go_on.wait(60)
+        load(adapter)
+
+    monkeypatch.setattr(residents, "load", slowly)
+    given_up = asyncio.create_task(said(backend, wanted("ada")))
+    await asyncio.to_thread(loading.wait, 60)
+    ada = backend._shelf.adapters["ada"]
+    assert backend._shelf.unfinished.tries(ada) == 1
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert backend._shelf.unfinished.tries(ada) == 1, "it is still being loaded"
+    go_on.set()
+    await check_that_each_gets_its_own(backend)
+    assert backend._shelf.unfinished.tries(ada) == 0
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:bea")
     await backend.close()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -15,10 +19,11 @@ from libs.shared.contracts.inference import GenerateRequest
 from libs.shared.errors import AdapterNotFound, ModelBroken, ModelDoesNotFit
 from services.inference import adapter_shelf
 from services.inference.adapters import Adapter
-from services.inference.backends import llama_cpp
 from services.inference.backends.choose import Node, make_backend
 from services.inference.backends.llama_cpp import LlamaCppBackend
+from services.inference.backends.llama_loading import Loaded, Loading
 from services.inference.models import ModelSpec
+from services.inference.unfinished_loads import MOST_TRIES
 from tests.integration.inference.conftest import ask
 from tests.support import adapters, language_model
 
@@ -79,7 +84,7 @@ async def test_interleaved_requests_get_each_their_own_answer(backend: LlamaCppB
 async def test_a_model_that_is_not_switched_would_be_noticed(
     backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llama_cpp._Loaded, "chosen", lambda self, adapter: {"lora": [{"id": 0, "scale": 1.0}]})
+    monkeypatch.setattr(Loaded, "chosen", lambda self, adapter: {"lora": [{"id": 0, "scale": 1.0}]})
     with pytest.raises(AssertionError):
         await check_that_each_gets_its_own(backend)
 
@@ -123,7 +128,7 @@ async def test_what_llama_cpp_can_not_load_is_refused_by_name_and_the_rest_answe
 async def test_adapters_that_find_no_room_leave_the_model_as_it_is(
     furnished: Path, models: Path, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlamaCppBackend, "_find_no_room", lambda self, adapters: ModelDoesNotFit("full"))
+    monkeypatch.setattr(Loading, "find_no_room", lambda self, adapters, first: ModelDoesNotFit("full"))
     backend = await loaded(models, node)
     assert backend.troubles() == ("ada: model_does_not_fit", "bea: model_does_not_fit")
     assert backend.models()[0].adapters == ()
@@ -161,8 +166,8 @@ async def test_one_that_finds_no_room_later_leaves_those_that_are_loaded_and_sta
     attentive: None, furnished: Path, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[tuple[Adapter, ...]] = []
-    monkeypatch.setattr(backend, "_available_mib", lambda: 256.0)
-    monkeypatch.setattr(backend, "_start", started.append)
+    monkeypatch.setattr(backend._loading, "_available_mib", lambda: 256.0)
+    monkeypatch.setattr(backend._loading, "start", started.append)
     await check_that_it_goes_on_without(backend, furnished, "cleo", "model_does_not_fit")
     assert not started
 
@@ -173,7 +178,7 @@ async def test_a_second_copy_that_can_not_be_loaded_costs_only_the_one_that_came
     def full(wanted: tuple[Adapter, ...]) -> None:
         raise ModelBroken("llama.cpp can't load tiny.gguf")
 
-    monkeypatch.setattr(backend, "_start", full)
+    monkeypatch.setattr(backend._loading, "start", full)
     await check_that_it_goes_on_without(backend, furnished, "cleo", "model_does_not_fit")
 
 
@@ -182,13 +187,13 @@ async def test_a_misfit_that_comes_later_is_refused_alone_and_not_tried_again(
 ) -> None:
     await check_that_it_goes_on_without(backend, furnished, "wide", "adapter_mismatched", hidden=128)
     tried: list[tuple[str, ...]] = []
-    start = backend._start
+    start = backend._loading.start
 
     def starting(wanted: tuple[Adapter, ...]) -> object:
         tried.append(tuple(one.name for one in wanted))
         return start(wanted)
 
-    monkeypatch.setattr(backend, "_start", starting)
+    monkeypatch.setattr(backend._loading, "start", starting)
     await noticed(backend, furnished, "cleo")
     assert tried == [("ada", "bea", "cleo")]
     assert backend.models()[0].adapters == ("ada", "bea", "cleo")
@@ -201,14 +206,14 @@ async def test_what_is_loaded_only_after_the_end_does_not_stay(
     backend = await loaded(models, node)
     before, loading, closed = backend._loaded, Event(), Event()
     assert before is not None
-    start = backend._start
+    start = backend._loading.start
 
     def starting(wanted: tuple[Adapter, ...]) -> object:
         loading.set()
         assert closed.wait(60)
         return start(wanted)
 
-    monkeypatch.setattr(backend, "_start", starting)
+    monkeypatch.setattr(backend._loading, "start", starting)
     adapters.write_gguf(furnished, "cleo", seed=9)
     await backend._shelf.look()
     renewing = asyncio.create_task(asyncio.to_thread(backend._renew, before))
@@ -218,3 +223,41 @@ async def test_what_is_loaded_only_after_the_end_does_not_stay(
         closed.set()
         await renewing
     assert backend._loaded is None
+
+
+def run_until_it_lives(furnished: Path) -> tuple[int, dict[str, Any]]:
+    """How many processes loading the adapters ended, as a supervisor would start them anew; what the last one told."""
+    for ended in range(MOST_TRIES + 1):
+        made = subprocess.run(
+            [sys.executable, "-m", "tests.support.loading", str(furnished)], capture_output=True, timeout=120
+        )
+        if made.returncode == 0:
+            return ended, json.loads(made.stdout)
+        assert made.returncode < 0, made.stderr.decode()[-2000:]
+    raise AssertionError("loading it ends every process")
+
+
+def test_what_llama_cpp_does_not_survive_is_refused_and_takes_nothing_else_along(furnished: Path) -> None:
+    adapters.write_gguf(furnished, "deadly", seed=3, numbers="int32")
+    ended, told = run_until_it_lives(furnished)
+    assert ended == MOST_TRIES
+    assert told["loaded"] == ["tiny:ada", "tiny:bea"]
+    assert told["troubles"] == ["deadly: adapter_broken"]
+    assert told["said"]
+
+
+def test_without_the_marks_it_would_end_every_process(furnished: Path) -> None:
+    adapters.write_gguf(furnished, "deadly", seed=3, numbers="int32")
+    (furnished / "loads").write_text("a file where the marks' folder should be")
+    with pytest.raises(AssertionError, match="every process"):
+        run_until_it_lives(furnished)
+
+
+async def test_numbers_that_nothing_can_be_multiplied_with_are_not_even_tried(
+    furnished: Path, models: Path, node: Node
+) -> None:
+    adapters.write_gguf(furnished, "deadly", seed=3, numbers="int32")
+    backend = await loaded(models, node)
+    assert backend.troubles() == ("deadly: adapter_broken",)
+    assert backend.loaded_adapters() == ("tiny:ada", "tiny:bea")
+    await backend.close()

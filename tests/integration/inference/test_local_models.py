@@ -19,7 +19,6 @@ from libs.shared.errors import BackendFailed, ContextExceeded, ModelBroken, Mode
 from services.inference.backends import transformers as torch_backend
 from services.inference.backends.base import Backend
 from services.inference.backends.choose import Node, make_backend
-from services.inference.backends.llama_cpp import LlamaCppBackend
 from services.inference.backends.prefix_cache import PrefixCache
 from services.inference.models import ModelSpec
 from tests.integration.inference.conftest import ask
@@ -216,7 +215,7 @@ async def test_a_cache_that_is_not_shortened_to_what_is_shared_would_be_noticed(
 
 async def test_several_requests_share_one_model(models: Path, node: Node) -> None:
     spec = ModelSpec(name="tiny", backend="llama_cpp", path=models / "tiny.gguf", options={"slots": 3})
-    backend = LlamaCppBackend(spec, default_context_tokens=256, threads=1, available_mib=lambda: 8192.0)
+    backend = make_backend(spec, node)
     await backend.load(lambda: None)
     answers = await asyncio.gather(*(answer(backend, ask("tiny", max_tokens=20)) for _ in range(6)))
     assert all(chunks[-1].usage for chunks in answers)

@@ -27,6 +27,7 @@ from services.inference.adapters import (
 )
 from services.inference.models import ModelSpec, read_catalogue
 from services.inference.unclaimed_adapters import UnclaimedAdapters
+from services.inference.unfinished_loads import UnfinishedLoads
 
 CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 4, "lora_alpha": 8}
 LAYERS = {"model.layers.0.q": (32, 64)}
@@ -139,7 +140,7 @@ async def test_a_model_named_by_what_is_no_text_is_the_file_s_fault_alone(tmp_pa
     found, refused = read_adapters(tmp_path, "gguf")
     assert (list(found), refused) == (["ada"], {"odd": "adapter_broken"})
     spec = ModelSpec(name="tiny", backend="llama_cpp", path=tmp_path / "tiny.gguf")
-    shelf = AdapterShelf(tmp_path, spec, lambda adapter: None)
+    shelf = AdapterShelf(tmp_path, spec, lambda adapter: None, UnfinishedLoads(tmp_path / "loads", "tiny"))
     await shelf.look()
     assert (shelf.names, shelf.troubles()) == (("ada",), ("odd: adapter_broken",))
     await UnclaimedAdapters(tmp_path, [spec], lambda now: None).look()
@@ -174,7 +175,8 @@ async def test_what_goes_wrong_with_one_change_does_not_end_the_looking(
 ) -> None:
     monkeypatch.setattr(adapter_shelf, "LOOK_S", 0.01)
     told: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
-    shelf = AdapterShelf(tmp_path, ModelSpec(name="tiny", backend="transformers", path=tmp_path), lambda adapter: None)
+    spec = ModelSpec(name="tiny", backend="transformers", path=tmp_path)
+    shelf = AdapterShelf(tmp_path, spec, lambda adapter: None, UnfinishedLoads(tmp_path / "loads", "tiny"))
 
     async def changed() -> None:
         told.put_nowait(shelf.names)
