@@ -15,6 +15,7 @@ from libs.shared.contracts.inference import GENERATE, GenerateChunk
 from libs.shared.contracts.telemetry import METRICS
 from services.inference.ray_processes import OWNER_VARIABLE
 from tests.integration.inference.conftest import RunningService, ask, running, start
+from tests.support import adapters
 from tests.support.broker import TestBroker
 
 pytestmark = [pytest.mark.ray, pytest.mark.torch]
@@ -62,6 +63,7 @@ async def test_the_life_of_a_model_on_ray_serve(tmp_path: Path, state_of_module:
         assert chunks[-1].usage is not None
 
         await check_that_leaving_frees_the_replica(service, replica)
+        await check_that_an_adapter_is_answered_with(service, replica, state)
 
         text = (await service.api.request(METRICS[Principal.INFERENCE], Empty())).text
         assert f'service="inference/{replica}"' in text
@@ -97,6 +99,17 @@ async def check_that_leaving_frees_the_replica(service: RunningService, replica:
         await anext(chunks)
         await service.until(lambda t: t.in_flight == 1, timeout_s=5)
     await service.until(lambda t: t.in_flight == 0, timeout_s=1)
+
+
+async def check_that_an_adapter_is_answered_with(service: RunningService, replica: str, state: Path) -> None:
+    request = ask("tiny", max_tokens=8, temperature=0.0)
+    own = [chunk.text for chunk in await service.generate(replica, request)]
+    adapters.write(state / "models", "ada", seed=0)
+    await service.until(lambda t: "ada" in {name for model in t.models for name in model.adapters}, timeout_s=60)
+    with_it = request.model_copy(update={"adapter": "ada"})
+    assert [chunk.text for chunk in await service.generate(replica, with_it)] != own
+    await service.until(lambda t: t.adapters == ("tiny:ada",))
+    assert [chunk.text for chunk in await service.generate(replica, request)] == own
 
 
 def listening_elsewhere_than_loopback(state: Path) -> list[str]:
