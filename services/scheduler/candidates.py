@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from libs.shared.contracts.scheduling import PlaceRequest
+from libs.shared.contracts.scheduling import PlaceRequest, Ticket
 from libs.shared.contracts.telemetry import USUAL_ANSWER_TOKENS, NodeTelemetry, Replica, ServedModel, with_adapter
 from services.scheduler.pace import Pace
 from services.scheduler.under_way import DISPATCHES, Sent, TicketKey, UnderWay
@@ -99,6 +99,11 @@ class Queue:
         self.sent.extend(unseen)
         return now - counted[0].at if counted else None
 
+    def brings(self, adapter: str) -> bool:
+        """Whether one of them has it loaded, given as ``model:adapter``."""
+        under_way = self.under_way.requests.values()
+        return any(sent.adapter == adapter for sent in self.sent) or any(r.sent.adapter == adapter for r in under_way)
+
     def forget(self, key: TicketKey) -> None:
         """One of them has ended."""
         for sent in self.sent:
@@ -141,7 +146,7 @@ class Candidate:
     later: float = 1.0
     """1 / the seconds that the model's usual request takes here."""
 
-    def reckon(self, pace: Pace, usual: Usual, taken_at: float, sent: Iterable[Sent]) -> None:
+    def reckon(self, pace: Pace, usual: Usual, taken_at: float, sent: Collection[Sent]) -> None:
         """From telemetry that shows the replica as it was at ``taken_at``, and what was sent since."""
         self.s_per_prompt_token, self.s_per_answer_token, self.answer_tokens = pace
         self.price = ON_BATTERY if self.node.on_battery else 1.0
@@ -151,7 +156,8 @@ class Candidate:
         self.load = told.load
         self.slots = told.slots
         self.least = 0.0
-        self.free_at = taken_at + self.work_s(told.to_read, answers) / told.slots
+        ahead = self.work_s(told.to_read, answers) + self._untold_loading_s(taken_at, sent)
+        self.free_at = taken_at + ahead / told.slots
         self.queue_up()
         for one in sent:
             self.add(one)
@@ -160,7 +166,8 @@ class Candidate:
         """One more request ahead of the next."""
         self.load += 1
         begins = self.free_at if self.free_at > sent.at else sent.at
-        self.free_at = begins + self.work_s(sent.prompt_tokens, sent.answer_tokens) / self.slots
+        work = self.work_s(sent.prompt_tokens, sent.answer_tokens) + self._left_to_load_s(sent)
+        self.free_at = begins + work / self.slots
         self.queue_up()
 
     def follow(self, now: float) -> None:
@@ -170,9 +177,10 @@ class Candidate:
             work = self.work_s(one.sent.prompt_tokens, one.sent.answer_tokens)
             if place < self.slots:
                 rest = OVERDUE * one.sent.answer_tokens * self.s_per_answer_token
-                ahead += max(work - max(0.0, now - one.begun), rest)
+                ahead += max(work + one.sent.loading_s - max(0.0, now - one.begun), rest)
                 least += rest
             else:
+                work += self._left_to_load_s(one.sent)
                 ahead += work
                 least += work
         self.load = len(self.queue.under_way.requests)
@@ -196,10 +204,30 @@ class Candidate:
         return prompt_tokens * self.s_per_prompt_token + answer_tokens * self.s_per_answer_token
 
     def loading_s(self, adapter: str | None) -> float:
-        """Seconds until an adapter can be answered with: none where it is in memory already."""
-        if adapter is None or with_adapter(self.model.name, adapter) in self.replica.adapters:
+        """Seconds by which an adapter makes a request longer: none where it is in memory already, or where one that is
+        ahead has it loaded."""
+        if adapter is None:
+            return 0.0
+        name = with_adapter(self.model.name, adapter)
+        if name in self.replica.adapters or self.queue.brings(name):
             return 0.0
         return UNMEASURED_ADAPTER_LOAD_S if self.model.adapter_load_s is None else self.model.adapter_load_s
+
+    def takes(
+        self, ticket: Ticket, at: float, prompt_tokens: int, answer_tokens: float, *, adapter: str | None
+    ) -> Sent:
+        """A request that is placed here, with what its adapter adds to it."""
+        name = None if adapter is None else with_adapter(self.model.name, adapter)
+        return Sent(ticket.scheduler, ticket.number, at, prompt_tokens, answer_tokens, name, self.loading_s(adapter))
+
+    def _left_to_load_s(self, sent: Sent) -> float:
+        """Of a request that has not begun: another may have loaded its adapter meanwhile."""
+        return 0.0 if sent.adapter in self.replica.adapters else sent.loading_s
+
+    def _untold_loading_s(self, at: float, unseen: Collection[Sent]) -> float:
+        """What those that telemetry counts have left to load, all but the ``unseen``: it tells of tokens alone."""
+        loading = self.queue.under_way.loading(at, self.replica.slots)
+        return sum(s for sent, s in loading if sent.adapter not in self.replica.adapters and sent not in unseen)
 
     def expected_answer(self, most: int) -> float:
         """Tokens that an answer of at most ``most`` will have."""

@@ -224,7 +224,8 @@ class Registry:
             self._usual[candidate.model.name] = self._usual.get(candidate.model.name, Usual()).after(unread, answer)
         queue = candidate.queue
         self._numbered += 1
-        sent = Sent(self.scheduler, self._numbered, now, unread, answer)
+        ticket = Ticket(scheduler=self.scheduler, number=self._numbered)
+        sent = candidate.takes(ticket, now, unread, answer, adapter=request.adapter)
         told = request.kind == "chat"
         self._count(candidate.node.node_id, replica, queue, sent, end_is_told=told)
         self._sessions.placed(reading(request), replica, candidate.slots, _lasting(request, answer))
@@ -235,7 +236,8 @@ class Registry:
             node_id=candidate.node.node_id,
             replica=replica,
             model=candidate.model.name,
-            ticket=Ticket(scheduler=self.scheduler, number=sent.number),
+            adapter=request.adapter,
+            ticket=ticket,
             prompt_tokens=unread,
             answer_tokens=answer,
             end_is_told=told,
@@ -249,13 +251,12 @@ class Registry:
         told = self._told.get(placed.replica)
         if told is not None and ticket.number <= told.get(ticket.scheduler, 0):
             return
-        sent = Sent(ticket.scheduler, ticket.number, self._clock(), placed.prompt_tokens, placed.answer_tokens)
-        self._sessions.placed(None, placed.replica, self._slots(placed), 0.0)
+        now, tokens, answer = self._clock(), placed.prompt_tokens, placed.answer_tokens
+        sent, slots = Sent(ticket.scheduler, ticket.number, now, tokens, answer), 1
+        if (known := self._candidates.get(placed.node_id, {}).get((placed.replica, placed.model))) is not None:
+            sent, slots = known.takes(ticket, now, tokens, answer, adapter=placed.adapter), known.slots
+        self._sessions.placed(None, placed.replica, slots, 0.0)
         self._count(placed.node_id, placed.replica, queue, sent, end_is_told=placed.end_is_told)
-
-    def _slots(self, placed: Placed) -> int:
-        known = self._candidates.get(placed.node_id, {}).get((placed.replica, placed.model))
-        return known.slots if known is not None else 1
 
     def _count(self, node_id: str, replica: str, queue: Queue, sent: Sent, *, end_is_told: bool) -> None:
         queue.sent.append(sent)

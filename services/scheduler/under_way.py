@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -23,6 +23,10 @@ class Sent(NamedTuple):
     at: float
     prompt_tokens: int
     answer_tokens: float
+    adapter: str | None = None
+    """With which it is to be answered, as ``model:adapter``."""
+    loading_s: float = 0.0
+    """For which the replica first loads that: none where it was in memory, or on its way already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +65,13 @@ class UnderWay:
         if place < slots and len(self.requests) >= slots:
             next(islice(self.requests.values(), slots - 1, None)).begun = now
         return True
+
+    def loading(self, at: float, slots: int) -> Iterator[tuple[Sent, float]]:
+        """Those that load an adapter, each with the seconds that are left of it at ``at``."""
+        for place, one in enumerate(self.requests.values()):
+            if one.sent.loading_s:
+                passed_s = max(0.0, at - one.begun) if place < slots else 0.0
+                yield one.sent, max(0.0, one.sent.loading_s - passed_s)
 
     def drop(self, key: TicketKey) -> None:
         """One never came to the replica."""

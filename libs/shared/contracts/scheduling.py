@@ -57,6 +57,8 @@ class Placed(Message):
     node_id: Id
     replica: Id
     model: str
+    adapter: AdapterName | None = None
+    """Which the replica loads for it, unless it has it in memory."""
     ticket: Ticket
     prompt_tokens: int = Field(ge=0)
     answer_tokens: float = Field(ge=0)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from libs.shared.contracts.scheduling import PlaceRequest
+from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.errors import AdapterNotFound, ModelNotFound, NoNode
 from libs.shared.roles import NOBODY
 from services.scheduler import listing, policies
-from services.scheduler.candidates import UNMEASURED_ADAPTER_LOAD_S, Candidate
+from services.scheduler.candidates import UNMEASURED_ADAPTER_LOAD_S, Candidate, Queue
 from services.scheduler.placement import Decision, choose
 from services.scheduler.registry import Registry
 from tests.unit.scheduler.clusters import Clock, model, node, registry
@@ -74,6 +74,134 @@ def test_the_expected_end_tells_of_the_loading() -> None:
         assert told.ask is not None
         assert told.choice is not None
         assert policies.completions_s([told.choice], told.ask) == [pytest.approx(2.0 + longer)]
+
+
+def dispatch(known: Registry, asked: str = "llama:ada", **about: Any) -> tuple[Candidate, Placed]:
+    """As the scheduler's handler does."""
+    decision = decide(known, asked, **about)
+    assert decision.choice is not None
+    assert decision.ask is not None
+    return decision.choice, known.dispatched(
+        decision.choice, PlaceRequest.model_validate({"model": asked, "adapter": decision.ask.adapter} | about)
+    )
+
+
+def check_that_a_burst_for_a_cold_adapter_loads_it_as_often_as_waiting_for_it_is_longer() -> None:
+    """Ten requests of 0.2 s each, at once, where loading takes 4 s: nine find it on its way."""
+    known = registry(*(having(f"n{number}") for number in range(10)))
+    taken = {dispatch(known, max_tokens=20)[0].node.node_id for _ in range(10)}
+    if len(taken) != 1:
+        raise AssertionError(f"it is loaded on {len(taken)} nodes")
+
+
+def test_a_burst_for_a_cold_adapter_loads_it_as_often_as_waiting_for_it_is_longer() -> None:
+    check_that_a_burst_for_a_cold_adapter_loads_it_as_often_as_waiting_for_it_is_longer()
+
+
+def test_loading_that_leaves_no_trace_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Queue, "brings", lambda self, adapter: False)
+    with pytest.raises(AssertionError, match="it is loaded on"):
+        check_that_a_burst_for_a_cold_adapter_loads_it_as_often_as_waiting_for_it_is_longer()
+
+
+def test_a_long_burst_has_it_loaded_elsewhere_too() -> None:
+    known = registry(*(having(f"n{number}") for number in range(10)))
+    taken = [dispatch(known)[0].node.node_id for _ in range(40)]
+    assert 1 < len(set(taken)) <= 10
+
+
+def check_that_loading_stands_in_the_queue_of_the_others() -> None:
+    """One second of answer and four of loading are ahead of whoever asks for the model alone."""
+    known = registry(having("a"), clock=Clock(NOW))
+    dispatch(known)
+    told = decide(known, "llama")
+    assert told.choice is not None
+    assert told.ask is not None
+    if policies.wait_s(told.choice, told.ask) != pytest.approx(5.0):
+        raise AssertionError("it is waited for")
+
+
+def test_loading_stands_in_the_queue_of_the_others() -> None:
+    check_that_loading_stands_in_the_queue_of_the_others()
+
+
+def test_a_queue_without_the_loading_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Candidate, "_left_to_load_s", lambda self, sent: 0.0)
+    with pytest.raises(AssertionError, match="it is waited for"):
+        check_that_loading_stands_in_the_queue_of_the_others()
+
+
+def counting(
+    known: Registry, sequence: int, *loaded: str, in_flight: int = 1, queued: int = 0, ahead_tokens: int = 0
+) -> None:
+    """The word of node ``a`` that it has every request that was sent there."""
+    told = having("a", *loaded, ahead_tokens=ahead_tokens, sequence=sequence)
+    [replica] = told.replicas
+    seen = {known.scheduler: known._numbered}
+    changed = replica.model_copy(update={"seen": seen, "in_flight": in_flight, "queued": queued})
+    known.hear(told.model_copy(update={"replicas": (changed,)}))
+
+
+def ahead_s(known: Registry) -> float:
+    told = decide(known, "llama")
+    assert told.choice is not None
+    assert told.ask is not None
+    return policies.wait_s(told.choice, told.ask)
+
+
+def test_a_load_is_known_of_until_telemetry_tells_that_it_is_done() -> None:
+    clock = Clock(NOW)
+    known = registry(clock=clock)
+    counting(known, 1, in_flight=0)
+    candidate, _ = dispatch(known)
+    clock.now = NOW + 1
+    counting(known, 2, ahead_tokens=100)
+    assert candidate.loading_s("ada") == 0.0, "it is on its way"
+    assert candidate.free_at == pytest.approx(NOW + 5), "three seconds of loading, and one of writing"
+    clock.now = NOW + 3
+    counting(known, 3, "ada", ahead_tokens=100)
+    assert candidate.loading_s("ada") == 0.0, "it is there"
+    assert candidate.free_at == pytest.approx(NOW + 4), "it was quicker than was thought"
+    counting(known, 4, in_flight=0)
+    assert candidate.loading_s("ada") == 4.0, "it was put out for another, and nothing brings it back"
+
+
+def test_one_that_waits_to_load_does_so_in_its_turn() -> None:
+    clock = Clock(NOW)
+    known = registry(clock=clock)
+    counting(known, 1, in_flight=0)
+    dispatch(known, "llama")
+    candidate, _ = dispatch(known)
+    clock.now = NOW + 0.5
+    counting(known, 2, queued=1, ahead_tokens=150)
+    assert candidate.free_at == pytest.approx(NOW + 0.5 + 0.5 + 4 + 1)
+    assert candidate.least == pytest.approx(0.5 + 4 + 1), "half of what runs, and what hasn't begun"
+
+
+def test_what_ends_takes_its_loading_along() -> None:
+    known = registry(clock=Clock(NOW))
+    counting(known, 1, in_flight=0)
+    candidate, placed = dispatch(known)
+    told = {"node_id": "a", "replica": "a-0", "model": "llama", "ok": None, "ticket": placed.ticket}
+    known.outcome(Outcome.model_validate(told))
+    assert candidate.loading_s("ada") == 4.0
+    assert ahead_s(known) == 0.0
+
+
+def test_other_schedulers_know_of_the_load() -> None:
+    known, other = (registry(having("a"), clock=Clock(NOW)) for _ in range(2))
+    _, placed = dispatch(other)
+    known.placed_elsewhere(Placed.model_validate_json(placed.model_dump_json()))
+    [candidate] = known.snapshot().candidates["llama"]
+    assert candidate.loading_s("ada") == 0.0
+    assert ahead_s(known) == ahead_s(other) == pytest.approx(5.0)
+
+
+def test_a_peer_that_tells_of_no_adapter_is_counted_as_before() -> None:
+    known, other = (registry(having("a"), clock=Clock(NOW)) for _ in range(2))
+    _, placed = dispatch(other)
+    known.placed_elsewhere(placed.model_copy(update={"adapter": None}))
+    assert ahead_s(known) == pytest.approx(1.0)
 
 
 def test_nodes_without_it_are_no_candidates_and_say_so() -> None:
