@@ -131,7 +131,8 @@ def add(
 
 @app.command("use")
 def use(name: NameArgument, role: RoleOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Answer with NAME from now on, or give it another role. A change of the ledger, which can be rolled back."""
+    """Answer with NAME, or MODEL:ADAPTER, from now on, or give it another role. A change of the ledger, which can be
+    rolled back."""
     from cli.models import serving
 
     wanted = _role(role) or "chat"

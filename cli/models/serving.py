@@ -35,14 +35,24 @@ class Serving:
     boots: frozenset[str] = frozenset()
     """The runs of inference, one a node."""
 
+    def named(self, name: str) -> ServedModel | None:
+        """The model that is called so, or the one that ``name`` names with an adapter of its, as ``MODEL:ADAPTER``."""
+        base, _, adapter = name.rpartition(":")
+        other = self.models.get(base)
+        return self.models.get(name) or (other if other is not None and adapter in other.adapters else None)
+
     def given(self, name: str) -> list[Role]:
-        """The roles that the settings give to a model."""
+        """The roles that the settings give to a model, with an adapter or without."""
         roles = roles_of(self.settings)
-        return [role for role in ROLES if getattr(roles, role) == name]
+        return [role for role in ROLES if self._is_of(getattr(roles, role), name)]
 
     def roles(self, name: str) -> list[Role]:
         """The roles in which a model answers now, given or because it is the first."""
-        return [role for role in ROLES if self.defaults.get(role) == name]
+        return [role for role in ROLES if self._is_of(self.defaults.get(role), name)]
+
+    def _is_of(self, held: str | None, name: str) -> bool:
+        served = self.named(held) if held is not None else None
+        return held == name or (served is not None and served.name == name)
 
     def trouble(self, name: str) -> str | None:
         """The word for why a model is not served."""
@@ -69,13 +79,19 @@ def runs(installation: Installation) -> bool:
     return supervisor_of(installation).processes() is not None
 
 
-async def give(installation: Installation, role: Role, name: str) -> None:
-    """Makes a served model the one for ``role``, through the ledger. Raises CommandError when it can't be."""
-    serving = await read(installation)
-    model = serving.models.get(name)
+def value_for(role: Role, name: str, serving: Serving) -> str | None:
+    """What the role's setting has to be for ``name``. Raises CommandError where that can't have the role."""
+    model = serving.named(name)
     if model is None or (model.kind == "embed") != (role == "embed") or model.backend == "extractive":
         raise CommandError(_unfit(name, role, model), "see: mongars models list", code=Exit.REFUSED)
-    value = model.embedder if role == "embed" else name
+    return model.embedder if role == "embed" else name
+
+
+async def give(installation: Installation, role: Role, name: str) -> None:
+    """Makes a served model, or one of its adapters, the one for ``role``, through the ledger. Raises CommandError when
+    it can't be."""
+    serving = await read(installation)
+    value = value_for(role, name, serving)
     if getattr(serving.settings, SETTING[role]) != value:
         await _change(installation, role, value, f"mongars models use --role {role}")
 

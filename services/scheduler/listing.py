@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from libs.shared import breakers
 from libs.shared.contracts.scheduling import Models, Node, ReplicaBreaker
-from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel
+from libs.shared.contracts.telemetry import NodeTelemetry, ServedModel, with_adapter
 from libs.shared.roles import Role, Roles
 from services.scheduler.candidates import NodeView
-from services.scheduler.placement import default_model, ruled_out
+from services.scheduler.placement import Meant, default_model, ruled_out
 from services.scheduler.registry import Snapshot
 
 _TALKING: tuple[Role, ...] = ("chat", "code")
@@ -64,11 +64,15 @@ def models(snapshot: Snapshot, now: float, roles: Roles) -> Models:
                 adapters.setdefault(model.name, set()).update(model.adapters)
     chat, code = (default_model("chat", roles.model(role), snapshot, now) for role in _TALKING)
     embed = default_model("embed", roles.embed, snapshot, now)
+
+    def told(default: Meant) -> str | None:
+        return with_adapter(default.model, default.adapter) if default.model in found else None
+
     return Models(
         models=tuple(
             found[name].model_copy(update={"adapters": tuple(sorted(adapters[name]))}) for name in sorted(found)
         ),
-        default_chat=chat if chat in found else None,
-        default_embed=embed if embed in found else None,
-        default_code=code if code in found else None,
+        default_chat=told(chat),
+        default_embed=told(embed),
+        default_code=told(code),
     )

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from libs.shared import breakers
 from libs.shared.contracts.scheduling import PlaceRequest
@@ -76,18 +77,42 @@ class Decision:
         return {self.passed_over: others} if others else {}
 
 
-def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> str | None:
+class Meant(NamedTuple):
+    """Which model a request is for, and with which adapter."""
+
+    model: str | None
+    adapter: str | None = None
+    named: bool = True
+    """Whether the request says it; else it names a role, or nothing."""
+
+
+def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> Meant:
     """The model for requests that name none: the preferred where a living node has it, else the first that one has,
-    one of this network before a remote one.
+    one of this network before a remote one. ``preferred`` may name an adapter, too: without it where no living node has
+    that.
 
     With no living node it is the first known, so that the refusal says ``no_node`` and not ``no_model``.
     """
+    wanted, adapter = apart(preferred, snapshot) if preferred is not None else (None, None)
     models = snapshot.chat_models if kind == "chat" else snapshot.embed_models
     models = tuple(sorted(models, key=snapshot.only_remote.__contains__))
-    if preferred is not None and preferred in models:
-        models = (preferred, *models)
-    living = (m for m in models if any(_heard(snapshot.nodes[n], snapshot, now) for n in snapshot.serving[m]))
-    return next(living, next(iter(models), None))
+    if wanted is not None and wanted in models:
+        models = (wanted, *models)
+    living = (m for m in models if any(_heard(node, snapshot, now) for node in _having(m, snapshot)))
+    model = next(living, next(iter(models), None))
+    if model is None or model != wanted or adapter is None or not _has_adapter(model, adapter, snapshot, now):
+        adapter = None
+    return Meant(model, adapter, named=False)
+
+
+def _has_adapter(model: str, adapter: str, snapshot: Snapshot, now: float | None = None) -> bool:
+    """Whether any node has it for this model, even one that can't take a request; with ``now``, a living one."""
+    having = [node for node in _having(model, snapshot) if adapter in node.models[model].adapters]
+    return any(now is None or _heard(node, snapshot, now) for node in having)
+
+
+def _having(model: str, snapshot: Snapshot) -> list[NodeView]:
+    return [snapshot.nodes[node] for node in snapshot.serving.get(model, ())]
 
 
 def _heard(node: NodeView, snapshot: Snapshot, now: float) -> bool:
@@ -168,25 +193,25 @@ def choose(
 ) -> Decision:
     """Decides on values alone. ``roles`` are those in the settings, ``remote_models`` whether models of remote servers
     may be chosen; ``draw`` lies in [0, 1)."""
-    request = adapted(request, snapshot)
-    model = _meant(request, snapshot, now, roles)
-    unnamed = model is not None and model != request.model
-    if model is None or (unnamed and not remote_models and model in snapshot.only_remote):
+    model, adapter, named = meant(request, snapshot, now, roles)
+    if model is None or (model in snapshot.only_remote and not (named or remote_models)):
         return Decision(None, NoModel(f"no {request.kind} model is served by any node"), policy)
     if model not in snapshot.serving:
         return Decision(None, _unknown(model, snapshot), policy)
+    if adapter != request.adapter:
+        request = request.model_copy(update={"adapter": adapter})
     candidates, unserved = snapshot.candidates[model], snapshot.unserved[model]
     remote = remote_models and model in snapshot.only_remote
     usable, closed = sift(candidates, request, snapshot, now, remote=remote) if candidates else ((), {})
+    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(reading(request)), adapter)
     if not usable:
         refusal = _refusal(model, request, snapshot, closed, now)
-        return Decision(None, refusal, policy, usable, closed, candidates, unserved)
-    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(reading(request)), request.adapter)
+        return Decision(None, refusal, policy, usable, closed, candidates, unserved, ask)
     if request.first_within_s is not None:
         usable, closed = _in_time(usable, closed, ask, request.first_within_s)
         if not usable:
             refusal = Overloaded("no node would give a first token in time", retry_after_s=1.0)
-            return Decision(None, refusal, policy, usable, closed, candidates, unserved)
+            return Decision(None, refusal, policy, usable, closed, candidates, unserved, ask)
     late_s = _too_late_s(usable, request, ask)
     if late_s > 0:
         refusal = Overloaded("every node that has this model is busy for longer", retry_after_s=round(late_s, 1))
@@ -209,31 +234,34 @@ def _too_late_s(usable: Sequence[Candidate], request: PlaceRequest, ask: Ask) ->
     return min(wait_s(c, ask) for c in usable) - request.patience_s
 
 
-def adapted(request: PlaceRequest, snapshot: Snapshot) -> PlaceRequest:
-    """With the adapter that the model's name says, as in ``MODEL:ADAPTER``; a model that is called so goes before."""
-    name = request.model
-    if not request.adapts or request.adapter is not None or name is None:
-        return request
-    if name in snapshot.serving or name in snapshot.ever_offered:
-        return request
+def apart(name: str, snapshot: Snapshot) -> tuple[str, str | None]:
+    """A model's name, or a role's, and the adapter's that stands behind it, as in ``MODEL:ADAPTER``.
+
+    A model that is called so goes before. One that was called so, and is gone, does as long as no node has an adapter
+    of the other reading: its name is then refused for what it is.
+    """
     base, colon, adapter = name.rpartition(":")
+    if name in snapshot.serving or not colon or not NAME.fullmatch(adapter):
+        return name, None
+    if name in snapshot.ever_offered:
+        return (base, adapter) if _has_adapter(base, adapter, snapshot) else (name, None)
     known = base in snapshot.serving or base in snapshot.ever_offered or role_named(base) is not None
-    if not colon or not known or not NAME.fullmatch(adapter):
-        return request
-    return request.model_copy(update={"model": base, "adapter": adapter})
+    return (base, adapter) if known else (name, None)
 
 
-def _meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> str | None:
-    """The model that a request names, by its name or by a role of its kind; a model that is called so goes before."""
-    role = role_named(request.model) if request.model else request.kind
-    if role is None or request.model in snapshot.serving or (role == "embed") != (request.kind == "embed"):
-        return request.model
-    return default_model(request.kind, roles.model(role), snapshot, now)
-
-
-def _is_known(adapter: str, model: str, snapshot: Snapshot) -> bool:
-    """Whether any node, even one that can't take the request now, has it for this model."""
-    return any(adapter in snapshot.nodes[node].models[model].adapters for node in snapshot.serving[model])
+def meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -> Meant:
+    """What a request names, by a model's name or by a role of its kind (a model that is called so goes before), each
+    with an adapter or without. Who doesn't pass an adapter on is given none."""
+    name, adapter = request.model, request.adapter
+    if name is not None and adapter is None and request.adapts:
+        name, adapter = apart(name, snapshot)
+    role = role_named(name) if name else request.kind
+    if role is None or name in snapshot.serving or (role == "embed") != (request.kind == "embed"):
+        return Meant(name, adapter)
+    given = default_model(request.kind, roles.model(role), snapshot, now)
+    if adapter is not None or not request.adapts:
+        return given._replace(adapter=adapter)
+    return given
 
 
 def _unknown(model: str, snapshot: Snapshot) -> ServiceError:
@@ -250,7 +278,7 @@ def _refusal(
     lacks = [_lacking(snapshot.nodes[node].models[model], request) for node in snapshot.serving[model]]
     if all(lacks):
         return Unsupported(f"the model can't do {lacks[0]}", lacks=lacks[0])
-    if request.adapter is not None and not _is_known(request.adapter, model, snapshot):
+    if request.adapter is not None and not _has_adapter(model, request.adapter, snapshot):
         return AdapterNotFound("no node has this adapter for this model; those there are stand under /v1/models")
     waits = [b.open_until - now for (_, name), b in snapshot.breakers.items() if name == model and b.open_until > now]
     reasons = ", ".join(sorted(set(closed.values()))) or "not_serving"

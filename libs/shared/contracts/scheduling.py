@@ -245,7 +245,7 @@ class Nodes(Message):
 
 class Models(Message):
     """Everything that any live node serves, once by name; ``default_chat`` answers requests that name none, and
-    ``default_code`` those that name the role ``code``."""
+    ``default_code`` those that name the role ``code``: either may be a model with an adapter, as ``MODEL:ADAPTER``."""
 
     models: tuple[ServedModel, ...]
     default_chat: str | None

@@ -55,14 +55,16 @@ class ModelList(BaseModel):
 def listed(models: Models) -> list[Model]:
     """In the order in which a client that takes the first one is served best."""
 
-    def rank(model: ServedModel) -> tuple[bool, bool, bool, str]:
-        return (model.name != models.default_chat, model.kind != "chat", model.name == _EXTRACTIVE, model.name)
+    def rank(model: ServedModel) -> tuple[bool, bool, str]:
+        return (model.kind != "chat", model.name == _EXTRACTIVE, model.name)
 
     ranked = sorted(models.models, key=rank)
     own = {model.name for model in ranked}
     adapted = [_adapted(model, adapter) for model in ranked for adapter in model.adapters]
     # A model that is called so goes before: the adapter can't be asked for by this name.
-    return [*map(_described, ranked), *(one for one in adapted if one.id not in own), *_aliases(models)]
+    every = [*map(_described, ranked), *(one for one in adapted if one.id not in own)]
+    every.sort(key=lambda model: model.id != models.default_chat)
+    return [*every, *_aliases(models, every)]
 
 
 def _adapted(model: ServedModel, adapter: str) -> Model:
@@ -84,16 +86,16 @@ def _described(model: ServedModel) -> Model:
     )
 
 
-def _aliases(models: Models) -> list[Model]:
+def _aliases(models: Models, every: list[Model]) -> list[Model]:
     """The roles under names of their own, each with what its model can do."""
-    served = {model.name: model for model in models.models}
+    served = {model.id: model for model in every}
     holders: dict[Role, str | None] = {
         "chat": models.default_chat,
         "code": models.default_code,
         "embed": models.default_embed,
     }
     return [
-        _described(served[name]).model_copy(update={"id": PREFIX + role, "owned_by": "mongars", "alias_of": name})
+        served[name].model_copy(update={"id": PREFIX + role, "owned_by": "mongars", "alias_of": name})
         for role, name in holders.items()
         if name in served
     ]

@@ -373,6 +373,20 @@ async def test_a_model_with_an_adapter_is_listed_as_a_model_of_its_own(api: Api)
     assert (await api.client.get("/v1/models/tiny:ada", headers=api.key())).json()["adapter_of"] == "tiny"
 
 
+async def test_a_model_with_an_adapter_that_is_the_default_comes_first(api: Api) -> None:
+    models = (chat_model("tiny", adapters=("ada", "bea")), chat_model("alpha"))
+    api.house.models = api.house.models.model_copy(update={"models": models, "default_chat": "tiny:ada"})
+    told = (await api.client.get("/v1/models", headers=api.key())).json()["data"]
+    listed = [(model["id"], model["adapter_of"], model["alias_of"]) for model in told]
+    assert listed == [
+        ("tiny:ada", "tiny", None),
+        ("alpha", None, None),
+        ("tiny", None, None),
+        ("tiny:bea", "tiny", None),
+        ("mongars/chat", "tiny", "tiny:ada"),
+    ]
+
+
 async def test_a_name_that_a_model_has_for_itself_is_listed_once(api: Api) -> None:
     models = (chat_model("tiny", adapters=("ada", "bea")), chat_model("tiny:ada"))
     api.house.models = api.house.models.model_copy(update={"models": models})

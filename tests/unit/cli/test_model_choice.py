@@ -16,11 +16,12 @@ from cli.models.catalogue import catalogue as known
 from cli.models.offer import Situation, worth_asking
 from cli.models.pulling import Source
 from cli.models.reference import Reference, choose, parse
-from cli.models.serving import Serving
+from cli.models.serving import Serving, value_for
 from cli.models.table import joined
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.layout import StateFolder
+from libs.shared.roles import Role
 from tests.support.hub import LocalHub, Upstream, in_a_thread
 
 PI_4 = Machine(total_mib=3790, available_mib=2600, free_disk_mib=20_000)
@@ -182,3 +183,26 @@ def test_a_remote_model_is_marked_in_the_list() -> None:
     near = ServedModel(name="small", backend="openai", context_tokens=100, upstream="shed")
     rows = joined([], Serving({m.name: m for m in (far, near)}, RuntimeSettings(), {}, ()))
     assert [(row["source"], row["remote"]) for row in rows] == [("afar (remote)", True), ("shed", False)]
+
+
+ADAPTED = ServedModel(name="tiny", backend="transformers", context_tokens=2048, adapters=("ada",))
+EMBEDDER = ServedModel(name="minilm", backend="onnx", context_tokens=256, kind="embed", embedder="minilm@1")
+
+
+def test_a_role_can_be_given_to_a_model_with_one_of_its_adapters() -> None:
+    told = Serving({"tiny": ADAPTED, "minilm": EMBEDDER})
+    assert value_for("chat", "tiny:ada", told) == "tiny:ada"
+    assert value_for("code", "tiny", told) == "tiny"
+    assert value_for("embed", "minilm", told) == "minilm@1"
+    for role, name in (("chat", "tiny:bea"), ("chat", "other:ada"), ("embed", "tiny:ada"), ("chat", ":ada")):
+        with pytest.raises(CommandError):
+            value_for(role, name, told)  # type: ignore[arg-type]
+
+
+def test_a_model_has_the_roles_that_it_has_with_an_adapter() -> None:
+    settings = RuntimeSettings(default_model="tiny:ada", code_model="tiny:8b")
+    other = ServedModel(name="tiny:8b", backend="ollama", context_tokens=2048)
+    defaults: dict[Role, str | None] = {"chat": "tiny:ada", "code": "tiny:8b"}
+    told = Serving({"tiny": ADAPTED, "tiny:8b": other}, settings, defaults)
+    assert (told.roles("tiny"), told.given("tiny")) == (["chat"], ["chat"]), "so that it isn't removed unnoticed"
+    assert told.roles("tiny:8b") == ["code"], "which is no adapter of tiny's"

@@ -9,8 +9,8 @@ import pytest
 from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
 from libs.shared.errors import AdapterNotFound, ModelNotFound, NoNode
-from libs.shared.roles import NOBODY
-from services.scheduler import listing, policies
+from libs.shared.roles import NOBODY, Roles
+from services.scheduler import listing, placement, policies
 from services.scheduler.candidates import UNMEASURED_ADAPTER_LOAD_S, Candidate, Queue
 from services.scheduler.placement import Decision, choose
 from services.scheduler.registry import Registry
@@ -240,6 +240,97 @@ def test_a_model_that_is_called_so_goes_before() -> None:
     assert chosen(decision) == "b"
     assert decision.ask is not None
     assert decision.ask.adapter is None
+
+
+def check_that_a_model_of_that_name_that_is_gone_stands_in_no_adapters_way() -> None:
+    known = registry(having("a"), node("b", models=[model("llama:ada")]))
+    known.hear(node("b", sequence=2, models=[model("other")]))
+    decision = decide(known)
+    if decision.choice is None:
+        raise AssertionError(f"it is refused: {decision.refusal}")
+    assert chosen(decision) == "a"
+    assert decision.ask is not None
+    assert decision.ask.adapter == "ada"
+
+
+def test_a_model_of_that_name_that_is_gone_stands_in_no_adapters_way() -> None:
+    check_that_a_model_of_that_name_that_is_gone_stands_in_no_adapters_way()
+
+
+def test_a_name_that_stayed_a_model_s_for_ever_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "_has_adapter", lambda *_: False)
+    with pytest.raises(AssertionError, match="it is refused"):
+        check_that_a_model_of_that_name_that_is_gone_stands_in_no_adapters_way()
+
+
+def test_a_model_of_that_name_that_is_gone_is_missed_where_no_adapter_is_called_so() -> None:
+    known = registry(having("a", adapters=()), node("b", models=[model("llama:ada")]))
+    known.hear(node("b", sequence=2, models=[model("other")]))
+    assert isinstance(decide(known).refusal, NoNode), "the node that has it may come back"
+
+
+def with_roles(known: Registry, roles: Roles, *, now: float = NOW, **about: Any) -> Decision:
+    request = PlaceRequest.model_validate({"adapts": True} | about)
+    return choose(request, known.snapshot(), now, draw=0.5, roles=roles)
+
+
+def check_that_a_role_can_be_given_to_a_model_with_an_adapter() -> None:
+    """Whoever names the role, or nothing, gets both; who names the model gets the model."""
+    known = registry(node("0", models=[model("first")]), having("a", adapters=()), having("b"))
+    roles = Roles(chat="llama:ada")
+    for asked in (None, "chat", "mongars/chat", "code"):
+        decision = with_roles(known, roles, model=asked)
+        assert decision.ask is not None
+        if (chosen(decision), decision.ask.adapter) != ("b", "ada"):
+            raise AssertionError(f"{asked} gets {chosen(decision)} with {decision.ask.adapter}")
+    alone = with_roles(known, roles, model="llama")
+    assert alone.ask is not None
+    assert alone.ask.adapter is None
+
+
+def test_a_role_can_be_given_to_a_model_with_an_adapter() -> None:
+    check_that_a_role_can_be_given_to_a_model_with_an_adapter()
+
+
+def test_a_role_that_knows_of_no_adapter_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "apart", lambda name, snapshot: (name, None))
+    with pytest.raises(AssertionError, match="gets 0 with None"):
+        check_that_a_role_can_be_given_to_a_model_with_an_adapter()
+
+
+def test_an_adapter_that_the_request_names_goes_before_that_of_the_role() -> None:
+    known = registry(having("a", adapters=("ada", "bea")))
+    for asked, adapter in (("chat:bea", None), ("chat", "bea"), (None, "bea")):
+        decision = with_roles(known, Roles(chat="llama:ada"), model=asked, adapter=adapter)
+        assert decision.ask is not None
+        assert decision.ask.adapter == "bea"
+
+
+def test_a_role_s_adapter_that_is_nowhere_alive_leaves_its_model_alone() -> None:
+    known = registry(node("0", models=[model("first")]), having("a", adapters=()))
+    decision = with_roles(known, Roles(chat="llama:ada"))
+    assert decision.ask is not None
+    assert (chosen(decision), decision.ask.adapter) == ("a", None)
+    clock = Clock(NOW)
+    known = registry(having("b"), clock=clock)
+    clock.now += 100
+    known.hear(having("a", adapters=()))
+    decision = with_roles(known, Roles(chat="llama:ada"), now=clock.now)
+    assert decision.ask is not None
+    assert (chosen(decision), decision.ask.adapter) == ("a", None)
+
+
+def test_who_would_not_pass_it_on_and_jobs_get_the_role_s_model_alone() -> None:
+    decision = with_roles(registry(having("a")), Roles(chat="llama:ada"), adapts=False)
+    assert decision.ask is not None
+    assert (chosen(decision), decision.ask.adapter) == ("a", None)
+
+
+def test_what_has_a_role_is_told_with_its_adapter() -> None:
+    known = registry(node("0", models=[model("first")]), having("a"))
+    told = listing.models(known.snapshot(), NOW, Roles(chat="llama:ada"))
+    assert (told.default_chat, told.default_code) == ("llama:ada", "llama:ada")
+    assert listing.models(known.snapshot(), NOW, Roles(chat="llama:bea")).default_chat == "llama"
 
 
 def test_a_session_is_warm_with_the_adapter_alone_that_has_read_it() -> None:
