@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.nodes import words
-from libs.shared.contracts.scheduling import Explanation
+from libs.shared.contracts.scheduling import Considered, Explanation
 
 TITLES = ("node", "replica", "first token", "end", "why")
 _WHY = {
@@ -11,6 +11,7 @@ _WHY = {
     "later_completion": "done sooner elsewhere, or others would wait longer",
     "longer_queue": "more requests wait there",
     "not_serving": "it does not have the model",
+    "adapter_not_here": "it does not have the adapter for this model",
     "unsupported": "its model can't do that",
     "remote": "its model answers beyond this network",
     "overloaded": "busy for longer than the request would wait",
@@ -34,9 +35,15 @@ def headline(told: Explanation, prompt_tokens: int, answer_tokens: int) -> str:
 def rows(told: Explanation) -> list[tuple[str, ...]]:
     """One a replica, in the columns of ``TITLES``."""
     return [
-        (c.node_id, c.replica or "-", _span(c.expected_first_s), _span(c.expected_s), _WHY.get(c.reason, c.reason))
-        for c in told.considered
+        (c.node_id, c.replica or "-", _span(c.expected_first_s), _span(c.expected_s), _why(c)) for c in told.considered
     ]
+
+
+def _why(considered: Considered) -> str:
+    why = _WHY.get(considered.reason, considered.reason)
+    if considered.loading_s:
+        why += f"; the adapter is loaded first, {words.span(considered.loading_s)}"
+    return why
 
 
 def _span(seconds: float | None) -> str:

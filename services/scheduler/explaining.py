@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from libs.shared.contracts.scheduling import Considered, Explanation, PlaceRequest, Refused
+from libs.shared.contracts.telemetry import with_adapter
 from libs.shared.errors import ServiceError
 from services.scheduler.placement import Decision
 from services.scheduler.policies import completions_s, first_token_s
@@ -17,7 +18,9 @@ NOT_SERVING = "not_serving"
 def explain(request: PlaceRequest, decision: Decision, snapshot: Snapshot) -> Explanation:
     """The decision in words: every replica that has the model, then every node without it."""
     choice = decision.choice
-    model = decision.all[0].model.name if decision.all else request.model
+    model = request.model
+    if decision.all:
+        model = with_adapter(decision.all[0].model.name, decision.ask.adapter if decision.ask is not None else None)
     return Explanation(
         model=model,
         policy=decision.policy,
@@ -46,6 +49,7 @@ def _replicas(decision: Decision) -> Iterator[Considered]:
             reason=TAKEN if c is decision.choice else decision.ruled_out.get(c.replica.replica, passed_over),
             expected_first_s=round(first_token_s(c, ask), 3) if timed and ask is not None else None,
             expected_s=round(completions_s([c], ask)[0], 3) if timed and ask is not None else None,
+            loading_s=round(c.loading_s(ask.adapter), 3) if timed and ask is not None else None,
         )
 
 

@@ -107,6 +107,8 @@ class Considered(Message):
     """Seconds until the answer's first token, where it could be taken."""
     expected_s: float | None = None
     """Likewise until its end."""
+    loading_s: float | None = None
+    """Seconds of both for which its adapter is loaded first."""
 
 
 class Refused(Message):

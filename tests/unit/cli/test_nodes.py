@@ -322,6 +322,18 @@ def test_where_a_request_would_run_is_said_with_a_reason_for_every_other_node() 
     ]
 
 
+def test_an_adapter_that_is_loaded_first_is_said_to_be_and_so_is_where_there_is_none() -> None:
+    considered = (
+        Considered(node_id="a", replica="a-0", reason="taken", expected_first_s=4.5, expected_s=7.0, loading_s=4.0),
+        Considered(node_id="b", replica="b-0", reason="adapter_not_here"),
+    )
+    told = Explanation(model="llama:ada", policy="expected_completion", node_id="a", considered=considered)
+    assert explaining.rows(told) == [
+        ("a", "a-0", "4.5 s", "7.0 s", "taken: it costs everybody the least; the adapter is loaded first, 4.0 s"),
+        ("b", "b-0", "-", "-", "it does not have the adapter for this model"),
+    ]
+
+
 def test_a_refusal_is_said_with_the_time_to_come_back() -> None:
     refused = Refused(code="overloaded", detail="every node is busy", retry_after_s=4.0)
     told = Explanation(model=None, policy="expected_completion", node_id=None, refused=refused)

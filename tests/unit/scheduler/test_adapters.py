@@ -12,6 +12,7 @@ from libs.shared.errors import AdapterNotFound, ModelNotFound, NoNode
 from libs.shared.roles import NOBODY, Roles
 from services.scheduler import listing, placement, policies
 from services.scheduler.candidates import UNMEASURED_ADAPTER_LOAD_S, Candidate, Queue
+from services.scheduler.explaining import explain
 from services.scheduler.placement import Decision, choose
 from services.scheduler.registry import Registry
 from tests.unit.scheduler.clusters import Clock, model, node, registry
@@ -331,6 +332,23 @@ def test_what_has_a_role_is_told_with_its_adapter() -> None:
     told = listing.models(known.snapshot(), NOW, Roles(chat="llama:ada"))
     assert (told.default_chat, told.default_code) == ("llama:ada", "llama:ada")
     assert listing.models(known.snapshot(), NOW, Roles(chat="llama:bea")).default_chat == "llama"
+
+
+def test_an_explanation_names_the_adapter_its_loading_and_where_it_is_not() -> None:
+    known = registry(having("a", adapters=()), having("b"), having("c", "ada"))
+    request = PlaceRequest(model="llama:ada", adapts=True, prompt_tokens=1000, max_tokens=100)
+    told = explain(request, choose(request, known.snapshot(), NOW, draw=0.5), known.snapshot())
+    assert (told.model, told.node_id) == ("llama:ada", "c")
+    assert [(c.node_id, c.reason, c.loading_s, c.expected_first_s) for c in told.considered] == [
+        ("a", "adapter_not_here", None, None),
+        ("b", "later_completion", 4.0, 5.0),
+        ("c", "taken", 0.0, 1.0),
+    ]
+    nobody = request.model_copy(update={"model": "llama:zed"})
+    told = explain(nobody, choose(nobody, known.snapshot(), NOW, draw=0.5), known.snapshot())
+    assert told.refused is not None
+    assert (told.model, told.refused.code) == ("llama:zed", "adapter_not_found")
+    assert {c.reason for c in told.considered} == {"adapter_not_here"}
 
 
 def test_a_session_is_warm_with_the_adapter_alone_that_has_read_it() -> None:
