@@ -32,15 +32,17 @@ class Loaded:
     slots: Slots
 
     def chosen(self, wanted: Adapter | None) -> dict[str, Any]:
-        """For a request: each adapter's share, since what isn't said stays as it was for the one before.
+        """For a request: each adapter's share, since what isn't said stays as it was for the one before. One whose
+        files have changed since is taken as it was.
 
         Raises AdapterNotFound.
         """
-        if wanted is not None and wanted not in self.adapters:
-            raise AdapterNotFound(f"{wanted.name} is not in memory")
+        name = wanted.name if wanted is not None else None
+        if name is not None and all(one.name != name for one in self.adapters):
+            raise AdapterNotFound(f"{name} is not in memory")
         if not self.adapters:
             return {}
-        return {"lora": [{"id": at, "scale": float(one == wanted)} for at, one in enumerate(self.adapters)]}
+        return {"lora": [{"id": at, "scale": float(one.name == name)} for at, one in enumerate(self.adapters)]}
 
 
 class Loading:

@@ -111,6 +111,32 @@ async def test_one_that_comes_is_taken_in_while_an_answer_goes_on_to_its_end(
     assert with_it not in {await said(backend, wanted(name, session=None)) for name in (None, *NAMES)}
 
 
+async def test_one_whose_files_change_answers_as_it_was_until_what_it_is_now_is_loaded(
+    furnished: Path, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, renewing, go_on, renew = asyncio.Event(), Event(), Event(), Loading.renew
+
+    def held_up(self: Loading, before: Loaded) -> Loaded | None:
+        renewing.set()
+        assert go_on.wait(FOUND_S)
+        return renew(self, before)
+
+    backend._changed = told.set
+    monkeypatch.setattr(Loading, "renew", held_up)
+    before = await said(backend, wanted("ada", session=None))
+    try:
+        adapters.write_gguf(furnished, "new", seed=9)
+        (furnished / "adapters/new/new.gguf").rename(furnished / "adapters/ada/ada.gguf")
+        assert await asyncio.to_thread(renewing.wait, FOUND_S)
+        assert await said(backend, wanted("ada", session=None)) == before
+    finally:
+        go_on.set()
+    async with asyncio.timeout(FOUND_S):
+        while (after := await said(backend, wanted("ada", session=None))) == before:  # noqa: ASYNC110 - as a caller
+            await asyncio.sleep(0.05)
+    assert after not in {before, await said(backend, wanted("bea", session=None))}
+
+
 async def test_what_llama_cpp_can_not_load_is_refused_by_name_and_the_rest_answers(
     furnished: Path, models: Path, node: Node
 ) -> None:
