@@ -125,6 +125,8 @@ class Candidate:
     replica: ReplicaView
     model: ServedModel
     queue: Queue
+    adapters: frozenset[str] = frozenset()
+    """With which the model can answer there, in memory or not."""
     draining: bool = False
     load: int = 0
     """Requests told of, and sent since."""
@@ -150,6 +152,7 @@ class Candidate:
         """From telemetry that shows the replica as it was at ``taken_at``, and what was sent since."""
         self.s_per_prompt_token, self.s_per_answer_token, self.answer_tokens = pace
         self.price = ON_BATTERY if self.node.on_battery else 1.0
+        self.adapters = frozenset(self.model.adapters)
         self.later = 1.0 / self.work_s(usual.prompt_tokens, usual.answer_tokens)
         told = self.replica
         answers = told.to_write if told.to_write is not None else told.load * self.answer_tokens

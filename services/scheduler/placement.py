@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -107,12 +107,14 @@ def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: flo
 
 def _has_adapter(model: str, adapter: str, snapshot: Snapshot, now: float | None = None) -> bool:
     """Whether any node has it for this model, even one that can't take a request; with ``now``, a living one."""
-    having = [node for node in _having(model, snapshot) if adapter in node.models[model].adapters]
-    return any(now is None or _heard(node, snapshot, now) for node in having)
+    return any(
+        adapter in node.models[model].adapters and (now is None or _heard(node, snapshot, now))
+        for node in _having(model, snapshot)
+    )
 
 
-def _having(model: str, snapshot: Snapshot) -> list[NodeView]:
-    return [snapshot.nodes[node] for node in snapshot.serving.get(model, ())]
+def _having(model: str, snapshot: Snapshot) -> Iterator[NodeView]:
+    return (snapshot.nodes[node] for node in snapshot.serving.get(model, ()))
 
 
 def _heard(node: NodeView, snapshot: Snapshot, now: float) -> bool:
@@ -151,7 +153,7 @@ def sift(
     if request.needs or snapshot.some_remote or candidates[0].model.kind != request.kind:
         usable = [c for c in usable if (remote or not c.model.remote) and not _lacking(c.model, request)]
     if request.adapter is not None:
-        usable = [c for c in usable if request.adapter in c.model.adapters]
+        usable = [c for c in usable if request.adapter in c.adapters]
     if len(usable) == len(candidates):
         return usable, {}
     kept = {id(c) for c in usable}
@@ -167,7 +169,7 @@ def _why_not(candidate: Candidate, request: PlaceRequest, snapshot: Snapshot, no
         return reason
     if _lacking(candidate.model, request):
         return "unsupported"
-    if request.adapter is not None and request.adapter not in candidate.model.adapters:
+    if request.adapter is not None and request.adapter not in candidate.adapters:
         return NO_ADAPTER
     if candidate.draining:
         return "draining"

@@ -109,7 +109,7 @@ def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) 
     """The earliest expected end, as far as it makes others' no later than it is worth: the least of ``costs``, reckoned
     to their end only where the request's own work doesn't already cost more; written out, for a thousand nodes."""
     now, prompt, most, warm, adapter = ask
-    if warm is not None or adapter is not None:
+    if warm is not None:
         return _least(candidates, costs(candidates, ask), draw)
     least, tied = inf, [candidates[0]]
     for c in candidates:
@@ -117,6 +117,8 @@ def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) 
         s = prompt * c.s_per_prompt_token + (answer if answer < most else most) * c.s_per_answer_token
         if s > least:
             continue
+        if adapter is not None:
+            s += c.loading_s(adapter)
         u = c.free_at - now
         if u < c.least:
             u = c.least

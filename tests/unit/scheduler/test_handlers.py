@@ -24,10 +24,12 @@ from libs.shared.contracts.scheduling import (
     OUTCOME,
     PLACE,
     PLACE_JOB,
+    PLACED,
     UNDRAIN,
     Drained,
     NodeRef,
     Outcome,
+    Placed,
     PlaceJob,
     PlaceRequest,
     ReadHistory,
@@ -39,7 +41,7 @@ from services.scheduler.background import REQUESTS_S
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
 from services.scheduler.service import serve
-from tests.unit.scheduler.clusters import node
+from tests.unit.scheduler.clusters import model, node
 
 LIMIT_S = 5
 
@@ -148,6 +150,26 @@ async def test_the_policy_in_the_settings_is_used(cluster: Cluster) -> None:
     await cluster.heard("a")
     cluster.settings["placement_policy"] = "expected_completion"
     assert (await cluster.cognition.request(PLACE, PlaceRequest())).policy == "expected_completion"
+
+
+async def test_a_role_s_adapter_is_placed_told_to_the_other_schedulers_and_promoted_by_the_setting(
+    cluster: Cluster,
+) -> None:
+    told: list[Placed] = []
+
+    async def hear(placed: Placed) -> None:
+        told.append(placed)
+
+    await cluster.scheduling.bus.subscribe(PLACED, hear)
+    await cluster.heard("a")
+    await cluster.inference.broadcast(NODE, node("a", sequence=2, models=[model(adapters=("ada",))]))
+    await until(lambda: cluster.scheduling.registry.snapshot().nodes["a"].models["llama"].adapters)
+    for setting, adapter in ((None, None), ("llama:ada", "ada"), ("llama", None)):
+        cluster.settings["default_model"] = setting
+        placed = await cluster.cognition.request(PLACE, PlaceRequest(adapts=True))
+        assert (placed.model.name, placed.adapter) == ("llama", adapter)
+    await until(lambda: len(told) == 3)
+    assert [one.adapter for one in told] == [None, "ada", None]
 
 
 async def test_refusals_cross_the_wire_as_what_they_are(cluster: Cluster) -> None:

@@ -181,19 +181,26 @@ def test_power_of_two_compares_two_different_ones(count: int, draw: float) -> No
 loads = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 900), st.integers(1, 4)), min_size=1, max_size=8)
 
 
-@given(loads, st.integers(0, 2000), st.integers(1, 500))
-def test_the_least_cost_is_taken_whatever_the_loads(told: list[tuple[int, int, int]], prompt: int, most: int) -> None:
+@given(loads, st.integers(0, 2000), st.integers(1, 500), st.sampled_from((None, "ada")))
+def test_the_least_cost_is_taken_whatever_the_loads(
+    told: list[tuple[int, int, int]], prompt: int, most: int, adapter: str | None
+) -> None:
+    """One node in three has the adapter in memory; the others load it for one second, or two …"""
+    queues = [
+        {"in_flight": n, "to_read_tokens": 0, "to_write_tokens": tokens, "slots": slots} for n, tokens, slots in told
+    ]
     nodes = [
         node(
             f"n{i}",
-            models=[served(FAST if i % 2 else SLOW)],
-            replicas=(replica(f"n{i}-0", in_flight=n, to_read_tokens=0, to_write_tokens=tokens, slots=slots),),
+            models=[served(FAST if i % 2 else SLOW, adapters=("ada",), adapter_load_s=float(i))],
+            replicas=(replica(f"n{i}-0", adapters=() if i % 3 else ("llama:ada",), **queue),),
         )
-        for i, (n, tokens, slots) in enumerate(told)
+        for i, queue in enumerate(queues)
     ]
+    asked = ask(prompt, most)._replace(adapter=adapter)
     found = candidates(registry(*nodes))
-    times = completions_s(found, ask(prompt, most))
-    price = costs(found, ask(prompt, most))
-    assert price[found.index(expected_completion(found, ask(prompt, most), 0.3))] == min(price)
+    times = completions_s(found, asked)
+    price = costs(found, asked)
+    assert price[found.index(expected_completion(found, asked, 0.3))] == min(price)
     assert all(cost >= t for cost, t in zip(price, times, strict=True)), "nobody gains by another's coming before"
-    assert all(wait_s(c, ask(prompt, most)) <= t for c, t in zip(found, times, strict=True))
+    assert all(wait_s(c, asked) <= t for c, t in zip(found, times, strict=True))
