@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,13 @@ app = typer.Typer(
 )
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="As mongars nodes shows it.")]
 _WIDEST_HISTORY = 60
+
+
+class Background(StrEnum):
+    """The kind of model that work in the background takes."""
+
+    EMBED = "embed"
+    CHAT = "chat"
 
 
 @app.callback()
@@ -75,22 +83,39 @@ def explain(
     answer_tokens: Annotated[
         int, typer.Option("--answer-tokens", metavar="N", min=1, help="Tokens that may be written.")
     ] = 256,
+    background: Annotated[
+        Background | None,
+        typer.Option(
+            "--background",
+            metavar="KIND",
+            help="Of work that nobody waits for: embed (vectors of what is remembered) or chat (a language model that "
+            "reads it).",
+        ),
+    ] = None,
+    waited: Annotated[
+        float,
+        typer.Option("--waited", metavar="S", min=0, help="How long work in the background has waited, in seconds."),
+    ] = 0.0,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show on which node a request would run now, and why on no other. Nothing is placed by asking.
 
-    A request that would be refused is explained as well, with exit code 0.
+    A request that would be refused, or work that would wait, is explained as well, with exit code 0.
     """
     from cli.listing import show
-    from cli.nodes.explaining import TITLES, headline, rows
+    from cli.nodes.explaining import ROOM_TITLES, TITLES, headline, room_headline, room_rows, rows
 
-    told = asyncio.run(_explain(chosen_installation(state), model, prompt_tokens, answer_tokens))
+    sizes = {"model": model, "prompt_tokens": prompt_tokens, "max_tokens": answer_tokens}
+    told = asyncio.run(_explain(chosen_installation(state), background, waited, sizes))
     if as_json:
         answer(told.model_dump(mode="json"))
-        return
-    line(headline(told, prompt_tokens, answer_tokens))
-    show(TITLES, rows(told), nothing="no node has spoken yet")
+    elif background is None:
+        line(headline(told, prompt_tokens, answer_tokens))
+        show(TITLES, rows(told), nothing="no node has spoken yet")
+    else:
+        line(room_headline(told, background.value, waited))
+        show(ROOM_TITLES, room_rows(told), nothing="no node has spoken yet")
 
 
 @app.command("drain")
@@ -274,16 +299,21 @@ async def _list(installation: Installation) -> Nodes:
 
 
 async def _explain(
-    installation: Installation, model: str | None, prompt_tokens: int, answer_tokens: int
+    installation: Installation, background: Background | None, waited_s: float, sizes: dict[str, Any]
 ) -> Explanation:
     from cli.bus import as_command
-    from libs.shared.contracts.scheduling import EXPLAIN_PLACEMENT, USUAL_PATIENCE_S, PlaceRequest
-
-    asked = PlaceRequest(
-        model=model, adapts=True, prompt_tokens=prompt_tokens, max_tokens=answer_tokens, patience_s=USUAL_PATIENCE_S
+    from libs.shared.contracts.scheduling import (
+        EXPLAIN_JOB,
+        EXPLAIN_PLACEMENT,
+        USUAL_PATIENCE_S,
+        PlaceJob,
+        PlaceRequest,
     )
+
     async with as_command(installation) as bus:
-        return await bus.request(EXPLAIN_PLACEMENT, asked)
+        if background is not None:
+            return await bus.request(EXPLAIN_JOB, PlaceJob(kind=background.value, waited_s=waited_s, **sizes))
+        return await bus.request(EXPLAIN_PLACEMENT, PlaceRequest(adapts=True, patience_s=USUAL_PATIENCE_S, **sizes))
 
 
 async def _watch(installation: Installation, console: Console) -> None:

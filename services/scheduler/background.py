@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from libs.shared.contracts.scheduling import Considered
 from services.scheduler.candidates import Candidate, NodeView
 from services.scheduler.pace import HOT_C
 from services.scheduler.placement import Decision
@@ -49,15 +48,9 @@ class Room:
         """Reason → how many nodes it ruled out."""
         return dict(Counter(self.rejected.values()))
 
-    def considered(self, decision: Decision) -> tuple[Considered, ...]:
-        """Every replica of ``decision``, which the room was found by, with its reason."""
-        return tuple(
-            Considered(node_id=c.node.node_id, replica=c.replica.replica, reason=self._reason(c))
-            for c in sorted(decision.all, key=lambda c: c.replica.replica)
-        )
-
-    def _reason(self, candidate: Candidate) -> str:
-        return "taken" if candidate is self.choice else self.rejected.get(candidate.node.node_id, PASSED_OVER)
+    def reason(self, candidate: Candidate) -> str | None:
+        """Why it was not taken; None: it was."""
+        return None if candidate is self.choice else self.rejected.get(candidate.node.node_id, PASSED_OVER)
 
 
 def holds_back(node: NodeView, snapshot: Snapshot, now: float) -> str | None:

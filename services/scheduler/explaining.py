@@ -4,30 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from libs.shared.contracts.scheduling import Considered, Explanation, PlaceRequest, Refused
+from libs.shared.contracts.scheduling import NO_ROOM, Considered, Explanation, PlaceRequest, Refused
 from libs.shared.contracts.telemetry import with_adapter
 from libs.shared.errors import ServiceError
+from services.scheduler.background import Room
 from services.scheduler.placement import Decision
 from services.scheduler.policies import completions_s, first_token_s
 from services.scheduler.registry import Snapshot
 
 TAKEN = "taken"
 NOT_SERVING = "not_serving"
+BACKGROUND = "background"
 
 
 def explain(request: PlaceRequest, decision: Decision, snapshot: Snapshot) -> Explanation:
     """The decision in words: every replica that has the model, then every node without it."""
     choice = decision.choice
-    model = request.model
-    if decision.all:
-        model = with_adapter(decision.all[0].model.name, decision.ask.adapter if decision.ask is not None else None)
     return Explanation(
-        model=model,
+        model=_model(request, decision),
         policy=decision.policy,
         node_id=choice.node.node_id if choice is not None else None,
         refused=_refused(decision.refusal) if decision.refusal is not None else None,
         considered=(*_replicas(decision), *_without(decision, snapshot)),
     )
+
+
+def explain_room(request: PlaceRequest, decision: Decision, room: Room | None, snapshot: Snapshot) -> Explanation:
+    """The same of work that nobody waits for. ``room``: where ``decision`` leaves any; None where it refuses."""
+    if room is None:
+        return explain(request, decision, snapshot).model_copy(update={"policy": BACKGROUND})
+    choice = room.choice
+    waits = Refused(
+        code=NO_ROOM, detail="no node has room for it at the moment", retry_after_s=round(room.retry_after_s, 3)
+    )
+    considered = (
+        Considered(node_id=c.node.node_id, replica=c.replica.replica, reason=room.reason(c) or TAKEN)
+        for c in sorted(decision.all, key=lambda c: c.replica.replica)
+    )
+    return Explanation(
+        model=_model(request, decision),
+        policy=BACKGROUND,
+        node_id=choice.node.node_id if choice is not None else None,
+        refused=waits if choice is None else None,
+        considered=(*considered, *_without(decision, snapshot)),
+    )
+
+
+def _model(request: PlaceRequest, decision: Decision) -> str | None:
+    if not decision.all:
+        return request.model
+    return with_adapter(decision.all[0].model.name, decision.ask.adapter if decision.ask is not None else None)
 
 
 def _refused(refusal: ServiceError) -> Refused:

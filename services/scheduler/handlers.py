@@ -34,8 +34,8 @@ from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut,
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
-from services.scheduler.background import find_room
-from services.scheduler.explaining import explain
+from services.scheduler.background import Room, find_room
+from services.scheduler.explaining import BACKGROUND, explain, explain_room
 from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
 from services.scheduler.policies import completions_s, first_token_s
@@ -105,24 +105,28 @@ class Scheduling:
 
     async def place_job(self, request: PlaceJob) -> JobPlacement:
         """PLACE_JOB. It counts as no placement: a job makes way, so no request goes elsewhere for it."""
-        wanted = PlaceRequest.model_validate(request.model_dump(exclude={"waited_s", "explain"}))
-        decision = self._decide(wanted)
+        decision = self._decide(_as_request(request))
         if decision.refusal is not None:
             raise decision.refusal
-        room = find_room(decision, self.registry.snapshot(), self.clock(), waited_s=request.waited_s)
+        room = self._find_room(decision, request)
         choice = room.choice
         metrics.SCHEDULER_DECISIONS.add(1, {"reason": "no_room" if choice is None else "room"})
         placement = None
         if choice is not None:
             placement = Placement(
-                node_id=choice.node.node_id, replica=choice.replica.replica, model=choice.model, policy="background"
+                node_id=choice.node.node_id, replica=choice.replica.replica, model=choice.model, policy=BACKGROUND
             )
-        return JobPlacement(
-            placement=placement,
-            retry_after_s=round(room.retry_after_s, 3),
-            reasons=room.reasons,
-            considered=room.considered(decision) if request.explain else (),
-        )
+        return JobPlacement(placement=placement, retry_after_s=round(room.retry_after_s, 3), reasons=room.reasons)
+
+    async def explain_job(self, request: PlaceJob) -> Explanation:
+        """EXPLAIN_JOB. Decides as ``place_job`` does, and counts nowhere."""
+        wanted = _as_request(request)
+        decision = self._decide(wanted)
+        room = self._find_room(decision, request) if decision.refusal is None else None
+        return explain_room(wanted, decision, room, self.registry.snapshot())
+
+    def _find_room(self, decision: Decision, request: PlaceJob) -> Room:
+        return find_room(decision, self.registry.snapshot(), self.clock(), waited_s=request.waited_s)
 
     async def placed_elsewhere(self, placed: Placed) -> None:
         """PLACED."""
@@ -226,3 +230,8 @@ class Scheduling:
         self.registry.set_draining(request.node_id, drained.draining)
         log.info("node_draining", node_id=request.node_id, draining=drained.draining)
         return drained
+
+
+def _as_request(job: PlaceJob) -> PlaceRequest:
+    """The request whose placement says which nodes may take the job at all."""
+    return PlaceRequest.model_validate(job.model_dump(exclude={"waited_s"}))

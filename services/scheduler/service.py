@@ -9,6 +9,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import (
     DRAIN,
+    EXPLAIN_JOB,
     EXPLAIN_PLACEMENT,
     FORGET,
     LIST_MODELS,
@@ -58,6 +59,7 @@ async def serve(bus: Bus, scheduling: Scheduling) -> None:
     await bus.serve(PLACE, scheduling.place)
     await bus.serve(EXPLAIN_PLACEMENT, scheduling.explain_placement)
     await bus.serve(PLACE_JOB, scheduling.place_job)
+    await bus.serve(EXPLAIN_JOB, scheduling.explain_job)
     await bus.serve(LIST_NODES, scheduling.list_nodes)
     await bus.serve(NODE_HISTORY, scheduling.read_history)
     await bus.serve(LIST_MODELS, scheduling.list_models)

@@ -70,6 +70,13 @@ def test_where_a_request_would_run_is_explained_and_nothing_is_placed(running: I
     assert row.startswith(name)
     refused = running.mongars("nodes", "explain", "--model", "ghost")
     assert "model_not_found" in refused
+    overdue = ("--background", "embed", "--waited", "600")
+    background = json.loads(running.mongars("nodes", "explain", *overdue, "--json"))
+    assert (background["policy"], background["node_id"]) == ("background", name)
+    said, titles, row = running.mongars("nodes", "explain", *overdue).splitlines()
+    assert "vectors in the background" in said
+    assert titles.split() == ["node", "replica", "why"]
+    assert row.startswith(name)
 
 
 def test_a_node_that_is_not_there_is_said_plainly(running: Installation) -> None:

@@ -119,15 +119,21 @@ class Refused(Message):
     retry_after_s: float | None = None
 
 
+NO_ROOM = "no_room"
+"""Work that nobody waits for would wait, and ask again."""
+
+
 class Explanation(Message):
-    """Where a request would run if it came now, and why nowhere else."""
+    """Where a request, or work that nobody waits for, would run if it came now, and why nowhere else."""
 
     model: str | None
     """The one that is meant; None: there is none."""
     policy: str
+    """``background`` for work that nobody waits for."""
     node_id: Id | None
     """None: it would be refused."""
     refused: Refused | None = None
+    """Or ``NO_ROOM``."""
     considered: tuple[Considered, ...] = ()
     """By replica; then the nodes without one."""
 
@@ -151,8 +157,6 @@ class PlaceJob(Message):
     waited_s: float = Field(default=0.0, ge=0)
     """How long it has waited already: so that it is done some time, it goes behind requests for a minute, and spares a
     hot or unplugged machine for ten."""
-    explain: bool = False
-    """Whether the reply is to list every replica that was considered."""
 
 
 class JobPlacement(Message):
@@ -164,8 +168,6 @@ class JobPlacement(Message):
     reasons: dict[str, int] = Field(default_factory=dict)
     """Why nodes weren't taken → how many: ``busy``, ``recent_request``, ``hot``, ``throttled``, ``on_battery``,
     ``over_power_budget``, ``passed_over`` (it has room, and another was taken), or as in Placement."""
-    considered: tuple[Considered, ...] = ()
-    """By replica, where the job asked to explain."""
 
 
 class Outcome(Message):
@@ -311,6 +313,15 @@ PLACE_JOB = Rpc(
     callers=frozenset({Principal.COGNITION}),
     timeout_s=2.0,
 )
+EXPLAIN_JOB = Rpc(
+    "mongars.v1.scheduler.explain_job",
+    PlaceJob,
+    Explanation,
+    owner=Principal.SCHEDULER,
+    callers=frozenset({Principal.API, Principal.CLI}),
+    max_bytes=16 * MIB,
+)
+"""Likewise for work that nobody waits for."""
 PREEMPT = Broadcast(
     "mongars.v1.scheduler.preempt",
     Preempt,

@@ -190,6 +190,7 @@ class House:
         await bus.serve(scheduling.LIST_NODES, self._heard(lambda _: scheduling.Nodes(nodes=self.nodes)))
         await bus.serve(scheduling.NODE_HISTORY, self._heard(self._past))
         await bus.serve(scheduling.EXPLAIN_PLACEMENT, self._heard(lambda _: self.explanation))
+        await bus.serve(scheduling.EXPLAIN_JOB, self._heard(lambda _: self.explanation))
         await bus.serve(scheduling.DRAIN, self._heard(lambda wanted: self._drained(wanted, True)))
         await bus.serve(scheduling.UNDRAIN, self._heard(lambda wanted: self._drained(wanted, False)))
         await bus.serve(scheduling.PLACE, self._heard(self._place))

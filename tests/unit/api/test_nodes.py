@@ -11,7 +11,9 @@ from libs.shared.contracts.scheduling import (
     Node,
     NodeHistory,
     NodeRef,
+    PlaceJob,
     PlaceRequest,
+    Refused,
     ReplicaBreaker,
 )
 from tests.unit.api.house import AT, Api
@@ -103,7 +105,20 @@ async def test_an_admin_is_told_where_a_request_would_run_and_why_nowhere_else(c
     assert (wanted.model, wanted.prompt_tokens, wanted.max_tokens) == ("chat", 900, 64)
 
 
-@pytest.mark.parametrize("query", ["prompt_tokens=-1", "answer_tokens=0", "prompt_tokens=many"])
+async def test_an_admin_is_told_where_work_in_the_background_would_run(cluster: Api) -> None:
+    refused = Refused(code="no_room", detail="no node has room", retry_after_s=10.0)
+    cluster.house.explanation = Explanation(model="minilm", policy="background", node_id=None, refused=refused)
+    admin = await cluster.session("root", Role.ADMIN)
+    told = (await cluster.client.get("/api/v1/placement?background=embed&waited_s=90", headers=admin)).json()
+    assert (told["policy"], told["refused"]["code"]) == ("background", "no_room")
+    (wanted,) = cluster.house.told(PlaceJob)
+    assert (wanted.kind, wanted.model, wanted.waited_s) == ("embed", None, 90.0)
+    assert cluster.house.told(PlaceRequest) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["prompt_tokens=-1", "answer_tokens=0", "prompt_tokens=many", "background=train", "waited_s=nan"]
+)
 async def test_a_request_that_nobody_can_make_is_not_explained(cluster: Api, query: str) -> None:
     admin = await cluster.session("root", Role.ADMIN)
     answer = await cluster.client.get(f"/api/v1/placement?{query}", headers=admin)

@@ -334,6 +334,32 @@ def test_an_adapter_that_is_loaded_first_is_said_to_be_and_so_is_where_there_is_
     ]
 
 
+def test_where_work_in_the_background_would_run_is_said_with_what_holds_each_node_back() -> None:
+    considered = (
+        Considered(node_id="orin", replica="orin-0", reason="taken"),
+        Considered(node_id="pi-4", replica="pi-4-0", reason="hot"),
+        Considered(node_id="pi-5", reason="not_serving"),
+    )
+    told = Explanation(model="minilm", policy="background", node_id="orin", considered=considered)
+    assert explaining.room_headline(told, "embed", 0) == "minilm, vectors in the background: now on orin"
+    assert explaining.room_rows(told) == [
+        ("orin", "orin-0", "taken: it has room"),
+        ("pi-4", "pi-4-0", "the machine is hot; it is spared for ten minutes"),
+        ("pi-5", "-", "it does not have the model"),
+    ]
+
+
+def test_work_without_room_is_said_to_wait_and_what_no_node_may_take_to_be_refused() -> None:
+    waits = Refused(code="no_room", detail="no node has room for it at the moment", retry_after_s=10.0)
+    told = Explanation(model="llama", policy="background", node_id=None, refused=waits)
+    assert explaining.room_headline(told, "chat", 90.0) == (
+        "llama, reading by a language model in the background that has waited for 90 s: now waits, no_room: no node "
+        "has room for it at the moment; again in 10 s"
+    )
+    refused = told.model_copy(update={"refused": Refused(code="no_node", detail="none can take it")})
+    assert "now refused, no_node" in explaining.room_headline(refused, "chat", 0)
+
+
 def test_a_refusal_is_said_with_the_time_to_come_back() -> None:
     refused = Refused(code="overloaded", detail="every node is busy", retry_after_s=4.0)
     told = Explanation(model=None, policy="expected_completion", node_id=None, refused=refused)

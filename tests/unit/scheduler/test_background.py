@@ -127,13 +127,3 @@ def test_when_to_ask_again_depends_on_what_is_waited_for() -> None:
     hot = board("a", temperature_c=86.0)
     assert room(registry(hot, clock=clock), clock).retry_after_s == background.COOL_S
     assert room(registry(hot, board("b", chats=1), clock=clock), clock).retry_after_s == QUIET_S
-
-
-def test_every_replica_is_explained() -> None:
-    clock = Clock()
-    known = registry(board("a", chats=1), board("b"), board("c", draining=True), clock=clock)
-    snapshot = known.snapshot()
-    decision = choose(PlaceRequest(kind="embed"), snapshot, clock(), draw=0.0)
-    found = find_room(decision, snapshot, clock(), waited_s=0.0)
-    told = {one.replica: one.reason for one in found.considered(decision)}
-    assert told == {"a-0": "busy", "b-0": "taken", "c-0": "draining"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from libs.shared.contracts.scheduling import Explanation, PlaceRequest
 from libs.shared.contracts.telemetry import Rates
-from services.scheduler.explaining import explain
+from services.scheduler.background import COOL_S, MACHINE_S, find_room
+from services.scheduler.explaining import explain, explain_room
 from services.scheduler.placement import choose
 from services.scheduler.registry import Registry
 from tests.unit.scheduler.clusters import model, node, registry
@@ -72,3 +73,45 @@ def test_a_model_that_nobody_has_leaves_every_node_without_it() -> None:
 
 def test_a_request_that_names_no_model_is_explained_for_the_default() -> None:
     assert explained(registry(node("a")), PlaceRequest()).model == "llama"
+
+
+def room_explained(known: Registry, asked: PlaceRequest = ASKED, *, waited_s: float = 0.0) -> Explanation:
+    snapshot = known.snapshot()
+    decision = choose(asked, snapshot, NOW, draw=0.5)
+    room = find_room(decision, snapshot, NOW, waited_s=waited_s) if decision.refusal is None else None
+    return explain_room(asked, decision, room, snapshot)
+
+
+def test_work_that_nobody_waits_for_has_a_reason_for_each_node_too() -> None:
+    known = registry(
+        node("a", in_flight=1),
+        node("b"),
+        node("c", draining=True),
+        node("d", models=[model("phi")]),
+        node("e", temperature_c=90.0),
+    )
+    told = room_explained(known)
+    assert (told.model, told.policy, told.node_id, told.refused) == ("llama", "background", "b", None)
+    assert {c.node_id: (c.replica, c.reason) for c in told.considered} == {
+        "a": ("a-0", "busy"),
+        "b": ("b-0", "taken"),
+        "c": ("c-0", "draining"),
+        "d": (None, "not_serving"),
+        "e": ("e-0", "hot"),
+    }
+
+
+def test_work_without_room_says_when_it_asks_again_and_where_it_runs_once_it_has_waited() -> None:
+    hot = registry(node("a", temperature_c=90.0))
+    told = room_explained(hot)
+    assert told.refused is not None
+    assert (told.node_id, told.refused.code, told.refused.retry_after_s) == (None, "no_room", COOL_S)
+    assert [(c.node_id, c.reason) for c in told.considered] == [("a", "hot")]
+    assert room_explained(hot, waited_s=MACHINE_S).node_id == "a"
+
+
+def test_work_that_no_node_may_take_is_refused_as_a_request_is() -> None:
+    told = room_explained(registry(node("a", draining=True)))
+    assert told.refused is not None
+    assert (told.policy, told.refused.code) == ("background", "no_node")
+    assert [(c.node_id, c.reason) for c in told.considered] == [("a", "draining")]

@@ -17,6 +17,7 @@ from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     DRAIN,
+    EXPLAIN_JOB,
     EXPLAIN_PLACEMENT,
     LIST_MODELS,
     LIST_NODES,
@@ -306,10 +307,23 @@ async def test_models_are_listed_with_their_default(cluster: Cluster) -> None:
 async def test_a_job_is_told_where_there_is_room_and_counts_as_no_request(cluster: Cluster) -> None:
     await cluster.heard("a")
     for _ in range(3):
-        found = await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat", explain=True))
+        found = await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat"))
         assert found.placement is not None
         assert (found.placement.replica, found.placement.policy) == ("a-0", "background")
-        assert [(one.replica, one.reason) for one in found.considered] == [("a-0", "taken")]
+
+
+async def test_an_explained_job_is_decided_as_it_would_be_placed(cluster: Cluster) -> None:
+    nobody = await cluster.api.request(EXPLAIN_JOB, PlaceJob(kind="chat"))
+    assert nobody.refused is not None
+    assert nobody.refused.code == "no_model"
+    await cluster.heard("a")
+    free = await cluster.api.request(EXPLAIN_JOB, PlaceJob(kind="chat"))
+    assert (free.node_id, free.policy) == ("a", "background")
+    await cluster.cognition.request(PLACE, PlaceRequest())
+    held = await cluster.api.request(EXPLAIN_JOB, PlaceJob(kind="chat"))
+    assert held.refused is not None
+    assert (held.refused.code, [c.reason for c in held.considered]) == ("no_room", ["recent_request"])
+    assert (await cluster.api.request(EXPLAIN_JOB, PlaceJob(kind="chat", waited_s=REQUESTS_S))).node_id == "a"
 
 
 async def test_a_job_waits_where_a_request_was_just_placed(cluster: Cluster) -> None:
