@@ -116,13 +116,13 @@ class Installation:
         except (urllib.error.URLError, OSError):
             return False
 
-    def wait_until(self, seen: Callable[[], bool], timeout_s: float) -> bool:
+    def wait_until(self, seen: Callable[[], bool], timeout_s: float, every_s: float = _CHECK_EVERY_S) -> bool:
         """Whether ``seen()`` came true in time; for what only shows from outside."""
         begun = time.monotonic()
         while not seen():
             if time.monotonic() - begun > timeout_s:
                 return False
-            time.sleep(_CHECK_EVERY_S)
+            time.sleep(every_s)
         return True
 
     def wait_ready(self, timeout_s: float = 30.0) -> float:
