@@ -23,7 +23,7 @@ from cli.errors import CommandError
 from cli.installation import Installation, find
 from cli.logs import last_lines
 from cli.probes import readiness
-from cli.supervision.place import supervisor_of
+from cli.supervision.place import as_meant, supervisor_of
 from cli.version import product_version
 from libs.shared.layout import StateFolder
 
@@ -164,7 +164,7 @@ def _status(installation: Installation) -> dict[str, Any]:
     except CommandError:
         processes = None
     said = readiness(installation.marker.ports.http) if processes else None
-    found = described(installation, processes, said)
+    found = described(installation, as_meant(installation, processes) if processes else None, said)
     return {name: value for name, value in found.items() if name not in ("database", "nats")}
 
 

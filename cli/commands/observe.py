@@ -18,7 +18,7 @@ from cli.logs import follow, last_lines
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 from cli.probes import Readiness, readiness
 from cli.supervision.client import Process
-from cli.supervision.place import supervisor_of
+from cli.supervision.place import as_meant, supervisor_of
 from cli.supervision.programs import CARETAKER, log_file
 from cli.version import product_version
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_COLOURS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "dim"}
+_COLOURS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "dim", "closed": "dim"}
 
 
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
@@ -42,6 +42,7 @@ def status(state: StateOption = None, as_json: JsonOption = False) -> None:
         return
     processes = supervisor_of(installation).processes()
     said = readiness(installation.marker.ports.http) if processes is not None else None
+    processes = as_meant(installation, processes) if processes is not None else None
     if as_json:
         answer(described(installation, processes, said))
     else:

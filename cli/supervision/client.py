@@ -16,6 +16,7 @@ _ALREADY = (60, 70)
 """Faults ALREADY_STARTED and NOT_RUNNING: what was asked for is so."""
 
 _ALREADY_ADDED = 90
+CLOSED = "closed"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Process:
 
     name: str
     state: str
-    """``running``, ``starting``, ``stopped``, ``stopping``, ``backoff``, ``exited``, ``fatal``."""
+    """``running``, ``starting``, ``stopped``, ``stopping``, ``backoff``, ``exited``, ``fatal``; ``CLOSED``: as it is
+    meant to be."""
     pid: int
     """0 when there is none."""
     restarts: int

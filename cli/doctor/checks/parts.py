@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cli.doctor.facts import Facts, Parts
 from cli.doctor.findings import Finding
 from cli.doctor.looking.backups import Backups
-from cli.supervision.client import Process
+from cli.supervision.client import CLOSED, Process
 from cli.supervision.programs import BROKER, CARETAKER, DATABASE
 
 YOUNG_S = 15.0
@@ -77,6 +77,8 @@ def _running(facts: Facts, parts: Parts, explained: bool) -> Iterator[Finding]:
 def _service(parts: Parts, process: Process, broken: bool, explained: bool) -> Iterator[Finding]:
     """A service without its broker or database is said only where somebody stopped it."""
     name = process.name
+    if process.state == CLOSED:
+        return
     if process.state in ("stopped", "fatal", "exited") and not process.alive:
         yield Finding("service-stopped", f"{name} is {process.state}", name)
     elif broken:

@@ -23,7 +23,7 @@ from cli.probes import broker_answers, readiness
 from cli.start_record import last_failure
 from cli.supervision import orphans
 from cli.supervision.client import Process, Supervisor
-from cli.supervision.place import paths
+from cli.supervision.place import as_meant, paths
 from cli.supervision.programs import log_file
 from libs.shared.contracts.base import SERVICES
 from libs.shared.layout import StateFolder
@@ -35,7 +35,8 @@ _READ_LINES = 200
 def look(installation: Installation) -> Parts:
     """What runs of the installation, and why not."""
     where = paths(installation.reachable)
-    supervisor, processes = _supervised(where.socket)
+    supervisor, found = _supervised(where.socket)
+    processes = as_meant(installation, found)
     running = supervisor == "answers"
     parts = Parts(
         supervisor=supervisor,

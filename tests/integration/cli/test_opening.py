@@ -20,7 +20,7 @@ from cli.joining.protocol import ALPN, TLS_NAME
 from cli.supervision import orphans
 from cli.supervision.client import Supervisor
 from cli.supervision.launching import launch
-from cli.supervision.place import supervisor_of
+from cli.supervision.place import as_meant, supervisor_of
 from cli.supervision.programs import ENTRANCE
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 from tests.support.broker import free_port
@@ -79,6 +79,22 @@ def test_a_closing_that_broke_off_is_finished_by_the_next(root: Path, monkeypatc
     assert asking.joined(closed.host, closed.port) == address
     assert (runs(load(root)), answers(load(root), address), load(root).marker.entrance) == (False, False, None)
     assert inviting.close(load(root)) is None
+    assert told(root) == "closed"
+
+
+def told(root: Path) -> str:
+    """The entrance's state, as ``mongars status`` has it."""
+    return as_meant(load(root), supervisor_of(load(root)).processes() or {})[ENTRANCE].state
+
+
+def test_an_entrance_that_stopped_by_itself_is_told_to_be_stopped(root: Path) -> None:
+    opened(root)
+    supervisor_of(load(root)).stop(ENTRANCE)
+    deadline = time.monotonic() + _WITHIN_S
+    while runs(load(root)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert told(root) == "stopped"
 
 
 def breaks_off(root: Path, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:

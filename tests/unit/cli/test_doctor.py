@@ -110,6 +110,11 @@ def test_a_service_that_recovered_long_ago_is_not_named() -> None:
     assert running(processes=process("cognition", "running", restarts=9)) == []
 
 
+def test_an_entrance_is_no_fault_once_it_was_closed_and_one_when_it_stopped() -> None:
+    assert running(processes=process("entrance", "closed", restarts=9)) == []
+    assert running(processes=process("entrance", "stopped")) == ["service-stopped"]
+
+
 def test_without_the_broker_only_the_broker_is_named() -> None:
     silent = {name: {"ok": False, "detail": "does not answer"} for name in NAMES}
     crashing = {name: Process(name, "backoff", 0, 9, "") for name in NAMES[2:]}
