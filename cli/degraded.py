@@ -15,6 +15,7 @@ _WHOLE = {
 }
 _REASONS = {
     "loading": "is being loaded",
+    "looking": "is being looked for",
     "model_broken": "its files are broken or incomplete: bring them again",
     "model_does_not_fit": "does not fit into this machine's memory: choose a smaller one, or one with fewer bits",
     "model_not_found": "is not where models.json or MONGARS_MODELS says",
@@ -30,10 +31,15 @@ _REASONS = {
     "backend_failed": "could not be loaded (see: mongars logs inference)",
 }
 _UNREACHABLE = "-unreachable"
-
+_PASSING = ("loading", "looking")
 
 NOTICES = frozenset({"remote-models"})
 """Words for what is as somebody wants it, and worth knowing all the same."""
+
+
+def passing(word: str) -> bool:
+    """Whether it is said for a moment only: a model is being loaded, or a server looked for."""
+    return word.endswith(_PASSING)
 
 
 def explained(word: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.database.binaries import Binaries
+from cli.degraded import passing
 
 _TIMEOUT_S = 4.0
 _OK = 200
@@ -28,7 +29,7 @@ class Readiness:
     @property
     def loading(self) -> bool:
         """Whether something of what is degraded will mend itself in a moment."""
-        return any(reason.endswith("loading") for reason in self.degraded)
+        return any(map(passing, self.degraded))
 
     @property
     def missing(self) -> list[str]:

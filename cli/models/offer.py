@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from cli.degraded import passing
 from cli.errors import CommandError
 from cli.installation import Installation, load, write_marker
 from cli.models import pulling, serving, shelf, showing
@@ -17,7 +18,6 @@ from cli.options import line
 NO_MODEL = "no-model"
 LATER = "mongars models pull"
 _LIBRARY = "xllamacpp"
-_LOADING = ": loading"
 _QUOTING = "extractive: loading"
 _YES = ("", "y", "yes", "o", "oui")
 _NO = ("n", "no", "non")
@@ -43,8 +43,8 @@ def worth_asking(situation: Situation) -> bool:
 
 
 def loading(degraded: Sequence[str]) -> bool:
-    """Whether a language model is; the one that quotes isn't one."""
-    return any(word.endswith(_LOADING) and word != _QUOTING for word in degraded)
+    """Whether a language model is, or a server of some looked for; the one that quotes isn't one."""
+    return any(passing(word) and word != _QUOTING for word in degraded)
 
 
 def offer(installation: Installation, source: Source, degraded: Sequence[str], *, terminal: bool) -> None:

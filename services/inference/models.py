@@ -97,6 +97,11 @@ class ModelSpec(BaseModel):
         return self.upstream or self.name or self.backend
 
     @property
+    def coming(self) -> str:
+        """The word for what it is until it is served: a server may not be there, and its models are never loaded."""
+        return "looking" if self.backend in (*UPSTREAM_BACKENDS, "upstreams") else "loading"
+
+    @property
     def server(self) -> str:
         """What an upstream is called where its models are shown."""
         host = urlsplit(self.url or "").hostname if self.backend == "openai" else None

@@ -36,7 +36,7 @@ class Served:
         self._replicas: list[Replica] = []
         self._paces: list[FirstPace] = []
         self._way = GivingWay()
-        self._loading: set[str] = set()
+        self._coming: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self._notes: set[str] = set()
         self._troubles: list[Callable[[], tuple[str, ...]]] = []
@@ -68,7 +68,7 @@ class Served:
 
     async def load_all(self, specs: Sequence[ModelSpec], bus: Bus, begun: Callable[[Replica], None]) -> None:
         """One after the other, so that each is weighed against the memory that the one before left."""
-        self._loading |= {spec.label for spec in specs}
+        self._coming |= {spec.label: spec.coming for spec in specs}
         for spec in specs:
             try:
                 begun(await self._load(spec, bus))
@@ -78,7 +78,7 @@ class Served:
                 # A library or plug-in of one model must not take the others with it.
                 log.error("model_not_loaded", model=spec.label, exc_info=error)
                 self.refuse(spec.label, "internal")
-            self._loading.discard(spec.label)
+            self._coming.pop(spec.label, None)
             self._changed(True)
 
     async def measure(self) -> None:
@@ -99,7 +99,7 @@ class Served:
         """Stable words with the models' names, sorted."""
         words = set(self._notes)
         words |= {f"{label}: {reason}" for label, reason in self._refused.items()}
-        words |= {f"{label}: loading" for label in self._loading}
+        words |= {f"{label}: {word}" for label, word in self._coming.items()}
         words |= {trouble for replica in self._replicas for trouble in replica.troubles()}
         words |= {trouble for source in self._troubles for trouble in source()}
         if self.ray is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.degraded import explained
+from cli.degraded import explained, passing
 from cli.doctor.facts import Facts
 from cli.doctor.findings import Finding
 from libs.shared.hardware.accelerators import Found
@@ -42,7 +42,7 @@ def _embedder(reason: str) -> Iterator[Finding]:
 def _degraded(word: str, said: set[str]) -> Iterator[Finding]:
     if word.endswith(_UNREACHABLE):
         yield Finding("upstream-silent", f"{word.removesuffix(_UNREACHABLE)} does not answer", word)
-    elif ": " in word and not word.endswith("loading") and not word.startswith(_SERVED_ANYHOW):
+    elif ": " in word and not passing(word) and not word.startswith(_SERVED_ANYHOW):
         name, _, reason = word.rpartition(": ")
         if reason in _GPU:
             yield Finding("gpu-idle", explained(word), name)

@@ -27,6 +27,8 @@ from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
 
 START_TIMEOUT_S = 90.0
+COMING = ("loading", "looking")
+"""How words of models end that are not served yet."""
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +101,7 @@ class RunningService:
 
     async def until_loaded(self) -> Health:
         """Ready, and no model still under way: a node is ready before its last model has been loaded."""
-        return await self.until_health(lambda h: h.ready and not any("loading" in word for word in h.degraded))
+        return await self.until_health(lambda h: h.ready and not any(w.endswith(COMING) for w in h.degraded))
 
     async def until_health(self, condition: Callable[[Health], bool]) -> Health:
         async with asyncio.timeout(START_TIMEOUT_S):

@@ -11,7 +11,7 @@ import pytest
 
 from libs.shared.contracts.inference import EMBED, GENERATE, SET_DRAINING, EmbedRequest, SetDraining
 from libs.shared.errors import ModelNotFound, ServiceError
-from tests.integration.inference.conftest import RunningService, ask, running, start, stop
+from tests.integration.inference.conftest import COMING, RunningService, ask, running, start, stop
 from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
 
@@ -35,7 +35,7 @@ async def test_a_node_embeds_generates_and_says_what_is_broken(broker: TestBroke
         health = await service.until_ready()
         assert set(health.dependencies) == {"embedder", "runtime"}
         replica = await service.replica_of("tiny")
-        told = await service.until(lambda t: not any("loading" in word for word in t.degraded))
+        told = await service.until(lambda t: not any(word.endswith(COMING) for word in t.degraded))
         assert told.degraded == ("broken: model_broken", "cut: model_broken")
         assert (told.runtime, told.node_id) == ("inline", NODE_ID)
         assert told.memory.total_mib > 0

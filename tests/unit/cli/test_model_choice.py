@@ -116,6 +116,7 @@ def test_a_model_is_offered_only_on_a_terminal_where_none_is_and_none_is_coming(
     assert not worth_asking(replace(ASKS, declined=True))
     assert not worth_asking(replace(ASKS, degraded=()))
     assert not worth_asking(replace(ASKS, degraded=("no-model", "big: loading")))
+    assert not worth_asking(replace(ASKS, degraded=("no-model", "ollama: looking")))
     assert not worth_asking(replace(ASKS, on_shelf=1)), "a broken model is mended, not joined by another"
     assert not worth_asking(replace(ASKS, can_run=False))
 

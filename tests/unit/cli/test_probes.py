@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from cli.probes import broker_answers
+from cli.degraded import explained
+from cli.probes import Readiness, broker_answers
 
 
 @contextmanager
@@ -46,3 +47,9 @@ def test_nobody_at_its_port_is_no_broker() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert not broker_answers(port, "mongars-1")
+
+
+def test_a_server_of_models_that_need_not_be_there_is_looked_for_and_not_loaded() -> None:
+    assert explained("ollama: looking") == "ollama: is being looked for"
+    assert Readiness(True, {}, ("no-model", "ollama: looking")).loading, "what it says passes in a moment"
+    assert not Readiness(True, {}, ("no-model", "ollama-unreachable")).loading

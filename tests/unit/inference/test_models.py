@@ -31,6 +31,13 @@ def test_bare_files_and_folders_are_found_by_themselves(tmp_path: Path) -> None:
     assert names(tmp_path) == [("llama", "llama_cpp"), ("qwen", "transformers")]
 
 
+def test_what_lies_on_a_server_is_looked_for_and_what_lies_here_loaded(tmp_path: Path) -> None:
+    bare(tmp_path, "llama.gguf")
+    found = read_catalogue(tmp_path, (), "http://127.0.0.1:11434").specs
+    assert {spec.label: spec.coming for spec in found} == {"llama": "loading", "ollama": "looking"}
+    assert ModelSpec(backend="extractive").coming == "loading"
+
+
 def test_a_gguf_beside_a_folder_of_its_name_keeps_its_ending(tmp_path: Path) -> None:
     bare(tmp_path, "tiny", "tiny.gguf")
     assert names(tmp_path) == [("tiny", "transformers"), ("tiny.gguf", "llama_cpp")]
