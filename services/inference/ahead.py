@@ -15,6 +15,8 @@ LENGTHS = 256
 """Answers whose lengths are remembered, a model."""
 USUAL_WEIGHT = 10
 """Answers for which the usual length counts beside those that were seen."""
+STOPPED_AFTER = 128
+"""Tokens of a prompt that are read to their end, at most, when what gives way is to stop."""
 SCHEDULERS = 8
 """Of so many schedulers the tickets are remembered; those of one that is no more are told for a while yet."""
 
@@ -59,6 +61,8 @@ class Work:
     begun: float | None = None
     chunk_tokens: float = 1.0
     """How many tokens a piece of an answer has, as measured."""
+    gives_way: bool = False
+    """Whether it stops as soon as another request comes."""
     paced: bool = True
     """Whether its pieces tell how fast it is written: those of tool calls come all at once."""
     written: float = 0.0
@@ -84,6 +88,12 @@ class Work:
         if self.begun is None or tokens_per_s is None:
             return float(self.prompt_tokens)
         return max(0.0, self.prompt_tokens - (now - self.begun) * tokens_per_s)
+
+    def holds_up(self, now: float, tokens_per_s: float | None) -> float:
+        """Likewise those that are read before another request may begin."""
+        if not self.gives_way:
+            return self.unread(now, tokens_per_s)
+        return 0.0 if self.begun is None else min(STOPPED_AFTER, self.unread(now, tokens_per_s))
 
     def pace(self, now: float, least_s: float) -> float | None:
         """Tokens a second that it has been written at, when that was long enough to tell; None before."""
@@ -126,11 +136,12 @@ class Ahead:
 
     def to_read(self, now: float, rates: Mapping[str, float | None]) -> int:
         """Tokens of prompts; ``rates``: model → tokens read a second, as measured."""
-        return round(sum(work.unread(now, rates.get(work.model)) for work in self._works.values()))
+        return round(sum(work.holds_up(now, rates.get(work.model)) for work in self._works.values()))
 
     def to_write(self, lengths: Mapping[str, Lengths]) -> int:
         """Tokens of answers, by the lengths of each model's earlier ones."""
-        return round(sum(lengths[w.model].left(w.written, w.most) for w in self._works.values() if w.model in lengths))
+        works = (work for work in self._works.values() if work.model in lengths and not work.gives_way)
+        return round(sum(lengths[work.model].left(work.written, work.most) for work in works))
 
     def pace(self, model: str, now: float) -> float | None:
         """How fast the slowest of a model's answers is being written; None while none is long enough under way."""

@@ -32,6 +32,7 @@ class EmbeddingReplica:
         self._in_flight = 0
         self._background = 0
         self._tokens = 0
+        self._awaited_tokens = 0
         self._sequence = 0
         self._preempted_until = float("-inf")
 
@@ -49,7 +50,9 @@ class EmbeddingReplica:
         check_embeddable(request.texts)
         most = self._embedders.most_tokens(request.model)
         tokens = sum(min(most, int(len(text) / BYTES_PER_TOKEN) + 2) for text in request.texts)
+        awaited = 0 if request.background else tokens
         self._background += request.background
+        self._awaited_tokens += awaited
         self._count(1, tokens)
         try:
             spec, vectors, prompt_tokens = await self._embedders.embed(
@@ -57,6 +60,7 @@ class EmbeddingReplica:
             )
         finally:
             self._background -= request.background
+            self._awaited_tokens -= awaited
             self._count(-1, -tokens)
         return Embeddings(
             embedder=spec.id,
@@ -86,6 +90,7 @@ class EmbeddingReplica:
                 queued=waiting,
                 background=self._background,
                 in_flight_tokens=self._tokens,
+                to_read_tokens=self._awaited_tokens,
                 slots=SLOTS,
             ),
             models=served,

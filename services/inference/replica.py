@@ -131,6 +131,7 @@ class Replica:
             tokens,
             request.sampling.max_tokens,
             chunk_tokens=self._measured[request.model].chunk_tokens or 1.0,
+            gives_way=request.background,
             paced=not request.tools.tools,
         )
 

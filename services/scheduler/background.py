@@ -63,7 +63,7 @@ def holds_back(node: NodeView, snapshot: Snapshot, now: float) -> str | None:
         return "on_battery"
     if node.over_power_budget:
         return "over_power_budget"
-    if any(replica.load > replica.background for replica in node.replicas):
+    if any(replica.load for replica in node.replicas):
         return "busy"
     placed_at = snapshot.placed_at.get(node.node_id)
     if placed_at is not None and (now - placed_at < QUIET_S or placed_at >= node.heard_at):

@@ -34,7 +34,7 @@ class ReplicaView:
     replica: str
     models: frozenset[str]
     load: int
-    """Requests in flight and queued."""
+    """Requests in flight and queued, but for those that stop as soon as another comes."""
     to_read: int
     """Tokens of their prompts that are still to be read."""
     to_write: int | None
@@ -42,7 +42,7 @@ class ReplicaView:
     slots: int
     draining: bool
     background: int = 0
-    """Of ``load``: those for which nobody waits."""
+    """Those."""
     adapters: frozenset[str] = frozenset()
     """In its memory, as ``model:adapter``."""
 
@@ -267,7 +267,7 @@ def _replica_view(replica: Replica) -> ReplicaView:
     return ReplicaView(
         replica=replica.replica,
         models=frozenset(replica.models),
-        load=replica.in_flight + replica.queued,
+        load=max(0, replica.in_flight + replica.queued - replica.background),
         to_read=replica.in_flight_tokens + replica.queued_tokens if read is None else read,
         to_write=replica.to_write_tokens,
         slots=max(1, replica.slots),

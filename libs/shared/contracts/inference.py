@@ -35,7 +35,7 @@ class GenerateRequest(Message):
     ticket: Ticket | None = None
     """Of the placement that led here."""
     background: bool = False
-    """Nobody waits for it, and it is cancelled when somebody does."""
+    """Nobody waits for it, and it is cancelled when somebody does: it counts as nothing that is ahead of requests."""
 
 
 class GenerateChunk(Message):

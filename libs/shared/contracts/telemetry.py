@@ -102,13 +102,14 @@ class Replica(Message):
     in_flight: int = 0
     queued: int = 0
     background: int = 0
-    """Of both: requests for which nobody waits, and which give way to the others."""
+    """Of both: requests for which nobody waits, and which stop as soon as another comes."""
     in_flight_tokens: int = 0
     queued_tokens: int = 0
     to_read_tokens: int | None = None
-    """Of the prompts in flight and queued, what is still to be read; None where nobody reckons it."""
+    """Of the prompts in flight and queued, what is still to be read before another request may begin, so that little or
+    nothing is of what is in the background; None where nobody reckons it."""
     to_write_tokens: int | None = None
-    """Of their answers, what is expected still to be written, by the lengths of earlier ones."""
+    """Of their answers, what is expected still to be written, by the lengths of earlier ones; likewise."""
     seen: dict[str, int] | None = None
     """Scheduler → the highest ticket of its that has come in: its later ones are not in these counts yet. None: the
     replica takes no note of tickets."""

@@ -108,7 +108,7 @@ class ModelReading:
         """Leaves off, which stops the model at its node, when somebody asks something."""
         for _ in range(MOST_BEGUN - 1):
             placed = await self._placed(text, since)
-            reading = asyncio.ensure_future(self._drawn(text, placed))
+            reading = asyncio.ensure_future(self._drawn(text, placed, stops=True))
             request = asyncio.ensure_future(self._traffic.arrival())
             try:
                 await asyncio.wait((reading, request), return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +118,7 @@ class ModelReading:
                 request.cancel()
                 reading.cancel()
                 await asyncio.wait((reading, request))
-        return await self._drawn(text, await self._placed(text, since))
+        return await self._drawn(text, await self._placed(text, since), stops=False)
 
     async def _placed(self, text: Text, since: float) -> Placement | None:
         """In a lull, on a node with room, heat and power for it; None: it may be placed as a request is."""
@@ -131,34 +131,35 @@ class ModelReading:
         )
         return (await self._room.wait_for(job, since=since)).placement
 
-    async def _drawn(self, text: Text, placed: Placement | None) -> list[Drawn]:
-        """What the model notes and the text bears out; nothing when it fails."""
+    async def _drawn(self, text: Text, placed: Placement | None, *, stops: bool) -> list[Drawn]:
+        """What the model notes and the text bears out; nothing when it fails. ``stops``: when somebody asks something;
+        else it counts at its node like what somebody waits for."""
         try:
             async with asyncio.timeout(TEXT_S):
-                answer = await self._asked(text, placed)
+                answer = await self._asked(text, placed, stops=stops)
         except (ServiceError, TimeoutError) as error:
             code = error.code if isinstance(error, ServiceError) else "timed_out"
             log.info("text_not_read", code=code, effect="facts by rules alone")
             return []
         return await asyncio.to_thread(lambda: believed(answer, text, rules.draw(text)))
 
-    async def _asked(self, text: Text, placed: Placement | None) -> str:
+    async def _asked(self, text: Text, placed: Placement | None, *, stops: bool) -> str:
         placed = placed or await self._bus.request(PLACE, _needed(text))
         if placed.model.remote:
             raise RemoteNotAllowed("what was said is read by models of this network alone")
         try:
-            answer = await self._streamed(placed, text)
+            answer = await self._streamed(placed, text, stops=stops)
         except ServiceError as error:
             await self._outcomes.failed(placed, error)
             raise
         await self._outcomes.succeeded(placed)
         return answer
 
-    async def _streamed(self, placed: Placement, text: Text) -> str:
+    async def _streamed(self, placed: Placement, text: Text, *, stops: bool) -> str:
         request = question(text, model=placed.model.name, request_id=uuid4().hex)
         answer = ""
         last: GenerateChunk | None = None
-        request = request.model_copy(update={"ticket": placed.ticket, "background": True})
+        request = request.model_copy(update={"ticket": placed.ticket, "background": stops})
         async with self._bus.stream(GENERATE, request, replica=placed.replica) as chunks:
             async for last in chunks:
                 answer += last.text

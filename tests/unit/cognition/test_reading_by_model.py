@@ -297,6 +297,9 @@ async def check_a_request_stops_the_model_and_the_text_is_read_later() -> None:
                 await traffic.preempted(Preempt())
             await running
         assert (replica.asked, replica.stopped) == (3, 2)
+        assert [request.background for _, request in home.inference.requests] == [True, True, False], (
+            "what is read to its end is ahead of requests"
+        )
         assert [fact.value for kept in home.persistence.kept_facts for fact in kept.facts] == ["Porto"]
         assert home.scheduler.outcomes[:-1] == [], "that it was stopped is no fault of the replica"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.shared.contracts.scheduling import Ticket
-from services.inference.ahead import LENGTHS, SCHEDULERS, Ahead, Lengths, Work
+from services.inference.ahead import LENGTHS, SCHEDULERS, STOPPED_AFTER, Ahead, Lengths, Work
 from services.inference.rates import Measured
 
 
@@ -49,6 +49,20 @@ def test_a_prompt_is_read_as_time_goes_by_and_done_with_the_first_token() -> Non
         known = lengths(*[50] * 200)
         assert ahead.to_write({"llama": known}) == pytest.approx(49 + 50, abs=16)
     assert ahead.to_read(5.0, {}) == ahead.to_write({"llama": known}) == 0
+
+
+def test_what_gives_way_holds_nothing_up_but_the_piece_of_its_prompt_that_it_is_at() -> None:
+    ahead = Ahead()
+    with ahead.coming(Work("llama", 1000, gives_way=True)) as work:
+        assert ahead.to_read(0.0, {"llama": 10.0}) == 0, "it would not begin before the others"
+        work.begun = 0.0
+        assert ahead.to_read(1.0, {"llama": 10.0}) == STOPPED_AFTER
+        assert ahead.to_read(95.0, {"llama": 10.0}) == 50
+        assert ahead.to_write({"llama": lengths(*[50] * 200)}) == 0
+        with ahead.coming(Work("llama", 30)):
+            assert ahead.to_read(95.0, {"llama": 10.0}) == 50 + 30
+        work.chunk(96.0)
+        assert ahead.to_read(96.0, {"llama": 10.0}) == 0
 
 
 def test_the_highest_ticket_of_each_scheduler_is_told_and_of_no_more_than_a_few() -> None:

@@ -49,11 +49,13 @@ async def test_requests_in_the_background_are_told_apart_and_no_longer_once_they
     await asyncio.sleep(0)
     state = replica.snapshot().state
     assert (state.in_flight, state.background) == (3, 2)
+    assert state.to_read_tokens is not None
+    assert state.in_flight_tokens == 3 * state.to_read_tokens > 0, "those in the background hold nobody up"
     slow.go.set()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(*asked, return_exceptions=True)
     state = replica.snapshot().state
-    assert (state.in_flight, state.background) == (0, 0)
+    assert (state.in_flight, state.background, state.to_read_tokens) == (0, 0, 0)
 
 
 async def test_what_comes_in_the_background_right_after_a_request_is_sent_back() -> None:

@@ -55,6 +55,26 @@ def test_a_fast_busy_node_ends_sooner_than_a_slow_idle_one() -> None:
     assert least_in_flight([fast, slow], ask(), 0.5) is slow
 
 
+def test_what_stops_as_soon_as_a_request_comes_sends_none_elsewhere() -> None:
+    """A scheduler that counts it takes the node without."""
+    reads = replica("fast-0", in_flight=1, background=1, to_read_tokens=0, to_write_tokens=0)
+    known = registry(node("fast", models=[served(FAST)], replicas=(reads,)), node("slow", models=[served(SLOW)]))
+    fast, slow = candidates(known)
+    assert fast.load == 0
+    assert completions_s([fast], ask()) == pytest.approx([0.2 + 1.0])
+    for policy in (least_in_flight, power_of_two):
+        assert policy([fast, slow], ask(), 0.0) is fast
+    known.dispatched(fast, PlaceRequest())
+    for policy in (least_in_flight, power_of_two):
+        assert policy([fast, slow], ask(), 0.0) is slow
+
+
+def test_what_somebody_waits_for_holds_others_up_beside_what_stops() -> None:
+    both = replica("fast-0", in_flight=1, queued=1, background=1, to_read_tokens=200, to_write_tokens=100)
+    (fast,) = candidates(registry(node("fast", models=[served(FAST)], replicas=(both,))))
+    assert completions_s([fast], ask()) == pytest.approx([0.2 + 1.0 + 0.2 + 1.0])
+
+
 def test_the_first_token_is_expected_once_a_slot_is_free_and_the_prompt_is_read() -> None:
     busy = replica("fast-0", in_flight=1, to_read_tokens=200, to_write_tokens=100)
     known = registry(node("fast", models=[served(FAST)], replicas=(busy,)), node("slow", models=[served(SLOW)]))
