@@ -20,7 +20,9 @@ from services.cognition.traffic import Pauses, Traffic
 READ_AT_ONCE = 1000
 WRITE_AT_ONCE = 64
 ROUND_JOBS = 16
-"""Jobs that get their vectors in one round."""
+"""Jobs that get their vectors in one round, after which room is asked for anew."""
+CROWDED_ROUND_JOBS = 64
+"""The same where so many wait that room is waited for no longer: what a round costs beside its vectors is shared."""
 CROWDED = INDEX_REQUESTED.consumers[0].at_once * 3 // 4
 """When so many deliveries wait for vectors, room is waited for no longer: the next one's words would wait, too."""
 SHORTEST_PAUSE_S = 0.5
@@ -162,7 +164,8 @@ class Indexer:
         """Indexes what waits; those of the round who come after the leader find their job done."""
         await self._traffic.give_way(self._pace.pause_s)
         others = [job for job in self._waiting if job is not leader and job.worded and not job.done]
-        jobs = [leader, *others[: ROUND_JOBS - 1]]
+        most = CROWDED_ROUND_JOBS if self._crowded else ROUND_JOBS
+        jobs = [leader, *others[: most - 1]]
         worked_s = 0.0
         for group in together(jobs):
             try:
@@ -172,8 +175,12 @@ class Indexer:
                     job.failed(error)
             for job in group:
                 job.done = True
-        more = len(jobs) == ROUND_JOBS and not all(job.done for job in self._waiting)
+        more = len(jobs) == most and not all(job.done for job in self._waiting)
         self._pace.ended(worked_s, came_at=min(job.came_at for job in jobs), more=more)
+
+    @property
+    def _crowded(self) -> bool:
+        return len(self._waiting) >= CROWDED
 
     def _since(self, jobs: Sequence[Job]) -> float:
         return self._pace.since(min(job.came_at for job in jobs))
@@ -228,7 +235,7 @@ class Indexer:
         if self._room is None:
             return Berth(), 0.0
         began = monotonic()
-        berth = await self._room.find(embedder, since=self._since(jobs), crowded=lambda: len(self._waiting) >= CROWDED)
+        berth = await self._room.find(embedder, since=self._since(jobs), crowded=lambda: self._crowded)
         return berth, monotonic() - began
 
     async def _read(self, jobs: Sequence[Job]) -> tuple[list[Text], str | None]:

@@ -201,6 +201,17 @@ async def test_indexing_each_job_alone_would_be_noticed(household: Build, monkey
         await check_jobs_that_wait_are_indexed_together(await household(embedder=True))
 
 
+@pytest.mark.parametrize(("crowded", "rounds"), [(21, [16, 4]), (20, [20])])
+async def test_where_many_wait_more_get_their_vectors_in_one_round(
+    household: Build, monkeypatch: pytest.MonkeyPatch, crowded: int, rounds: list[int]
+) -> None:
+    monkeypatch.setattr(indexing, "CROWDED", crowded)
+    home = await household(embedder=True)
+    home.persistence.unindexed = [message(n) for n in range(20)]
+    assert await index_in_one_round(home, *(delivery(f"m{n}", job_id=f"j{n}") for n in range(20))) == [None] * 20
+    assert [len(written.done_jobs) for written in with_vectors(home) if written.done_jobs] == rounds
+
+
 async def test_what_failed_before_is_tried_alone(household: Build) -> None:
     home = await household(embedder=True)
     home.persistence.unindexed = [message(0), message(1)]
