@@ -33,6 +33,8 @@ JOBS_A_ROUND = 2000
 A_FACT_EVERY = 20
 """Notes: one in so many states a fact."""
 READY_S = 60.0
+COMES_S = 300.0
+"""Within so long the people have brought in what is due next."""
 DONE_S = 300.0
 """Within so long another job is done, until all are: work makes way for a minute, and rests after a kill."""
 ASK_AGAIN_S = 1.0
@@ -162,7 +164,7 @@ def bringing(people: list[Person], jobs: int) -> Iterator[Bringing]:
         try:
             yield work
             for one in running:
-                one.result(timeout=DONE_S)
+                one.result(timeout=COMES_S)
         finally:
             work.stop()
 
@@ -196,7 +198,7 @@ def bring_in(made: Installation, meet: Meet, jobs: int, kills: tuple[str, ...], 
     with bringing(people, jobs) as work:
         for number, part in enumerate(kills):
             due = jobs * (number + 1) // (len(kills) + 1)
-            assert made.wait_until(lambda d=due: work.said >= d, DONE_S), work.said  # type: ignore[misc]
+            assert made.wait_until(lambda d=due: work.said >= d, COMES_S), work.said  # type: ignore[misc]
             kill(made, part, f"{work.said} said, {work.imported} imported")
     print(f"{jobs} said and {work.imported} imported within {time.monotonic() - began:.0f} s", flush=True)
     began, left = time.monotonic(), undone(made)
