@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.installation import Installation
+from cli.nodes.asking import Background, ask
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from cli.nodes.draining import Left
-    from libs.shared.contracts.scheduling import Explanation, Node, Nodes
+    from libs.shared.contracts.scheduling import Node, Nodes
 
 app = typer.Typer(
     help="The machines that answer: how each does, why one isn't chosen, and taking one out for maintenance. On a "
@@ -25,13 +25,6 @@ app = typer.Typer(
 )
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="As mongars nodes shows it.")]
 _WIDEST_HISTORY = 60
-
-
-class Background(StrEnum):
-    """The kind of model that work in the background takes."""
-
-    EMBED = "embed"
-    CHAT = "chat"
 
 
 @app.callback()
@@ -107,7 +100,7 @@ def explain(
     from cli.nodes.explaining import ROOM_TITLES, TITLES, headline, room_headline, room_rows, rows
 
     sizes = {"model": model, "prompt_tokens": prompt_tokens, "max_tokens": answer_tokens}
-    told = asyncio.run(_explain(chosen_installation(state), background, waited, sizes))
+    told = asyncio.run(ask(chosen_installation(state), background, waited, sizes))
     if as_json:
         answer(told.model_dump(mode="json"))
     elif background is None:
@@ -296,24 +289,6 @@ async def _list(installation: Installation) -> Nodes:
 
     async with as_command(installation) as bus:
         return await bus.request(LIST_NODES, Empty())
-
-
-async def _explain(
-    installation: Installation, background: Background | None, waited_s: float, sizes: dict[str, Any]
-) -> Explanation:
-    from cli.bus import as_command
-    from libs.shared.contracts.scheduling import (
-        EXPLAIN_JOB,
-        EXPLAIN_PLACEMENT,
-        USUAL_PATIENCE_S,
-        PlaceJob,
-        PlaceRequest,
-    )
-
-    async with as_command(installation) as bus:
-        if background is not None:
-            return await bus.request(EXPLAIN_JOB, PlaceJob(kind=background.value, waited_s=waited_s, **sizes))
-        return await bus.request(EXPLAIN_PLACEMENT, PlaceRequest(adapts=True, patience_s=USUAL_PATIENCE_S, **sizes))
 
 
 async def _watch(installation: Installation, console: Console) -> None:
