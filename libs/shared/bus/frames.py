@@ -35,42 +35,43 @@ class Frames:
         at, others = 0, b""
         while (end := data.find(_END, at)) >= 0:
             fields = data[at:end].split()
-            try:
-                after = self._message(fields, data, end + 2)
-            except (ValueError, IndexError):
+            lengths = _lengths(fields)
+            if lengths is None:
                 others += data[at : end + 2]
                 at = end + 2
                 continue
-            if after > len(data):
-                self._hold(data[at:], after - at)
+            body = end + 2 + lengths[0]
+            stop = end + 2 + lengths[1]
+            if stop + 2 > len(data):
+                self._hold(data[at:], stop + 2 - at)
                 return others
-            at = after
+            headers = data[end + 2 : body] if lengths[0] else None
+            reply = fields[3] if len(fields) > lengths[2] else b""
+            self._on_frame(fields[2], fields[1], reply, data[body:stop], headers)
+            at = stop + 2
         if at < len(data):
             self._hold(data[at:], 0)
         return others
-
-    def _message(self, fields: list[bytes], data: bytes, start: int) -> int:
-        """Where the message whose body begins at ``start`` ends; handed on when that is in ``data``.
-
-        Raises ValueError, IndexError for a line that begins no message.
-        """
-        kind = fields[0]
-        if kind == b"MSG":
-            headers, count = 0, len(fields) - 4
-        elif kind == b"HMSG":
-            headers, count = int(fields[-2]), len(fields) - 5
-        else:
-            raise ValueError(kind)
-        stop = start + int(fields[-1])
-        body = start + headers
-        if count not in (0, 1) or not start <= body <= stop:
-            raise ValueError(kind)
-        if stop + 2 <= len(data):
-            reply = fields[3] if count else b""
-            self._on_frame(fields[2], fields[1], reply, data[body:stop], data[start:body] if headers else None)
-        return stop + 2
 
     def _hold(self, rest: bytes, needed: int) -> None:
         self._pieces.append(rest)
         self._held = len(rest)
         self._needed = needed
+
+
+def _lengths(fields: list[bytes]) -> tuple[int, int, int] | None:
+    """Of a message's header block, of that and its body together, and of its line without a reply subject.
+
+    None for a line that begins no message.
+    """
+    kind = fields[0] if fields else b""
+    try:
+        if kind == b"MSG" and 4 <= len(fields) <= 5:
+            headers, both, without_reply = 0, int(fields[-1]), 4
+        elif kind == b"HMSG" and 5 <= len(fields) <= 6:
+            headers, both, without_reply = int(fields[-2]), int(fields[-1]), 5
+        else:
+            return None
+    except ValueError:
+        return None
+    return (headers, both, without_reply) if 0 <= headers <= both else None
