@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 
@@ -71,7 +71,8 @@ class Replica:
             raise AdapterNotFound(f"replica {self.identity.replica} does not have this adapter for this model")
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request), self._way.request():
+        work = self._take(request, tokens)
+        try:
             ticket = await self._admission.enter(tokens)
             clock, held_up = Clock(), self._way.trying
             try:
@@ -90,6 +91,8 @@ class Replica:
             finally:
                 self._admission.leave(ticket, clock.duration_s)
                 self._note(request.model, size, clock, held_up=held_up)
+        finally:
+            self._give_back(request, work)
 
     async def try_out(self, request: GenerateRequest, limit_s: float) -> Clock | None:
         """Asks the model as ``generate`` does, for nobody: neither admitted nor counted, ended at once when a request
@@ -113,26 +116,28 @@ class Replica:
         """How fast it was so far."""
         return self._measured.setdefault(model, Measured())
 
-    @contextmanager
-    def _counted(self, request: GenerateRequest) -> Iterator[None]:
-        self._background += request.background
-        try:
-            yield
-        finally:
-            self._background -= request.background
-
     async def _prepare(self, request: GenerateRequest) -> None:
         if request.adapter is not None and isinstance(self._backend, TakesAdapters):
             await self._backend.prepare(request)
 
-    def _work(self, request: GenerateRequest, tokens: int) -> Work:
-        return Work(
+    def _take(self, request: GenerateRequest, tokens: int) -> Work:
+        """Counts a request among those that the replica has; ``_give_back`` has to follow."""
+        work = Work(
             request.model,
             tokens,
             request.sampling.max_tokens,
             chunk_tokens=self._measured[request.model].chunk_tokens or 1.0,
             paced=not request.tools.tools,
         )
+        self._ahead.add(work)
+        self._background += request.background
+        self._way.request_begins()
+        return work
+
+    def _give_back(self, request: GenerateRequest, work: Work) -> None:
+        self._way.request_ended()
+        self._background -= request.background
+        self._ahead.drop(work)
 
     def snapshot(self, *, stopped: bool = False) -> ReplicaTelemetry:
         """The replica's state; each has a higher sequence than the one before."""

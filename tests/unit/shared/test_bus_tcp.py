@@ -257,7 +257,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.S
         paths.append(folder / name)
         paths[-1].write_bytes(content)
     serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serves.load_cert_chain(*paths)
+    serves.load_cert_chain(paths[0], paths[1])
     return serves, ssl.create_default_context(cadata=authority.certificate.decode())
 
 
