@@ -109,12 +109,15 @@ class Replica:
 
     def begin_from(self, model: str, known: Known) -> None:
         """What is told of a model's speed until its first request."""
-        self._measured.setdefault(model, Measured()).known = known
+        self.measured(model).known = known
         self._changed(True)
 
     def measured(self, model: str) -> Measured:
         """How fast it was so far."""
-        return self._measured.setdefault(model, Measured())
+        found = self._measured.get(model)
+        if found is None:
+            found = self._measured[model] = Measured()
+        return found
 
     async def _prepare(self, request: GenerateRequest) -> None:
         if request.adapter is not None and isinstance(self._backend, TakesAdapters):
@@ -214,7 +217,7 @@ class Replica:
         self._generated_tokens += usage.completion_tokens
         if usage.completion_tokens > 1 and clock.rest_s > 0:
             metrics.TIME_PER_OUTPUT_TOKEN.record(clock.rest_s / (usage.completion_tokens - 1), labels)
-        self._measured.setdefault(model, Measured()).note(
+        self.measured(model).note(
             size=size,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
