@@ -227,10 +227,12 @@ class StreamServer:
 
     def _give_signs(self) -> None:
         self._signs = None
-        for out in tuple(self._streams.values()):
-            out.give_sign()
-        if self._streams:
-            self._give_signs_later()
+        try:
+            for out in tuple(self._streams.values()):
+                out.give_sign()
+        finally:
+            if self._streams:
+                self._give_signs_later()
 
     def _forget(self, out: StreamReply) -> None:
         out.close()
