@@ -1,8 +1,8 @@
 """One connection to a NATS server: nats-py's protocol and reconnection, with messages handed on without a queue.
 
 nats-py puts every message into a queue a subscription, from which one task awaits callbacks one by one; and every
-publication wakes a flusher task. Both are left out here: a message goes straight from the parser to a plain function,
-and a publication straight to the socket. docs/decisions/bus.md has what that saves.
+publication wakes a flusher task. Both are left out here: a message goes from the socket to a plain function, and a
+publication to what its turn of the event loop sends (``tcp.py``). docs/decisions/bus.md has what that saves.
 """
 
 from __future__ import annotations
