@@ -87,6 +87,8 @@ async def nothing_comes_twice_over_crashes(broker: TestBroker) -> None:
             publisher.publish(SUBJECT, b"%d-%d" % (life, number))
             if number % 7 == 0:
                 await asyncio.sleep(0)
+        # what was heard once would be heard again
+        await heard.until(f"{life}-19")
         stopping = asyncio.create_task(broker.stop(signal.SIGKILL))
         while publisher.connected:
             publisher.publish(SUBJECT, b"lost-%d-%d" % (life, number))
@@ -130,13 +132,15 @@ def kept_for_the_next_connection(patch: Patch) -> None:
     class Keeping(DirectTcp):
         def __init__(self, on_frame: OnFrame) -> None:
             super().__init__(on_frame)
-            self.before = tuple(kept)
-            kept.clear()
+            self.used = False
 
         def _put(self, frames: Sequence[bytes]) -> None:
             if any(frame.startswith(b"PUB") for frame in frames):
+                # attempts to connect that came to nothing lie between
+                before = () if self.used else tuple(kept)
+                self.used = True
                 kept.extend(frames)
-                frames, self.before = (*self.before, *frames), ()
+                frames = (*before, *frames)
             super()._put(frames)
 
     patch.setattr(connection, "DirectTcp", Keeping)
