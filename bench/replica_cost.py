@@ -1,5 +1,7 @@
 """What a request through a replica costs beside a bare NATS request and reply of as many bytes, without a model's work.
 
+Bare is nats-py as it is published, connection and all, at both ends: nothing of our bus makes it quicker or slower.
+
 In one run and in turns, each answered by a process of its own: nats-py's own request with a plain reply; a stream of
 the bus alone; a replica as the service runs one, with contract, admission, measuring, a scheduler's ticket, telemetry
 that somebody hears, and the stream's protocol; and with ``--ray`` the same replica in Ray Serve.

@@ -52,10 +52,17 @@ class Splitter:
 
     def feed(self, piece: str) -> list[Split]:
         """What can be told now; a few characters that may become a tag are held back."""
+        if not self._pending and self._closing is None and not self._skipping and _PLAIN.fullmatch(piece):
+            # most pieces of most answers: nothing in them could be a tag, and no thought is open
+            splits: list[Split] = []
+            self._emit(piece, splits)
+            return splits
         return self._read(self._pending + piece, ended=False)
 
     def rest(self) -> list[Split]:
         """What was held back, once nothing more comes."""
+        if not self._pending and not self._lead:
+            return []
         splits = self._read(self._pending, ended=True)
         lead, self._lead = self._lead, ""
         return [*splits, Split(text=lead)] if lead else splits

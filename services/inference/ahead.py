@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from libs.shared.contracts.scheduling import Ticket
@@ -114,18 +113,13 @@ class Ahead:
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}
         self._works: dict[int, Work] = {}
-        self._came = 0
 
-    @contextmanager
-    def coming(self, work: Work) -> Iterator[Work]:
-        """Counts ``work`` until the block ends."""
-        self._came += 1
-        key = self._came
-        self._works[key] = work
-        try:
-            yield work
-        finally:
-            del self._works[key]
+    def add(self, work: Work) -> None:
+        """Counts ``work`` until it is dropped."""
+        self._works[id(work)] = work
+
+    def drop(self, work: Work) -> None:
+        del self._works[id(work)]
 
     def see(self, ticket: Ticket | None) -> None:
         """A request came in, whatever becomes of it."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 
 class GivingWay:
@@ -16,15 +15,13 @@ class GivingWay:
         self._requests = 0
         self._trial: asyncio.Timeout | None = None
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Ends the trial that is under way, and lets none begin until the block ends."""
+    def request_begins(self) -> None:
+        """Ends the trial that is under way, and lets none begin until the request has ended too."""
         self._requests += 1
         self.end()
-        try:
-            yield
-        finally:
-            self._requests -= 1
+
+    def request_ended(self) -> None:
+        self._requests -= 1
 
     def end(self) -> None:
         """Says that the trial is over."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 
@@ -71,7 +71,8 @@ class Replica:
             raise AdapterNotFound(f"replica {self.identity.replica} does not have this adapter for this model")
         size = prompt_bytes(request)
         tokens = self._estimate(size, model)
-        with self._ahead.coming(self._work(request, tokens)) as work, self._counted(request), self._way.request():
+        work = self._take(request, tokens)
+        try:
             ticket = await self._admission.enter(tokens)
             clock, held_up = Clock(), self._way.trying
             try:
@@ -90,6 +91,8 @@ class Replica:
             finally:
                 self._admission.leave(ticket, clock.duration_s)
                 self._note(request.model, size, clock, held_up=held_up)
+        finally:
+            self._give_back(request, work)
 
     async def try_out(self, request: GenerateRequest, limit_s: float) -> Clock | None:
         """Asks the model as ``generate`` does, for nobody: neither admitted nor counted, ended at once when a request
@@ -106,27 +109,23 @@ class Replica:
 
     def begin_from(self, model: str, known: Known) -> None:
         """What is told of a model's speed until its first request."""
-        self._measured.setdefault(model, Measured()).known = known
+        self.measured(model).known = known
         self._changed(True)
 
     def measured(self, model: str) -> Measured:
         """How fast it was so far."""
-        return self._measured.setdefault(model, Measured())
-
-    @contextmanager
-    def _counted(self, request: GenerateRequest) -> Iterator[None]:
-        self._background += request.background
-        try:
-            yield
-        finally:
-            self._background -= request.background
+        found = self._measured.get(model)
+        if found is None:
+            found = self._measured[model] = Measured()
+        return found
 
     async def _prepare(self, request: GenerateRequest) -> None:
         if request.adapter is not None and isinstance(self._backend, TakesAdapters):
             await self._backend.prepare(request)
 
-    def _work(self, request: GenerateRequest, tokens: int) -> Work:
-        return Work(
+    def _take(self, request: GenerateRequest, tokens: int) -> Work:
+        """Counts a request among those that the replica has; ``_give_back`` has to follow."""
+        work = Work(
             request.model,
             tokens,
             request.sampling.max_tokens,
@@ -134,6 +133,15 @@ class Replica:
             gives_way=request.background,
             paced=not request.tools.tools,
         )
+        self._ahead.add(work)
+        self._background += request.background
+        self._way.request_begins()
+        return work
+
+    def _give_back(self, request: GenerateRequest, work: Work) -> None:
+        self._way.request_ended()
+        self._background -= request.background
+        self._ahead.drop(work)
 
     def snapshot(self, *, stopped: bool = False) -> ReplicaTelemetry:
         """The replica's state; each has a higher sequence than the one before."""
@@ -210,7 +218,7 @@ class Replica:
         self._generated_tokens += usage.completion_tokens
         if usage.completion_tokens > 1 and clock.rest_s > 0:
             metrics.TIME_PER_OUTPUT_TOKEN.record(clock.rest_s / (usage.completion_tokens - 1), labels)
-        self._measured.setdefault(model, Measured()).note(
+        self.measured(model).note(
             size=size,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,

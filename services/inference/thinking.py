@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.thinking import Split, Splitter
+from libs.shared.thinking import Splitter
 from services.inference.backends.base import wants_schema
 
 
@@ -18,7 +18,7 @@ class Apart:
         splits = self._splitter.feed(chunk.text) if chunk.text else []
         if chunk.finish_reason is not None:
             splits += self._splitter.rest()
-        if len(splits) == 1 and splits[0] == Split(text=chunk.text):
+        if len(splits) == 1 and splits[0].text == chunk.text and not (splits[0].thought or splits[0].retracts):
             return [chunk]
         told = [GenerateChunk(text=s.text, reasoning=s.thought, retracts=s.retracts) for s in splits]
         if chunk.finish_reason is not None or chunk.reasoning or chunk.tool_calls:

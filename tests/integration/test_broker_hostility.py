@@ -69,11 +69,11 @@ async def test_an_upload_that_is_announced_twice_is_taken_once(
 
 
 async def test_the_check_notices_a_service_that_was_silenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unguarded(
-        self: _DirectClient, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    def unguarded(
+        self: _DirectClient, sid: bytes, subject: bytes, reply: bytes, body: bytes, headers: bytes | None
     ) -> None:
-        self.direct[sid](Incoming(subject.decode(), reply.decode(), data, headers))
+        self.direct[int(sid)](Incoming(subject.decode(), reply.decode(), body, headers))
 
-    monkeypatch.setattr(_DirectClient, "_process_msg", unguarded)
+    monkeypatch.setattr(_DirectClient, "take", unguarded)
     async with asyncio.timeout(20), TestBroker(tmp_path) as broker:
         assert not await survives(broker, HOSTILE_FRAMES["a reply subject that is no text"])

@@ -1,14 +1,15 @@
 """One connection to a NATS server: nats-py's protocol and reconnection, with messages handed on without a queue.
 
 nats-py puts every message into a queue a subscription, from which one task awaits callbacks one by one; and every
-publication wakes a flusher task. Both are left out here: a message goes straight from the parser to a plain function,
-and a publication straight to the socket. docs/decisions/bus.md has what that saves.
+publication wakes a flusher task. Both are left out here: a message goes from the socket to a plain function, and a
+publication to what its turn of the event loop sends (``tcp.py``). docs/decisions/bus.md has what that saves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -16,7 +17,8 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
 
-from libs.shared.bus.slim_nats import Client, Subscription, errors, sub_cmd, unsub_cmd
+from libs.shared.bus.slim_nats import DEFAULT_BUFFER_SIZE, Client, Srv, Subscription, errors, sub_cmd, unsub_cmd
+from libs.shared.bus.tcp import DirectTcp
 from libs.shared.bus.transport import OnMessage
 from libs.shared.bus.wire import Incoming
 from libs.shared.errors import Forbidden, ServiceError, Unavailable
@@ -45,12 +47,13 @@ class _DirectClient(Client):
         super().__init__()
         self.direct: dict[int, OnMessage] = {}
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        on_message = self.direct.get(sid)
+    def take(self, sid: bytes, subject: bytes, reply: bytes, body: bytes, headers: bytes | None) -> None:
+        """One message, as it arrived."""
+        on_message = self.direct.get(int(sid))
         if on_message is None:
             return
         try:
-            on_message(Incoming(subject.decode(), reply.decode(), data, headers))
+            on_message(Incoming(subject.decode(), reply.decode(), body, headers))
         except Exception as error:
             # nats-py would stop reading, for every subscription, until its pings run out half a minute later
             log.error("message_not_taken", reason=type(error).__name__, exc_info=error)
@@ -69,6 +72,12 @@ class _DirectClient(Client):
         if self._subs.pop(sid, None) is not None and self.is_connected:
             self.write(unsub_cmd(sid, 0))
 
+    async def _connect_to_server(self, s: Srv) -> None:
+        # a new one each time, so that nothing meant for the connection before can go out on this
+        s.last_attempt = time.monotonic()
+        self._transport = DirectTcp(self.take)
+        await self._transport.connect(s.uri, DEFAULT_BUFFER_SIZE, self.options["connect_timeout"])
+
     async def _attempt_reconnect(self) -> None:
         # over TLS, closing waits half a minute for a peer that may be gone to confirm it; there is nothing to confirm
         writer = getattr(self._transport, "_io_writer", None)
@@ -77,7 +86,7 @@ class _DirectClient(Client):
         await super()._attempt_reconnect()
 
     def write(self, frame: bytes) -> None:
-        """Straight to the socket's buffer; uvloop sends what one turn of the loop wrote in one call."""
+        """Straight to the connection, without a queue and a task to empty it."""
         assert self._transport is not None
         self._transport.write(frame)
 

@@ -12,6 +12,11 @@ from libs.shared.errors import Forbidden, ServiceError, Unavailable
 LOST = "the connection to the broker broke; the request may or may not have been carried out"
 
 
+_TOKEN = 16
+"""Hexadecimal digits of a reply subject's last word."""
+_TOKENS_AT_ONCE = 64
+
+
 class Receiver(Protocol):
     """Something that waits for replies."""
 
@@ -30,6 +35,7 @@ class Inbox:
         self._transport = transport
         self._prefix = transport.inbox + "."
         self._waiting: dict[str, Receiver] = {}
+        self._tokens: list[str] = []
 
     async def open(self) -> None:
         """Subscribes; once a connection."""
@@ -42,7 +48,11 @@ class Inbox:
 
     def enter(self, receiver: Receiver) -> str:
         """A reply subject for ``receiver``. Whoever has not been told it cannot guess it."""
-        reply = self._prefix + token_hex(8)
+        if not self._tokens:
+            # one question to the system's source of randomness for many
+            many = token_hex(_TOKENS_AT_ONCE * _TOKEN // 2)
+            self._tokens = [many[at : at + _TOKEN] for at in range(0, len(many), _TOKEN)]
+        reply = self._prefix + self._tokens.pop()
         self._waiting[reply] = receiver
         return reply
 

@@ -22,8 +22,9 @@ def _unavailable(module: str) -> Iterator[None]:
 
 with _unavailable("aiohttp"):
     import nats.errors as errors
-    from nats.aio.client import Client
+    from nats.aio.client import DEFAULT_BUFFER_SIZE, Client, Srv
     from nats.aio.subscription import Subscription
+    from nats.aio.transport import TcpTransport
     from nats.protocol.command import sub_cmd, unsub_cmd
 
-__all__ = ["Client", "Subscription", "errors", "sub_cmd", "unsub_cmd"]
+__all__ = ["DEFAULT_BUFFER_SIZE", "Client", "Srv", "Subscription", "TcpTransport", "errors", "sub_cmd", "unsub_cmd"]

@@ -70,7 +70,8 @@ class StreamCall(Generic[R]):
     def begin(self) -> None:
         """Starts to watch the time."""
         self._heard = self._sign = self._loop.time()
-        self._watch()
+        if not self._over:
+            self._timer = self._loop.call_later(min(PROBE_EVERY_S, max(0.001, self._first_timeout_s)), self._watch)
 
     def leave(self) -> None:
         """Ends the call; a server that is still at work is told to stop."""

@@ -52,7 +52,6 @@ class StreamReply:
         self._held: bytes | None = None
         self._back = inbox.enter(self)
         self._sent_at = self._loop.time()
-        self._timer = self._loop.call_later(SIGN_EVERY_S, self._give_sign)
 
     async def send(self, body: bytes) -> None:
         """Sends one chunk when there is credit. Raises TimedOut when the caller takes nothing for too long.
@@ -84,7 +83,6 @@ class StreamReply:
 
     def close(self) -> None:
         self._inbox.leave(self._back)
-        self._timer.cancel()
         self._held = None
 
     def feed(self, incoming: Incoming) -> None:
@@ -111,11 +109,10 @@ class StreamReply:
         if self._transport.connected:
             self._transport.publish(self.subject, b"", reply=self._back, headers=_ALIVE)
 
-    def _give_sign(self) -> None:
+    def give_sign(self) -> None:
         """In a long silence the caller hears that work goes on, and the broker says when there is no caller left."""
         if self._loop.time() - self._sent_at >= SIGN_EVERY_S / 2:
             self.say_alive()
-        self._timer = self._loop.call_later(SIGN_EVERY_S, self._give_sign)
 
     def _publish(self, body: bytes, kind: str) -> None:
         headers = b"NATS/1.0\r\n%b: %d %b\r\n\r\n" % (CHUNK.encode(), self._number, kind.encode())
@@ -150,11 +147,15 @@ class StreamServer:
         self._contract = contract
         self._handler = handler
         self._streams: dict[str, StreamReply] = {}
+        self._signs: asyncio.TimerHandle | None = None
+        """One for all streams, which are too many and mostly too short to have one each."""
 
     def on_request(self, incoming: Incoming) -> None:
         out = StreamReply(self._endpoint, self._inbox, self._contract, incoming.reply)
         # known before it starts, so that a cancellation finds it while it waits
         self._streams[incoming.reply] = out
+        if self._signs is None:
+            self._give_signs_later()
         if not self._endpoint.lane.offer(partial(self._answer, incoming, out)):
             self._forget(out)
             self._endpoint.refuse_overload(incoming.reply)
@@ -220,6 +221,18 @@ class StreamServer:
         except Unavailable:
             # the broker is away: the caller learns of it from its own connection
             return
+
+    def _give_signs_later(self) -> None:
+        self._signs = asyncio.get_running_loop().call_later(SIGN_EVERY_S, self._give_signs)
+
+    def _give_signs(self) -> None:
+        self._signs = None
+        try:
+            for out in tuple(self._streams.values()):
+                out.give_sign()
+        finally:
+            if self._streams:
+                self._give_signs_later()
 
     def _forget(self, out: StreamReply) -> None:
         out.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -16,6 +16,8 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
 _tracer = trace.get_tracer("mongars.bus")
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
+"""One for all: most requests are in no trace, and a generator for each would cost more than the rest of this module."""
 
 
 def trace_lines() -> bytes:
@@ -47,12 +49,21 @@ def remote_context(incoming: Incoming) -> SpanContext | None:
     return found if found.is_valid else None
 
 
-@contextmanager
-def client_span(name: str, kind: SpanKind = SpanKind.CLIENT) -> Iterator[None]:
+def client_span(name: str, kind: SpanKind = SpanKind.CLIENT) -> AbstractContextManager[None]:
     """A child of the current span when that one is recorded; costs next to nothing otherwise."""
-    if not trace.get_current_span().is_recording():
-        yield
-        return
+    return _child(name, kind) if trace.get_current_span().is_recording() else _NO_SPAN
+
+
+def server_span(
+    name: str, incoming: Incoming, kind: SpanKind = SpanKind.SERVER
+) -> AbstractContextManager[trace.Span | None]:
+    """The caller's trace goes on: recorded when the caller's is, otherwise only known to logs and further calls."""
+    remote = remote_context(incoming)
+    return _NO_SPAN if remote is None else _going_on(name, remote, kind)
+
+
+@contextmanager
+def _child(name: str, kind: SpanKind) -> Iterator[None]:
     with _tracer.start_as_current_span(name, kind=kind, record_exception=False, set_status_on_exception=False) as span:
         try:
             yield
@@ -62,12 +73,7 @@ def client_span(name: str, kind: SpanKind = SpanKind.CLIENT) -> Iterator[None]:
 
 
 @contextmanager
-def server_span(name: str, incoming: Incoming, kind: SpanKind = SpanKind.SERVER) -> Iterator[trace.Span | None]:
-    """The caller's trace goes on: recorded when the caller's is, otherwise only known to logs and further calls."""
-    remote = remote_context(incoming)
-    if remote is None:
-        yield None
-        return
+def _going_on(name: str, remote: SpanContext, kind: SpanKind) -> Iterator[trace.Span | None]:
     parent = trace.set_span_in_context(NonRecordingSpan(remote))
     if remote.trace_flags.sampled:
         with _tracer.start_as_current_span(

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 KIB = 1024
 MIB = 1024 * KIB
+FLOW = ".flow"
+"""What is added to a stream's subject for credit and cancellation."""
 
 
 class Principal(StrEnum):
@@ -124,7 +126,7 @@ class Stream(_Contract, Generic[Q, R]):
 
     def flow_subject_at(self, **where: str) -> str:
         """Where the caller sends credit and cancellation."""
-        return self.subject_at(**where) + ".flow"
+        return self.subject_at(**where) + FLOW
 
 
 @dataclass(frozen=True, kw_only=True)
