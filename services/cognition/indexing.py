@@ -30,8 +30,8 @@ LONGEST_PAUSE_S = 2.0
 PAUSE_SHARE = 3.0
 """While turns are under way a pause lasts so many times the round before it: indexing keeps a quarter of the time."""
 BEHIND_S = 60.0
-"""So long indexing gives way to requests, all together, until it has caught up. Beyond that it works half the time at
-least."""
+"""So long indexing gives way to requests, all together, until it has caught up. Beyond that it works half the time,
+less what its portions lose that are stopped in the middle."""
 
 log = get_logger(__name__)
 
