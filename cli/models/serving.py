@@ -50,6 +50,15 @@ class Serving:
         """The roles in which a model answers now, given or because it is the first."""
         return [role for role in ROLES if self._is_of(self.defaults.get(role), name)]
 
+    def holds(self, name: str) -> list[Role]:
+        """The roles that are this name's own: not those of the model with an adapter where ``name`` says none."""
+        return [role for role in ROLES if self.defaults.get(role) == name]
+
+    def adapters(self, name: str) -> tuple[str, ...]:
+        """Those with which a model can answer."""
+        served = self.models.get(name)
+        return served.adapters if served is not None else ()
+
     def _is_of(self, held: str | None, name: str) -> bool:
         served = self.named(held) if held is not None else None
         return held == name or (served is not None and served.name == name)

@@ -9,7 +9,7 @@ from typing import Any
 from cli.installation import Installation
 from cli.models import catalogue, machine, serving, shelf, showing
 from cli.models.serving import Serving
-from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.contracts.telemetry import ServedModel, with_adapter
 
 TITLES = ("name", "state", "size", "context", "roles", "licence", "source")
 _EXTRACTIVE = "extractive"
@@ -23,10 +23,16 @@ async def rows(installation: Installation) -> list[dict[str, Any]]:
 
 
 def joined(present: list[shelf.Present], told: Serving) -> list[dict[str, Any]]:
-    """One row a model, by name. Pure."""
+    """One row a model, by name, and one for each of its adapters behind it. Pure."""
     on_shelf = {model.name: model for model in present}
     names = {name for name, served in told.models.items() if served.backend != _EXTRACTIVE} | on_shelf.keys()
-    return [_row(name, on_shelf.get(name), told) for name in sorted(names)]
+    found = []
+    for name in sorted(names):
+        row = _row(name, on_shelf.get(name), told)
+        # A model that is called so goes before: the adapter can't be asked for by this name.
+        adapted = (with_adapter(name, adapter) for adapter in told.adapters(name))
+        found += [row, *(_adapted(row, own, told) for own in adapted if own not in names)]
+    return found
 
 
 def _row(name: str, here: shelf.Present | None, told: Serving) -> dict[str, Any]:
@@ -37,7 +43,8 @@ def _row(name: str, here: shelf.Present | None, told: Serving) -> dict[str, Any]
         "state": _state(name, here, served, told),
         "size": here.size if here else None,
         "context_tokens": served.context_tokens if served else (here.context_tokens if here else None),
-        "roles": told.roles(name),
+        "adapter_of": None,
+        "roles": told.holds(name),
         "kind": served.kind if served else "chat",
         "remote": served is not None and served.remote,
         "licence": manifest.licence if manifest else None,
@@ -45,6 +52,12 @@ def _row(name: str, here: shelf.Present | None, told: Serving) -> dict[str, Any]
         "vouched_by": manifest.vouched_by if manifest else None,
         "file": str(here.file) if here else None,
     }
+
+
+def _adapted(row: dict[str, Any], name: str, told: Serving) -> dict[str, Any]:
+    """Of a model with one of its adapters, by the model's own row."""
+    own = {"name": name, "adapter_of": row["name"], "roles": told.holds(name)}
+    return row | own | dict.fromkeys(("size", "licence", "source", "vouched_by", "file"))
 
 
 def _state(name: str, here: shelf.Present | None, served: ServedModel | None, told: Serving) -> str:
@@ -72,7 +85,7 @@ def shown(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["context_tokens"] or "-"),
         ", ".join(row["roles"]) or "-",
         row["licence"] or "-",
-        _COMMIT.sub(r"@\1:", row["source"] or "-"),
+        _COMMIT.sub(r"@\1:", row["source"] or (f"adapter of {row['adapter_of']}" if row["adapter_of"] else "-")),
     )
 
 

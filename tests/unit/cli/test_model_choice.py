@@ -17,7 +17,7 @@ from cli.models.offer import Situation, worth_asking
 from cli.models.pulling import Source
 from cli.models.reference import Reference, choose, parse
 from cli.models.serving import Serving, value_for
-from cli.models.table import joined
+from cli.models.table import joined, shown
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.layout import StateFolder
@@ -121,6 +121,10 @@ def test_a_model_is_offered_only_on_a_terminal_where_none_is_and_none_is_coming(
     assert not worth_asking(replace(ASKS, can_run=False))
 
 
+def served(name: str, kind: str = "chat", backend: str = "llama_cpp") -> ServedModel:
+    return ServedModel(name=name, backend=backend, kind=kind, context_tokens=100)
+
+
 def installed(folder: Path) -> Installation:
     ports = Ports(http=1, nats=2)
     marker = Marker(format=1, installation_id="i", product_version="0", created_at=datetime.now(UTC), ports=ports)
@@ -153,9 +157,6 @@ def test_without_a_network_the_offer_is_one_word_and_no_end(tmp_path: Path, caps
 
 
 def test_models_are_listed_once_whether_served_or_only_there(tmp_path: Path) -> None:
-    def served(name: str, kind: str = "chat", backend: str = "llama_cpp") -> ServedModel:
-        return ServedModel(name=name, backend=backend, kind=kind, context_tokens=100)
-
     manifest = shelf.Manifest(
         source="hub", origin="a/b@c:f", licence="mit", size=1, checksum="00", vouched_by="the hub", at=datetime.now(UTC)
     )
@@ -177,6 +178,20 @@ def test_models_are_listed_once_whether_served_or_only_there(tmp_path: Path) -> 
     }
     assert (rows["tiny"]["roles"], rows["tiny"]["licence"]) == (["chat", "code"], "mit")
     assert told.given("tiny") == ["chat"]
+
+
+def test_a_model_s_adapters_stand_behind_it_each_with_the_roles_that_are_its_own() -> None:
+    tiny = served("tiny").model_copy(update={"adapters": ("ada", "bea")})
+    told = Serving(
+        {m.name: m for m in (tiny, served("tiny:bea"))}, RuntimeSettings(), {"chat": "tiny:ada", "code": "tiny"}
+    )
+    rows = joined([], told)
+    assert [(row["name"], row["adapter_of"], row["roles"]) for row in rows] == [
+        ("tiny", None, ["code"]),
+        ("tiny:ada", "tiny", ["chat"]),
+        ("tiny:bea", None, []),
+    ]
+    assert shown(rows[1])[-1] == "adapter of tiny"
 
 
 def test_a_remote_model_is_marked_in_the_list() -> None:
