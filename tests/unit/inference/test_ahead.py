@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,15 @@ from hypothesis import strategies as st
 from libs.shared.contracts.scheduling import Ticket
 from services.inference.ahead import LENGTHS, SCHEDULERS, STOPPED_AFTER, Ahead, Lengths, Work
 from services.inference.rates import Measured
+
+
+@contextmanager
+def coming(ahead: Ahead, work: Work) -> Iterator[Work]:
+    ahead.add(work)
+    try:
+        yield work
+    finally:
+        ahead.drop(work)
 
 
 def lengths(*tokens: int) -> Lengths:
@@ -39,31 +51,27 @@ def test_what_is_left_is_never_negative_nor_more_than_may_be_written(noted: list
 
 def test_a_prompt_is_read_as_time_goes_by_and_done_with_the_first_token() -> None:
     ahead = Ahead()
-    work, other = Work("llama", 100), Work("llama", 30)
-    ahead.add(work)
-    ahead.add(other)
-    assert ahead.to_read(0.0, {"llama": 10.0}) == 130
-    work.begun = 0.0
-    assert ahead.to_read(4.0, {"llama": 10.0}) == 60 + 30
-    assert ahead.to_read(4.0, {}) == 130, "at an unknown rate nothing is known to be read"
-    work.chunk(5.0)
-    assert ahead.to_read(5.0, {"llama": 10.0}) == 30
-    known = lengths(*[50] * 200)
-    assert ahead.to_write({"llama": known}) == pytest.approx(49 + 50, abs=16)
-    ahead.drop(work)
-    ahead.drop(other)
+    with coming(ahead, Work("llama", 100)) as work, coming(ahead, Work("llama", 30)):
+        assert ahead.to_read(0.0, {"llama": 10.0}) == 130
+        work.begun = 0.0
+        assert ahead.to_read(4.0, {"llama": 10.0}) == 60 + 30
+        assert ahead.to_read(4.0, {}) == 130, "at an unknown rate nothing is known to be read"
+        work.chunk(5.0)
+        assert ahead.to_read(5.0, {"llama": 10.0}) == 30
+        known = lengths(*[50] * 200)
+        assert ahead.to_write({"llama": known}) == pytest.approx(49 + 50, abs=16)
     assert ahead.to_read(5.0, {}) == ahead.to_write({"llama": known}) == 0
 
 
 def test_what_gives_way_holds_nothing_up_but_the_piece_of_its_prompt_that_it_is_at() -> None:
     ahead = Ahead()
-    with ahead.coming(Work("llama", 1000, gives_way=True)) as work:
+    with coming(ahead, Work("llama", 1000, gives_way=True)) as work:
         assert ahead.to_read(0.0, {"llama": 10.0}) == 0, "it would not begin before the others"
         work.begun = 0.0
         assert ahead.to_read(1.0, {"llama": 10.0}) == STOPPED_AFTER
         assert ahead.to_read(95.0, {"llama": 10.0}) == 50
         assert ahead.to_write({"llama": lengths(*[50] * 200)}) == 0
-        with ahead.coming(Work("llama", 30)):
+        with coming(ahead, Work("llama", 30)):
             assert ahead.to_read(95.0, {"llama": 10.0}) == 50 + 30
         work.chunk(96.0)
         assert ahead.to_read(96.0, {"llama": 10.0}) == 0
@@ -93,14 +101,12 @@ def written(work: Work, seconds: int, *, reading_s: float = 0.0) -> None:
 def test_a_node_that_becomes_slow_says_so_before_its_answer_ends() -> None:
     measured = Measured(prompt_tokens_per_s=100.0, generated_tokens_per_s=10.0)
     ahead = Ahead()
-    work = Work("llama", 1, begun=0.0)
-    ahead.add(work)
-    assert ahead.pace("llama", 9.0) is None, "nothing is written yet"
-    written(work, 10)
-    assert ahead.pace("llama", 11.0) == pytest.approx(1.1)
-    rates = measured.rates(ahead.pace("llama", 11.0))
-    assert (rates.generated_tokens_per_s, rates.prompt_tokens_per_s) == (1.1, 11.0)
-    ahead.drop(work)
+    with coming(ahead, Work("llama", 1, begun=0.0)) as work:
+        assert ahead.pace("llama", 9.0) is None, "nothing is written yet"
+        written(work, 10)
+        assert ahead.pace("llama", 11.0) == pytest.approx(1.1)
+        rates = measured.rates(ahead.pace("llama", 11.0))
+        assert (rates.generated_tokens_per_s, rates.prompt_tokens_per_s) == (1.1, 11.0)
     assert measured.rates(ahead.pace("llama", 11.0)).generated_tokens_per_s == 10.0
     assert measured.rates(6.0).generated_tokens_per_s == 10.0, "a little slower is noise"
     assert measured.rates(0.0).generated_tokens_per_s == 0.1, "and a stalled one is not taken for unmeasured"
