@@ -1,0 +1,1 @@
+"""What training is worth, and what it costs beside the published recipe."""
