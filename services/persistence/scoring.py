@@ -23,6 +23,9 @@ _BEFORE = -min(AROUND)
 _AFTER = max(AROUND)
 GAP = max(_BEFORE, _AFTER)
 """Empty places between turns that aren't neighbours."""
+FEWEST = 100
+"""So many memories are taken to be there at least. One or two can't tell how rare a word is: one of the question's that
+none has would weigh more than the name that one has, and what was said just now would be no answer."""
 _DENSE = 32
 """A term that stands in more than one of so many places is added up over all of them: measured, that is faster."""
 
@@ -150,7 +153,7 @@ def bm25(
     """One array a part, a score a place; and what a turn of mean length scores that holds every term once, with nothing
     around it (unknown terms count too). ``documents`` and their ``mean_length`` are those of all parts together."""
     found = [[part.postings(term) for part in parts] for term in terms]
-    weights = [_idf(documents, _holders(parts, postings)) for postings in found]
+    weights = [_idf(max(documents, FEWEST), _holders(parts, postings)) for postings in found]
     scores = [
         _scores(part, [postings[i] for postings in found], weights, mean_length) if len(part.hashes) else _nothing(part)
         for i, part in enumerate(parts)

@@ -21,13 +21,15 @@ from libs.shared.contracts.indexing import (
     IndexRow,
     ReadUnindexed,
 )
+from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_PROFILE, FindCandidates, Profile, ReadProfile
 from libs.shared.errors import InvalidRequest
 from libs.shared.sealing import Unreadable, unseal
-from services.persistence import retiring
+from services.persistence import retiring, scoring
 from services.persistence.additions import Addition
 from services.persistence.handlers.finding import MOST_FRESH
 from services.persistence.repositories import accounts
+from services.persistence.scoring import FEWEST
 from services.persistence.segment_store import Contents, Rewritten, SegmentStore
 from tests.support.persistence import START, Client, RunningPersistence
 
@@ -147,7 +149,7 @@ def bm25(conversations: Sequence[Sequence[str]], query: str, conversation: int, 
     score = 0.0
     for term in set(query.split()):
         n = sum(term in words for words in every)
-        idf = math.log(1 + (len(every) - n + 0.5) / (n + 0.5))
+        idf = math.log(1 + (max(len(every), FEWEST) - n + 0.5) / (n + 0.5))
         frequency = sum(AROUND[offset] * words.count(term) for offset, words in beside.items())
         score += idf * frequency * 1.8 / (frequency + norm)
     return score
@@ -197,6 +199,31 @@ async def test_every_candidate_has_both_scores(client: Client, persistence: Runn
     for text in ("ada is a cat", nearest):
         assert found[known[text]].cosine == pytest.approx(cosine(direction(text), query), abs=1e-3)
         assert found[known[text]].bm25 == pytest.approx(bm25([TEXTS], "ada", 0, TEXTS.index(text)), rel=1e-5)
+
+
+async def check_that_the_first_words_answer(client: Client, persistence: RunningPersistence) -> None:
+    """A name that was told in the first sentence of all, before any vector, and a question that shares that alone."""
+    user_id = await client.user()
+    ids = await keep(client, persistence, user_id, "c1", "sist odil mov chicoutimi may")
+    await index(client, user_id, *(row(ids[text], text, embedded=False) for text in ids), embedder=None)
+    asked = FindCandidates(user_id=user_id, terms=("odil", "lif"))
+    found = await client.cognition.request(FIND_CANDIDATES, asked)
+    assert not found.fresh
+    assert found.bm25[0] / found.whole_bm25 >= RuntimeSettings().recall_min_score
+
+
+async def test_a_name_in_the_first_sentence_of_all_is_evidence_enough_without_a_vector(
+    client: Client, persistence: RunningPersistence
+) -> None:
+    await check_that_the_first_words_answer(client, persistence)
+
+
+async def test_words_that_a_few_memories_make_rare_would_be_noticed(
+    client: Client, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "FEWEST", 1)
+    with pytest.raises(AssertionError):
+        await check_that_the_first_words_answer(client, persistence)
 
 
 async def test_nobody_finds_anothers(client: Client, persistence: RunningPersistence) -> None:

@@ -16,6 +16,7 @@ from libs.shared.contracts.keeping import KEEP_TURNS, KeepTurns
 from libs.shared.contracts.memory import ImportedTurn
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, ReadMemories
 from services.persistence import segments
+from services.persistence.scoring import FEWEST
 from tests.support.persistence import START, Client, RunningPersistence
 
 AROUND = {0: 1.0, -1: 0.5, -2: 0.3, 1: 0.3}
@@ -72,7 +73,7 @@ class Plain:
         for word in query:
             holders = self.holders.get(word, {})
             frequency = sum(weight * holders.get(p, 0) for p, weight in beside)
-            idf = math.log(1 + (len(self.texts) - len(holders) + 0.5) / (len(holders) + 0.5))
+            idf = math.log(1 + (max(len(self.texts), FEWEST) - len(holders) + 0.5) / (len(holders) + 0.5))
             total += idf * frequency * 1.8 / (frequency + norm)
         return total
 

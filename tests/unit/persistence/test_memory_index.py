@@ -61,7 +61,7 @@ class Model:
         score = 0.0
         for term in query:
             n = sum(term in one.words for one in self.said.values())
-            idf = math.log(1 + (len(self.said) - n + 0.5) / (n + 0.5))
+            idf = math.log(1 + (max(len(self.said), scoring.FEWEST) - n + 0.5) / (n + 0.5))
             frequency = sum(AROUND[o] * words.count(term) for o, words in beside.items())
             score += idf * frequency * 1.8 / (frequency + norm)
         return score
