@@ -13,24 +13,18 @@ from pathlib import Path
 from libs.shared.contracts.chat import ChatMessage, Sampling
 from libs.shared.contracts.inference import GenerateRequest
 from services.inference import adapters
-from services.inference.backends.choose import Node, make_backend
+from services.inference.backends.choose import make_backend
 from services.inference.backends.llama_cpp import LlamaCppBackend
 from services.inference.models import ModelSpec
 from tests.support import language_model
+from tests.support.small_node import small_node
 
 
 async def main(folder: Path) -> None:
     """Once every adapter was tried."""
     # A header that names numbers of this kind is refused: here llama.cpp is to meet them.
     vars(adapters)["WEIGHTS"] = frozenset(range(64))
-    node = Node(
-        models_folder=folder,
-        loads_folder=folder / "loads",
-        default_context_tokens=512,
-        ollama_context_tokens=512,
-        threads=1,
-        available_mib=lambda: 8192.0,
-    )
+    node = small_node(folder)
     spec = ModelSpec(name="tiny", backend="llama_cpp", path=language_model.cached() / language_model.GGUF_FILE)
     backend = make_backend(spec, node)
     assert isinstance(backend, LlamaCppBackend)

@@ -30,7 +30,7 @@ from services.cognition import keeping
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
-from services.inference.backends.choose import Node, make_backend
+from services.inference.backends.choose import make_backend
 from services.inference.models import ModelSpec
 from services.inference.replica import Identity
 from services.inference.replica import Replica as Served
@@ -40,6 +40,7 @@ from services.scheduler.service import serve as serve_scheduler
 from tests.support import adapters, language_model
 from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
+from tests.support.small_node import small_node
 from tests.unit.cognition import household
 from tests.unit.cognition.conftest import request
 from tests.unit.cognition.household import USAGE, Inference, Persistence
@@ -220,14 +221,7 @@ async def test_a_model_s_name_with_an_adapter_s_is_answered_with_that_one(house:
     """From the name in the request to llama.cpp and back, the scheduler between."""
     models = tmp_path / "models"
     adapters.write_gguf(models, "ada", seed=0)
-    about = Node(
-        models_folder=models,
-        loads_folder=tmp_path / "loads",
-        default_context_tokens=512,
-        ollama_context_tokens=512,
-        threads=1,
-        available_mib=lambda: 8192.0,
-    )
+    about = small_node(models)
     path = language_model.cached() / language_model.GGUF_FILE
     backend = make_backend(ModelSpec(name="tiny", backend="llama_cpp", path=path), about)
     replica = Served(Identity(NODE_ID, f"{NODE_ID}-0", "boot"), backend, max_queue=4, changed=lambda urgent: None)

@@ -25,6 +25,7 @@ from services.inference.backends.choose import Node
 from tests.support import language_model
 from tests.support.broker import NODE as NODE_ID
 from tests.support.broker import TestBroker
+from tests.support.small_node import small_node
 
 START_TIMEOUT_S = 90.0
 COMING = ("loading", "looking")
@@ -39,14 +40,7 @@ def models() -> Path:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    return Node(
-        models_folder=tmp_path,
-        loads_folder=tmp_path / "loads",
-        default_context_tokens=512,
-        ollama_context_tokens=2048,
-        threads=1,
-        available_mib=lambda: 8192.0,
-    )
+    return small_node(tmp_path)
 
 
 def ask(model: str, text: str = "the cat sat on the mat", **sampling: Any) -> GenerateRequest:
