@@ -25,6 +25,7 @@ from cli.commands import (
     observe,
     service,
     support,
+    train,
     trust,
     upgrade,
     upstreams,
@@ -52,6 +53,7 @@ app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")
 app.add_typer(upstreams.app, name="upstreams")
 app.add_typer(nodes.app, name="nodes")
+app.add_typer(train.app, name="train")
 app.command("join")(joining.join)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")

@@ -31,12 +31,13 @@ def programs(installation: Installation, binaries: Binaries | None, node: str) -
     environment = {**mark, **service_environment(installation)}
     seed = broker.inference_seed(installation.reachable, node)
     inference = {"MONGARS_NODE_ID": node, "MONGARS_NATS_SEED_FILE": str(seed)}
+    own = {Principal.INFERENCE: inference, Principal.TRAINER: {"MONGARS_NODE_ID": node}}
     services = (
         Program(
             service.value,
             (*tied, sys.executable, "-m", f"services.{service.value}"),
             stop_wait_s=_SERVICE_STOP_S,
-            environment=environment | (inference if service is Principal.INFERENCE else {}),
+            environment=environment | own.get(service, {}),
         )
         for service in SERVICES
     )

@@ -317,6 +317,32 @@ class RunUnderWay(ServiceError):
     status = 409
 
 
+class RunNotFound(ServiceError):
+    code = "run_not_found"
+    status = 404
+
+
+class TextNotFound(ServiceError):
+    """There is no such text to train on in the installation."""
+
+    code = "text_not_found"
+    status = 404
+
+
+class TrainingDiverged(ServiceError):
+    """A run learnt for a while and then lost what it had learnt; its folder has the weights from before."""
+
+    code = "training_diverged"
+    status = 422
+
+
+class TrainingUnavailable(ServiceError):
+    """What training needs isn't installed where the trainer runs."""
+
+    code = "training_unavailable"
+    status = 503
+
+
 class BackupNotFound(ServiceError):
     """The installation's list has no such backup."""
 

@@ -159,6 +159,21 @@ class StateFolder:
         return self.root / "models"
 
     @property
+    def training(self) -> Path:
+        """What is trained from and what came of it, read and written by the trainer alone but for its texts."""
+        return self.root / "training"
+
+    @property
+    def training_texts(self) -> Path:
+        """Plain text files to train on, put there by whoever owns the folder."""
+        return self.training / "texts"
+
+    @property
+    def training_runs(self) -> Path:
+        """A folder for each run, named by its id."""
+        return self.training / "runs"
+
+    @property
     def rates(self) -> Path:
         """JSON, a file for each model and machine: how fast it was, written by inference alone."""
         return self.root / "rates"

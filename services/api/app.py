@@ -33,6 +33,7 @@ from services.api.routes import (
     nodes,
     placement,
     receipts,
+    training,
     users,
 )
 from services.api.routing import Endpoint, route_for
@@ -52,6 +53,7 @@ _MODULES = (
     nodes,
     placement,
     jobs,
+    training,
     changes,
     health,
     console,

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from libs.shared.bus import Bus
 from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.ledger import CHANGE_RECORDED, ChangeRecorded
+from libs.shared.contracts.training import TRAINING_REQUESTED, TrainingRequested
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.postgres import Database
 from services.persistence.repositories import work
+from services.persistence.repositories.runs import TRAINING_KIND
 from services.persistence.repositories.turns import INDEX_KIND
 from services.persistence.repositories.work import WaitingEvent
 from services.persistence.unindexed import Unindexed
@@ -80,5 +82,8 @@ class Outbox:
         elif event.kind == CHANGE_KIND:
             recorded = ChangeRecorded.model_validate_json(event.payload)
             await self.bus.publish(CHANGE_RECORDED, recorded, message_id=event.message_id)
+        elif event.kind == TRAINING_KIND:
+            wanted = TrainingRequested.model_validate_json(event.payload)
+            await self.bus.publish(TRAINING_REQUESTED, wanted, message_id=event.message_id)
         else:
             log.error("outbox_kind_unknown", kind=event.kind)

@@ -21,6 +21,7 @@ from libs.shared.contracts import keeping as keeping_contracts
 from libs.shared.contracts import ledger as ledger_contracts
 from libs.shared.contracts import memory as memory_contracts
 from libs.shared.contracts import recall as recall_contracts
+from libs.shared.contracts import training as training_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
 from libs.shared.contracts.telemetry import DependencyHealth
@@ -48,6 +49,7 @@ from services.persistence.handlers import (
     mappings,
     memories,
     rewriting,
+    runs,
     turns,
 )
 from services.persistence.handlers import forgetting as forgetting_handlers
@@ -82,6 +84,7 @@ _KEEPING = frozenset(
         keeping_contracts.KEEP_NOTE,
         keeping_contracts.REWRITE_MEMORY,
         keeping_contracts.KEEP_DOCUMENT,
+        training_contracts.KEEP_RUN,
         account_contracts.CREATE_USER,
     )
 )
@@ -138,6 +141,10 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (ledger_contracts.LIST_CHANGES, ledger.list_changes),
     (job_contracts.LIST_JOBS, jobs.list_jobs),
     (job_contracts.FINISH_JOB, jobs.finish_job),
+    (training_contracts.KEEP_RUN, runs.keep_run),
+    (training_contracts.REPORT_RUN, runs.report_run),
+    (training_contracts.READ_RUN, runs.read_run),
+    (training_contracts.LIST_RUNS, runs.list_runs),
     (backup_contracts.SETTLE_BACKUP, backups.settle_backup),
     (backup_contracts.LIST_BACKUPS, backups.list_backups),
 )

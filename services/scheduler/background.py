@@ -53,6 +53,14 @@ class Room:
         return None if candidate is self.choice else self.rejected.get(candidate.node.node_id, PASSED_OVER)
 
 
+@dataclass(frozen=True, slots=True)
+class MachineRoom:
+    """Why work must not run on a machine now, and when to ask again; None: it may."""
+
+    reason: str | None
+    retry_after_s: float = 0.0
+
+
 def holds_back(node: NodeView, snapshot: Snapshot, now: float) -> str | None:
     """Why a job should not run on a node that may take requests; None when it may."""
     if node.throttled:
@@ -88,6 +96,16 @@ def find_room(decision: Decision, snapshot: Snapshot, now: float, *, waited_s: f
     choice = min(free, key=lambda c: _preference(c, snapshot))
     del rejected[choice.node.node_id]
     return Room(choice, 0.0, rejected)
+
+
+def machine_room(node_id: str | None, snapshot: Snapshot, now: float, *, waited_s: float) -> MachineRoom:
+    """Whether the machine of that node has room for work that needs none of its models; one that nobody has heard of
+    serves no requests, and nothing is known of its heat."""
+    node = snapshot.nodes.get(node_id) if node_id is not None else None
+    reason = None if node is None else holds_back(node, snapshot, now)
+    if node is None or reason is None or waited_s >= HOLDS_S[reason]:
+        return MachineRoom(None)
+    return MachineRoom(reason, _again_s({node.node_id: reason}, snapshot, now))
 
 
 def _preference(candidate: Candidate, snapshot: Snapshot) -> tuple[int, float, str]:

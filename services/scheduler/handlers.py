@@ -30,11 +30,11 @@ from libs.shared.contracts.scheduling import (
     ReadHistory,
 )
 from libs.shared.contracts.telemetry import NodeTelemetry
-from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut, Unavailable
+from libs.shared.errors import NodeNotFound, NodeSilent, ServiceError, TimedOut, Unavailable, Unsupported
 from libs.shared.roles import roles_of
 from libs.shared.telemetry import get_logger, metrics
 from services.scheduler import listing
-from services.scheduler.background import Room, find_room
+from services.scheduler.background import Room, find_room, machine_room
 from services.scheduler.explaining import BACKGROUND, explain, explain_room
 from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
@@ -105,6 +105,8 @@ class Scheduling:
 
     async def place_job(self, request: PlaceJob) -> JobPlacement:
         """PLACE_JOB. It counts as no placement: a job makes way, so no request goes elsewhere for it."""
+        if request.kind == "train":
+            return self._on_machine(request)
         decision = self._decide(_as_request(request))
         if decision.refusal is not None:
             raise decision.refusal
@@ -116,10 +118,26 @@ class Scheduling:
             placement = Placement(
                 node_id=choice.node.node_id, replica=choice.replica.replica, model=choice.model, policy=BACKGROUND
             )
-        return JobPlacement(placement=placement, retry_after_s=round(room.retry_after_s, 3), reasons=room.reasons)
+        return JobPlacement(
+            placement=placement,
+            room=choice is not None,
+            retry_after_s=round(room.retry_after_s, 3),
+            reasons=room.reasons,
+        )
+
+    def _on_machine(self, request: PlaceJob) -> JobPlacement:
+        found = machine_room(request.node_id, self.registry.snapshot(), self.clock(), waited_s=request.waited_s)
+        metrics.SCHEDULER_DECISIONS.add(1, {"reason": "room" if found.reason is None else "no_room"})
+        return JobPlacement(
+            room=found.reason is None,
+            retry_after_s=round(found.retry_after_s, 3),
+            reasons={} if found.reason is None else {found.reason: 1},
+        )
 
     async def explain_job(self, request: PlaceJob) -> Explanation:
         """EXPLAIN_JOB. Decides as ``place_job`` does, and counts nowhere."""
+        if request.kind == "train":
+            raise Unsupported("work on one machine alone is placed nowhere; mongars nodes show says how it does")
         wanted = _as_request(request)
         decision = self._decide(wanted)
         room = self._find_room(decision, request) if decision.refusal is None else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from libs.shared.errors import ModelDoesNotFit
+from services.trainer import free_memory
 
 MIB = 1024 * 1024
 HEADROOM = 1.5
@@ -54,7 +54,7 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free) + int(held)
-    return int(psutil.virtual_memory().available)
+    return free_memory.free_bytes()
 
 
 def rows_that_fit(batch: int, row_bytes: int, free: int) -> int:

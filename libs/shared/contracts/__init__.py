@@ -19,6 +19,7 @@ from libs.shared.contracts import (
     scheduling,
     sessions,
     telemetry,
+    training,
     turns,
 )
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, JetStream, Rpc, Stream
@@ -39,6 +40,7 @@ _MODULES = (
     recall,
     scheduling,
     telemetry,
+    training,
     turns,
 )
 

@@ -147,7 +147,10 @@ class Preempt(Message):
 class PlaceJob(Message):
     """Asks where work may run for which nobody waits."""
 
-    kind: Literal["chat", "embed"] = "embed"
+    kind: Literal["chat", "embed", "train"] = "embed"
+    """``train``: it needs no model of a node's, only the machine that ``node_id`` names."""
+    node_id: Id | None = None
+    """Of work that runs on one machine alone; None: it may run anywhere, or nobody knows which machine it is."""
     model: str | None = None
     """As in PlaceRequest."""
     prompt_tokens: int = Field(default=0, ge=0)
@@ -163,7 +166,9 @@ class JobPlacement(Message):
     """Where it may run, or when to ask again. Raises what PLACE raises where a request couldn't be placed either."""
 
     placement: Placement | None = None
-    """None: no node has room for it now."""
+    """None: no node has room for it now, or it needs none of a node's models."""
+    room: bool = False
+    """Whether it may run now."""
     retry_after_s: float = 0.0
     reasons: dict[str, int] = Field(default_factory=dict)
     """Why nodes weren't taken → how many: ``busy``, ``recent_request``, ``hot``, ``throttled``, ``on_battery``,
@@ -310,7 +315,7 @@ PLACE_JOB = Rpc(
     PlaceJob,
     JobPlacement,
     owner=Principal.SCHEDULER,
-    callers=frozenset({Principal.COGNITION}),
+    callers=frozenset({Principal.COGNITION, Principal.TRAINER}),
     timeout_s=2.0,
 )
 EXPLAIN_JOB = Rpc(
@@ -326,7 +331,7 @@ PREEMPT = Broadcast(
     "mongars.v1.scheduler.preempt",
     Preempt,
     owner=Principal.API,
-    callers=frozenset({Principal.COGNITION, Principal.INFERENCE}),
+    callers=frozenset({Principal.COGNITION, Principal.INFERENCE, Principal.TRAINER}),
 )
 """The api, which knows first, tells it; the subject is the scheduler's, whose business it is."""
 OUTCOME = Broadcast(

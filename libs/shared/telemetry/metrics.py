@@ -35,6 +35,11 @@ REASON = Label(
 ASKED = Label("llm.ray.asked", frozenset({"replica", "endpoint"}))
 """A request to an endpoint of a pool is part of one to the replica that stands for the pool: the two aren't added."""
 HEDGE = Label("llm.ray.hedge", frozenset({"sent", "won", "lost", "failed", "no_budget", "no_node"}))
+TRAINING = Label("training.outcome", frozenset({"done", "failed", "cancelled"}))
+PAUSE = Label(
+    "training.pause.reason",
+    frozenset({"request", "busy", "recent_request", "hot", "throttled", "on_battery", "over_power_budget", "no_room"}),
+)
 CACHE = Label(
     "cache.name",
     frozenset({"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts"}),
@@ -120,6 +125,8 @@ CACHE_MISSES = Counter(REGISTRY, "cache.misses", "Questions that a cache had no 
 CACHE_SKIPPED = Counter(REGISTRY, "cache.skipped", "Questions that a cache was not asked: it was away", CACHE, LAYER)
 CACHE_EVICTIONS = Counter(REGISTRY, "cache.evictions", "Entries that left a cache, by reason", CACHE, LAYER, CAUSE)
 SCHEDULER_DECISIONS = Counter(REGISTRY, "scheduler.decisions", "Placements, and refusals to place, by reason", REASON)
+TRAINING_RUNS = Counter(REGISTRY, "training.runs", "Training runs that ended, by outcome", TRAINING)
+TRAINING_PAUSES = Counter(REGISTRY, "training.pauses", "Times that a run made way, by reason", PAUSE)
 HTTP_DURATION = Histogram(
     REGISTRY,
     "http.server.request.duration",

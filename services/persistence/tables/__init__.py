@@ -15,9 +15,10 @@ from services.persistence.tables.conversations import (
 from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
+from services.persistence.tables.runs import TrainingRunRow
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0005"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SegmentRow",
     "SettingRow",
     "TombstoneRow",
+    "TrainingRunRow",
     "TurnRow",
     "UserRow",
     "WatermarkRow",

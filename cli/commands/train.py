@@ -1,0 +1,178 @@
+"""``mongars train``: training at home, while nobody needs the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.errors import CommandError, Exit
+from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+
+if TYPE_CHECKING:
+    from cli.installation import Installation
+    from libs.shared.contracts.training import StartRun, TrainingRun
+
+app = typer.Typer(
+    help="Train on this machine, while nobody needs it: each run makes way for requests, heat and power, and goes on "
+    "by itself, also after a restart. docs/training.md says what is trained and how.",
+    no_args_is_help=True,
+)
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="As mongars train status shows it.")]
+
+
+@app.command("mntp")
+def mntp(
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="NAME", help="A Hugging Face folder in models: Llama, Mistral, Qwen, Gemma."),
+    ],
+    text: Annotated[
+        Path,
+        typer.Option("--text", metavar="FILE", help="A plain text to learn from; it is copied into the state folder."),
+    ],
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, max=1_000_000, help="Of masked next-token prediction.")
+    ] = 1000,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, max=4096, help="Rows a step.")] = 32,
+    block_tokens: Annotated[
+        int, typer.Option("--block-tokens", metavar="N", min=8, max=8192, help="Tokens of a row.")
+    ] = 512,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="X", min=0, max=1, help="At the beginning.")
+    ] = 5e-5,
+    contrast_steps: Annotated[
+        int,
+        typer.Option(
+            "--contrast-steps", metavar="N", min=0, max=1_000_000, help="Of SimCSE after it; 0 leaves it out."
+        ),
+    ] = 1000,
+    contrast_batch: Annotated[
+        int,
+        typer.Option("--contrast-batch", metavar="N", min=2, max=4096, help="Sentences that such a step tells apart."),
+    ] = 128,
+    sentence_tokens: Annotated[
+        int, typer.Option("--sentence-tokens", metavar="N", min=4, max=8192, help="Longer sentences are cut.")
+    ] = 128,
+    contrast_learning_rate: Annotated[
+        float, typer.Option("--contrast-learning-rate", metavar="X", min=0, max=1, help="At its beginning.")
+    ] = 3e-5,
+    checkpoint_steps: Annotated[
+        int, typer.Option("--checkpoint-steps", metavar="N", min=1, max=100_000, help="What a kill may cost.")
+    ] = 100,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="The same gives the same weights.")
+    ] = 0,
+    detach: Annotated[
+        bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a text encoder out of a language model (LLM2Vec): masked next-token prediction, then SimCSE.
+
+    The defaults are the published ones. Ctrl-C leaves the run going; mongars train cancel ends it. Exit code 0: done
+    (with --detach: asked for), 1: it failed or was cancelled, 5: it can't be done here, and why.
+    """
+    from cli.training import asking
+    from libs.shared.contracts.training import MntpOptions, RunKind, StartRun
+
+    installation = chosen_installation(state)
+    options = MntpOptions(
+        steps=steps,
+        batch=batch,
+        block_tokens=block_tokens,
+        learning_rate=learning_rate,
+        contrast_steps=contrast_steps,
+        contrast_batch=contrast_batch,
+        sentence_tokens=sentence_tokens,
+        contrast_learning_rate=contrast_learning_rate,
+        checkpoint_steps=checkpoint_steps,
+    )
+    name = asking.bring(installation.folder, text)
+    about = {"kind": RunKind.MNTP, "model": model, "text": name, "seed": seed, "options": options}
+    _begin(installation, _wanted(StartRun, about), detach, as_json)
+
+
+def _wanted(contract: type[StartRun], about: dict[str, object]) -> StartRun:
+    from pydantic import ValidationError
+
+    try:
+        return contract.model_validate(about)
+    except ValidationError as error:
+        named = ", ".join(str(one["loc"][0]) for one in error.errors())
+        raise CommandError(
+            f"that can't be a name: {named}", "give the folder's name in models", code=Exit.USAGE
+        ) from None
+
+
+def _begin(installation: Installation, wanted: StartRun, detach: bool, as_json: bool) -> None:
+    from cli.progress import Progress
+    from cli.training import asking
+    from cli.training.showing import standing
+
+    run = asyncio.run(asking.start(installation, wanted))
+    if detach:
+        _tell(installation, run, as_json)
+        return
+    told = Progress(quiet=as_json)
+    told.say(f"run {run.run_id}; Ctrl-C leaves it going, mongars train cancel {run.run_id} ends it")
+    with told.changing("queued") as say:
+        run = asyncio.run(
+            asking.follow(installation, run, lambda now: say(standing(now.progress) if now.progress else "queued"))
+        )
+    _tell(installation, run, as_json)
+    if run.state.value != "done":
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command("status")
+def status(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; without it all of them.")] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the training runs, newest first, or everything of one."""
+    from cli.listing import show
+    from cli.training import asking
+    from cli.training.showing import TITLES, row
+
+    installation = chosen_installation(state)
+    if run_id is not None:
+        _tell(installation, asyncio.run(asking.read(installation, _id(run_id))), as_json)
+        return
+    runs = asyncio.run(asking.every(installation, None))
+    if as_json:
+        answer([run.model_dump(mode="json") for run in runs])
+    else:
+        show(
+            TITLES, [row(run) for run in runs], nothing="nothing was trained yet; begin with: mongars train mntp --help"
+        )
+
+
+@app.command("cancel")
+def cancel(run_id: RunArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """End a run, wherever it stands; what has ended stays as it is."""
+    from cli.training import asking
+
+    installation = chosen_installation(state)
+    _tell(installation, asyncio.run(asking.cancel(installation, _id(run_id))), as_json)
+
+
+def _id(run_id: str) -> str:
+    if not run_id.isalnum():
+        raise CommandError(f"{run_id!r} is no run", "see: mongars train status", code=Exit.USAGE)
+    return run_id
+
+
+def _tell(installation: Installation, run: TrainingRun, as_json: bool) -> None:
+    from cli.training.showing import facts
+
+    if as_json:
+        answer(run.model_dump(mode="json"))
+        return
+    width = max(len(name) for name, _ in facts(run, installation.folder.training_runs))
+    for name, value in facts(run, installation.folder.training_runs):
+        line(f"{name.ljust(width)}  {value}")

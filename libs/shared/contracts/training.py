@@ -1,0 +1,200 @@
+"""Training runs: asked for at the trainer, kept by persistence, told of while they go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from libs.shared.contracts.base import Broadcast, Consumer, Event, Message, Principal, Rpc
+from libs.shared.contracts.common import Id, Page
+from libs.shared.contracts.jobs import JOBS
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""Of a file or folder, without the path to it."""
+
+
+class RunKind(StrEnum):
+    """What is trained: a text encoder out of a decoder, by masked next-token prediction and then SimCSE."""
+
+    MNTP = "mntp"
+
+
+class RunState(StrEnum):
+    """A run is queued until the trainer begins it, and runs until it ends in one of the other ways."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self not in (RunState.QUEUED, RunState.RUNNING)
+
+
+class MntpOptions(Message):
+    """How long and how wide both trainings are; the defaults are the published ones (LLM2Vec, D.1)."""
+
+    steps: int = Field(default=1000, ge=1, le=1_000_000)
+    """Of masked next-token prediction."""
+    batch: int = Field(default=32, ge=1, le=4096)
+    """Rows that such a step learns from."""
+    block_tokens: int = Field(default=512, ge=8, le=8192)
+    """Of a row."""
+    learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    contrast_steps: int = Field(default=1000, ge=0, le=1_000_000)
+    """Of SimCSE after it; 0 leaves it out."""
+    contrast_batch: int = Field(default=128, ge=2, le=4096)
+    """Sentences that such a step tells apart."""
+    sentence_tokens: int = Field(default=128, ge=4, le=8192)
+    """Longer sentences are cut."""
+    contrast_learning_rate: float = Field(default=3e-5, gt=0, le=1)
+    checkpoint_steps: int = Field(default=100, ge=1, le=100_000)
+    """A run that is killed loses no more than so many."""
+
+
+class StartRun(Message):
+    """A new run. Its text is a file in ``training/texts`` of the state folder, its model a Hugging Face folder in
+    ``models``.
+
+    Raises ``training_unavailable`` (what training needs isn't installed), ``model_not_found``, ``unsupported``,
+    ``text_not_found``, ``model_does_not_fit`` (with what would).
+    """
+
+    kind: RunKind = RunKind.MNTP
+    model: FileName
+    text: FileName
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    options: MntpOptions = MntpOptions()
+
+
+class RunProgress(Message):
+    """Where a run stands."""
+
+    phase: Literal["waiting", "loading", "mntp", "simcse", "saving"]
+    """``waiting``: for a machine with room, heat and power, or until requests are over."""
+    step: int = Field(default=0, ge=0)
+    steps: int = Field(default=0, ge=0)
+    """Of this phase."""
+    loss: float | None = None
+    """In nats, since the last report."""
+    tokens_per_s: float | None = None
+    mfu: float | None = None
+    """Share of the hardware's peak; None where the peak isn't known."""
+    seconds_left: float | None = None
+    """Of this phase."""
+    held_by: tuple[str, ...] = ()
+    """What the run makes way for now: ``request``, or as in JobPlacement."""
+
+
+class TrainingRun(Message):
+    """A run as it is kept."""
+
+    run_id: Id
+    kind: RunKind
+    state: RunState
+    model: str
+    text: str
+    seed: int
+    options: MntpOptions
+    progress: RunProgress | None = None
+    error: str | None = None
+    """A code; ``detail`` says more."""
+    detail: str | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    artefact: str | None = None
+    """The folder that came of it, below the run's own."""
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class RunRef(Message):
+    """A run. Raises ``run_not_found``."""
+
+    run_id: Id
+
+
+class ListRuns(Page):
+    """Runs, optionally in one state."""
+
+    state: RunState | None = None
+
+
+class TrainingRuns(Message):
+    """Newest first."""
+
+    runs: tuple[TrainingRun, ...]
+    next_cursor: str | None = None
+
+
+class ReportRun(Message):
+    """What the trainer says of a run; a report of one that has ended changes nothing."""
+
+    run_id: Id
+    state: RunState
+    progress: RunProgress | None = None
+    error: str | None = None
+    detail: str | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    artefact: str | None = None
+
+
+class RunProgressed(Message):
+    """Lossy: what is kept says the same a moment later."""
+
+    run_id: Id
+    state: RunState
+    progress: RunProgress
+
+
+class TrainingRequested(Message):
+    """A run waits to be begun, or to be taken up again."""
+
+    run_id: Id
+
+
+_READERS = frozenset({Principal.API, Principal.CLI, Principal.TRAINER})
+_TRAINER = frozenset({Principal.TRAINER})
+_ASKERS = frozenset({Principal.API, Principal.CLI})
+
+START_RUN = Rpc(
+    "mongars.v1.trainer.start_run", StartRun, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=15.0
+)
+CANCEL_RUN = Rpc(
+    "mongars.v1.trainer.cancel_run", RunRef, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=30.0
+)
+"""Returns once it has ended; one that has ended already is answered as it is."""
+RUN_PROGRESSED = Broadcast(
+    "mongars.v1.trainer.run_progressed",
+    RunProgressed,
+    owner=Principal.TRAINER,
+    callers=frozenset({Principal.CLI, Principal.OPERATOR, Principal.OPS}),
+)
+KEEP_RUN = Rpc("mongars.v1.persistence.keep_run", StartRun, TrainingRun, owner=Principal.PERSISTENCE, callers=_TRAINER)
+"""Keeps the run, and its job, in one transaction."""
+REPORT_RUN = Rpc(
+    "mongars.v1.persistence.report_run", ReportRun, TrainingRun, owner=Principal.PERSISTENCE, callers=_TRAINER
+)
+"""The run as it is kept then; raises ``run_not_found``."""
+READ_RUN = Rpc("mongars.v1.persistence.read_run", RunRef, TrainingRun, owner=Principal.PERSISTENCE, callers=_READERS)
+LIST_RUNS = Rpc(
+    "mongars.v1.persistence.list_runs", ListRuns, TrainingRuns, owner=Principal.PERSISTENCE, callers=_READERS
+)
+TRAINING_REQUESTED = Event(
+    "mongars.v1.persistence.training_requested",
+    TrainingRequested,
+    owner=Principal.PERSISTENCE,
+    stream=JOBS,
+    # one run at a time; each stop of the machine is a delivery, so that their number says nothing against a run
+    consumers=(
+        Consumer(
+            name="train", service=Principal.TRAINER, max_ack_pending=1, at_once=1, ack_wait_s=15.0, max_deliver=100_000
+        ),
+    ),
+)

@@ -1,0 +1,81 @@
+"""``/api/v1/training/runs``: training at home, for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import ConfigDict, Field
+
+from libs.shared.contracts.common import Id
+from libs.shared.contracts.training import (
+    CANCEL_RUN,
+    LIST_RUNS,
+    READ_RUN,
+    START_RUN,
+    FileName,
+    ListRuns,
+    MntpOptions,
+    RunKind,
+    RunRef,
+    RunState,
+    StartRun,
+    TrainingRun,
+    TrainingRuns,
+)
+from services.api.access import Access
+from services.api.bodies import Body
+from services.api.pages import PageOf
+from services.api.routing import Endpoint, PartsOf
+
+RunId = Annotated[Id, Path(description="As the list shows it.")]
+
+
+class Options(MntpOptions):
+    """How long and how wide the trainings are; what isn't given is as published."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewRun(Body):
+    """What to train, and on what. The text is a file that lies in ``training/texts`` of the state folder: it is never
+    sent over HTTP."""
+
+    kind: Literal["mntp"] = "mntp"
+    model: FileName = Field(description="A Hugging Face folder in `models`.")
+    text: FileName = Field(description="A file in `training/texts` of the state folder.")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    options: Options = Options()
+
+
+async def start_run(parts: PartsOf, body: NewRun) -> TrainingRun:
+    """Asks for a run. It waits until the machine has room, makes way for requests, and goes on by itself."""
+    options = MntpOptions.model_validate(body.options.model_dump())
+    wanted = StartRun(kind=RunKind(body.kind), model=body.model, text=body.text, seed=body.seed, options=options)
+    return await parts.bus.request(START_RUN, wanted)
+
+
+async def list_runs(parts: PartsOf, page: PageOf, state: RunState | None = None) -> TrainingRuns:
+    """Newest first."""
+    return await parts.bus.request(LIST_RUNS, ListRuns(limit=page.limit, cursor=page.cursor, state=state))
+
+
+async def read_run(parts: PartsOf, run_id: RunId) -> TrainingRun:
+    """One run: where it stands, or what came of it."""
+    return await parts.bus.request(READ_RUN, RunRef(run_id=run_id))
+
+
+async def cancel_run(parts: PartsOf, run_id: RunId) -> TrainingRun:
+    """Ends a run, and answers with how it is kept; what it has learnt stays in its folder."""
+    return await parts.bus.request(CANCEL_RUN, RunRef(run_id=run_id))
+
+
+_OPTIONS: dict[str, Any] = {"tags": ["training"]}
+_ALL, _ONE = "/api/v1/training/runs", "/api/v1/training/runs/{run_id}"
+_OF: dict[str, Any] = {"access": Access.OPERATOR, "options": _OPTIONS}
+ENDPOINTS = (
+    Endpoint(method="GET", path=_ALL, handler=list_runs, **_OF),
+    Endpoint(method="POST", path=_ALL, handler=start_run, status=202, **_OF),
+    Endpoint(method="GET", path=_ONE, handler=read_run, **_OF),
+    Endpoint(method="DELETE", path=_ONE, handler=cancel_run, **_OF),
+)

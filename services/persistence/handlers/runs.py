@@ -1,0 +1,40 @@
+"""Training runs as the trainer keeps them and operators read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from libs.shared.contracts.training import ListRuns, ReportRun, RunRef, StartRun, TrainingRun, TrainingRuns
+from services.persistence.cursors import decode_cursor, encode_cursor
+from services.persistence.parts import Parts
+from services.persistence.repositories import runs
+
+
+async def keep_run(request: StartRun, parts: Parts) -> TrainingRun:
+    """A new run, which the trainer hears of once it is kept."""
+    async with parts.database.transaction() as session:
+        kept = await runs.add_run(session, parts.new_id(), request, parts.clock())
+    parts.outbox.wake()
+    return kept
+
+
+async def report_run(request: ReportRun, parts: Parts) -> TrainingRun:
+    """How it goes, or how it ended."""
+    async with parts.database.transaction() as session:
+        return await runs.report_run(session, request, parts.clock())
+
+
+async def read_run(request: RunRef, parts: Parts) -> TrainingRun:
+    """One run."""
+    async with parts.database.transaction() as session:
+        return await runs.read_run(session, request.run_id)
+
+
+async def list_runs(request: ListRuns, parts: Parts) -> TrainingRuns:
+    """A page of runs."""
+    before = decode_cursor(request.cursor, datetime, str) if request.cursor else None
+    async with parts.database.transaction() as session:
+        rows = await runs.list_runs(session, request.state, request.limit, before)
+    shown = rows[: request.limit]
+    cursor = encode_cursor(shown[-1].created_at, shown[-1].run_id) if len(rows) > len(shown) else None
+    return TrainingRuns(runs=tuple(map(runs.as_run, shown)), next_cursor=cursor)

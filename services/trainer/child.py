@@ -1,0 +1,93 @@
+"""A run in a process of its own: ``python -m services.trainer.child RUN_FOLDER PARENT``.
+
+It ends with its parent, lets everything else on the machine pass, and says how it goes in lines of JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from libs.shared.contracts.training import RunProgress
+from libs.shared.errors import RunUnderWay, ServiceError
+from services.trainer.spec import FILE, RunSpec
+from services.trainer.telling import REFUSED, STOPPED, UNDER_WAY, Done, Refused, Stands
+
+_PR_SET_PDEATHSIG = 1
+_LEAST_PRIORITY = 19
+ENCODER = "encoder"
+
+
+class Stopped(Exception):
+    """It was asked to stop; all that it has learnt lies in its folder."""
+
+
+def end_with(parent: int) -> None:
+    """The kernel kills this process, also while it is stopped, when the one that began it ends in whatever way."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(UNDER_WAY)
+
+
+def step_aside() -> None:
+    """Everything else comes first, at the processors and at the disks."""
+    os.nice(_LEAST_PRIORITY)
+    psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+
+
+def tell(word: Stands | Done | Refused) -> None:
+    """To whoever began this process."""
+    sys.__stdout__.write(word.model_dump_json() + "\n")  # type: ignore[union-attr]  # it is there: a pipe
+    sys.__stdout__.flush()  # type: ignore[union-attr]  # likewise
+
+
+def main(folder: Path, parent: int) -> int:
+    """The exit code."""
+    end_with(parent)
+    step_aside()
+    asked_to_stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
+    from services.trainer.alone import alone
+
+    try:
+        with alone(folder):
+            spec = RunSpec.model_validate_json((folder / FILE).read_bytes())
+            tell(_trained(spec, folder, lambda: bool(asked_to_stop)))
+    except Stopped:
+        return STOPPED
+    except RunUnderWay:
+        return UNDER_WAY
+    except ServiceError as error:
+        tell(Refused(code=error.code, detail=error.detail))
+        return REFUSED
+    return 0
+
+
+def _trained(spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Done:
+    from services.trainer.encoder import train_encoder
+
+    def report(phase: Any, progress: Any = None) -> None:
+        if progress is None:
+            tell(Stands(progress=RunProgress(phase=phase)))
+            return
+        fields = ("step", "steps", "loss", "tokens_per_s", "mfu", "seconds_left")
+        tell(Stands(progress=RunProgress(phase=phase, **{name: getattr(progress, name) for name in fields})))
+
+    metrics = train_encoder(spec, folder, folder / ENCODER, report, stop)
+    if metrics is None:
+        raise Stopped
+    return Done(artefact=ENCODER, metrics=metrics)
+
+
+if __name__ == "__main__":
+    sys.stdout = sys.stderr  # what a library prints is no word of ours
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

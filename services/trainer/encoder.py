@@ -1,0 +1,162 @@
+"""A text encoder out of a decoder and a plain text, from files to a file: both trainings, one after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from libs.shared.errors import InvalidRequest, ModelBroken, TextNotFound, TrainingDiverged
+from services.trainer import mntp, simcse
+from services.trainer.bidirectional import family
+from services.trainer.configuration import Mntp, Optimiser, SimCse
+from services.trainer.lora import merged
+from services.trainer.masking import vocabulary_of
+from services.trainer.packing import packed, tokenized
+from services.trainer.progress import Progress
+from services.trainer.run import Outcome
+from services.trainer.spec import RunSpec
+from services.trainer.texts import paragraphs, sentences
+
+
+class Tell(Protocol):
+    """Hears of each phase as it begins, and of where it stands."""
+
+    def __call__(self, phase: str, progress: Progress | None = None) -> None: ...
+
+
+def train_encoder(
+    spec: RunSpec, folder: Path, target: Path, tell: Tell, stop: Callable[[], bool]
+) -> dict[str, float] | None:
+    """What came of it lies in ``target`` as a Hugging Face folder; None when it was stopped before its end.
+
+    Begun in ``folder``, or taken up there; what was finished isn't trained again. Raises ModelBroken, TextNotFound,
+    InvalidRequest (too little text), TrainingDiverged, and what the loops raise.
+    """
+    torch.set_num_threads(spec.threads)
+    tell("loading")
+    model, tokenizer = load(spec.model)
+    lines = paragraphs(_text(spec.text))
+    metrics: dict[str, float] = {}
+
+    tell("mntp")
+    blocks = packed(tokenized(lines, tokenizer), spec.options.block_tokens)
+    adapted, outcome = mntp.train(
+        _mntp(spec),
+        model,
+        blocks,
+        vocabulary_of(tokenizer),
+        folder / "mntp",
+        report=partial(tell, "mntp"),
+        stop=stop,
+    )
+    if not _finished(outcome):
+        return None
+    metrics |= _figures("mntp", outcome)
+    model = merged(adapted)
+    if spec.options.contrast_steps:
+        tell("simcse")
+        rows = list(tokenized(sentences(lines), tokenizer))
+        if len(rows) < spec.options.contrast_batch:
+            raise InvalidRequest(
+                f"{len(rows)} sentences are fewer than the {spec.options.contrast_batch} to tell apart"
+            )
+        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        adapted, outcome = simcse.train(
+            _simcse(spec), model, rows, padding, folder / "simcse", report=partial(tell, "simcse"), stop=stop
+        )
+        if not _finished(outcome):
+            return None
+        metrics |= _figures("simcse", outcome)
+        model = merged(adapted)
+
+    tell("saving")
+    save(model, tokenizer, target)
+    return metrics
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """(model, tokenizer): on a GPU in bfloat16, else in float32. Raises ModelBroken, Unsupported."""
+    transformers: Any = import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    on_gpu = torch.cuda.is_available()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            attn_implementation="sdpa",
+            dtype=torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32,
+            local_files_only=True,
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelBroken(
+            f"{folder.name} can't be loaded as a Hugging Face decoder ({type(error).__name__})"
+        ) from error
+    family(model)
+    return model.to("cuda" if on_gpu else "cpu"), tokenizer
+
+
+def save(model: Any, tokenizer: Any, target: Path) -> None:
+    """Writes the folder aside, and puts it into its place whole."""
+    if target.exists():
+        return
+    aside = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    aside.rename(target)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise TextNotFound(f"{path.name} is gone") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path.name} is no text in UTF-8") from None
+
+
+def _finished(outcome: Outcome) -> bool:
+    if outcome.ended == "diverged":
+        raise TrainingDiverged(outcome.reason)
+    return outcome.ended == "finished"
+
+
+def _figures(name: str, outcome: Outcome) -> dict[str, float]:
+    """How the training began and ended: means over a twentieth of its losses."""
+    share = max(1, len(outcome.losses) // 20)
+    first, last = outcome.losses[:share], outcome.losses[-share:]
+    return {f"{name}_loss_first": sum(first) / share, f"{name}_loss_last": sum(last) / share}
+
+
+def _mntp(spec: RunSpec) -> Mntp:
+    asked = spec.options
+    return Mntp(
+        seed=spec.seed,
+        steps=asked.steps,
+        batch=asked.batch,
+        block_tokens=asked.block_tokens,
+        optimiser=Optimiser(learning_rate=asked.learning_rate),
+        checkpoint_steps=asked.checkpoint_steps,
+    )
+
+
+def _simcse(spec: RunSpec) -> SimCse:
+    asked = spec.options
+    return SimCse(
+        seed=spec.seed,
+        steps=asked.contrast_steps,
+        batch=asked.contrast_batch,
+        sentence_tokens=asked.sentence_tokens,
+        optimiser=Optimiser(learning_rate=asked.contrast_learning_rate),
+        checkpoint_steps=asked.checkpoint_steps,
+    )

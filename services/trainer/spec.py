@@ -1,0 +1,41 @@
+"""What a run's process is told, in a file of the run's folder that stays the same when the run is taken up again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from libs.shared.contracts.training import MntpOptions
+
+FILE = "run.json"
+
+
+class RunSpec(BaseModel):
+    """Everything that decides what a run will have learnt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Path
+    text: Path
+    seed: int
+    threads: int
+    """Of the processor: with another number of them sums are added up in another order."""
+    options: MntpOptions
+
+
+def kept(folder: Path, wanted: RunSpec) -> RunSpec:
+    """What the folder's run began with; ``wanted`` where it hasn't begun."""
+    path = folder / FILE
+    try:
+        return RunSpec.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = path.with_suffix(".partial")
+        with aside.open("w") as file:
+            file.write(wanted.model_dump_json(indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        return wanted
