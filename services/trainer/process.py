@@ -16,6 +16,11 @@ ERRORS_FILE = "errors.log"
 _LONGEST_WORD = 1 << 20
 
 
+def command(folder: Path) -> tuple[str, ...]:
+    """Takes up the run in ``folder``, and ends with this process."""
+    return (sys.executable, "-m", "services.trainer.child", str(folder), str(os.getpid()))
+
+
 class RunProcess:
     """One child, in a process group of its own. Stopping and going on take effect at once, whatever it computes."""
 
@@ -35,7 +40,7 @@ class RunProcess:
         errors = os.open(folder / ERRORS_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.trainer.child", str(folder), str(os.getpid())),
+                *command(folder),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from libs.shared.bus.base import Bus
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.contracts.training import CANCEL_RUN, START_RUN, TRAINING_REQUESTED
@@ -18,12 +19,17 @@ log = get_logger(__name__)
 
 
 async def wire(context: ServiceContext) -> None:
-    """Serves every subject of the trainer; hears of requests before it begins anything."""
-    settings, bus = context.settings, context.bus
+    """Serves every subject of the trainer."""
+    settings = context.settings
     assert isinstance(settings, TrainerSettings)
     if (reason := lacking()) is not None:
         log.info("training_not_possible", reason=reason)
     context.check("libraries", _libraries, required=False)
+    await serve(context.bus, settings)
+
+
+async def serve(bus: Bus, settings: TrainerSettings) -> None:
+    """Requests are heard of before anything is begun."""
     yielding = Yielding(bus, settings.node_id)
     runner = Runner(bus, settings.folder, yielding, settings.training_threads or recommended_worker_count())
     training = Training(bus, settings.folder, runner)

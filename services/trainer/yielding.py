@@ -34,8 +34,11 @@ class Yielding:
 
     async def preempted(self, _: Preempt) -> None:
         """PREEMPT: somebody waits for an answer. Stops first, and thinks afterwards."""
-        self._stop()
+        self._stop_at_once()
         self._held_until = self._clock() + HOLD_S
+
+    def _stop_at_once(self) -> None:
+        self._stop()
 
     async def hold(
         self, stop: Callable[[], None], go_on: Callable[[], None], told: Callable[[tuple[str, ...]], None]

@@ -1,0 +1,128 @@
+"""A run from its request to its weights: it makes way at once, and is the same run whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import perf_counter, sleep
+
+import psutil
+import pytest
+
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.training import RunState
+from services.trainer import process
+from services.trainer.service import serve
+from services.trainer.settings import TrainerSettings
+from services.trainer.spec import RunSpec
+from services.trainer.yielding import Yielding
+from tests.support.broker import TestBroker
+from tests.support.training_house import BUSY, ROOM, House, burning, child_of, processor_ns, state_folder
+
+WATCHED_S = 0.6
+YIELDS_WITHIN_S = 0.1
+"""Guarantee 3."""
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    (tmp_path / "broker").mkdir()
+    async with TestBroker(tmp_path / "broker") as broker:
+        made = House(state_folder(tmp_path / "state"), broker.connect)
+        await made.open(broker)
+        bus = await broker.connect(Principal.TRAINER)
+        await serve(bus, TrainerSettings(state=made.folder.root, node_id="here", training_threads=1))
+        yield made
+        await bus.drain(5)
+
+    assert child_of(os.getpid(), made.folder) is None
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that only use the processor: what is looked at is how they are held."""
+    monkeypatch.setattr(process, "command", burning)
+
+
+def begun(house: House) -> psutil.Process:
+    found = child_of(os.getpid(), house.folder)
+    assert found is not None
+    return found
+
+
+def stands_still_after(running: psutil.Process, begun_at: float) -> float:
+    """Seconds from ``begun_at`` until it was last seen to have used any of the processor."""
+    used, last = processor_ns(running), begun_at
+    while perf_counter() - begun_at < WATCHED_S:
+        now = processor_ns(running)
+        if now != used:
+            used, last = now, perf_counter()
+        sleep(0.001)
+    return last - begun_at
+
+
+async def yielded(house: House) -> float:
+    """Seconds from a request's announcement until the run used no processor any more."""
+    running, at = begun(house), perf_counter()
+    watching = asyncio.create_task(asyncio.to_thread(stands_still_after, running, at))
+    await house.preempt()
+    return await watching
+
+
+@pytest.mark.usefixtures("cheap")
+async def test_a_run_makes_way_within_a_tenth_of_a_second_and_goes_on_when_it_is_quiet(
+    house: House, record_property: Callable[[str, object], None]
+) -> None:
+    run_id = await house.start()
+    await house.stands("mntp", step=1)
+    house.room = BUSY
+    took = await yielded(house)
+    record_property("yielded_s", took)
+    print(f"stood still after {1000 * took:.1f} ms")
+    running = begun(house)
+    assert running.status() == psutil.STATUS_STOPPED
+    assert took < YIELDS_WITHIN_S
+    await house.until(lambda: house.progress is not None and house.progress.held_by == ("busy",))
+
+    house.room = ROOM
+    before = processor_ns(running)
+    await house.until(lambda: processor_ns(running) > before + 10**7)
+    assert (await house.cancel(run_id)).state is RunState.CANCELLED
+    assert not running.is_running()
+
+
+@pytest.mark.usefixtures("cheap")
+async def test_the_bound_fails_a_trainer_that_hears_of_no_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Yielding, "_stop_at_once", lambda self: None)
+    run_id = await house.start()
+    await house.stands("mntp", step=1)
+    assert await yielded(house) > YIELDS_WITHIN_S
+    await house.cancel(run_id)
+
+
+@pytest.mark.torch
+async def test_a_run_whose_process_is_killed_ends_with_the_weights_that_it_would_have_had(
+    house: House, tmp_path: Path
+) -> None:
+    run_id = await house.start()
+    await house.stands("mntp", step=10)
+    house.room = BUSY
+    await house.preempt()
+    os.kill(begun(house).pid, signal.SIGKILL)
+    house.room = ROOM
+    run = await house.ended(run_id)
+    assert (run.state, run.error) == (RunState.DONE, None)
+    assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
+
+    from services.trainer.encoder import train_encoder
+
+    there = house.folder.training_runs / run_id
+    spec = RunSpec.model_validate_json((there / "run.json").read_bytes())
+    assert train_encoder(spec, tmp_path / "again", tmp_path / "encoder", lambda phase, progress=None: None, bool)
+    weights = "model.safetensors"
+    assert (there / "encoder" / weights).read_bytes() == (tmp_path / "encoder" / weights).read_bytes()
