@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'»”’)]*\s+(?=[^\W_]|[\"'«“‘(])")
+_END = re.compile(r"[.!?…][\"'»”’)]*\s+(?=\S)")
 SENTENCE_WORDS = (4, 60)
 """Shorter ones are fragments, longer ones several that nothing ends."""
 
@@ -18,5 +18,16 @@ def paragraphs(text: str) -> list[str]:
 def sentences(lines: Iterable[str]) -> list[str]:
     """The sentences of paragraphs, but for fragments and monsters; each once, in the order in which they stand."""
     low, high = SENTENCE_WORDS
-    found = (sentence.strip() for line in lines for sentence in _SENTENCE_END.split(line))
+    found = (sentence for line in lines for sentence in _parted(line))
     return list(dict.fromkeys(sentence for sentence in found if low <= len(sentence.split()) <= high))
+
+
+def _parted(line: str) -> Iterator[str]:
+    """Where one ends and the next doesn't go on in small letters, as after "e.g."."""
+    begun = 0
+    for end in _END.finditer(line):
+        follows = line[end.end()]
+        if not (follows.islower() or follows in "»”’)"):
+            yield line[begun : end.end()].strip()
+            begun = end.end()
+    yield line[begun:].strip()
