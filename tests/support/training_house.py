@@ -63,11 +63,7 @@ def state_folder(root: Path) -> StateFolder:
     folder.models.mkdir(parents=True)
     shutil.copytree(language_model.cached() / language_model.FOLDER, folder.models / MODEL)
     folder.training_texts.mkdir(parents=True)
-    lines = [
-        f"{number}. {' and '.join(language_model.SENTENCES)}. {line}."
-        for number in range(8)
-        for line in language_model.SENTENCES
-    ]
+    lines = [f"{line.capitalize()}, {times} times." for times in range(8) for line in language_model.SENTENCES]
     (folder.training_texts / TEXT).write_text("\n".join(lines))
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Replica
 from services.scheduler import background
-from services.scheduler.background import MACHINE_S, QUIET_S, REQUESTS_S, Room, find_room
+from services.scheduler.background import MACHINE_S, QUIET_S, REQUESTS_S, Room, find_room, machine_room
 from services.scheduler.placement import choose
 from services.scheduler.registry import Registry
 from tests.unit.scheduler.clusters import Clock, model, node, registry
@@ -127,3 +127,32 @@ def test_when_to_ask_again_depends_on_what_is_waited_for() -> None:
     hot = board("a", temperature_c=86.0)
     assert room(registry(hot, clock=clock), clock).retry_after_s == background.COOL_S
     assert room(registry(hot, board("b", chats=1), clock=clock), clock).retry_after_s == QUIET_S
+
+
+@pytest.mark.parametrize(("fields", "reason", "holds_s"), HELD)
+def test_a_machine_has_no_room_for_a_run_while_its_node_is_held_back(
+    fields: dict[str, Any], reason: str, holds_s: float
+) -> None:
+    clock = Clock()
+    known = registry(board("a", **fields), board("b"), clock=clock)
+    found = machine_room("a", known.snapshot(), clock(), waited_s=0.0)
+    assert found.reason == reason
+    assert found.retry_after_s > 0
+    assert machine_room("b", known.snapshot(), clock(), waited_s=0.0).reason is None
+    assert machine_room("a", known.snapshot(), clock(), waited_s=holds_s).reason is None
+
+
+@pytest.mark.parametrize("node_id", [None, "nobody"])
+def test_a_machine_that_serves_no_requests_has_room(node_id: str | None) -> None:
+    clock = Clock()
+    known = registry(board("a", chats=1), clock=clock)
+    assert machine_room(node_id, known.snapshot(), clock(), waited_s=0.0).reason is None
+
+
+def test_a_machine_that_was_just_given_a_request_has_room_a_moment_later() -> None:
+    clock = Clock()
+    known = registry(board("a"), clock=clock)
+    node_id = chat(known, clock)
+    found = machine_room(node_id, known.snapshot(), clock(), waited_s=0.0)
+    assert found.reason == "recent_request"
+    assert 0 < found.retry_after_s <= QUIET_S
