@@ -20,7 +20,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.spec import RunSpec
 from services.trainer.yielding import Yielding
 from tests.support.broker import TestBroker
-from tests.support.training_house import BUSY, ROOM, House, burning, child_of, processor_ns, state_folder
+from tests.support.training_house import BUSY, ROOM, SHORT, House, burning, child_of, processor_ns, state_folder
 
 WATCHED_S = 0.6
 YIELDS_WITHIN_S = 0.1
@@ -105,6 +105,21 @@ async def test_the_bound_fails_a_trainer_that_hears_of_no_request(
     await house.cancel(run_id)
 
 
+@pytest.mark.torch
+async def test_a_run_makes_an_encoder_and_tells_how_it_went(house: House) -> None:
+    run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}))
+    run = await house.ended(run_id)
+    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, "encoder")
+    assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
+    there = house.folder.training_runs / run_id
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {
+        path.name for path in (there / "encoder").iterdir()
+    }
+    assert (there / "mntp" / "loss.svg").is_file()
+    assert "It " not in "".join(report.model_dump_json() for report in house.reports), "no word of the text is told"
+
+
+@pytest.mark.soak
 @pytest.mark.torch
 async def test_a_run_whose_process_is_killed_ends_with_the_weights_that_it_would_have_had(
     house: House, tmp_path: Path
