@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -13,7 +16,9 @@ import psutil
 import pytest
 
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.training import RunState
+from libs.shared.contracts.training import MntpOptions, RunState
+from libs.shared.errors import Unavailable
+from libs.shared.layout import StateFolder
 from services.trainer import process
 from services.trainer.service import serve
 from services.trainer.settings import TrainerSettings
@@ -116,7 +121,7 @@ async def test_a_run_makes_an_encoder_and_tells_how_it_went(house: House) -> Non
         path.name for path in (there / "encoder").iterdir()
     }
     assert (there / "mntp" / "loss.svg").is_file()
-    assert "It " not in "".join(report.model_dump_json() for report in house.reports), "no word of the text is told"
+    assert "cat sat" not in "".join(report.model_dump_json() for report in house.reports), "no word of the text is told"
 
 
 @pytest.mark.soak
@@ -134,6 +139,11 @@ async def test_a_run_whose_process_is_killed_ends_with_the_weights_that_it_would
     assert (run.state, run.error) == (RunState.DONE, None)
     assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
 
+    same_weights_as_never_killed(house, run_id, tmp_path)
+
+
+def same_weights_as_never_killed(house: House, run_id: str, tmp_path: Path) -> None:
+    """Bit by bit, beside the same run in this process."""
     from services.trainer.encoder import train_encoder
 
     there = house.folder.training_runs / run_id
@@ -141,3 +151,58 @@ async def test_a_run_whose_process_is_killed_ends_with_the_weights_that_it_would
     assert train_encoder(spec, tmp_path / "again", tmp_path / "encoder", lambda phase, progress=None: None, bool)
     weights = "model.safetensors"
     assert (there / "encoder" / weights).read_bytes() == (tmp_path / "encoder" / weights).read_bytes()
+
+
+@asynccontextmanager
+async def trainer(broker: TestBroker, folder: StateFolder) -> AsyncIterator[Process]:
+    """The service as a process."""
+    environment = os.environ | {
+        "MONGARS_NATS_URL": broker.url,
+        "MONGARS_NATS_SEED_FILE": str(broker.seed_file(Principal.TRAINER)),
+        "MONGARS_STATE": str(folder.root),
+        "MONGARS_TRAINING_THREADS": "1",
+    }
+    running = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.trainer", env=environment)
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
+
+
+async def started(house: House, options: MntpOptions) -> str:
+    while True:
+        try:
+            return await house.start(options)
+        except Unavailable:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.soak
+@pytest.mark.torch
+async def test_a_run_survives_its_trainer_and_its_broker_with_the_same_weights(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    longer = SHORT.model_copy(update={"steps": 400, "checkpoint_steps": 20})
+    async with TestBroker(tmp_path / "broker") as broker:
+        house = House(state_folder(tmp_path / "state"), broker.connect)
+        await house.open(broker)
+        async with trainer(broker, house.folder) as first:
+            run_id = await started(house, longer)
+            await house.stands("mntp", step=50)
+            orphan = child_of(first.pid, house.folder)
+            assert orphan is not None
+            first.kill()
+            await first.wait()
+            await house.until(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+        house.progress = None
+        async with trainer(broker, house.folder) as second:
+            await house.stands("mntp", step=100)
+            await broker.stop(signal.SIGKILL)
+            await broker.start()
+            run = await house.ended(run_id)
+            assert child_of(second.pid, house.folder) is None
+            second.terminate()
+            assert await second.wait() == 0
+    assert (run.state, run.error) == (RunState.DONE, None)
+    same_weights_as_never_killed(house, run_id, tmp_path)
