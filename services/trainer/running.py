@@ -202,7 +202,9 @@ class Runner:
     # ------------------------------------------------------------------ telling
 
     def _held(self, current: Current, reasons: tuple[str, ...]) -> None:
-        if reasons and reasons != current.progress.held_by:
+        if reasons == current.progress.held_by:
+            return
+        if reasons:
             metrics.TRAINING_PAUSES.add(1, {"training.pause.reason": reasons[0]})
         current.progress = current.progress.model_copy(update={"held_by": reasons})
 

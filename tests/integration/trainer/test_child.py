@@ -11,7 +11,6 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import psutil
-import pytest
 
 from services.trainer.telling import UNDER_WAY
 
@@ -41,15 +40,13 @@ def gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-def test_a_child_whose_parent_is_killed_ends_at_once_also_while_it_is_stopped(stopped: bool) -> None:
+def test_a_child_whose_parent_is_killed_ends_at_once_even_while_it_is_stopped() -> None:
     command = [sys.executable, "-c", PARENT, CHILD]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         about = json.loads(parent.stdout.readline())
         assert (about["nice"], about["io"]) == (19, int(psutil.IOPRIO_CLASS_IDLE))
-        if stopped:
-            os.kill(about["pid"], signal.SIGSTOP)
+        os.kill(about["pid"], signal.SIGSTOP)
         parent.kill()
     assert gone(about["pid"])
 
