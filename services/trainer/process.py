@@ -33,6 +33,7 @@ class RunProcess:
         """Takes up the run whose ``spec`` lies in ``folder``; what it complains of lies there, too."""
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # a thread that has nothing to do leaves the processor to others
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",
             "TOKENIZERS_PARALLELISM": "false",

@@ -52,7 +52,7 @@ SHORT = MntpOptions(
 )
 TEXT = "story.txt"
 MODEL = "tiny"
-LIMIT_S = 120.0
+LIMIT_S = 280.0
 ROOM = JobPlacement(room=True)
 BUSY = JobPlacement(room=False, retry_after_s=0.1, reasons={"busy": 1})
 

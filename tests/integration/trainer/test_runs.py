@@ -126,6 +126,7 @@ async def test_a_run_makes_an_encoder_and_tells_how_it_went(house: House) -> Non
 
 @pytest.mark.soak
 @pytest.mark.torch
+@pytest.mark.timeout(1200)  # beside other work a run of the lowest priority takes its time
 async def test_a_run_whose_process_is_killed_ends_with_the_weights_that_it_would_have_had(
     house: House, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ async def started(house: House, options: MntpOptions) -> str:
 
 @pytest.mark.soak
 @pytest.mark.torch
+@pytest.mark.timeout(1200)  # beside other work a run of the lowest priority takes its time
 async def test_a_run_survives_its_trainer_and_its_broker_with_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "broker").mkdir()
     longer = SHORT.model_copy(update={"steps": 400, "checkpoint_steps": 20})
