@@ -100,8 +100,11 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "request_timeout": ("the body took too long to arrive", "send it again, over a better connection"),
     "not_found": ("there is nothing at this path", "`/openapi.json` lists the paths"),
     "method_not_allowed": ("the path doesn't know the method", "`/openapi.json` lists the methods"),
+    "run_under_way": (
+        "another process trains in the run's folder",
+        "wait for its end or stop it; the message says which process it is",
+    ),
     "run_not_found": ("there is no such training run", "`mongars train status` lists them"),
-    "run_under_way": ("another process trains in that folder", "wait for its end, or stop it: `mongars train cancel`"),
     "text_not_found": (
         "there is no such text to train on",
         "put it into `training/texts` of the state folder, or name a file: `mongars train mntp --text FILE`",

@@ -13,7 +13,7 @@ from tests.e2e.person import Meet, log_in_first
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
 
-OPTIONS = ("--steps", "120", "--batch", "4", "--block-tokens", "32", "--learning-rate", "0.004")
+OPTIONS = ("--steps", "400", "--batch", "4", "--block-tokens", "32", "--learning-rate", "0.004")
 CONTRAST = ("--contrast-steps", "20", "--contrast-batch", "8", "--sentence-tokens", "16", "--checkpoint-steps", "20")
 
 
@@ -58,6 +58,7 @@ def test_a_run_is_trained_while_people_chat_and_survives_a_kill_of_the_trainer(
         person = meet(made, "chatty")
         assert person.say("Good morning.").text
         made.kill_and_wait("trainer", 60)
+        made.wait_whole()
         assert made.wait_until(lambda: run()["state"] == "done", 600), run()
         assert [one["run_id"] for one in admin.get("/api/v1/training/runs").json()["runs"]] == [run_id]
         assert admin.post("/api/v1/training/runs", json={"model": "tiny", "text": "none.txt"}).status_code == 404
