@@ -161,6 +161,11 @@ class MessageNotFound(ServiceError):
     status = 404
 
 
+class TurnNotFound(ServiceError):
+    code = "turn_not_found"
+    status = 404
+
+
 class MemoryNotFound(ServiceError):
     code = "memory_not_found"
     status = 404

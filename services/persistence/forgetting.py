@@ -166,7 +166,7 @@ async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
                 await stack.enter_async_context(parts.applier.lock)
             held = parts.backups.holding(await backups.kept_since(driver, promise))
             taken = await take(driver, promise, parts)
-            done = Done(taken.removed(parts.keys.slots.used), taken.positions, held)
+            done = Done(taken.removed(parts.keys.slots.used), taken.positions, held, tuple(sorted(taken.adapters)))
             await forgetting.note(driver, promise_id, taken.slots, done)
     if taken is not None and taken.asks_again:
         parts.outbox.wake()
@@ -216,6 +216,7 @@ def _receipt(promise: Promise, done: Done, pending: tuple[str, ...], parts: Part
         removed=done.removed,
         pending=pending,
         backups=done.backups,
+        tainted_adapters=done.adapters,
     )
 
 

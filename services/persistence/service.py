@@ -20,6 +20,7 @@ from libs.shared.contracts import jobs as job_contracts
 from libs.shared.contracts import keeping as keeping_contracts
 from libs.shared.contracts import ledger as ledger_contracts
 from libs.shared.contracts import memory as memory_contracts
+from libs.shared.contracts import ratings as rating_contracts
 from libs.shared.contracts import recall as recall_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
@@ -36,6 +37,7 @@ from services.persistence.cutting import take_cut
 from services.persistence.handlers import (
     accounts,
     backups,
+    consents,
     conversations,
     documents,
     facts,
@@ -47,6 +49,7 @@ from services.persistence.handlers import (
     ledger,
     mappings,
     memories,
+    ratings,
     rewriting,
     turns,
 )
@@ -114,6 +117,11 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (memory_contracts.READ_MEMORY, memories.read_memory),
     (document_contracts.LIST_DOCUMENTS, documents.list_documents),
     (document_contracts.READ_DOCUMENT, documents.read_document),
+    (rating_contracts.RATE_TURN, ratings.rate_turn),
+    (rating_contracts.LIST_RATINGS, ratings.list_ratings),
+    (rating_contracts.LIST_CONSENTS, consents.list_consents),
+    (rating_contracts.SET_CONSENT, consents.set_consent),
+    (rating_contracts.CHANGE_TRAINING_CHOICES, consents.change_training_choices),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),

@@ -8,8 +8,9 @@ from typing import Any
 
 from services.persistence.parts import Parts
 from services.persistence.postgres import Statement
-from services.persistence.repositories import segments
+from services.persistence.repositories import segments, trained
 from services.persistence.repositories.removal import Doomed
+from services.persistence.repositories.trained import Cause
 from services.persistence.retiring import destroy_retired, retire
 from services.persistence.taking import Taken, take_derived
 
@@ -39,12 +40,13 @@ class TakenBack:
 
 
 async def take_back(
-    driver: Any, user_id: str, memories: Sequence[Doomed], parts: Parts, slots: Collection[int] = ()
+    driver: Any, user_id: str, memories: Sequence[Doomed], parts: Parts, slots: Collection[int] = (), *, cause: Cause
 ) -> TakenBack:
     """Of these memories, in the caller's transaction, everything that was derived; ``slots`` are further ones that no
-    row needs after it."""
-    taken = Taken(slots=set(slots))
+    row needs after it, and ``cause`` is why what was trained on them is tainted."""
+    taken = Taken(slots=set(slots), cause=cause)
     if memories:
+        await trained.hold_owners(driver, [user_id])
         await take_derived(driver, user_id, memories, taken, parts)
         await _UNLINK.fetch(driver, user_id=user_id, ids=[memory.message_id for memory in memories])
     note = await retire(driver, user_id, taken.slots) if taken.slots else None

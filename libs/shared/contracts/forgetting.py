@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from libs.shared.contracts.base import Message, Principal, Rpc
-from libs.shared.contracts.common import Id, Page
+from libs.shared.contracts.common import AdapterName, Id, Page
 
 Scope = Literal["memory", "fact", "conversation", "document", "everything", "account"]
 
@@ -43,6 +43,8 @@ class Receipt(Message):
     """What is still being repeated, such as ``stream_messages``; the keys are gone already."""
     backups: tuple[str, ...] = ()
     """Backups that still hold it."""
+    tainted_adapters: tuple[AdapterName, ...] | None = None
+    """Adapters that were trained on it; None: none was. Null is left out of what is signed, so that older receipts verify."""
     key: str
     """The installation's verifying key, base64."""
     signature: str

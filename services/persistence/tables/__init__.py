@@ -15,9 +15,19 @@ from services.persistence.tables.conversations import (
 from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
+from services.persistence.tables.training import (
+    ConsentRow,
+    DatasetMemberRow,
+    DatasetOwnerRow,
+    DatasetRow,
+    RatingRow,
+    TaintRow,
+    TrainedAdapterRow,
+    TrainingChoiceRow,
+)
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [
@@ -26,7 +36,11 @@ __all__ = [
     "AppliedPositionRow",
     "Base",
     "ChangeRow",
+    "ConsentRow",
     "ConversationRow",
+    "DatasetMemberRow",
+    "DatasetOwnerRow",
+    "DatasetRow",
     "FactRow",
     "FactSourceRow",
     "ForgettingRow",
@@ -38,12 +52,16 @@ __all__ = [
     "MessageRow",
     "OutboxRow",
     "QuarantinedMessageRow",
+    "RatingRow",
     "ReceiptRow",
     "RefreshFamilyRow",
     "RefreshTokenRow",
     "SegmentRow",
     "SettingRow",
+    "TaintRow",
     "TombstoneRow",
+    "TrainedAdapterRow",
+    "TrainingChoiceRow",
     "TurnRow",
     "UserRow",
     "WatermarkRow",
