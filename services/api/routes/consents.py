@@ -68,15 +68,11 @@ async def list_consents(
 async def change_choices(parts: PartsOf, caller: CallerOf, body: ChoicesPatch) -> TrainingChoicesChanged:
     """Changes what holds for all of one's conversations; names the adapters that this taints."""
     permit_memory(caller, MemoryMode.READ_WRITE)
-    change = ChangeTrainingChoices(
-        user_id=caller.user_id, future=body.future, share_adapters=body.share_adapters
-    )
+    change = ChangeTrainingChoices(user_id=caller.user_id, future=body.future, share_adapters=body.share_adapters)
     return await parts.bus.request(CHANGE_TRAINING_CHOICES, change)
 
 
-async def set_consent(
-    parts: PartsOf, caller: CallerOf, conversation_id: ConversationId, body: Decision
-) -> ConsentSet:
+async def set_consent(parts: PartsOf, caller: CallerOf, conversation_id: ConversationId, body: Decision) -> ConsentSet:
     """Allows training on a conversation, or withdraws it at once; names the adapters that this taints."""
     permit_memory(caller, MemoryMode.READ_WRITE)
     read_after = await last_kept(parts, caller.user_id)
@@ -91,7 +87,5 @@ _ALL = "/api/v1/consents"
 ENDPOINTS = (
     Endpoint(method="GET", path=_ALL, handler=list_consents, access=Access.USER, options=_OPTIONS),
     Endpoint(method="PATCH", path=_ALL, handler=change_choices, access=Access.USER, options=_OPTIONS),
-    Endpoint(
-        method="PUT", path=_ALL + "/{conversation_id}", handler=set_consent, access=Access.USER, options=_OPTIONS
-    ),
+    Endpoint(method="PUT", path=_ALL + "/{conversation_id}", handler=set_consent, access=Access.USER, options=_OPTIONS),
 )

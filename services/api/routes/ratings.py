@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 
@@ -21,7 +21,7 @@ TurnId = Annotated[
 class NewRating(Body):
     """A thumb. It says whether the answer was good; whether it may be trained on is said at ``/api/v1/consents``."""
 
-    thumb: Thumb
+    thumb: Literal["up", "down"]
 
 
 async def list_ratings(
@@ -38,7 +38,7 @@ async def list_ratings(
 
 async def rate_turn(parts: PartsOf, caller: CallerOf, turn_id: TurnId, body: NewRating) -> Rated:
     """Gives the answer a thumb, or turns it round; the same one again changes nothing."""
-    return await _rate(parts, caller, turn_id, body.thumb)
+    return await _rate(parts, caller, turn_id, Thumb(body.thumb))
 
 
 async def clear_rating(parts: PartsOf, caller: CallerOf, turn_id: TurnId) -> Rated:

@@ -82,9 +82,7 @@ async def _hold(driver: Any, user_id: str) -> None:
 
 
 async def _withdraw(driver: Any, conversation_ids: list[str], parts: Parts) -> tuple[str, ...]:
-    return await trained.taint(
-        driver, parts.keys, Kind.CONVERSATION, conversation_ids, Cause.WITHDRAWN, parts.clock()
-    )
+    return await trained.taint(driver, parts.keys, Kind.CONVERSATION, conversation_ids, Cause.WITHDRAWN, parts.clock())
 
 
 def _consent(keys: KeyRing, user: UserKeys, row: Decision) -> ConversationConsent:

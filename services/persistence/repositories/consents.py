@@ -95,16 +95,12 @@ async def choices(driver: Any, user_id: str) -> TrainingChoices:
 
 async def decide(driver: Any, user_id: str, conversation_id: str, allowed: bool, now: datetime) -> bool:
     """Whether there is such a conversation to decide on. The same decision again changes nothing."""
-    return bool(
-        await _SET.fetch(driver, user_id=user_id, conversation_id=conversation_id, allowed=allowed, now=now)
-    )
+    return bool(await _SET.fetch(driver, user_id=user_id, conversation_id=conversation_id, allowed=allowed, now=now))
 
 
 async def choose(driver: Any, user_id: str, chosen: TrainingChoices) -> None:
     """Sets the choices for all conversations."""
-    await _SET_CHOICES.fetch(
-        driver, user_id=user_id, future_since=chosen.future_since, share=chosen.share_adapters
-    )
+    await _SET_CHOICES.fetch(driver, user_id=user_id, future_since=chosen.future_since, share=chosen.share_adapters)
 
 
 async def allowed_by_default(driver: Any, user_id: str, since: datetime) -> list[str]:

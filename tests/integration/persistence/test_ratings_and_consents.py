@@ -97,9 +97,7 @@ async def test_a_thumb_is_given_turned_round_and_taken_back(client: Client, pers
     assert await rated(client, user_id) == {}
 
 
-async def test_thumbs_are_listed_newest_first_a_page_at_a_time(
-    client: Client, persistence: RunningPersistence
-) -> None:
+async def test_thumbs_are_listed_newest_first_a_page_at_a_time(client: Client, persistence: RunningPersistence) -> None:
     user_id = await client.user()
     turns = [await talk(client, persistence, user_id, f"c{n}") for n in range(3)]
     for turn, thumb in zip(turns, (Thumb.UP, Thumb.DOWN, Thumb.UP), strict=True):
@@ -233,10 +231,11 @@ async def test_others_may_use_adapters_only_once_that_is_said(client: Client, pe
 async def test_nobody_decides_on_what_is_not_theirs(client: Client, persistence: RunningPersistence) -> None:
     user_id, other = await client.user(), await client.user()
     await talk(client, persistence, user_id, "c")
-    await client.import_turns(user_id, imported("t1", "hello"))
+    kept = await client.import_turns(user_id, imported("t1", "hello"))
     cases: list[tuple[Callable[[], Awaitable[object]], type[ServiceError]]] = [
         (lambda: allow(client, other, "c"), ConversationNotFound),
         (lambda: allow(client, user_id, "nowhere"), ConversationNotFound),
+        (lambda: allow(client, user_id, kept.items[0].conversation_id), ConversationNotFound),
         (lambda: allow(client, "nobody", "c"), UserNotFound),
         (lambda: choose(client, "nobody", future=True), UserNotFound),
     ]
