@@ -44,8 +44,8 @@ def chat(
 ) -> None:
     """Talk with the assistant; answers appear as they are made. An empty line or Ctrl-D ends.
 
-    /up and /down give the last answer a thumb, /unrate takes it back. A thumb permits nothing: what may be trained on is
-    said by mongars consents.
+    /up and /down give the last answer a thumb, /unrate takes it back. A thumb permits nothing: what may be trained
+    on is said by mongars consents.
     """
     from cli.conversation import Conversation
     from cli.gateway import Gateway

@@ -106,7 +106,7 @@ def _decide(conversation: str, allowed: bool, user: str | None, state: Path | No
 def future(
     switch: SwitchArgument, user: UserOption = None, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """Allow training on conversations that begin from now on, or stop: that withdraws those that only this had allowed."""
+    """Allow training on conversations that begin from now on; off withdraws those that only this had allowed."""
     done = _choose({"future": switch == "on"}, user, state)
     if as_json:
         answer(done)

@@ -315,6 +315,25 @@ class AdapterMismatched(ServiceError):
     status = 422
 
 
+class MaterialWithdrawn(ServiceError):
+    """What a dataset was drawn from may no longer be trained on; ``data["turn_ids"]`` names it."""
+
+    code = "material_withdrawn"
+    status = 409
+
+
+class DatasetNotFound(ServiceError):
+    code = "dataset_not_found"
+    status = 404
+
+
+class AlreadyRecorded(ServiceError):
+    """Under that name something else was recorded."""
+
+    code = "already_recorded"
+    status = 409
+
+
 class BackupNotFound(ServiceError):
     """The installation's list has no such backup."""
 

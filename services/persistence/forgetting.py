@@ -29,7 +29,7 @@ from libs.shared.errors import (
 from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
 from services.persistence import journal
-from services.persistence.announcing import announce_memory_changed
+from services.persistence.announcing import announce_memory_changed, announce_standing
 from services.persistence.parts import Parts
 from services.persistence.receipts import write_receipt
 from services.persistence.repositories import accounts, backups, forgetting, removal, work
@@ -145,6 +145,7 @@ async def _carry_out(promise_id: int, parts: Parts, told: Receipt | None = None)
     """``told``: the receipt of an earlier life, which the journal has already."""
     promise, done = await _remove_rows(promise_id, parts)
     await announce_memory_changed(parts.bus, promise.user_id)
+    await announce_standing(parts.bus, done.adapters)
     pending = () if await _erase(done.positions, parts) else (_STREAM,)
     if told is None:
         told = _receipt(promise, done, pending, parts)

@@ -19,6 +19,7 @@ from libs.shared.contracts import indexing as indexing_contracts
 from libs.shared.contracts import jobs as job_contracts
 from libs.shared.contracts import keeping as keeping_contracts
 from libs.shared.contracts import ledger as ledger_contracts
+from libs.shared.contracts import material as material_contracts
 from libs.shared.contracts import memory as memory_contracts
 from libs.shared.contracts import ratings as rating_contracts
 from libs.shared.contracts import recall as recall_contracts
@@ -34,6 +35,7 @@ from services.persistence.applying import TurnApplier
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cutting import take_cut
+from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
     backups,
@@ -51,6 +53,7 @@ from services.persistence.handlers import (
     memories,
     ratings,
     rewriting,
+    trained,
     turns,
 )
 from services.persistence.handlers import forgetting as forgetting_handlers
@@ -122,6 +125,9 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (rating_contracts.LIST_CONSENTS, consents.list_consents),
     (rating_contracts.SET_CONSENT, consents.set_consent),
     (rating_contracts.CHANGE_TRAINING_CHOICES, consents.change_training_choices),
+    (material_contracts.RECORD_DATASET, trained.record_dataset),
+    (material_contracts.RECORD_ADAPTER, trained.record_adapter),
+    (material_contracts.LIST_TRAINED, trained.list_trained),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),
@@ -271,6 +277,7 @@ async def serve(parts: Parts, bus: Bus) -> None:
         served = partial(handler, parts=parts)
         await bus.serve(contract, parts.room.refusing(served) if contract.subject in _KEEPING else served)
     await bus.serve_stream(backup_contracts.TAKE_CUT, partial(take_cut, parts=parts))
+    await bus.serve_stream(material_contracts.TRAINING_MATERIAL, partial(hand_over, parts=parts))
     await bus.consume(
         turn_contracts.TURN_COMPLETED,
         turn_contracts.TURN_COMPLETED.consumers[0],

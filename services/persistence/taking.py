@@ -83,8 +83,8 @@ async def take(driver: Any, promise: Promise, parts: Parts) -> Taken:
 
 
 async def take_derived(driver: Any, user_id: str, doomed: Sequence[Doomed], taken: Taken, parts: Parts) -> None:
-    """What was made from these messages: facts, places in the index, jobs, mentions; adapters that were trained on them are
-    tainted. The messages stay."""
+    """What was made from these messages: facts, places in the index, jobs, mentions; adapters that were trained on them
+    are tainted. The messages stay."""
     turns = sorted({message.turn_id for message in doomed})
     taken.adapters.update(await trained.taint(driver, parts.keys, Kind.TURN, turns, taken.cause, parts.clock()))
     ids = [message.message_id for message in doomed]

@@ -44,7 +44,7 @@ class Receipt(Message):
     backups: tuple[str, ...] = ()
     """Backups that still hold it."""
     tainted_adapters: tuple[AdapterName, ...] | None = None
-    """Adapters that were trained on it; None: none was. Null is left out of what is signed, so that older receipts verify."""
+    """Adapters that were trained on it; None: none was. What is None isn't signed, so that older receipts verify."""
     key: str
     """The installation's verifying key, base64."""
     signature: str

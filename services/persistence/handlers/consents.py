@@ -16,6 +16,7 @@ from libs.shared.contracts.ratings import (
     TrainingChoicesChanged,
 )
 from libs.shared.errors import ConversationNotFound, UserNotFound
+from services.persistence.announcing import announce_standing
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.opening import open_title
 from services.persistence.parts import Parts
@@ -50,6 +51,7 @@ async def set_consent(request: SetConsent, parts: Parts) -> ConsentSet:
         tainted = () if request.allowed else await _withdraw(driver, [request.conversation_id], parts)
         decision = await consents.decision(driver, *where)
         user = await accounts.keys_of(driver, parts.keys, request.user_id)
+    await announce_standing(parts.bus, tainted)
     assert decision is not None
     return ConsentSet(consent=_consent(parts.keys, user, decision), tainted_adapters=tainted)
 
@@ -65,6 +67,10 @@ async def change_training_choices(request: ChangeTrainingChoices, parts: Parts) 
             withdrawn = await consents.allowed_by_default(driver, request.user_id, before.future_since)
             tainted = await _withdraw(driver, withdrawn, parts)
         await consents.choose(driver, request.user_id, after)
+        told = set(tainted)
+        if before.share_adapters != after.share_adapters:
+            told |= set(await trained.adapters_of_owner(driver, request.user_id))
+    await announce_standing(parts.bus, told)
     return TrainingChoicesChanged(choices=after, tainted_adapters=tainted)
 
 

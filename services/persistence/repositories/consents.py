@@ -1,4 +1,4 @@
-"""What may be trained on: a decision for a conversation, else the one for all that began since a moment, else nothing."""
+"""What may be trained on: what was decided for a conversation, else for all that began since a moment, else nothing."""
 
 from __future__ import annotations
 

@@ -86,11 +86,13 @@ async def test_a_thumb_is_given_turned_round_and_taken_back(client: Client, pers
     user_id = await client.user()
     turn = await talk(client, persistence, user_id, "c")
     first = await rate(client, user_id, turn.turn_id)
-    assert first is not None and (first.thumb, first.conversation_id) == (Thumb.UP, "c")
+    assert first is not None
+    assert (first.thumb, first.conversation_id) == (Thumb.UP, "c")
     assert await rate(client, user_id, turn.turn_id) == first
     assert await rate(client, user_id, turn.messages[1].message_id) == first
     turned = await rate(client, user_id, turn.turn_id, Thumb.DOWN)
-    assert turned is not None and turned.at > first.at
+    assert turned is not None
+    assert turned.at > first.at
     assert await rated(client, user_id) == {turn.turn_id: "down"}
     for _ in range(2):
         assert await rate(client, user_id, turn.turn_id, None) is None
