@@ -51,7 +51,7 @@ WITH matched AS (
   INSERT INTO training_taints (dataset_id, cause, exchanges, at)
   SELECT dataset_id, CAST(:cause AS varchar), count(*), CAST(:now AS timestamptz) FROM marked GROUP BY dataset_id
 )
-SELECT DISTINCT a.adapter FROM trained_adapters AS a JOIN matched USING (dataset_id) ORDER BY a.adapter
+SELECT DISTINCT a.adapter FROM trained_adapters AS a JOIN matched USING (dataset_id)
 """
 _TAINTS = {kind: Statement(_TAINT.format(kind=kind.value)) for kind in Kind}
 
@@ -74,7 +74,7 @@ async def taint(
     rows = await _TAINTS[kind].fetch(
         driver, commitments=[commitment(keys, kind, one) for one in ids], cause=cause.value, now=now
     )
-    return tuple(row[0] for row in rows)
+    return tuple(sorted(row[0] for row in rows))
 
 
 # ---------------------------------------------------------------- recording
