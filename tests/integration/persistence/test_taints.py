@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -314,20 +315,52 @@ async def test_a_forgetting_that_is_repeated_after_a_restore_taints(scene: Scene
 # ---------------------------------------------------------------- recording
 
 
-async def test_a_dataset_that_is_recorded_beside_a_withdrawal_is_tainted_or_refused(scene: Scene) -> None:
-    read = await scene.material()
+async def someone_waits(scene: Scene) -> bool:
+    """For a lock that another transaction holds."""
+    async with scene.persistence.parts.database.plainly() as driver:
+        return bool(
+            await driver.fetchval("""
+SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity AS a USING (pid)
+  WHERE NOT granted AND a.datname = current_database())
+""")
+        )
 
-    async def record(number: int) -> bool:
-        try:
-            await scene.dataset(f"beside-{number}", read)
-        except MaterialWithdrawn:
-            return False
-        await scene.adapter(f"beside-{number}", f"beside-{number}")
-        return True
 
-    *recorded, _ = await asyncio.gather(*(record(number) for number in range(6)), withdraw(scene))
-    kept = {f"beside-{number}" for number, was in enumerate(recorded) if was}
-    assert set(await scene.tainted()) == {OURS, BOTH} | kept
+async def check_a_withdrawal_beside_a_record_taints_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = trained.recordable, await scene.material()
+    withdrawals: list[asyncio.Task[object]] = []
+
+    async def recordable(driver: Any, versions: Mapping[str, int]) -> list[trained.Turn]:
+        found = await real(driver, versions)
+        withdrawals.append(asyncio.create_task(_as_object(withdraw(scene))))
+        async with asyncio.timeout(60):
+            while not (withdrawals[0].done() or await someone_waits(scene)):  # noqa: ASYNC110 - the database knows
+                await asyncio.sleep(0.01)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trained, "recordable", recordable)
+        await scene.dataset("beside", read)
+    await withdrawals[0]
+    made = await scene.adapter("beside", "beside")
+    assert [(taint.cause, taint.exchanges) for taint in made.taints] == [("withdrawn", 2)]
+
+
+async def _as_object(answer: Awaitable[object]) -> object:
+    return await answer
+
+
+async def test_a_withdrawal_beside_a_record_taints_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_a_withdrawal_beside_a_record_taints_it(scene, monkeypatch)
+
+
+async def test_the_check_notices_a_withdrawal_that_does_not_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hold_nobody(_: object, user_ids: Collection[str]) -> frozenset[str]:
+        return frozenset(user_ids)
+
+    monkeypatch.setattr(trained, "hold_owners", hold_nobody)
+    with pytest.raises(AssertionError):
+        await check_a_withdrawal_beside_a_record_taints_it(scene, monkeypatch)
 
 
 async def test_the_same_record_again_changes_nothing_and_another_is_refused(scene: Scene) -> None:
