@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -76,12 +76,9 @@ async def page(
     said: dict[str, list[SealedSaid]] = {}
     for row in rows:
         thumb = Thumb(row[6]) if row[6] else None
-        turns.setdefault(row[0], SealedTurn(*row[:6], thumb, ()))
+        turn_id, when, slot, model, partial, conversation_id = row[:6]
+        turns.setdefault(turn_id, SealedTurn(turn_id, when, slot, model, partial, conversation_id, thumb, ()))
         messages = said.setdefault(row[0], [])
         if row[7] is not None:
             messages.append(SealedSaid(*row[7:]))
-    return [_with(turn, said[turn.turn_id]) for turn in turns.values()]
-
-
-def _with(turn: SealedTurn, said: Sequence[SealedSaid]) -> SealedTurn:
-    return SealedTurn(**(vars(turn) | {"said": tuple(said)}))
+    return [replace(turn, said=tuple(said[turn.turn_id])) for turn in turns.values()]
