@@ -128,6 +128,34 @@ def share(
     line(f"Adapters of your words: {'others may use them, if all agree' if shared else 'yours alone'}.")
 
 
+@app.command("adapters")
+def adapters(
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many, by name.")] = 50,
+    user: UserOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the adapters that your words trained, and which of them are tainted."""
+    with own_gateway(state, user, _KEY_NAME) as gateway:
+        found = gateway.pages(f"{_PATH}/adapters", "adapters", most=limit)
+    if as_json:
+        answer(found)
+        return
+    show(
+        ("adapter", "trained", "who may use it", "tainted since"),
+        [
+            (
+                one["adapter"],
+                day_of(one["recorded_at"]),
+                "everybody" if one["shared"] else f"you and {one['others']} more" if one["others"] else "you",
+                day_of(one["tainted_since"]) if one["tainted_since"] else "-",
+            )
+            for one in found
+        ],
+        nothing="nothing was trained on your words",
+    )
+
+
 def _choose(changes: dict[str, bool], user: str | None, state: Path | None) -> dict[str, Any]:
     with own_gateway(state, user, _KEY_NAME) as gateway:
         done: dict[str, Any] = gateway.ask("PATCH", _PATH, changes)

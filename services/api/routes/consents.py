@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import model_validator
+from pydantic import BaseModel, model_validator
 
 from libs.shared.contracts.common import Id, MemoryMode
+from libs.shared.contracts.material import LIST_TRAINED, ListTrained, TrainedAdapter
 from libs.shared.contracts.ratings import (
     CHANGE_TRAINING_CHOICES,
     LIST_CONSENTS,
@@ -50,6 +52,26 @@ class Decision(Body):
     allowed: bool
 
 
+class OwnAdapter(BaseModel):
+    """An adapter that one's words trained. Whose words are beside them isn't told, nor whose are tainted."""
+
+    adapter: str
+    others: int
+    """How many other people's words are in it."""
+    shared: bool
+    """Everybody may use it, as each of those people agreed."""
+    tainted_since: datetime | None
+    """Since then something that it was trained on may no longer be used; null: all of it may."""
+    recorded_at: datetime
+
+
+class OwnAdapters(BaseModel):
+    """A page."""
+
+    adapters: list[OwnAdapter]
+    next_cursor: str | None = None
+
+
 async def list_consents(
     parts: PartsOf,
     caller: CallerOf,
@@ -82,10 +104,29 @@ async def set_consent(parts: PartsOf, caller: CallerOf, conversation_id: Convers
     return await parts.bus.request(SET_CONSENT, decision)
 
 
+async def list_own_adapters(parts: PartsOf, caller: CallerOf, page: PageOf) -> OwnAdapters:
+    """What was trained on one's words, by name, and whether it is tainted."""
+    permit_memory(caller, MemoryMode.READ)
+    listing = ListTrained(owner=caller.user_id, limit=page.limit, cursor=page.cursor)
+    found = await parts.bus.request(LIST_TRAINED, listing)
+    return OwnAdapters(adapters=[_own(one) for one in found.adapters], next_cursor=found.next_cursor)
+
+
+def _own(one: TrainedAdapter) -> OwnAdapter:
+    return OwnAdapter(
+        adapter=one.adapter,
+        others=len(one.owners) - 1,
+        shared=one.shared,
+        tainted_since=one.taints[0].at if one.taints else None,
+        recorded_at=one.recorded_at,
+    )
+
+
 _OPTIONS: dict[str, Any] = {"tags": ["training"]}
 _ALL = "/api/v1/consents"
 ENDPOINTS = (
     Endpoint(method="GET", path=_ALL, handler=list_consents, access=Access.USER, options=_OPTIONS),
+    Endpoint(method="GET", path=_ALL + "/adapters", handler=list_own_adapters, access=Access.USER, options=_OPTIONS),
     Endpoint(method="PATCH", path=_ALL, handler=change_choices, access=Access.USER, options=_OPTIONS),
     Endpoint(method="PUT", path=_ALL + "/{conversation_id}", handler=set_consent, access=Access.USER, options=_OPTIONS),
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from libs.shared.bus.memory import MemoryBus
-from libs.shared.contracts import conversations, documents, forgetting, memory, ratings
+from libs.shared.contracts import conversations, documents, forgetting, material, memory, ratings
 from libs.shared.contracts.turns import TurnMessage
 from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError, TurnNotFound
 
@@ -46,6 +46,7 @@ class RememberedThings:
             ratings.LIST_CONSENTS: lambda _: ratings.Consents(choices=self.choices, conversations=(self.consent,)),
             ratings.SET_CONSENT: self._decide,
             ratings.CHANGE_TRAINING_CHOICES: self._choose,
+            material.LIST_TRAINED: lambda wanted: material.Trained(adapters=trained(wanted.owner)),
             documents.LIST_DOCUMENTS: lambda _: documents.Documents(documents=tuple(self.documents.values())),
             documents.READ_DOCUMENT: lambda wanted: self._document(wanted.document_id),
             documents.FORGET_DOCUMENT: lambda wanted: receipt(
@@ -194,6 +195,14 @@ def consent(conversation_id: str, *, allowed: bool) -> ratings.ConversationConse
         created_at=AT,
         updated_at=AT,
     )
+
+
+def trained(owner: str) -> tuple[material.TrainedAdapter, ...]:
+    """Two adapters: one of the owner's words alone, one that is shared and tainted."""
+    taint = material.Taint(cause="withdrawn", exchanges=1, at=AT)
+    alone = material.TrainedAdapter(adapter="ada", datasets=("d1",), owners=(owner,), shared=False, recorded_at=AT)
+    shared = {"adapter": "both", "owners": (owner, "id-ben"), "shared": True, "taints": (taint,)}
+    return (alone, alone.model_copy(update=shared))
 
 
 def note(id: str, text: str) -> memory.MemoryItem:

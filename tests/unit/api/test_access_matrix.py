@@ -71,6 +71,7 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("PUT", "/api/v1/ratings/{turn_id}"): USERS,
     ("DELETE", "/api/v1/ratings/{turn_id}"): USERS,
     ("GET", "/api/v1/consents"): USERS,
+    ("GET", "/api/v1/consents/adapters"): USERS,
     ("PATCH", "/api/v1/consents"): USERS,
     ("PUT", "/api/v1/consents/{conversation_id}"): USERS,
     ("GET", "/api/v1/nodes"): OPERATORS,

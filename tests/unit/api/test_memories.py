@@ -99,6 +99,7 @@ async def test_a_key_does_with_memory_what_it_was_made_for(api: Api) -> None:
         ("GET", "/api/v1/receipts", None, MemoryMode.READ),
         ("GET", "/api/v1/ratings", None, MemoryMode.READ),
         ("GET", "/api/v1/consents", None, MemoryMode.READ),
+        ("GET", "/api/v1/consents/adapters", None, MemoryMode.READ),
         ("PUT", "/api/v1/ratings/t1", {"thumb": "up"}, MemoryMode.READ_WRITE),
         ("DELETE", "/api/v1/ratings/t1", None, MemoryMode.READ_WRITE),
         ("PATCH", "/api/v1/consents", {"future": True}, MemoryMode.READ_WRITE),

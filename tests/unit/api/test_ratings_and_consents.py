@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from libs.shared.contracts.material import ListTrained
 from libs.shared.contracts.ratings import ChangeTrainingChoices, ListConsents, ListRatings, RateTurn, SetConsent, Thumb
 from tests.unit.api.house import Api
 
@@ -34,6 +35,14 @@ async def test_what_may_be_trained_on_is_decided_for_whoever_asks(api: Api) -> N
     assert changed.json()["choices"] == {"future": False, "future_since": None, "share_adapters": True}
     told = [*api.house.told(SetConsent), *api.house.told(ChangeTrainingChoices), *api.house.told(ListConsents)]
     assert {one.user_id for one in told} == {"id-ana"}
+
+
+async def test_adapters_of_ones_own_words_are_told_and_nobody_elses_name(api: Api) -> None:
+    answer = await api.client.get(f"{CONSENTS}/adapters", headers=api.key())
+    told = [(a["adapter"], a["others"], a["shared"], a["tainted_since"] is None) for a in answer.json()["adapters"]]
+    assert told == [("ada", 0, False, True), ("both", 1, True, False)]
+    assert "ben" not in answer.text
+    assert api.house.told(ListTrained)[0].owner == "id-ana"
 
 
 @pytest.mark.parametrize(

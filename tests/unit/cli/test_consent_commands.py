@@ -48,6 +48,10 @@ class Told:
         if path.startswith("/api/v1/ratings"):
             one = {"turn_id": TURN, "conversation_id": TALK, "thumb": "up", "at": AT}
             return 200, {"ratings": [one], "next_cursor": None} if method == "GET" else {"rating": one}
+        if path.endswith("/adapters"):
+            one = {"adapter": "ada", "others": 1, "shared": False, "tainted_since": AT, "recorded_at": AT}
+            alone = {**one, "adapter": "ben", "others": 0, "tainted_since": None}
+            return 200, {"adapters": [one, alone, {**alone, "adapter": "cy", "shared": True}], "next_cursor": None}
         if method == "GET":
             return 200, {"choices": self.choices, "conversations": [self.consent], "next_cursor": None}
         if method == "PUT":
@@ -121,6 +125,16 @@ def test_what_is_tainted_is_named(server: SmallGateway, told: Told, capsys: pyte
     for command in (lambda: consents.withdraw(TALK), lambda: consents.future("off")):
         command()
         assert "tainted now: ada, ben." in capsys.readouterr().out
+
+
+def test_adapters_of_ones_words_are_listed(server: SmallGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    consents.adapters()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [
+        ["ada", "2026-11-30", "you", "and", "1", "more", "2026-11-30"],
+        ["ben", "2026-11-30", "you", "-"],
+        ["cy", "2026-11-30", "everybody", "-"],
+    ]
 
 
 @pytest.mark.parametrize(
