@@ -41,7 +41,7 @@ async def hand_over(request: TrainingMaterial, parts: Parts) -> AsyncIterator[Ma
 
 
 async def _of_owner(user_id: str, name: str, chosen: Chosen, parts: Parts) -> AsyncIterator[list[Exchange]]:
-    after: tuple[datetime, str] | None = None
+    after: tuple[datetime, int] | None = None
     rated_up = chosen is Chosen.RATED_UP
     while True:
         try:
@@ -54,7 +54,7 @@ async def _of_owner(user_id: str, name: str, chosen: Chosen, parts: Parts) -> As
             yield await asyncio.to_thread(_opened, turns, user_id, name, parts.keys, user)
         if len(turns) < _TURNS_AT_ONCE:
             return
-        after = (turns[-1].at, turns[-1].turn_id)
+        after = (turns[-1].at, turns[-1].ordinal)
 
 
 def _opened(turns: Sequence[SealedTurn], user_id: str, name: str, keys: KeyRing, user: UserKeys) -> list[Exchange]:

@@ -33,7 +33,7 @@ def write_receipt(
         removed=removed,
         pending=pending,
         backups=backups,
-        tainted_adapters=tainted_adapters or None,
+        tainted_adapters=tainted_adapters,
         key=base64.b64encode(bytes(key.verify_key)).decode(),
         signature="",
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from libs.shared.contracts.ratings import Thumb
 from services.persistence.postgres import Statement
 from services.persistence.repositories.consents import ALLOWED_SQL, DECISIONS_SQL
 
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 _OWNERS = Statement("""
 SELECT u.user_id, u.name FROM users AS u
 WHERE (cardinality(CAST(:ids AS varchar[])) = 0 OR u.user_id = ANY(CAST(:ids AS varchar[]))) AND (
@@ -21,17 +22,21 @@ ORDER BY u.user_id
 """)
 PAGE_SQL = f"""
 WITH usable AS (
-  SELECT t.turn_id, t.at, t.slot, t.model, t.partial, t.conversation_id, r.thumb
-  FROM {DECISIONS_SQL} JOIN turns AS t ON t.conversation_id = c.conversation_id
-  LEFT JOIN ratings AS r ON r.turn_id = t.turn_id
-  WHERE t.user_id = :user_id AND c.user_id = :user_id AND {ALLOWED_SQL} AND r.thumb IS DISTINCT FROM 'down'
-    AND (NOT CAST(:rated_up AS boolean) OR r.thumb = 'up')
-    AND (CAST(:at AS timestamptz) IS NULL OR (t.at, t.turn_id) > (CAST(:at AS timestamptz), CAST(:turn_id AS varchar)))
-  ORDER BY t.at, t.turn_id LIMIT :most
+  SELECT t.turn_id, a.at, a.ordinal, t.slot, t.model, t.partial, t.conversation_id, r.thumb
+  FROM {DECISIONS_SQL} JOIN messages AS a ON a.conversation_id = c.conversation_id
+  JOIN turns AS t ON t.turn_id = a.turn_id LEFT JOIN ratings AS r ON r.turn_id = t.turn_id
+  WHERE a.user_id = :user_id AND c.user_id = :user_id AND a.speaker = 'assistant'
+    AND {ALLOWED_SQL} AND r.thumb IS DISTINCT FROM 'down' AND (NOT CAST(:rated_up AS boolean) OR r.thumb = 'up')
+    AND (a.at, a.ordinal) > (CAST(:at AS timestamptz), CAST(:ordinal AS bigint))
+    AND NOT EXISTS (
+      SELECT FROM messages AS l WHERE l.turn_id = a.turn_id AND l.speaker = 'assistant' AND l.ordinal > a.ordinal
+    )
+  ORDER BY a.at, a.ordinal LIMIT :most
 )
-SELECT u.turn_id, u.at, u.slot, u.model, u.partial, u.conversation_id, u.thumb, m.message_id, m.speaker, m.slot, m.text
-FROM usable AS u LEFT JOIN messages AS m ON m.turn_id = u.turn_id AND m.user_id = :user_id
-ORDER BY u.at, u.turn_id, m.ordinal
+SELECT u.turn_id, u.at, u.ordinal, u.slot, u.model, u.partial, u.conversation_id, u.thumb, m.message_id, m.speaker,
+  m.slot, m.text
+FROM usable AS u JOIN messages AS m ON m.turn_id = u.turn_id AND m.user_id = :user_id
+ORDER BY u.at, u.ordinal, m.ordinal
 """  # noqa: S608 - constants of ours alone
 _PAGE = Statement(PAGE_SQL)
 
@@ -49,10 +54,11 @@ class SealedSaid:
 
 @dataclass(frozen=True)
 class SealedTurn:
-    """A turn that may be trained on, with its messages in order."""
+    """A turn that may be trained on, with its messages in order; ``at`` and ``ordinal`` are its answer's."""
 
     turn_id: str
     at: datetime
+    ordinal: int
     slot: int
     model: str | None
     partial: bool
@@ -67,18 +73,15 @@ async def owners(driver: Any, ids: Sequence[str]) -> list[tuple[str, str]]:
 
 
 async def page(
-    driver: Any, user_id: str, after: tuple[datetime, str] | None, most: int, *, rated_up: bool
+    driver: Any, user_id: str, after: tuple[datetime, int] | None, most: int, *, rated_up: bool
 ) -> list[SealedTurn]:
     """The next turns that may be trained on now, oldest first; fewer than ``most`` at the end."""
-    at, turn_id = after or (None, None)
-    rows = await _PAGE.fetch(driver, user_id=user_id, rated_up=rated_up, at=at, turn_id=turn_id, most=most)
+    at, ordinal = after or (_EARLIEST, 0)
+    rows = await _PAGE.fetch(driver, user_id=user_id, rated_up=rated_up, at=at, ordinal=ordinal, most=most)
     turns: dict[str, SealedTurn] = {}
     said: dict[str, list[SealedSaid]] = {}
-    for row in rows:
-        thumb = Thumb(row[6]) if row[6] else None
-        turn_id, when, slot, model, partial, conversation_id = row[:6]
-        turns.setdefault(turn_id, SealedTurn(turn_id, when, slot, model, partial, conversation_id, thumb, ()))
-        messages = said.setdefault(row[0], [])
-        if row[7] is not None:
-            messages.append(SealedSaid(*row[7:]))
+    for turn_id, when, place, slot, model, partial, conversation_id, given, *message in rows:
+        thumb = Thumb(given) if given else None
+        turns[turn_id] = SealedTurn(turn_id, when, place, slot, model, partial, conversation_id, thumb, ())
+        said.setdefault(turn_id, []).append(SealedSaid(*message))
     return [replace(turn, said=tuple(said[turn.turn_id])) for turn in turns.values()]

@@ -19,12 +19,10 @@ from libs.shared.contracts.conversations import (
 from libs.shared.contracts.keeping import REWRITE_MEMORY, RewriteMemory
 from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
 from libs.shared.contracts.ratings import (
-    CHANGE_TRAINING_CHOICES,
     LIST_CONSENTS,
     LIST_RATINGS,
     RATE_TURN,
     SET_CONSENT,
-    ChangeTrainingChoices,
     Consents,
     ListConsents,
     ListRatings,
@@ -34,20 +32,11 @@ from libs.shared.contracts.ratings import (
     Thumb,
     TrainingChoices,
 )
-from libs.shared.contracts.turns import TurnCompleted
 from libs.shared.errors import ConversationNotFound, ServiceError, TurnNotFound, UserNotFound
 from services.persistence.postgres import Statement
 from services.persistence.repositories import ratings
-from tests.support.persistence import START, Client, RunningPersistence, imported, make_turn, new_id
-
-
-async def talk(
-    client: Client, persistence: RunningPersistence, user_id: str, where: str, *texts: str, **more: Any
-) -> TurnCompleted:
-    """A turn that was kept and applied."""
-    turn = make_turn(await client.open(user_id), user_id, where, *(texts or ("which board?", "a Pi 5")), **more)
-    await persistence.parts.watermark.wait_for(await client.publish(turn))
-    return turn
+from tests.support.persistence import START, Client, RunningPersistence, imported, new_id
+from tests.support.trained import allow, choose, talk
 
 
 async def rate(client: Client, user_id: str, turn_id: str, thumb: Thumb | None = Thumb.UP) -> Rating | None:
@@ -68,15 +57,6 @@ async def consents(client: Client, user_id: str, **more: Any) -> Consents:
 async def allowed(client: Client, user_id: str) -> set[str]:
     found = await consents(client, user_id, allowed=True)
     return {one.conversation_id for one in found.conversations}
-
-
-async def allow(client: Client, user_id: str, where: str, yes: bool = True) -> None:
-    await client.bus.request(SET_CONSENT, SetConsent(user_id=user_id, conversation_id=where, allowed=yes))
-
-
-async def choose(client: Client, user_id: str, **choices: bool) -> TrainingChoices:
-    request = ChangeTrainingChoices(user_id=user_id, **choices)
-    return (await client.bus.request(CHANGE_TRAINING_CHOICES, request)).choices
 
 
 # ---------------------------------------------------------------- thumbs

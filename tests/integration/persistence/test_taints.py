@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -23,19 +22,9 @@ from libs.shared.contracts.forgetting import Receipt, Removed
 from libs.shared.contracts.keeping import REWRITE_MEMORY, RewriteMemory
 from libs.shared.contracts.material import (
     LIST_TRAINED,
-    RECORD_ADAPTER,
-    RECORD_DATASET,
-    STANDING_CHANGED,
-    TRAINING_MATERIAL,
-    DatasetRecorded,
     Exchange,
     ListTrained,
-    Member,
-    RecordAdapter,
-    RecordDataset,
-    StandingChanged,
     TrainedAdapter,
-    TrainingMaterial,
 )
 from libs.shared.contracts.memory import FORGET_EVERYTHING, FORGET_MEMORY, MemoryRef, UserMemory
 from libs.shared.contracts.ratings import (
@@ -44,83 +33,14 @@ from libs.shared.contracts.ratings import (
     ChangeTrainingChoices,
     SetConsent,
 )
-from libs.shared.contracts.turns import TurnCompleted
 from libs.shared.errors import AlreadyRecorded, DatasetNotFound, MaterialWithdrawn, ServiceError, Unavailable
 from libs.shared.receipts import verify
 from services.persistence import forgetting, journal
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import trained
 from tests.integration.persistence.test_forgetting import tables_that_name
-from tests.integration.persistence.test_ratings_and_consents import allow, choose, talk
 from tests.support.persistence import Client, RunningPersistence, new_id
-
-OURS, THEIRS, BOTH = "of-ana", "of-ben", "of-both"
-
-
-@dataclass
-class Scene:
-    """Two people, a conversation each that is allowed, and an adapter of each one's words and of both together. Several
-    stand side by side, each with a ``tag``, which isn't in what is told of it."""
-
-    client: Client
-    persistence: RunningPersistence
-    trainer: Bus
-    tag: str = "a"
-    ana: str = ""
-    ben: str = ""
-    turn: TurnCompleted = field(init=False)
-    """Ana's; another one of hers stands beside it in the same conversation."""
-    heard: asyncio.Queue[StandingChanged] = field(default_factory=asyncio.Queue)
-
-    async def open(self) -> Scene:
-        self.ana, self.ben = await self.client.user(), await self.client.user()
-        since = (await choose(self.client, self.ana, future=True)).future_since
-        assert since is not None
-        self.turn = await talk(self.client, self.persistence, self.ana, self.where, "which board?", "a Pi 5", at=since)
-        await talk(self.client, self.persistence, self.ana, self.where, "which cable?", "a blue one", at=since)
-        await talk(self.client, self.persistence, self.ben, f"ben-{self.tag}")
-        await allow(self.client, self.ben, f"ben-{self.tag}")
-        everything = await self.material()
-        by_owner = {who: [one for one in everything if one.owner == who] for who in (self.ana, self.ben)}
-        for name, exchanges in ((OURS, by_owner[self.ana]), (THEIRS, by_owner[self.ben]), (BOTH, everything)):
-            await self.dataset(f"data-{name}", exchanges)
-            await self.adapter(name, f"data-{name}")
-
-        await self.trainer.subscribe(STANDING_CHANGED, self.heard.put)
-        return self
-
-    @property
-    def where(self) -> str:
-        """Ana's conversation."""
-        return f"ana-{self.tag}"
-
-    async def material(self) -> list[Exchange]:
-        async with self.trainer.stream(TRAINING_MATERIAL, TrainingMaterial(owners=(self.ana, self.ben))) as chunks:
-            return [exchange async for chunk in chunks for exchange in chunk.exchanges]
-
-    async def dataset(self, dataset_id: str, exchanges: list[Exchange]) -> DatasetRecorded:
-        members = tuple(Member(turn_id=one.turn_id, version=one.version) for one in exchanges)
-        request = RecordDataset(dataset_id=f"{self.tag}-{dataset_id}", members=members)
-        return await self.trainer.request(RECORD_DATASET, request)
-
-    async def adapter(self, name: str, *datasets: str) -> TrainedAdapter:
-        tagged = tuple(f"{self.tag}-{dataset}" for dataset in datasets)
-        return await self.trainer.request(RECORD_ADAPTER, RecordAdapter(adapter=f"{self.tag}-{name}", datasets=tagged))
-
-    async def standing(self, **more: object) -> Mapping[str, TrainedAdapter]:
-        listing = ListTrained.model_validate(more)
-        found = (await self.trainer.request(LIST_TRAINED, listing)).adapters
-        return {self.told((one.adapter,))[0]: one for one in found if one.adapter.startswith(f"{self.tag}-")}
-
-    def told(self, adapters: tuple[str, ...]) -> tuple[str, ...]:
-        """Their names without the tag."""
-        assert all(name.startswith(f"{self.tag}-") for name in adapters)
-        return tuple(name.removeprefix(f"{self.tag}-") for name in adapters)
-
-    async def tainted(self) -> dict[str, list[tuple[str, int]]]:
-        """Causes and exchanges, by adapter."""
-        found = await self.standing()
-        return {name: [(t.cause, t.exchanges) for t in one.taints] for name, one in found.items() if one.tainted}
+from tests.support.trained import BOTH, OURS, THEIRS, Scene, allow, choose
 
 
 @pytest.fixture
@@ -248,13 +168,12 @@ async def test_the_check_notices_that_nothing_is_tainted(
 async def test_the_receipt_that_names_them_is_signed(scene: Scene) -> None:
     ref = ConversationRef(user_id=scene.ana, conversation_id=scene.where)
     receipt = await scene.client.bus.request(DELETE_CONVERSATION, ref)
-    assert receipt.tainted_adapters is not None
     assert scene.told(receipt.tainted_adapters) == (OURS, BOTH)
     assert verify(receipt)
     assert not verify(receipt.model_copy(update={"tainted_adapters": receipt.tainted_adapters[:1]}))
     note = await scene.client.note(scene.ana, "nothing was trained on this")
     other = await scene.client.bus.request(FORGET_MEMORY, MemoryRef(user_id=scene.ana, id=note.id))
-    assert other.tainted_adapters is None
+    assert "tainted_adapters" not in other.model_dump_json()
     assert verify(other)
 
 
@@ -295,7 +214,7 @@ async def test_a_forgetting_that_was_cut_short_taints_and_tells(scene: Scene, mo
     await scene.persistence.start()
     async with scene.persistence.parts.database.plainly() as driver:
         (receipt,) = await forgetting_rows.receipts(driver, scene.ana, 10, None)
-    assert scene.told(receipt.tainted_adapters or ()) == (OURS, BOTH)
+    assert scene.told(receipt.tainted_adapters) == (OURS, BOTH)
 
 
 async def test_a_forgetting_that_is_repeated_after_a_restore_taints(scene: Scene) -> None:

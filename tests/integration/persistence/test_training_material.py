@@ -17,8 +17,9 @@ from libs.shared.contracts.ratings import Thumb
 from services.persistence import handing_over
 from services.persistence.postgres import Statement
 from services.persistence.repositories import consents, material
-from tests.integration.persistence.test_ratings_and_consents import allow, choose, rate, talk
-from tests.support.persistence import START, Client, RunningPersistence, imported
+from tests.integration.persistence.test_ratings_and_consents import rate
+from tests.support.persistence import Client, RunningPersistence, imported
+from tests.support.trained import allow, choose, talk
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def check_only_what_is_allowed_is_given(client: Client, persistence: Runni
         version=turn.messages[0].text.slot,
         question="which board?",
         answer="a Pi 5",
-        at=START,
+        at=turn.messages[1].at,
         model="test",
     )
     assert await given(trainer, other) == []
