@@ -57,7 +57,7 @@ class Told:
                 "recorded_at": AT,
             }
             alone = {**one, "adapter": "ben", "others": 0, "tainted_since": None}
-            return 200, {"adapters": [one, alone, {**alone, "adapter": "cy", "shared": True}], "next_cursor": None}
+            return 200, {"adapters": [ada, alone, {**alone, "adapter": "cy", "shared": True}], "next_cursor": None}
         if method == "GET":
             return 200, {"choices": self.choices, "conversations": [self.consent], "next_cursor": None}
         if method == "PUT":
