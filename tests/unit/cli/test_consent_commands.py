@@ -49,15 +49,9 @@ class Told:
             one = {"turn_id": TURN, "conversation_id": TALK, "thumb": "up", "at": AT}
             return 200, {"ratings": [one], "next_cursor": None} if method == "GET" else {"rating": one}
         if path.endswith("/adapters"):
-            one: dict[str, Any] = {
-                "adapter": "ada",
-                "others": 1,
-                "shared": False,
-                "tainted_since": AT,
-                "recorded_at": AT,
-            }
-            alone = {**one, "adapter": "ben", "others": 0, "tainted_since": None}
-            return 200, {"adapters": [ada, alone, {**alone, "adapter": "cy", "shared": True}], "next_cursor": None}
+            ada = {"adapter": "ada", "others": 1, "shared": False, "tainted_since": AT, "recorded_at": AT}
+            ben: dict[str, Any] = {**ada, "adapter": "ben", "others": 0, "tainted_since": None}
+            return 200, {"adapters": [ada, ben, {**ben, "adapter": "cy", "shared": True}], "next_cursor": None}
         if method == "GET":
             return 200, {"choices": self.choices, "conversations": [self.consent], "next_cursor": None}
         if method == "PUT":
