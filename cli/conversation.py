@@ -33,6 +33,8 @@ class Conversation:
     """What the model thought on the way to the last answer, piece by piece."""
     heard: Callable[[str], None] | None = None
     """Is told each piece of the thinking as it comes."""
+    turn_id: str | None = field(default=None, init=False)
+    """Of the last turn, where it was kept: by it the answer is rated."""
     recalled: list[dict[str, Any]] = field(default_factory=list, init=False)
     """What the last answer was given, when it is to be explained."""
     _said: list[dict[str, str]] = field(default_factory=list, init=False)
@@ -59,6 +61,7 @@ class Conversation:
         reply = connection.getresponse()
         if reply.status != _OK:
             raise refusal(reply.read())
+        self.turn_id = reply.getheader("x-mongars-turn-id") if self.keep else None
         self.conversation_id = reply.getheader("x-mongars-conversation-id") or self.conversation_id
         self.degraded = reply.getheader("x-mongars-degraded")
         self.remote = reply.getheader("x-mongars-remote")

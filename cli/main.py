@@ -13,6 +13,7 @@ from cli.commands import (
     alerts,
     backup,
     chat,
+    consents,
     doctor,
     documents,
     embedders,
@@ -23,6 +24,7 @@ from cli.commands import (
     models,
     nodes,
     observe,
+    ratings,
     service,
     support,
     train,
@@ -48,6 +50,8 @@ app.command("status")(observe.status)
 app.command("logs")(observe.logs)
 app.command("chat")(chat.chat)
 app.add_typer(memory.app, name="memory")
+app.add_typer(ratings.app, name="ratings")
+app.add_typer(consents.app, name="consents")
 app.add_typer(documents.app, name="documents")
 app.add_typer(embedders.app, name="embedders")
 app.add_typer(models.app, name="models")

@@ -69,6 +69,13 @@ def own_gateway(state: Path | None, user: str | None, key_name: str, *, make_use
         yield Gateway(installation.marker.ports.http, key)
 
 
+def path_part(named: str, kind: str, shown_by: str) -> str:
+    """An id as part of a path. Raises CommandError for what no id looks like: it would be another path."""
+    if not named or not named.replace("-", "").replace("_", "").isalnum() or not named.isascii():
+        raise CommandError(f"{named!r} is no {kind}'s id", f"see: {shown_by}", code=Exit.USAGE)
+    return named
+
+
 def answer(value: Any) -> None:
     """Prints ``value`` as JSON."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

@@ -32,6 +32,16 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "refresh_invalid": ("the refresh token was used already, revoked, or has expired", "log in again"),
     "conversation_not_found": ("there is no such conversation of yours", _LIST),
     "message_not_found": ("there is no such message of yours", _LIST),
+    "turn_not_found": (
+        "there is no such answer in your conversations",
+        "take the id from `x-mongars-turn-id`, or from a conversation that you read",
+    ),
+    "material_withdrawn": (
+        "what a dataset was drawn from was forgotten, edited or withdrawn since",
+        "make the dataset anew, without the turns in `turn_ids`",
+    ),
+    "dataset_not_found": ("there is no record of the dataset", "record it before what is trained on it"),
+    "already_recorded": ("under that name something else was recorded", "choose another name"),
     "memory_not_found": ("there is no such memory of yours", _LIST),
     "document_not_found": ("there is no such document of yours", _LIST),
     "unsupported_document": ("this kind of file isn't read", "the answer names those that are"),

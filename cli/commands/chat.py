@@ -14,10 +14,12 @@ from cli.own_key import own_key
 
 if TYPE_CHECKING:
     from cli.conversation import Conversation
+    from cli.gateway import Gateway
 
 _KEY_NAME = "mongars chat"
 _SHOWN = 160
 """Characters of a source."""
+_THUMBS: dict[str, str | None] = {"/up": "up", "/down": "down", "/unrate": None}
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -40,8 +42,13 @@ def chat(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Talk with the assistant; answers appear as they are made. An empty line or Ctrl-D ends."""
+    """Talk with the assistant; answers appear as they are made. An empty line or Ctrl-D ends.
+
+    /up and /down give the last answer a thumb, /unrate takes it back. A thumb permits nothing: what may be trained
+    on is said by mongars consents.
+    """
     from cli.conversation import Conversation
+    from cli.gateway import Gateway
 
     installation = chosen_installation(state)
     if as_json and message is None:
@@ -51,12 +58,13 @@ def chat(
     with own_key(installation, user, _KEY_NAME, make_user=True) as key:
         talk = Conversation(installation.marker.ports.http, key.secret, model, conversation, not temporary, explain)
         if message is None:
-            _talk(talk)
+            _talk(talk, Gateway(installation.marker.ports.http, key))
         elif as_json:
             text = "".join(talk.say(message))
             told = {
                 "answer": text,
                 "conversation_id": talk.conversation_id,
+                "turn_id": talk.turn_id,
                 "degraded": talk.degraded,
                 "remote": talk.remote,
                 "reasoning": "".join(talk.reasoning) or None,
@@ -66,13 +74,29 @@ def chat(
             _print(talk, message)
 
 
-def _talk(talk: Conversation) -> None:
+def _talk(talk: Conversation, gateway: Gateway) -> None:
     told: str | None = None
     while text := _asked():
+        if text in _THUMBS:
+            sys.stderr.write(f"({_rated(talk, gateway, _THUMBS[text])})\n")
+            continue
         _print(talk, text)
         if talk.degraded and talk.degraded != told:
             told = talk.degraded
             sys.stderr.write(f"(degraded: {told})\n")
+
+
+def _rated(talk: Conversation, gateway: Gateway, thumb: str | None) -> str:
+    """What became of the last answer's thumb, in a few words: the talk goes on in any case."""
+    from cli.gateway import Refused
+    from cli.rating import rate
+
+    if talk.turn_id is None:
+        return "there is no answer here that was kept, so none to rate"
+    try:
+        return rate(gateway, talk.turn_id, thumb)
+    except Refused as error:
+        return f"not rated: {error}"
 
 
 def _asked() -> str:

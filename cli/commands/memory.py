@@ -13,7 +13,7 @@ import typer
 
 from cli.errors import CommandError, Exit
 from cli.listing import day_of, shortened, show
-from cli.options import JsonOption, StateOption, UserOption, answer, line, own_gateway
+from cli.options import JsonOption, StateOption, UserOption, answer, line, own_gateway, path_part
 
 if TYPE_CHECKING:
     from cli.gateway import Gateway
@@ -220,6 +220,8 @@ def forget(
         answer(receipt)
     else:
         line(f"Forgotten: {_removed(receipt)}. Receipt {receipt['receipt_id']}.")
+        if receipt.get("tainted_adapters"):
+            line(f"Trained on it, and tainted now: {', '.join(receipt['tainted_adapters'])}.")
 
 
 def _confirm() -> None:
@@ -369,7 +371,4 @@ def _moment(text: str) -> str:
 
 
 def _safe(memory: str) -> str:
-    """Raises CommandError for what no id looks like: it would be another path."""
-    if not memory or not memory.replace("-", "").replace("_", "").isalnum() or not memory.isascii():
-        raise CommandError(f"{memory!r} is no memory's id", "see: mongars memory list", code=Exit.USAGE)
-    return memory
+    return path_part(memory, "memory", "mongars memory list")

@@ -161,6 +161,11 @@ class MessageNotFound(ServiceError):
     status = 404
 
 
+class TurnNotFound(ServiceError):
+    code = "turn_not_found"
+    status = 404
+
+
 class MemoryNotFound(ServiceError):
     code = "memory_not_found"
     status = 404
@@ -341,6 +346,25 @@ class TrainingUnavailable(ServiceError):
 
     code = "training_unavailable"
     status = 503
+
+
+class MaterialWithdrawn(ServiceError):
+    """What a dataset was drawn from may no longer be trained on; ``data["turn_ids"]`` names it."""
+
+    code = "material_withdrawn"
+    status = 409
+
+
+class DatasetNotFound(ServiceError):
+    code = "dataset_not_found"
+    status = 404
+
+
+class AlreadyRecorded(ServiceError):
+    """Under that name something else was recorded."""
+
+    code = "already_recorded"
+    status = 409
 
 
 class BackupNotFound(ServiceError):

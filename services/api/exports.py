@@ -18,6 +18,14 @@ from libs.shared.contracts.conversations import (
 )
 from libs.shared.contracts.documents import LIST_DOCUMENTS, Document, ListDocuments
 from libs.shared.contracts.memory import LIST_MEMORIES, ListMemories, MemoryItem, MemoryKind
+from libs.shared.contracts.ratings import (
+    LIST_CONSENTS,
+    LIST_RATINGS,
+    ConversationConsent,
+    ListConsents,
+    ListRatings,
+    Rating,
+)
 from libs.shared.contracts.turns import TurnMessage
 from libs.shared.errors import ConversationNotFound
 from services.api.archives.own import FORMAT, VERSION
@@ -85,6 +93,29 @@ class Everything:
             if (cursor := page.next_cursor) is None:
                 return
 
+    async def ratings(self) -> AsyncIterator[Rating]:
+        """Newest first."""
+        cursor: str | None = None
+        while True:
+            wanted = ListRatings(user_id=self.user_id, limit=_PAGE, cursor=cursor)
+            page = await self.parts.bus.request(LIST_RATINGS, wanted)
+            for rating in page.ratings:
+                yield rating
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def decisions(self) -> AsyncIterator[ConversationConsent]:
+        """The conversations that were decided on one by one, most recently used first."""
+        cursor: str | None = None
+        while True:
+            wanted = ListConsents(user_id=self.user_id, limit=_PAGE, cursor=cursor)
+            page = await self.parts.bus.request(LIST_CONSENTS, wanted)
+            for consent in page.conversations:
+                if consent.decided:
+                    yield consent
+            if (cursor := page.next_cursor) is None:
+                return
+
 
 async def as_json(everything: Everything, at: datetime) -> AsyncIterator[str]:
     """An object of arrays; ``POST /api/v1/memories/import/archive`` takes it."""
@@ -98,6 +129,8 @@ async def as_json(everything: Everything, at: datetime) -> AsyncIterator[str]:
         "documents": _each(documents),
         "passages": _passages(everything, documents),
         "facts": _memories(everything, MemoryKind.FACT),
+        "ratings": _ratings(everything),
+        "consents": _consents(everything),
     }
     for name, rows in sections.items():
         yield f',\n"{name}":['
@@ -130,6 +163,16 @@ async def _passages(everything: Everything, documents: list[Document]) -> AsyncI
 async def _memories(everything: Everything, kind: MemoryKind) -> AsyncIterator[dict[str, Any]]:
     async for item in everything.memories(kind):
         yield item.model_dump(mode="json", exclude={"score", "parts"})
+
+
+async def _ratings(everything: Everything) -> AsyncIterator[dict[str, Any]]:
+    async for rating in everything.ratings():
+        yield rating.model_dump(mode="json")
+
+
+async def _consents(everything: Everything) -> AsyncIterator[dict[str, Any]]:
+    async for consent in everything.decisions():
+        yield consent.model_dump(mode="json", include={"conversation_id", "allowed", "decided_at"})
 
 
 async def as_markdown(everything: Everything, at: datetime) -> AsyncIterator[str]:

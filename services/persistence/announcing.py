@@ -1,8 +1,11 @@
-"""Telling the other services that a user's memory is not what they last saw."""
+"""Telling the other services that a user's memory, or how an adapter stands, is not what they last saw."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from libs.shared.bus import Bus
+from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
 from libs.shared.contracts.memory import MEMORY_CHANGED, MemoryChanged
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
@@ -16,3 +19,15 @@ async def announce_memory_changed(bus: Bus, user_id: str) -> None:
         await bus.broadcast(MEMORY_CHANGED, MemoryChanged(user_id=user_id))
     except ServiceError as error:
         log.warning("memory_change_not_announced", reason=error.code)
+
+
+async def announce_standing(bus: Bus, adapters: Iterable[str]) -> None:
+    """Lossy too: who puts an adapter to use asks for its standing before, and now and then."""
+    named = tuple(sorted(adapters))
+    if not named:
+        return
+    log.info("adapters_stand_otherwise", adapters=len(named))
+    try:
+        await bus.broadcast(STANDING_CHANGED, StandingChanged(adapters=named))
+    except ServiceError as error:
+        log.warning("standing_not_announced", reason=error.code)

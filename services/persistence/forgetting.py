@@ -29,7 +29,7 @@ from libs.shared.errors import (
 from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
 from services.persistence import journal
-from services.persistence.announcing import announce_memory_changed
+from services.persistence.announcing import announce_memory_changed, announce_standing
 from services.persistence.parts import Parts
 from services.persistence.receipts import write_receipt
 from services.persistence.repositories import accounts, backups, forgetting, removal, work
@@ -145,6 +145,7 @@ async def _carry_out(promise_id: int, parts: Parts, told: Receipt | None = None)
     """``told``: the receipt of an earlier life, which the journal has already."""
     promise, done = await _remove_rows(promise_id, parts)
     await announce_memory_changed(parts.bus, promise.user_id)
+    await announce_standing(parts.bus, done.adapters)
     pending = () if await _erase(done.positions, parts) else (_STREAM,)
     if told is None:
         told = _receipt(promise, done, pending, parts)
@@ -166,7 +167,7 @@ async def _remove_rows(promise_id: int, parts: Parts) -> tuple[Promise, Done]:
                 await stack.enter_async_context(parts.applier.lock)
             held = parts.backups.holding(await backups.kept_since(driver, promise))
             taken = await take(driver, promise, parts)
-            done = Done(taken.removed(parts.keys.slots.used), taken.positions, held)
+            done = Done(taken.removed(parts.keys.slots.used), taken.positions, held, tuple(sorted(taken.adapters)))
             await forgetting.note(driver, promise_id, taken.slots, done)
     if taken is not None and taken.asks_again:
         parts.outbox.wake()
@@ -216,6 +217,7 @@ def _receipt(promise: Promise, done: Done, pending: tuple[str, ...], parts: Part
         removed=done.removed,
         pending=pending,
         backups=done.backups,
+        tainted_adapters=done.adapters,
     )
 
 

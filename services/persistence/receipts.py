@@ -21,6 +21,7 @@ def write_receipt(
     removed: Removed,
     pending: tuple[str, ...] = (),
     backups: tuple[str, ...] = (),
+    tainted_adapters: tuple[str, ...] = (),
 ) -> Receipt:
     """A signed receipt; ``seed`` are 32 bytes that only this installation has."""
     key = SigningKey(seed)
@@ -32,6 +33,7 @@ def write_receipt(
         removed=removed,
         pending=pending,
         backups=backups,
+        tainted_adapters=tainted_adapters,
         key=base64.b64encode(bytes(key.verify_key)).decode(),
         signature="",
     )

@@ -19,7 +19,9 @@ from libs.shared.contracts import indexing as indexing_contracts
 from libs.shared.contracts import jobs as job_contracts
 from libs.shared.contracts import keeping as keeping_contracts
 from libs.shared.contracts import ledger as ledger_contracts
+from libs.shared.contracts import material as material_contracts
 from libs.shared.contracts import memory as memory_contracts
+from libs.shared.contracts import ratings as rating_contracts
 from libs.shared.contracts import recall as recall_contracts
 from libs.shared.contracts import training as training_contracts
 from libs.shared.contracts import turns as turn_contracts
@@ -34,9 +36,11 @@ from services.persistence.applying import TurnApplier
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cutting import take_cut
+from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
     backups,
+    consents,
     conversations,
     documents,
     facts,
@@ -48,8 +52,10 @@ from services.persistence.handlers import (
     ledger,
     mappings,
     memories,
+    ratings,
     rewriting,
     runs,
+    trained,
     turns,
 )
 from services.persistence.handlers import forgetting as forgetting_handlers
@@ -117,6 +123,14 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (memory_contracts.READ_MEMORY, memories.read_memory),
     (document_contracts.LIST_DOCUMENTS, documents.list_documents),
     (document_contracts.READ_DOCUMENT, documents.read_document),
+    (rating_contracts.RATE_TURN, ratings.rate_turn),
+    (rating_contracts.LIST_RATINGS, ratings.list_ratings),
+    (rating_contracts.LIST_CONSENTS, consents.list_consents),
+    (rating_contracts.SET_CONSENT, consents.set_consent),
+    (rating_contracts.CHANGE_TRAINING_CHOICES, consents.change_training_choices),
+    (material_contracts.RECORD_DATASET, trained.record_dataset),
+    (material_contracts.RECORD_ADAPTER, trained.record_adapter),
+    (material_contracts.LIST_TRAINED, trained.list_trained),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),
@@ -270,6 +284,7 @@ async def serve(parts: Parts, bus: Bus) -> None:
         served = partial(handler, parts=parts)
         await bus.serve(contract, parts.room.refusing(served) if contract.subject in _KEEPING else served)
     await bus.serve_stream(backup_contracts.TAKE_CUT, partial(take_cut, parts=parts))
+    await bus.serve_stream(material_contracts.TRAINING_MATERIAL, partial(hand_over, parts=parts))
     await bus.consume(
         turn_contracts.TURN_COMPLETED,
         turn_contracts.TURN_COMPLETED.consumers[0],

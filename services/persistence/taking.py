@@ -1,4 +1,5 @@
-"""What a forgetting takes out of the database, in one transaction: rows, facts, pieces of the index, mentions.
+"""What a forgetting takes out of the database, in one transaction: rows, facts, pieces of the index, mentions; and what
+it taints.
 
 No key is destroyed here. What a doomed key sealed beside the forgotten is sealed anew first; the slots are returned,
 to be destroyed after the commit.
@@ -16,9 +17,10 @@ from libs.shared.contracts.forgetting import Removed
 from libs.shared.sealing import Unreadable, seal, unseal
 from services.persistence.asking_again import ask_again
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, forgetting, removal, segments
+from services.persistence.repositories import accounts, forgetting, ratings, removal, segments, trained
 from services.persistence.repositories.forgetting import Promise
 from services.persistence.repositories.removal import Doomed, SealedSibling
+from services.persistence.repositories.trained import Cause, Kind
 from services.persistence.sealing import UserKeys
 from services.persistence.slot_file import KeyGone
 from services.persistence.supersession import ends_without
@@ -41,6 +43,9 @@ class Taken:
     quarantined: int = 0
     asks_again: bool = False
     """The outbox has jobs for what was sealed anew."""
+    adapters: set[str] = field(default_factory=set)
+    """Those that were trained on any of it: tainted from now on."""
+    cause: Cause = Cause.FORGOTTEN
 
     def removed(self, used_slots: frozenset[int]) -> Removed:
         """For the receipt; of the slots those count that hold a key."""
@@ -78,7 +83,10 @@ async def take(driver: Any, promise: Promise, parts: Parts) -> Taken:
 
 
 async def take_derived(driver: Any, user_id: str, doomed: Sequence[Doomed], taken: Taken, parts: Parts) -> None:
-    """What was made from these messages: facts, places in the index, jobs, mentions. The messages stay."""
+    """What was made from these messages: facts, places in the index, jobs, mentions; adapters that were trained on them
+    are tainted. The messages stay."""
+    turns = sorted({message.turn_id for message in doomed})
+    taken.adapters.update(await trained.taint(driver, parts.keys, Kind.TURN, turns, taken.cause, parts.clock()))
     ids = [message.message_id for message in doomed]
     await _take_facts(driver, user_id, await removal.facts_without_source(driver, user_id, ids), taken)
     taken.ordinals += [message.ordinal for message in doomed]
@@ -116,6 +124,7 @@ async def _take_memory(driver: Any, user_id: str, message_id: str, taken: Taken,
         taken.asks_again = await ask_again(driver, user_id, ids, doomed.conversation_id, parts)
     else:
         await forgetting.bury_turn(driver, doomed.turn_id, parts.clock())
+    await ratings.remove(driver, doomed.turn_id)
     taken.slots |= await removal.remove_message(driver, doomed, with_turn=not left)
     taken.conversations, titles = await removal.remove_if_empty(driver, doomed.conversation_id)
     taken.slots |= titles
@@ -155,6 +164,7 @@ async def _take_conversation(driver: Any, user_id: str, conversation_id: str, ta
 async def _take_everything(driver: Any, user_id: str, taken: Taken, parts: Parts) -> None:
     now = parts.clock()
     await forgetting.bury_conversations(driver, user_id, now)
+    taken.adapters.update(await trained.taint(driver, parts.keys, Kind.OWNER, [user_id], taken.cause, now))
     taken.messages = await removal.count_messages(driver, user_id)
     taken.positions = await removal.positions_of_user(driver, user_id, now)
     taken.jobs = await removal.remove_jobs_of_user(driver, user_id)

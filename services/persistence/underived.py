@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.persistence.announcing import announce_standing
 from services.persistence.parts import Parts
 from services.persistence.postgres import Statement
-from services.persistence.repositories import segments
+from services.persistence.repositories import segments, trained
 from services.persistence.repositories.removal import Doomed
+from services.persistence.repositories.trained import Cause
 from services.persistence.retiring import destroy_retired, retire
 from services.persistence.taking import Taken, take_derived
 
@@ -27,9 +29,12 @@ class TakenBack:
     ordinals: Sequence[int]
     note: int | None
     """Of the keys to destroy."""
+    adapters: Collection[str] = ()
+    """Those that are tainted by it."""
 
     async def finish(self, parts: Parts) -> None:
-        """Destroys the keys, and lets what is held in memory follow."""
+        """Destroys the keys, lets what is held in memory follow, and tells which adapters are tainted."""
+        await announce_standing(parts.bus, self.adapters)
         if self.ordinals:
             parts.indexes.forgotten(self.user_id, self.ordinals)
             parts.fact_keys.drop(self.user_id)
@@ -39,16 +44,17 @@ class TakenBack:
 
 
 async def take_back(
-    driver: Any, user_id: str, memories: Sequence[Doomed], parts: Parts, slots: Collection[int] = ()
+    driver: Any, user_id: str, memories: Sequence[Doomed], parts: Parts, slots: Collection[int] = (), *, cause: Cause
 ) -> TakenBack:
     """Of these memories, in the caller's transaction, everything that was derived; ``slots`` are further ones that no
-    row needs after it."""
-    taken = Taken(slots=set(slots))
+    row needs after it, and ``cause`` is why what was trained on them is tainted."""
+    taken = Taken(slots=set(slots), cause=cause)
     if memories:
+        await trained.hold_owners(driver, [user_id])
         await take_derived(driver, user_id, memories, taken, parts)
         await _UNLINK.fetch(driver, user_id=user_id, ids=[memory.message_id for memory in memories])
     note = await retire(driver, user_id, taken.slots) if taken.slots else None
-    return TakenBack(user_id, taken.ordinals, note)
+    return TakenBack(user_id, taken.ordinals, note, taken.adapters)
 
 
 async def hold_index(driver: Any, user_id: str) -> None:

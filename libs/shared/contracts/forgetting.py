@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from libs.shared.contracts.base import Message, Principal, Rpc
-from libs.shared.contracts.common import Id, Page
+from libs.shared.contracts.common import AdapterName, Id, Page
 
 Scope = Literal["memory", "fact", "conversation", "document", "everything", "account"]
 
@@ -43,6 +45,8 @@ class Receipt(Message):
     """What is still being repeated, such as ``stream_messages``; the keys are gone already."""
     backups: tuple[str, ...] = ()
     """Backups that still hold it."""
+    tainted_adapters: tuple[AdapterName, ...] = Field(default=(), exclude_if=lambda adapters: not adapters)
+    """Adapters that were trained on it. Left out where there are none, so that older receipts verify as they did."""
     key: str
     """The installation's verifying key, base64."""
     signature: str

@@ -119,6 +119,8 @@ class TurnMessage(Message):
     """Of an imported one: the importer's id."""
     page: int | None = None
     """Of a document's passage."""
+    turn_id: str | None = None
+    """The turn in which it was said, by which an answer is rated. Of READ_CONVERSATION alone."""
 
 
 class TurnMessages(Message):

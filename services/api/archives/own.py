@@ -69,7 +69,8 @@ def _passage(found: dict[str, Any]) -> Iterator[Passage]:
 
 
 def _nothing(found: dict[str, Any]) -> Iterator[Record]:
-    """Of a document everything stands in its passages."""
+    """Of a document everything stands in its passages. Thumbs are of answers, which an import keeps as somebody's
+    words, and what may be trained on is decided where it is trained."""
     yield from ()
 
 
@@ -80,4 +81,6 @@ _READERS: dict[str, Callable[[dict[str, Any]], Iterator[Record]]] = {
     "notes": _note,
     "documents": _nothing,
     "passages": _passage,
+    "ratings": _nothing,
+    "consents": _nothing,
 }

@@ -24,6 +24,7 @@ from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, conversations, keeping, removal
 from services.persistence.repositories.conversations import Changed
 from services.persistence.repositories.removal import Doomed
+from services.persistence.repositories.trained import Cause
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.tables import ConversationRow
 from services.persistence.underived import TakenBack, hold_index, take_back
@@ -112,4 +113,4 @@ async def _follow(driver: Any, request: ChangeConversation, changed: Changed, pa
         requests = index_requests(request.user_id, ids, changed.conversation_id, parts.new_id)
         await keeping.ask_to_index(driver, requests, parts.clock(), changed.conversation_id, at_once=True)
         within = []
-    return await take_back(driver, request.user_id, within, parts, replaced)
+    return await take_back(driver, request.user_id, within, parts, replaced, cause=Cause.WITHDRAWN)

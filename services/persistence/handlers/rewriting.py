@@ -15,9 +15,10 @@ from services.persistence.handlers.memories import one_item
 from services.persistence.index_jobs import index_requests
 from services.persistence.opening import open_fact
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, facts, keeping, memories, removal
+from services.persistence.repositories import accounts, facts, keeping, memories, ratings, removal
 from services.persistence.repositories.memories import SealedMemory
 from services.persistence.repositories.removal import SealedSibling
+from services.persistence.repositories.trained import Cause
 from services.persistence.retiring import destroy_retired, retire
 from services.persistence.sealing import UserKeys
 from services.persistence.slot_file import KeyGone
@@ -98,7 +99,8 @@ async def _seal_anew(
     await removal.reseal(driver, doomed.turn_id, slot, anew, edited=request.id)
     await removal.position_of_turn(driver, doomed.turn_id, parts.clock())
     old = {one.slot for one in within}
-    return frozenset((slot,)), await take_back(driver, request.user_id, [doomed], parts, old)
+    await ratings.remove(driver, doomed.turn_id)  # the thumb was for what it said before
+    return frozenset((slot,)), await take_back(driver, request.user_id, [doomed], parts, old, cause=Cause.EDITED)
 
 
 def _resealed(row: SealedSibling, text: str | None, key: bytes, user: UserKeys, parts: Parts) -> SealedSibling:

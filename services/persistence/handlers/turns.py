@@ -74,4 +74,5 @@ def _as_message(row: MessageRow | Said, opened: Opened) -> TurnMessage:
         source_id=opened.about.get("source_id"),
         page=opened.about.get("page"),
         partial=row.partial,
+        turn_id=row.turn_id if isinstance(row, MessageRow) else None,
     )

@@ -39,16 +39,20 @@ class Done:
     """Of messages that lay in the stream."""
     backups: tuple[str, ...] = ()
     """Those that held it then."""
+    adapters: tuple[str, ...] = ()
+    """Those that were trained on it."""
 
     def as_json(self) -> str:
         positions = [[position.epoch, position.sequence] for position in self.positions]
-        return json.dumps({"removed": self.removed.model_dump(), "positions": positions, "backups": self.backups})
+        plain = {"removed": self.removed.model_dump(), "positions": positions, "backups": self.backups}
+        return json.dumps(plain | {"adapters": self.adapters})
 
     @classmethod
     def from_json(cls, told: str) -> Done:
         plain = json.loads(told)
         positions = tuple(Position(epoch=epoch, sequence=sequence) for epoch, sequence in plain["positions"])
-        return cls(Removed.model_validate(plain["removed"]), positions, tuple(plain.get("backups", ())))
+        backups, adapters = tuple(plain.get("backups", ())), tuple(plain.get("adapters", ()))
+        return cls(Removed.model_validate(plain["removed"]), positions, backups, adapters)
 
 
 # ---------------------------------------------------------------- promises

@@ -16,6 +16,16 @@ from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
 from services.persistence.tables.runs import TrainingRunRow
+from services.persistence.tables.training import (
+    ConsentRow,
+    DatasetMemberRow,
+    DatasetOwnerRow,
+    DatasetRow,
+    RatingRow,
+    TaintRow,
+    TrainedAdapterRow,
+    TrainingChoiceRow,
+)
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
 SCHEMA_REVISION = "0005"
@@ -27,7 +37,11 @@ __all__ = [
     "AppliedPositionRow",
     "Base",
     "ChangeRow",
+    "ConsentRow",
     "ConversationRow",
+    "DatasetMemberRow",
+    "DatasetOwnerRow",
+    "DatasetRow",
     "FactRow",
     "FactSourceRow",
     "ForgettingRow",
@@ -39,12 +53,16 @@ __all__ = [
     "MessageRow",
     "OutboxRow",
     "QuarantinedMessageRow",
+    "RatingRow",
     "ReceiptRow",
     "RefreshFamilyRow",
     "RefreshTokenRow",
     "SegmentRow",
     "SettingRow",
+    "TaintRow",
     "TombstoneRow",
+    "TrainedAdapterRow",
+    "TrainingChoiceRow",
     "TrainingRunRow",
     "TurnRow",
     "UserRow",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from libs.shared.bus.memory import MemoryBus
-from libs.shared.contracts import conversations, documents, forgetting, memory
+from libs.shared.contracts import conversations, documents, forgetting, material, memory, ratings
 from libs.shared.contracts.turns import TurnMessage
-from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError
+from libs.shared.errors import ConversationNotFound, DocumentNotFound, MemoryNotFound, ServiceError, TurnNotFound
 
 AT = datetime.fromtimestamp(1_800_000_000.0, UTC)
 Heard = Callable[[Any], Callable[[Any], Any]]
@@ -23,6 +23,9 @@ class RememberedThings:
         self.items: dict[str, memory.MemoryItem] = {}
         self.documents: dict[str, documents.Document] = {}
         self.contents: dict[str, bytes] = {}
+        self.thumbs: dict[str, ratings.Rating] = {}
+        self.choices = ratings.TrainingChoices()
+        self.consent = consent("c1", allowed=False)
         self.importing: Callable[[memory.ImportTurns], Awaitable[None]] = at_once
         """May raise what cognition refuses, or take its time."""
         self.before_listing: Callable[[conversations.ListConversations], None] = lambda _: None
@@ -38,6 +41,12 @@ class RememberedThings:
             memory.FORGET_MEMORY: self._forget,
             memory.FORGET_EVERYTHING: lambda wanted: receipt("everything", wanted.user_id),
             forgetting.LIST_RECEIPTS: forgetting.Receipts(receipts=(receipt("memory", "m1"),)),
+            ratings.RATE_TURN: self._rate,
+            ratings.LIST_RATINGS: lambda _: ratings.Ratings(ratings=tuple(self.thumbs.values())),
+            ratings.LIST_CONSENTS: lambda _: ratings.Consents(choices=self.choices, conversations=(self.consent,)),
+            ratings.SET_CONSENT: self._decide,
+            ratings.CHANGE_TRAINING_CHOICES: self._choose,
+            material.LIST_TRAINED: lambda wanted: material.Trained(adapters=trained(wanted.owner)),
             documents.LIST_DOCUMENTS: lambda _: documents.Documents(documents=tuple(self.documents.values())),
             documents.READ_DOCUMENT: lambda wanted: self._document(wanted.document_id),
             documents.FORGET_DOCUMENT: lambda wanted: receipt(
@@ -78,6 +87,26 @@ class RememberedThings:
             raise ConversationNotFound("no such conversation")
         changes = {name: value for name in ("title", "remembered") if (value := getattr(wanted, name)) is not None}
         return heading("c1").model_copy(update=changes)
+
+    def _rate(self, wanted: ratings.RateTurn) -> ratings.Rated:
+        """One turn ``t1`` there is."""
+        if wanted.turn_id != "t1":
+            raise TurnNotFound("no such answer")
+        self.thumbs.pop("t1", None)
+        if wanted.thumb is not None:
+            self.thumbs["t1"] = ratings.Rating(turn_id="t1", conversation_id="c1", thumb=wanted.thumb, at=AT)
+        return ratings.Rated(rating=self.thumbs.get("t1"))
+
+    def _decide(self, wanted: ratings.SetConsent) -> ratings.ConsentSet:
+        if wanted.conversation_id != "c1":
+            raise ConversationNotFound("no such conversation")
+        self.consent = consent("c1", allowed=wanted.allowed)
+        return ratings.ConsentSet(consent=self.consent, tainted_adapters=() if wanted.allowed else ("ada",))
+
+    def _choose(self, wanted: ratings.ChangeTrainingChoices) -> ratings.TrainingChoicesChanged:
+        changes = {name: value for name in ("future", "share_adapters") if (value := getattr(wanted, name)) is not None}
+        self.choices = self.choices.model_copy(update=changes)
+        return ratings.TrainingChoicesChanged(choices=self.choices)
 
     def _list(self, wanted: memory.ListMemories) -> memory.Memories:
         found = [item for item in self.items.values() if wanted.kind in (None, item.kind)]
@@ -154,6 +183,26 @@ def heading(conversation_id: str) -> conversations.Conversation:
         created_at=AT,
         updated_at=AT,
     )
+
+
+def consent(conversation_id: str, *, allowed: bool) -> ratings.ConversationConsent:
+    return ratings.ConversationConsent(
+        conversation_id=conversation_id,
+        title="Boards",
+        messages=2,
+        allowed=allowed,
+        decided=allowed,
+        created_at=AT,
+        updated_at=AT,
+    )
+
+
+def trained(owner: str) -> tuple[material.TrainedAdapter, ...]:
+    """Two adapters: one of the owner's words alone, one that is shared and tainted."""
+    taint = material.Taint(cause="withdrawn", exchanges=1, at=AT)
+    alone = material.TrainedAdapter(adapter="ada", datasets=("d1",), owners=(owner,), shared=False, recorded_at=AT)
+    shared = {"adapter": "both", "owners": (owner, "id-ben"), "shared": True, "taints": (taint,)}
+    return (alone, alone.model_copy(update=shared))
 
 
 def note(id: str, text: str) -> memory.MemoryItem:

@@ -158,6 +158,8 @@ OWN: dict[str, Any] = {
     "documents": [{"document_id": "d1", "name": "a.md"}],
     "passages": [{"name": "a.md", "page": 1, "text": "one"}, {"name": "a.md", "page": 2, "text": "two"}],
     "facts": [{"text": "drawn anew"}],
+    "ratings": [{"turn_id": "t1", "conversation_id": "c1", "thumb": "up", "at": "2026-01-01T00:00:09Z"}],
+    "consents": [{"conversation_id": "c1", "allowed": True, "decided_at": "2026-01-01T00:00:09Z"}],
 }
 
 

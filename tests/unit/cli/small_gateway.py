@@ -37,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(told if isinstance(told, bytes) else json.dumps(told).encode())
 
-    do_GET = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815 - as http.server calls them
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815 - as http.server calls them
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tests read what was asked instead."""

@@ -75,6 +75,15 @@ def test_the_next_turn_joins_the_conversation_that_the_first_began(gateway: Gate
     assert talk.degraded == "no-model"
 
 
+def test_a_turn_that_is_kept_can_be_named(gateway: Gateway) -> None:
+    gateway.says("ok")
+    gateway.extra = {"x-mongars-turn-id": "t1"}
+    for keep, named in ((True, "t1"), (False, None)):
+        talk = Conversation(gateway.server_port, "k", keep=keep)
+        list(talk.say("hi"))
+        assert talk.turn_id == named
+
+
 def test_a_temporary_conversation_is_not_kept_and_says_everything_again(gateway: Gateway) -> None:
     gateway.says("fi", "ne")
     talk = Conversation(gateway.server_port, "k", keep=False)
