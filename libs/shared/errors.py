@@ -310,6 +310,13 @@ class AdapterMismatched(ServiceError):
     status = 422
 
 
+class RunUnderWay(ServiceError):
+    """Another process trains in the run's folder; ``data["pid"]`` is that process, where it is known."""
+
+    code = "run_under_way"
+    status = 409
+
+
 class BackupNotFound(ServiceError):
     """The installation's list has no such backup."""
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from services.trainer.alone import alone
 from services.trainer.bidirectional import family, make_bidirectional
 from services.trainer.configuration import Mntp
 from services.trainer.lora import attach, trainable
@@ -39,32 +40,34 @@ def train(
     """``model`` with an adapter around it, and how the run ended; begun in ``folder``, or resumed there.
 
     ``model`` is a Hugging Face decoder for causal language modelling, on its device; ``blocks`` (blocks x tokens) is
-    what ``packing`` made of texts. Raises what ``make_bidirectional``, ``planned`` and ``checkpoints.read`` raise.
+    what ``packing`` made of texts. Raises what ``alone``, ``make_bidirectional``, ``planned`` and ``checkpoints.read``
+    raise.
     """
-    recipe = config.recipe or recipe_of(family(model))
-    identity = {"model": fingerprint(model), "data": data_hash(blocks), "mask": str((vocabulary, recipe))}
-    work = work_of(model)
-    make_bidirectional(model)
-    adapted = attach(model, config.lora, seed=config.seed)
-    model.train()
-    masked = partial(mask, recipe=recipe, vocabulary=vocabulary, seed=config.seed)
-    row_loss = partial(hidden_loss, model, masked(blocks[:1], step=0))
-    plan = planned(config, model, folder, row_loss)
-    decoder = torch.compile(model.base_model) if config.compiled else model.base_model
+    with alone(folder):
+        recipe = config.recipe or recipe_of(family(model))
+        identity = {"model": fingerprint(model), "data": data_hash(blocks), "mask": str((vocabulary, recipe))}
+        work = work_of(model)
+        make_bidirectional(model)
+        adapted = attach(model, config.lora, seed=config.seed)
+        model.train()
+        masked = partial(mask, recipe=recipe, vocabulary=vocabulary, seed=config.seed)
+        row_loss = partial(hidden_loss, model, masked(blocks[:1], step=0))
+        plan = planned(config, model, folder, row_loss)
+        decoder = torch.compile(model.base_model) if config.compiled else model.base_model
 
-    run = Run(config, folder, identity, trainable(adapted), blocks.shape[1], work, report, stop)
-    for step in run.steps():
-        rows = order(len(blocks), batch=config.batch, seed=config.seed, step=step)
-        batch = masked(blocks[rows], step=step)
-        loss = torch.zeros((), device=model.device)
-        for part in parts(batch, plan.micro_batch):
-            share = hidden_loss(model, part, decoder=decoder) / max(1, len(batch.targets))
-            torch.autograd.backward(share)
-            loss += share.detach()
-        run.learn(loss, tokens=batch.ids.size)
+        run = Run(config, folder, identity, trainable(adapted), blocks.shape[1], work, report, stop)
+        for step in run.steps():
+            rows = order(len(blocks), batch=config.batch, seed=config.seed, step=step)
+            batch = masked(blocks[rows], step=step)
+            loss = torch.zeros((), device=model.device)
+            for part in parts(batch, plan.micro_batch):
+                share = hidden_loss(model, part, decoder=decoder) / max(1, len(batch.targets))
+                torch.autograd.backward(share)
+                loss += share.detach()
+            run.learn(loss, tokens=batch.ids.size)
 
-    assert run.outcome is not None
-    return adapted, run.outcome
+        assert run.outcome is not None
+        return adapted, run.outcome
 
 
 def hidden_loss(model: Any, batch: Masked, *, decoder: Any = None) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from services.trainer.alone import alone
 from services.trainer.bidirectional import attention_layers, make_bidirectional
 from services.trainer.configuration import SimCse
 from services.trainer.lora import attach, trainable
@@ -39,28 +40,29 @@ def train(
     ``model`` is what ``mntp.train`` made, with its adapter merged in; ``sentences`` are lists of tokens, ``padding``
     the token after their ends. Raises as ``mntp.train`` does. A batch isn't divided: each sentence is told from all.
     """
-    rows = [sentence[: config.sentence_tokens] for sentence in sentences]
-    identity = {"model": fingerprint(model), "data": data_hash(rows)}
-    work = work_of(model)
-    make_bidirectional(model)
-    adapted = attach(model, config.lora, seed=config.seed)
-    set_dropout(model, config.dropout)
-    model.train()
-    longest = max(rows, key=len)
-    row_loss = partial(contrast, model, [longest], padding, config.temperature)
-    planned(config, model, folder, row_loss, divisible=False)
+    with alone(folder):
+        rows = [sentence[: config.sentence_tokens] for sentence in sentences]
+        identity = {"model": fingerprint(model), "data": data_hash(rows)}
+        work = work_of(model)
+        make_bidirectional(model)
+        adapted = attach(model, config.lora, seed=config.seed)
+        set_dropout(model, config.dropout)
+        model.train()
+        longest = max(rows, key=len)
+        row_loss = partial(contrast, model, [longest], padding, config.temperature)
+        planned(config, model, folder, row_loss, divisible=False)
 
-    mean_tokens = sum(map(len, rows)) // len(rows)
-    run = Run(config, folder, identity, trainable(adapted), mean_tokens, work, report, stop)
-    for step in run.steps():
-        chosen = [rows[at] for at in order(len(rows), batch=config.batch, seed=config.seed, step=step)]
-        loss = contrast(model, chosen, padding, config.temperature)
-        torch.autograd.backward(loss)
-        run.learn(loss, tokens=2 * sum(map(len, chosen)))
+        mean_tokens = sum(map(len, rows)) // len(rows)
+        run = Run(config, folder, identity, trainable(adapted), mean_tokens, work, report, stop)
+        for step in run.steps():
+            chosen = [rows[at] for at in order(len(rows), batch=config.batch, seed=config.seed, step=step)]
+            loss = contrast(model, chosen, padding, config.temperature)
+            torch.autograd.backward(loss)
+            run.learn(loss, tokens=2 * sum(map(len, chosen)))
 
-    set_dropout(model, 0.0)
-    assert run.outcome is not None
-    return adapted, run.outcome
+        set_dropout(model, 0.0)
+        assert run.outcome is not None
+        return adapted, run.outcome
 
 
 def contrast(model: Any, rows: Sequence[list[int]], padding: int, temperature: float) -> Tensor:
