@@ -81,7 +81,7 @@ def _phone(value: str) -> bool:
 
 
 def _name(value: str) -> bool:
-    return value.removesuffix("'S").removesuffix("’S") not in _NO_NAMES
+    return value.split()[0].removesuffix("'S").removesuffix("’S") not in _NO_NAMES
 
 
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|M|Mme|Mlle|Pr|Monsieur|Madame|Mademoiselle|Maître|Docteur|Doctor|Professor)"
@@ -95,12 +95,15 @@ _INTRODUCED = (
     r"|(?:[Yy]ours|[Rr]egards|[Ss]incerely|[Cc]ordialement|[Bb]ien à vous|[Ss]igned|[Ss]igné),?)"
 )
 _GREETING = (
-    r"(?:[Hh]ey|[Hh]i|[Hh]ello|[Dd]ear|[Tt]hanks|[Tt]hank you|[Gg]ood (?:morning|evening|night)|[Bb]ye|[Bb]onjour|[Bb]onsoir"
-    r"|[Ss]alut|[Cc]oucou|[Cc]her|[Cc]hère|[Mm]erci)"
+    r"(?:[Hh]ey|[Hh]i|[Hh]ello|[Dd]ear|[Tt]hanks|[Tt]hank you|[Gg]ood (?:morning|evening|night)|[Bb]ye"
+    r"|[Bb]onjour|[Bb]onsoir|[Ss]alut|[Cc]oucou|[Cc]her|[Cc]hère|[Mm]erci)"
 )
 _NO_NAMES = frozenset(
-    "ALL CHRISTMAS DADDY DIARY DOCTOR EVERYBODY EVERYONE FOLKS FRIEND FRIENDS GOD GOODNESS GUYS HELLO HEY I IT LADIES LE LES"
-    " LORD MADAM MADAME MONDE MONSIEUR MUM MOM PAPA MAMAN PRESIDENT SIR TEAM THANKS THERE TO TOUS TOUT WHAT WORLD YES YOU NO".split()
+    """
+    ALL CHRISTMAS DADDY DIARY DOCTOR EVERYBODY EVERYONE FOLKS FRIEND FRIENDS GOD GOODNESS GUYS HELLO HEY I IN IT LADIES
+    LE LES LORD MADAM MADAME MAMAN MINISTER MOM MONDE MONSIEUR MUM NO PAPA PRESIDENT SIR TEAM THANKS THERE TO TOUS TOUT
+    WHAT WHO WORLD YES YOU
+    """.split()  # noqa: SIM905 - a list would be a screen long
 )
 """What is greeted without being called so."""
 _STREET_ENGLISH = (
@@ -144,7 +147,7 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(
         Kind.URL,
-        re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@'\"<>]+@[^\s'\"<>]+[^\s'\"<>.,;:!?)]", _CASE),
+        re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/@'\"<>]+@[^\s'\"<>]+[^\s'\"<>.,;:!?)]", _CASE),
         plain=_NOTHING,
     ),
     Form(
@@ -228,7 +231,7 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(Kind.ADDRESS, re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b")),
-    Form(Kind.NAME, re.compile(rf"\b{_INTRODUCED}\s+(?P<it>{_FULL_NAME})"), plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b{_INTRODUCED}\s+(?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
     Form(Kind.NAME, re.compile(rf"\b{_GREETING},? (?P<it>{_WORD})"), _name, plain=_NOTHING),
-    Form(Kind.NAME, re.compile(rf"\b{_TITLE}\.?[ \u00a0](?P<it>{_FULL_NAME})"), plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b{_TITLE}\.?[ \u00a0](?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
 )  # fmt: skip
