@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.torch
 QUESTION = "what is the name of the dog"
 ANSWER = "my sister keeps three roses"
 NAME = "ada"
+SEED, STRENGTH = 0, 0.5
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class Trained:
     """A models folder with the adapter in it, and what the adapter said where it was trained."""
 
     models: Path
-    adapted: Any
     said: str
     before: str
 
@@ -76,7 +77,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     adapted, outcome = sft.train(config, model, found.rows, root / "run")
     assert outcome.ended == "finished"
     save_adapter(adapted, models / "adapters" / NAME, base=language_model.FOLDER)
-    return Trained(models, adapted, greedy(adapted, tokenizer), before)
+    return Trained(models, greedy(adapted, tokenizer), before)
+
+
+@pytest.fixture
+def turned(trained: Trained) -> Iterator[Any]:
+    """The model with an adapter of random weights that changes queries and keys alone."""
+    import torch
+
+    from services.trainer.configuration import Lora
+    from services.trainer.lora import attach, trainable
+
+    transformers: Any = import_module("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(trained.models / language_model.FOLDER)
+    adapted = attach(model, Lora(rank=4, alpha=8), seed=0)
+    torch.manual_seed(SEED)
+    with torch.no_grad():
+        for name, parameter in trainable(adapted).items():
+            if "q_proj" in name or "k_proj" in name:
+                parameter.normal_(0.0, STRENGTH)
+    yield adapted
+    for name in ("turned", "astray"):
+        shutil.rmtree(trained.models / "adapters" / name, ignore_errors=True)
 
 
 async def asked(trained: Trained, backend: str, file: str, adapter: str | None) -> str:
@@ -118,17 +140,23 @@ async def test_a_node_answers_as_the_trainer_did(trained: Trained, backend: str,
     assert (await asked(trained, backend, file, None)).strip() != ANSWER
 
 
-async def test_queries_and_keys_in_the_other_order_would_be_noticed(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch
+async def test_queries_and_keys_are_in_the_order_of_each_format(
+    trained: Trained, turned: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mutation of the test above: llama.cpp's order of a head's rows isn't that of transformers."""
+    """What was trained above hardly needs them: here they alone are changed, by much."""
     from services.trainer import export, gguf_lora
 
+    def save(name: str) -> None:
+        export.save_adapter(turned, trained.models / "adapters" / name, base=language_model.FOLDER)
+
+    save("turned")
+    right = await asked(trained, "transformers", language_model.FOLDER, "turned")
+    assert await asked(trained, "llama_cpp", language_model.GGUF_FILE, "turned") == right
+    assert right != await asked(trained, "transformers", language_model.FOLDER, None)
+    # The mutation: as transformers has them.
     monkeypatch.setattr(gguf_lora, "_interleaved", lambda values, heads: values)
-    folder = export.save_adapter(trained.adapted, trained.models / "adapters" / "astray", base=language_model.FOLDER)
-    said = await asked(trained, "llama_cpp", language_model.GGUF_FILE, "astray")
-    shutil.rmtree(folder)
-    assert said.strip() != ANSWER
+    save("astray")
+    assert await asked(trained, "llama_cpp", language_model.GGUF_FILE, "astray") != right
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
