@@ -8,10 +8,10 @@ are computed at the answer's tokens alone (Ouyang et al. 2022, §3.4, train on d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,12 @@ from services.trainer.run import Outcome, Report, Run, Stop, precision
 
 PADDING = 0
 """Any token will do: nothing looks at it."""
+Item = TypeVar("Item")
+
+
+def tokens(row: Row) -> int:
+    """Of question and answer."""
+    return len(row.ids)
 
 
 def fitted(config: Sft, count: int, *, passes: float = 3.0) -> Sft:
@@ -63,28 +69,28 @@ def train(
         work = work_of(model)
         adapted = attach(model, config.lora, seed=config.seed)
         model.train()
-        longest = max(rows, key=lambda row: len(row.ids))
+        longest = max(rows, key=tokens)
         plan = planned(config, model, folder, partial(answer_loss, model, [longest]))
 
-        mean_tokens = sum(len(row.ids) for row in rows) // len(rows)
+        mean_tokens = sum(map(tokens, rows)) // len(rows)
         run = Run(config, folder, identity, trainable(adapted), mean_tokens, work, report, stop)
         for step in run.steps():
             chosen = [rows[at] for at in order(len(rows), batch=config.batch, seed=config.seed, step=step)]
             learnt = sum(len(row.ids) - row.given for row in chosen)
             loss = torch.zeros((), device=model.device)
-            for part in parts(chosen, plan.micro_batch):
+            for part in parts(chosen, plan.micro_batch, key=tokens):
                 share = answer_loss(model, part) / learnt
                 torch.autograd.backward(share)
                 loss += share.detach()
-            run.learn(loss, tokens=sum(len(row.ids) for row in chosen))
+            run.learn(loss, tokens=sum(map(tokens, chosen)))
 
         assert run.outcome is not None
         return adapted, run.outcome
 
 
-def parts(rows: Sequence[Row], count: int) -> Iterator[Sequence[Row]]:
-    """The rows, ``count`` at a time, those of like length together."""
-    by_length = sorted(rows, key=lambda row: len(row.ids))
+def parts(rows: Sequence[Item], count: int, *, key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+    """The rows, ``count`` at a time, those of like length (``key``) together."""
+    by_length = sorted(rows, key=key)
     return (by_length[start : start + count] for start in range(0, len(rows), count))
 
 

@@ -122,7 +122,7 @@ async def asked(trained: Trained, backend: str, file: str, adapter: str | None) 
 
 def test_inference_reads_both_formats_as_of_this_model(trained: Trained) -> None:
     for kind in ("peft", "gguf"):
-        found, refused = read_adapters(trained.models, kind)  # type: ignore[arg-type]
+        found, refused = read_adapters(trained.models, kind)
         assert refused == {}
         assert found[NAME].base == language_model.FOLDER
 

@@ -86,9 +86,9 @@ def test_a_stopped_run_resumes_bit_by_bit(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_batch_hold_every_row_once_and_those_of_like_length_together() -> None:
-    from services.trainer.sft import parts
+    from services.trainer.sft import parts, tokens
 
-    found = list(parts(rows(7), 3))
+    found = list(parts(rows(7), 3, key=tokens))
     assert [len(part) for part in found] == [3, 3, 1]
     lengths = [len(row.ids) for part in found for row in part]
     assert lengths == sorted(len(row.ids) for row in rows(7))

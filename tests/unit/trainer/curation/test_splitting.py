@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.curation.splitting import LEAST_HELD_OUT, held_out, place
+from services.trainer.evaluation.bootstrap import LEAST_UNITS
 
 PLACE = 0.002419
 """Of the conversation c1: another would move conversations of datasets that are there."""
@@ -19,6 +20,10 @@ def test_both_sides_have_conversations(conversations: set[str], share: float) ->
         assert min(LEAST_HELD_OUT, len(conversations) // 2) <= len(apart) < len(conversations)
     else:
         assert not apart
+
+
+def test_as_many_are_held_out_as_something_can_be_told_from() -> None:
+    assert LEAST_HELD_OUT == LEAST_UNITS
 
 
 def test_of_many_the_share_is_held_out() -> None:
