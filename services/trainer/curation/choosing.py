@@ -45,7 +45,7 @@ def unfit(exchange: Exchange, longest: int) -> LeftOut | None:
         return LeftOut.DISLIKED
     if exchange.partial:
         return LeftOut.PARTIAL
-    if is_extractive(exchange.answer):
+    if exchange.quoted or is_extractive(exchange.answer):
         return LeftOut.QUOTED
     if not exchange.question.strip() or not exchange.answer.strip():
         return LeftOut.BLANK

@@ -75,6 +75,11 @@ class Dataset:
         return frozenset(example.conversation_id for example in self.examples)
 
     @property
+    def members(self) -> list[tuple[str, int]]:
+        """Turn and version of its text, of each example: what a record of the dataset holds."""
+        return [(example.turn_id, example.version) for example in self.examples]
+
+    @property
     def owners(self) -> frozenset[str]:
         """Ids of those whose words it holds."""
         return frozenset(example.owner_id for example in self.examples)
@@ -138,7 +143,8 @@ def _split(
             left_out[LeftOut.ANSWER_IN_TRAINING] += 1
             continue
         side: Split = "held_out" if exchange.conversation_id in apart else "train"
-        examples.append(Example(question, answer, exchange.conversation_id, exchange.turn_id, exchange.owner_id, side))
+        ids = (exchange.conversation_id, exchange.turn_id, exchange.version, exchange.owner_id)
+        examples.append(Example(question, answer, *ids, side))
     return tuple(examples)
 
 

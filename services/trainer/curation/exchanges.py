@@ -25,6 +25,10 @@ class Exchange:
     """Above 0: liked; below: disliked; 0: nobody said."""
     partial: bool = False
     """Whether the model broke off."""
+    quoted: bool = False
+    """Whether no model wrote the answer, but memories are quoted in it."""
+    version: int = 1
+    """Of its text: an edit gives another."""
     names: tuple[str, ...] = ()
     """What its owner is called, where that is known: found in the conversation wherever it stands."""
 
@@ -37,5 +41,6 @@ class Example:
     answer: str
     conversation_id: str
     turn_id: str
+    version: int
     owner_id: str
     split: Split

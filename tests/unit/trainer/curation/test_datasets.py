@@ -24,6 +24,7 @@ LONG = " ".join(f"word{at}" for at in range(30))
     [
         ({"rating": -1}, LeftOut.DISLIKED),
         ({"partial": True}, LeftOut.PARTIAL),
+        ({"quoted": True}, LeftOut.QUOTED),
         ({"answer": "  \n"}, LeftOut.BLANK),
         ({"question": ""}, LeftOut.BLANK),
         ({"answer": "long " * 5000}, LeftOut.TOO_LONG),
@@ -116,6 +117,15 @@ def test_another_word_is_another_version() -> None:
     changed[3] = dataclasses.replace(changed[3], answer=changed[3].answer + " Indeed.")
     assert curate(changed).card.version != first.card.version
     assert curate(exchanges(12), Curation(likeness=0.9)).card.version != first.card.version
+
+
+def test_a_dataset_says_what_it_was_made_of() -> None:
+    given_ = [*exchanges(12), exchange("c0", "edited", version=3)]
+    dataset = curate(given_)
+    assert ("edited", 3) in dataset.members
+    assert len(dataset.members) == 25
+    assert dataset.sources == {f"c{at}" for at in range(12)}
+    assert dataset.owners == {"ada", "bea"}
 
 
 def test_a_card_counts_and_names_nobody() -> None:
