@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +58,7 @@ def make_adapter(
     train, held_out = (_rows(dataset.of(split), tokenizer, config) for split in ("train", "held_out"))
     if not held_out.rows:
         raise InvalidRequest("nothing is held out to measure on; rate or allow more conversations")
-    left_out = {
-        why: train.left_out.get(why, 0) + held_out.left_out.get(why, 0) for why in train.left_out | held_out.left_out
-    }
+    left_out = dict(Counter(train.left_out) + Counter(held_out.left_out))
     fitted = sft.fitted(config, len(train.rows), passes=passes)
     adapted, outcome = sft.train(fitted, model, train.rows, run_folder, report=report, stop=stop)
     if outcome.ended != "finished":

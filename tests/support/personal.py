@@ -208,3 +208,49 @@ def names(seed: int, each: int, sentences: tuple[str, ...]) -> Iterator[Planted]
 def _put(sentence: str, value: str, kind: Kind) -> Planted:
     start = sentence.index("{}")
     return Planted(sentence.replace("{}", value), kind, start, start + len(value))
+
+
+OTHERWISE = (
+    ("mail me: jean dot dupont at example dot fr", "jean dot dupont at example dot fr"),
+    ("jean.dupont[at]example.fr", "jean.dupont[at]example.fr"),
+    ("MON MAIL C'EST ANNA@EXAMPLE.FR", "ANNA@EXAMPLE.FR"),
+    ("anna@localhost", "anna@localhost"),
+    ("call 4155552671 tonight", "4155552671"),
+    ("mon tel 0612345678", "0612345678"),
+    ("ring +44 (0)20 7946 0958", "+44 (0)20 7946 0958"),
+    ("0033612345678 est mon numéro", "0033612345678"),
+    ("555-2671 is the local number", "555-2671"),
+    ("appelle le 0470 12 34 56", "0470 12 34 56"),
+    ("au 032 512 34 56 à Bienne", "032 512 34 56"),
+    ("06-12-34-56-78", "06-12-34-56-78"),
+    ("IBAN: fr76 3000 6000 0112 3456 7890 189", "fr76 3000 6000 0112 3456 7890 189"),
+    ("account 12345678, sort code 20-00-00", "12345678"),
+    ("carte 4111.1111.1111.1111", "4111.1111.1111.1111"),
+    ("amex 3782 822463 10005", "3782 822463 10005"),
+    ("sécu 255081416802538", "255081416802538"),
+    ("my SSN is 078-05-1120", "078-05-1120"),
+    ("NI number: AB123456C", "AB123456C"),
+    ("passport 12AB34567", "12AB34567"),
+    ("born on 3 April 1984", "3 April 1984"),
+    ("the box is fe80::1", "fe80::1"),
+    ("my password is correct horse battery staple", "correct horse battery staple"),
+    ("pw = Sommer2024", "Sommer2024"),
+    ("the wifi code is 8842-aGx9-22", "8842-aGx9-22"),
+    ("Bearer abc123def456ghi789jkl", "abc123def456ghi789jkl"),
+    ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 anna@laptop", "AAAAB3NzaC1yc2EAAAADAQABAAABgQC7"),
+    ("ftp://anna:pw1@files.example.org", "ftp://anna:pw1@files.example.org"),
+    ("I live at 12 the Cedars, Leeds", "12 the Cedars, Leeds"),
+    ("12 baker street", "12 baker street"),
+    ("Flat 3, 44 Queen's Road, Bristol BS8 1RE", "44 Queen's Road, Bristol BS8 1RE"),
+    ("BP 123, 75001 Paris", "BP 123, 75001 Paris"),
+    ("3, rue des Lilas 75020 Paris", "3, rue des Lilas 75020 Paris"),
+    ("12 RUE VICTOR HUGO 69002 LYON", "12 RUE VICTOR HUGO 69002 LYON"),
+    ("lives on Hauptstraße 5, 10115 Berlin", "Hauptstraße 5, 10115 Berlin"),
+    ("my name is anna", "anna"),
+    ("I'm Sophie, nice to meet you", "Sophie"),
+    ("This is Oliver speaking", "Oliver"),
+    ("moi c'est Chloé", "Chloé"),
+    ("Mon mari, Étienne, cuisine", "Étienne"),
+)
+"""(text, what is personal in it), as people also write: from before anybody looked whether it is found, and never used
+to mend the patterns, so that it says what is missed."""

@@ -78,7 +78,7 @@ PARTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parts=PARTS, seed=st.integers(0, 2**32))
 def test_nothing_leaks_across_the_split_and_order_means_nothing(parts: list[tuple[int, ...]], seed: int) -> None:
     """Few questions and answers, so that many are alike, in few conversations."""

@@ -10,7 +10,7 @@ from services.trainer.curation.likeness import Alike, Shingles, jaccard, normal,
 SETS = st.lists(st.frozensets(st.tuples(st.sampled_from("abcdefgh")), max_size=8), min_size=1, max_size=25)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sets=SETS, least=st.sampled_from([0.2, 0.5, 0.6, 0.75, 0.8, 1.0]))
 def test_what_is_alike_is_what_all_pairs_say(sets: list[Shingles], least: float) -> None:
     index = Alike(sets, least)

@@ -50,7 +50,7 @@ def test_one_value_is_the_same_however_it_is_written() -> None:
     assert values == {"0612345678"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.text(alphabet="a1 .@:/-+0<>_%&'éM\n", max_size=60))
 def test_what_is_found_lies_in_order_and_apart(text: str) -> None:
     found = find(text)

@@ -40,7 +40,7 @@ def test_conversations_know_nothing_of_each_other() -> None:
     assert Scrubber().scrub("Amina") == "Amina"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     chosen=st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=4), joined=st.sampled_from([" ", "\n", ", ", ""])
 )
