@@ -90,6 +90,7 @@ _WORD = rf"{_CAPITAL}[\w’'-]*[^\W\d_]\b"
 _FULL_NAME = rf"{_WORD}(?:[ \u00a0](?:(?:de|du|la|le|van|von|der|bin|al)[ \u00a0])*{_WORD}){{0,3}}"
 _INTRODUCED = (
     r"(?:[Mm]y (?:full |first |last |family )?name(?:'s|’s| is)|[Ii](?:'m|’m| am) (?:called|named)|[Cc]all me"
+    r"|[Mm]oi,? c['’]est|[Ii]ci"
     r"|[Jj]e (?:m['’]appelle|me nomme)|[Mm]on (?:nom|prénom)(?: de famille)? (?:est|c['’]est)|[Aa]ppelle[sz]?-moi"
     r"|(?:[Hh]is|[Hh]er|[Tt]heir) name(?:'s|’s| is)|(?:[Ii]l|[Ee]lle) s['’]appelle"
     r"|(?:[Yy]ours|[Rr]egards|[Ss]incerely|[Cc]ordialement|[Bb]ien à vous|[Ss]igned|[Ss]igné),?)"
@@ -134,7 +135,9 @@ FORMS: tuple[Form, ...] = (
         Kind.SECRET,
         re.compile(
             r"""\b(?:pass(?:word|phrase|wd)?|mot de passe|code secret|secret|token|jeton|api[ _-]?key"""
-            r"""|clé(?: d['’]api)?|pin)\b(?:\s+(?:is|est|c['’]est)\s+|\s*[=:]\s*)["'«]?\s?"""
+            r"""|clé(?: d['’]api)?|pin|pw|mdp|(?:wi-?fi|access|entry|door|gate|alarm) code"""
+            r"""|code (?:wi-?fi|d['’]accès|d['’]entrée|de la porte))\b"""
+            r"""(?:\s+(?:is|est|c['’]est)\s+|\s*[=:]\s*)["'«]?\s?"""
             r"""(?P<it>(?!<)(?=[^\s"'»]*[\d_!@#$%^&*+-])[^\s"'»,;]{4,}[^\s"'»,;.])""",
             _CASE,
         ),
@@ -164,8 +167,29 @@ FORMS: tuple[Form, ...] = (
         re.compile(r"[^\s@<>\"'(),;:=\[\]{}|\\«»]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,}"),
         plain=_NOTHING,
     ),
+    Form(
+        Kind.EMAIL,
+        re.compile(
+            r"\b\w[\w+-]{0,30}(?: (?:dot|point) [\w+-]{1,30}){0,3} (?:at|arobase) [\w-]{1,30}"
+            r"(?: (?:dot|point) [\w-]{2,30}){0,2} (?:dot|point) (?:com|org|net|info|io|eu|fr|be|ch|ca|de|uk)\b",
+            _CASE,
+        ),
+        plain=_NOTHING,
+    ),
+    Form(
+        Kind.EMAIL,
+        re.compile(r"\b\w[\w.+-]{0,40} ?[\[(] ?(?:at|arobase) ?[\])] ?(?:[\w-]{1,63}\.)+[^\W\d_]{2,}", _CASE),
+        plain=_NOTHING,
+    ),
     Form(Kind.IBAN, re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}\b", _CASE), checksums.iban),
+    Form(
+        Kind.IBAN,
+        # A British account has no check digits of its own: it is told by its words.
+        re.compile(r"\b(?:account|acc|a/c)\b[^.\n\d]{0,24}(?P<it>\d{8})(?![\w-]|[.,]\d)", _CASE),
+    ),
+    Form(Kind.IBAN, re.compile(r"\bsort code\b[^.\n\d]{0,16}(?P<it>\d\d[ -]?\d\d[ -]?\d\d)(?![\w-])", _CASE)),
     Form(Kind.CARD, re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,18}(?![\w-]|[.,]\d)"), _card),
+    Form(Kind.CARD, re.compile(r"(?<![\w.,-])\d{4}(?:\.\d{4}){3}(?![\w-]|[.,]\d)"), _card),
     Form(
         Kind.NATIONAL_ID,
         re.compile(
@@ -192,6 +216,15 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
+        Kind.NATIONAL_ID,
+        # The United States' social security: no check digit either.
+        re.compile(r"(?<![\w.-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-]|[.]\d)"),
+    ),
+    Form(
+        Kind.NATIONAL_ID,
+        re.compile(r"\b(?:passport|passeport)\b[^.\n\d]{0,24}?(?P<it>\b(?=\w*\d\w*\d\w*\d)[A-Z0-9]{7,9})\b", _CASE),
+    ),
+    Form(
         Kind.IP,
         re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"),
         _address_of_a_machine,
@@ -216,6 +249,7 @@ FORMS: tuple[Form, ...] = (
         re.compile(r"(?<![\w.,-])(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-]|[.,]\d)"),
         _phone,
     ),
+    Form(Kind.PHONE, re.compile(r"(?<![\w.,-])0\d{2,3}[ /]\d{2,3}(?:[ .]\d\d){2}(?![\w-]|[.,]\d)"), _phone),
     Form(
         Kind.ADDRESS,
         re.compile(
@@ -230,8 +264,30 @@ FORMS: tuple[Form, ...] = (
             rf"(?=,? ?\d{{5}} {_WORD}|[,;.!?\n]|$)(?:,? ?\d{{5}} {_TOWN}(?: (?:CEDEX|Cedex)(?: \d+)?)?)?"
         ),
     ),
+    Form(
+        Kind.ADDRESS,
+        re.compile(
+            r"(?<![\w.,-])\d{1,4}[a-z]? "
+            r"(?:(?!the |this |that |where |before |after |feet |miles |metres )[a-z']{3,20} ){1,2}"
+            r"(?:street|road|avenue|lane|crescent|terrace)\b(?! of\b)",
+        ),
+    ),
+    Form(
+        Kind.ADDRESS,
+        re.compile(
+            rf"\b{_CAPITAL}\w{{2,30}}(?:straße|strasse|weg|gasse) \d{{1,4}}[a-z]?\b(?:, \d{{4,5}} {_WORD})?"
+        ),
+    ),
+    Form(Kind.ADDRESS, re.compile(rf"\b(?:BP|B\.P\.|P\.?O\.? Box) \d{{1,6}}\b(?:,? \d{{5}} {_TOWN})?")),
     Form(Kind.ADDRESS, re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b")),
     Form(Kind.NAME, re.compile(rf"\b{_INTRODUCED}\s+(?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
     Form(Kind.NAME, re.compile(rf"\b{_GREETING},? (?P<it>{_WORD})"), _name, plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b(?:[Tt]his is|[Ii]t['’]s) (?P<it>{_FULL_NAME}) speaking\b"), _name, plain=_NOTHING),
+    Form(
+        Kind.NAME,
+        re.compile(rf"\b[Ii](?:['’]m| am) (?P<it>{_FULL_NAME})(?=[,.!]? (?:nice|pleased|and you|by the way))"),
+        _name,
+        plain=_NOTHING,
+    ),
     Form(Kind.NAME, re.compile(rf"\b{_TITLE}\.?[ \u00a0](?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
 )  # fmt: skip

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from services.trainer.curation.forms import Found, Kind
 from services.trainer.curation.personal import find
-from tests.support.personal import HARMLESS, INTRODUCED, MENTIONED, PLANTS, Planted, names, planted
+from services.trainer.curation.scrubbing import Scrubber
+from tests.support.personal import HARMLESS, INTRODUCED, MENTIONED, OTHERWISE, PLANTS, Planted, names, planted
 
 EACH = 60
 LEAST = 0.98
@@ -48,6 +49,20 @@ def test_who_is_greeted_has_a_name_unless_it_is_everybody() -> None:
 def test_one_value_is_the_same_however_it_is_written() -> None:
     values = {find(text)[0].value for text in ("06 12 34 56 78", "06.12.34.56.78", "0612345678")}
     assert values == {"0612345678"}
+
+
+def test_of_what_is_written_otherwise_it_is_known_how_much_is_missed() -> None:
+    missed = [value for text, value in OTHERWISE if value in Scrubber().scrub(text)]
+    assert missed == [
+        "anna@localhost",
+        "4155552671",
+        "555-2671",
+        "3 April 1984",
+        "correct horse battery staple",
+        "12 the Cedars, Leeds",
+        "anna",
+        "Étienne",
+    ], "then the documents say something else"
 
 
 @settings(max_examples=100, deadline=None)
