@@ -76,6 +76,14 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
     "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
+    "run_under_way": (
+        "another process trains in the run's folder",
+        "wait for its end or stop it; the message says which process it is",
+    ),
+    "dataset_broken": (
+        "a dataset to train on was changed, or can't be read",
+        "make it again from the conversations; nothing is trained on it meanwhile",
+    ),
     "adapter_not_found": (
         "no node has that adapter for that model",
         "`/v1/models` lists each as `MODEL:ADAPTER`; `mongars nodes show` says which were refused",

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch.nn.functional import cosine_similarity
 
-from bench.training.data import Pairs, spearman
+from bench.training.data import Pairs
 from bench.training.decoder import Shape, pretrained
 from services.trainer import mntp, simcse
 from services.trainer.bidirectional import make_bidirectional
 from services.trainer.configuration import Mntp, Optimiser, SimCse
+from services.trainer.evaluation.ranks import spearman
 from services.trainer.lora import merged
 from services.trainer.masking import vocabulary_of
 from services.trainer.packing import packed, tokenized

@@ -1,4 +1,4 @@
-"""WikiText-2 and the STS benchmark as files, read into plain texts; and how well two orders agree."""
+"""WikiText-2 and the STS benchmark as files, read into plain texts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 _JOINED = re.compile(r" @(.)@ ")
 _BEFORE = re.compile(r" (n't|'s|'re|'ve|'d|'ll|'m|[.,;:!?%)\]])")
@@ -49,14 +46,3 @@ def pairs(path: Path) -> Pairs:
     """A split of the STS benchmark: tab-separated, the score in the fifth column, the sentences after it."""
     rows = [line.split("\t") for line in path.read_text().splitlines() if line]
     return Pairs([row[5] for row in rows], [row[6] for row in rows], [float(row[4]) for row in rows])
-
-
-def spearman(one: Any, other: Any) -> float:
-    """Rank correlation; equal values share the mean of their ranks."""
-    return float(np.corrcoef(_ranks(np.asarray(one)), _ranks(np.asarray(other)))[0, 1])
-
-
-def _ranks(values: Any) -> Any:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts - 1) / 2.0)[group]

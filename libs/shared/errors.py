@@ -315,6 +315,13 @@ class AdapterMismatched(ServiceError):
     status = 422
 
 
+class DatasetBroken(ServiceError):
+    """A dataset to train on isn't what its version says."""
+
+    code = "dataset_broken"
+    status = 503
+
+
 class RunUnderWay(ServiceError):
     """Another process trains in the run's folder; ``data["pid"]`` is that process, where it is known."""
 

@@ -77,3 +77,15 @@ class SimCse(Training):
     temperature: float = Field(default=0.05, gt=0.0)
     sentence_tokens: int = Field(default=128, ge=1)
     """Longer sentences are cut."""
+
+
+class Sft(Training):
+    """Supervised fine-tuning on questions and answers. Rate and batch are those of QLoRA's runs at 7 B (Dettmers et al.
+    2023, appendix B); how many steps follows from the data (``sft.fitted``)."""
+
+    batch: int = Field(default=16, ge=1)
+    optimiser: Optimiser = Optimiser(learning_rate=2e-4)
+    row_tokens: int = Field(default=1024, ge=2)
+    """Longer exchanges are left out."""
+    system: str = ""
+    """What stands before every question, where the model is told something there when it is asked."""

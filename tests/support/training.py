@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.trainer.configuration import Mntp, Optimiser, SimCse, Training
+from services.trainer.chat import Row
+from services.trainer.configuration import Mntp, Optimiser, Sft, SimCse, Training
 from services.trainer.masking import Recipe, Vocabulary
 from tests.support.decoders import VOCABULARY, decoder
 
@@ -36,6 +37,14 @@ CONTRAST = SimCse(
     checkpoint_steps=4,
     optimiser=Optimiser(learning_rate=1e-2),
     sentence_tokens=12,
+)
+ANSWERS = Sft(
+    steps=STEPS,
+    batch=4,
+    micro_batch=2,
+    report_steps=2,
+    checkpoint_steps=4,
+    optimiser=Optimiser(learning_rate=1e-2),
 )
 
 
@@ -70,6 +79,20 @@ def contrast(folder: Path, config: SimCse = CONTRAST, **about: Any) -> tuple[Any
     return simcse.train(config, decoder("llama"), sentences(), 0, folder, **about)
 
 
+def rows(count: int = 24) -> list[Row]:
+    """Exchanges of unequal length: three to six random tokens, then as many, each one higher."""
+    draw = np.random.default_rng(0)
+    asked = [draw.integers(2, VOCABULARY - 1, draw.integers(3, 7)).tolist() for _ in range(count)]
+    return [Row((*given, *(token + 1 for token in given)), len(given)) for given in asked]
+
+
+def answers(folder: Path, config: Sft = ANSWERS, *, name: str = "llama", **about: Any) -> tuple[Any, Outcome]:
+    """Supervised fine-tuning of a fresh decoder."""
+    from services.trainer import sft
+
+    return sft.train(config, decoder(name), rows(), folder, **about)
+
+
 def weights(adapted: Any) -> dict[str, Any]:
     """Name → copy of each weight that was trained."""
     from services.trainer.lora import trainable
@@ -85,7 +108,9 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    """For each folder on standard input, a child process that trains there; one line a report, with the child's pid."""
+    """For each loop and folder on standard input, a child process that trains there; one line a report, with the
+    child's pid."""
+    loops: dict[str, Any] = {"mntp": train, "sft": answers}
     decoder("llama")  # the libraries are read once, before any child
     for line in sys.stdin:
         child = os.fork()
@@ -96,7 +121,8 @@ def main() -> None:
                 # The run goes on when it is told to, so that it is killed in the middle and not after its end.
                 os.read(int(sys.argv[1]), 1)
 
-            train(Path(line.strip()), report=tell)
+            loop, _, folder = line.strip().partition(" ")
+            loops[loop](Path(folder), report=tell)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(json.dumps({"ended": os.waitstatus_to_exitcode(status)}), flush=True)

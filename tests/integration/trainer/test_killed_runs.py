@@ -30,9 +30,9 @@ class Trainer:
         self._process = process
         self._gate = gate
 
-    def begin(self, folder: Path) -> None:
+    def begin(self, loop: str, folder: Path) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{folder}\n")
+        self._process.stdin.write(f"{loop} {folder}\n")
         self._process.stdin.flush()
 
     def said(self) -> dict[str, Any]:
@@ -81,19 +81,24 @@ def weights(folder: Path) -> dict[str, Any]:
 
 def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
     with trainer() as running:
-        running.begin(tmp_path / "whole")
-        assert running.finish() == 0
-        running.begin(tmp_path / "killed")
-        while (line := running.said())["step"] < STEPS // 2:
-            running.go_on()
-        os.kill(line["pid"], signal.SIGKILL)
-        assert running.said()["ended"] == -signal.SIGKILL
-        assert len(weights(tmp_path / "killed")["losses"]) == 4, "the last checkpoint is two steps back"
-        running.begin(tmp_path / "killed")
-        assert running.said()["step"] == STEPS // 2, "it goes on after the checkpoint, not from the beginning"
+        for loop in ("mntp", "sft"):
+            check_that_it_resumes(running, loop, tmp_path / loop)
+
+
+def check_that_it_resumes(running: Trainer, loop: str, folder: Path) -> None:
+    running.begin(loop, folder / "whole")
+    assert running.finish() == 0
+    running.begin(loop, folder / "killed")
+    while (line := running.said())["step"] < STEPS // 2:
         running.go_on()
-        assert running.finish() == 0
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    os.kill(line["pid"], signal.SIGKILL)
+    assert running.said()["ended"] == -signal.SIGKILL
+    assert len(weights(folder / "killed")["losses"]) == 4, "the last checkpoint is two steps back"
+    running.begin(loop, folder / "killed")
+    assert running.said()["step"] == STEPS // 2, "it goes on after the checkpoint, not from the beginning"
+    running.go_on()
+    assert running.finish() == 0
+    whole, resumed = weights(folder / "whole"), weights(folder / "killed")
     assert len(whole["losses"]) == STEPS
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():

@@ -66,10 +66,10 @@ def test_who_is_done_lets_go_also_after_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_no_loop_trains_where_another_process_does(tmp_path: Path) -> None:
-    from tests.support.training import contrast, train
+    from tests.support.training import answers, contrast, train
 
     with holder(tmp_path):
-        for loop in (train, contrast):
+        for loop in (train, contrast, answers):
             with pytest.raises(RunUnderWay):
                 loop(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["lock"], "nothing was begun"

@@ -1,0 +1,76 @@
+"""An adapter out of a dataset: trained, measured on what was held out, and written down only where it helps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from libs.shared.errors import InvalidRequest
+from services.trainer import sft
+from services.trainer.chat import Tokenized, tokenized
+from services.trainer.configuration import Sft
+from services.trainer.curation.datasets import Dataset
+from services.trainer.curation.exchanges import Example
+from services.trainer.evaluation.bootstrap import Comparison
+from services.trainer.evaluation.decision import Verdict, decide
+from services.trainer.evaluation.measuring import compare_perplexity, write
+from services.trainer.export import save_adapter
+from services.trainer.run import Outcome, Report, Stop
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the run ended; ``verdict`` is None where it didn't finish, ``folder`` where the verdict refuses.
+
+    ``left_out``: of the dataset's examples, why and how many the model's tokenizer left out.
+    """
+
+    outcome: Outcome
+    left_out: dict[str, int]
+    verdict: Verdict | None = None
+    folder: Path | None = None
+
+
+def make_adapter(
+    config: Sft,
+    model: Any,
+    tokenizer: Any,
+    dataset: Dataset,
+    run_folder: Path,
+    target: Path,
+    *,
+    base: str,
+    passes: float = 3.0,
+    others: Sequence[Comparison] = (),
+    report: Report = lambda progress: None,
+    stop: Stop = lambda: False,
+) -> Made:
+    """Trains an adapter for ``model``, called ``base``, in ``run_folder`` or resumes there, and puts it into ``target``
+    if its held-out answers say that it helps.
+
+    Batch and steps of ``config`` are those of the data (``sft.fitted``). ``others`` are comparisons by metrics that
+    must not get worse. Raises InvalidRequest where nothing is held out, or left to train on, and what ``sft.train``
+    raises.
+    """
+    train, held_out = (_rows(dataset.of(split), tokenizer, config) for split in ("train", "held_out"))
+    if not held_out.rows:
+        raise InvalidRequest("nothing is held out to measure on; rate or allow more conversations")
+    left_out = dict(Counter(train.left_out) + Counter(held_out.left_out))
+    fitted = sft.fitted(config, len(train.rows), passes=passes)
+    adapted, outcome = sft.train(fitted, model, train.rows, run_folder, report=report, stop=stop)
+    if outcome.ended != "finished":
+        return Made(outcome, left_out)
+    held = dataset.of("held_out")
+    conversations = [held[at].conversation_id for at in held_out.of]
+    verdict = decide(compare_perplexity(adapted, held_out.rows, conversations, seed=config.seed), others)
+    write(run_folder, verdict)
+    folder = save_adapter(adapted, target, base=base) if verdict.accepted else None
+    return Made(outcome, left_out, verdict, folder)
+
+
+def _rows(examples: Sequence[Example], tokenizer: Any, config: Sft) -> Tokenized:
+    pairs = ((example.question, example.answer) for example in examples)
+    return tokenized(pairs, tokenizer, row_tokens=config.row_tokens, system=config.system)

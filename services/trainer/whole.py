@@ -1,0 +1,40 @@
+"""Folders that are whole or not there: written aside, synced, and renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+OWNER_ALONE = 0o700
+
+
+def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """``folder`` with ``files`` (name → content), from one moment to the next, also after a power cut; only its owner
+    may look into it. What lies under its name is replaced, and in between there is nothing there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A folder that begins with a dot is no dataset and no adapter to whoever looks meanwhile.
+    aside, before = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "before"))
+    for left in (aside, before):
+        shutil.rmtree(left, ignore_errors=True)
+    aside.mkdir(mode=OWNER_ALONE)
+    for name, content in files.items():
+        with (aside / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync(aside)
+    if folder.exists():
+        folder.rename(before)
+    aside.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)

@@ -1,0 +1,86 @@
+"""From rated exchanges to an adapter that inference can read, or to a refusal that says why."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.shared.errors import InvalidRequest
+from services.inference.adapters import read_adapters
+from services.trainer.curation.datasets import Dataset, curate
+from services.trainer.curation.exchanges import Exchange
+from tests.support import language_model
+from tests.support.exchanges import exchange
+
+pytestmark = pytest.mark.torch
+
+PEOPLE = ("sister", "brother", "mother", "father", "cousin", "uncle", "aunt", "friend", "dog", "cat")
+
+
+def rated(
+    count: int = 10, *, answer: str = "your {} lives in a small house near the lake, as you told me"
+) -> list[Exchange]:
+    """Ten answers in as many conversations, all of one manner, each about somebody else."""
+    return [
+        exchange(
+            f"c{at}", f"t{at}", question=f"where does my {who} live", answer=answer.format(f"{who} " * 9), rating=1
+        )
+        for at, who in enumerate(PEOPLE[:count])
+    ]
+
+
+def made(dataset: Dataset, folder: Path, *, rate: float, passes: float = 6.0, **about: Any) -> Any:
+    import torch
+
+    from services.trainer.adapter import make_adapter
+    from services.trainer.configuration import Lora, Optimiser, Sft
+
+    torch.set_num_threads(1)
+    transformers: Any = import_module("transformers")
+    source = language_model.cached() / language_model.FOLDER
+    model = transformers.AutoModelForCausalLM.from_pretrained(source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    config = Sft(
+        batch=4,
+        micro_batch=1,
+        gradient_checkpointing=False,
+        lora=Lora(rank=4, alpha=8),
+        optimiser=Optimiser(learning_rate=rate),
+    )
+    target = folder / "adapters" / "ada"
+    return make_adapter(config, model, tokenizer, dataset, folder / "run", target, base="tiny", passes=passes, **about)
+
+
+def test_ten_rated_answers_make_an_adapter_that_helps(tmp_path: Path) -> None:
+    dataset = curate(rated())
+    assert dataset.card.conversations == {"train": 5, "held_out": 5}
+    found = made(dataset, tmp_path, rate=5e-3)
+    assert found.verdict is not None
+    assert found.verdict.why == "better", found.verdict.reason
+    assert found.folder == tmp_path / "adapters" / "ada"
+    assert read_adapters(tmp_path, "peft")[0]["ada"].base == "tiny"
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["accepted"] is True
+    again = made(dataset, tmp_path, rate=5e-3)
+    assert again.verdict == found.verdict, "a run that is over is measured again, and trains no further"
+
+
+def test_what_learnt_nothing_is_refused_and_not_written(tmp_path: Path) -> None:
+    found = made(curate(rated()), tmp_path, rate=1e-9, passes=1.0)
+    assert found.verdict is not None
+    assert found.verdict.why == "within_noise"
+    assert found.folder is None
+    assert not (tmp_path / "adapters").exists()
+
+
+def test_a_stopped_run_has_no_verdict(tmp_path: Path) -> None:
+    found = made(curate(rated()), tmp_path, rate=5e-3, stop=lambda: True)
+    assert (found.outcome.ended, found.verdict, found.folder) == ("stopped", None, None)
+
+
+def test_nothing_to_measure_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="nothing is held out"):
+        made(curate(rated(1)), tmp_path, rate=5e-3)

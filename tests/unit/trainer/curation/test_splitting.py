@@ -1,0 +1,42 @@
+"""A conversation's side depends on its id, hardly on the others, and something is left on both sides."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.trainer.curation.splitting import LEAST_HELD_OUT, held_out, place
+from services.trainer.evaluation.bootstrap import LEAST_UNITS
+
+PLACE = 0.002419
+"""Of the conversation c1: another would move conversations of datasets that are there."""
+
+
+@given(st.sets(st.text(min_size=1, max_size=8), max_size=60), st.floats(0.05, 0.95))
+def test_both_sides_have_conversations(conversations: set[str], share: float) -> None:
+    apart = held_out(conversations, share)
+    assert apart <= conversations
+    if len(conversations) >= 2:
+        assert min(LEAST_HELD_OUT, len(conversations) // 2) <= len(apart) < len(conversations)
+    else:
+        assert not apart
+
+
+def test_as_many_are_held_out_as_something_can_be_told_from() -> None:
+    assert LEAST_HELD_OUT == LEAST_UNITS
+
+
+def test_of_many_the_share_is_held_out() -> None:
+    many = {f"c{at}" for at in range(2000)}
+    assert 0.17 < len(held_out(many, 0.2)) / 2000 < 0.23
+
+
+def test_no_conversation_changes_sides_when_others_come() -> None:
+    before = {f"c{at}" for at in range(200)}
+    after = before | {f"d{at}" for at in range(50)}
+    assert held_out(after, 0.2) & before == held_out(before, 0.2)
+
+
+def test_a_place_is_the_same_everywhere_and_always() -> None:
+    assert round(place("c1"), 6) == PLACE
+    assert place("c1") == place("c1") != place("c1", "salt")
