@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from libs.shared.contracts.base import Broadcast, Bucket, Consumer, Event, Message, ObjectStore, Rpc, Stream
@@ -58,6 +59,7 @@ class ObjectAbout:
     nuid: str
     """Of this putting."""
     parts: int
+    put_at: datetime
 
 
 class Objects(Protocol):

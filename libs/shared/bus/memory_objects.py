@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
+from datetime import UTC, datetime
 from secrets import token_hex
 
 from libs.shared.bus.base import ObjectAbout
@@ -29,7 +30,8 @@ class MemoryObjects:
             if self._size() + sum(map(len, parts)) > self._declared.max_bytes:
                 raise StorageFull("the stream is full, or the disk is")
         before, whole = self._abouts.get(name), b"".join(parts)
-        about = ObjectAbout(name, len(whole), hashlib.sha256(whole).hexdigest(), token_hex(11), len(parts))
+        digest = hashlib.sha256(whole).hexdigest()
+        about = ObjectAbout(name, len(whole), digest, token_hex(11), len(parts), datetime.now(UTC))
         self._abouts[name], self.parts[about.nuid] = about, parts
         if before is not None:
             self.parts.pop(before.nuid, None)

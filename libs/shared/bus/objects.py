@@ -125,7 +125,7 @@ class NatsObjects:
             await self._stored(self._parts(nuid), part, {})
             digest.update(part)
             size, parts = size + len(part), parts + 1
-        about = ObjectAbout(name, size, digest.hexdigest(), nuid, parts)
+        about = ObjectAbout(name, size, digest.hexdigest(), nuid, parts, datetime.now(UTC))
         await self._stored(self._about(name), _written(about, self._store.name), _ROLLUP)
         return about
 
@@ -172,7 +172,7 @@ def _written(about: ObjectAbout, store: str) -> bytes:
     digest = urlsafe_b64encode(bytes.fromhex(about.sha256)).decode()
     told = {"name": about.name, "bucket": store, "nuid": about.nuid, "size": about.size, "chunks": about.parts}
     told |= {"digest": f"SHA-256={digest}", "options": {"max_chunk_size": PART}}
-    told["mtime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    told["mtime"] = about.put_at.isoformat().replace("+00:00", "Z")
     return json.dumps(told).encode()
 
 
@@ -184,7 +184,8 @@ def _read(body: bytes) -> ObjectAbout | None:
             return None
         digest = urlsafe_b64decode(str(told["digest"]).removeprefix("SHA-256=")).hex()
         name, parts = checked_name(told["name"]), int(told["chunks"])
-        return ObjectAbout(name, int(told["size"]), digest, str(told["nuid"]), parts)
+        put_at = datetime.fromisoformat(str(told["mtime"]))
+        return ObjectAbout(name, int(told["size"]), digest, str(told["nuid"]), parts, put_at)
     except (ValueError, KeyError, TypeError, AttributeError, InvalidRequest):
         return None
 
