@@ -18,7 +18,7 @@ from libs.shared.bus.permissions import (
     witness_permissions,
 )
 from libs.shared.contracts import BUCKETS, CONTRACTS, OBJECT_STORES, STREAMS
-from libs.shared.contracts.base import KIB, MIB, Event, Principal
+from libs.shared.contracts.base import KIB, MIB, Bucket, Event, JetStream, ObjectStore, Principal
 
 INFERENCE_NODE = f"{Principal.INFERENCE}-"
 """A key of this name and the node's id after it belongs to one inference node."""
@@ -66,7 +66,7 @@ def largest_message_bytes() -> int:
 
 def stored_bytes() -> int:
     """What all streams and buckets may take on disk, with room for their indices."""
-    declared = (*STREAMS, *BUCKETS, *OBJECT_STORES)
+    declared: tuple[JetStream | Bucket | ObjectStore, ...] = (*STREAMS, *BUCKETS, *OBJECT_STORES)
     return sum(each.max_bytes for each in declared) + 256 * MIB
 
 
