@@ -17,6 +17,7 @@ from services.api.access import Access
 from services.api.edge import Edge
 from services.api.parts import Parts
 from services.api.routes import (
+    adapters,
     archives,
     auth,
     changes,
@@ -53,6 +54,7 @@ _MODULES = (
     placement,
     jobs,
     changes,
+    adapters,
     health,
     console,
 )

@@ -1,0 +1,1 @@
+"""What is trained, from the command line."""
