@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from libs.shared.contracts.adapters import ArtefactFile
-from libs.shared.errors import InvalidRequest
+from libs.shared.errors import InvalidRequest, ModelBroken
+from libs.shared.gguf import read_header
 
 MANIFEST_FILE = "manifest.json"
 """The signed manifest, in an artefact's folder on a node."""
@@ -45,7 +46,16 @@ def named_base(folder: Path) -> str | None:
             continue
         if isinstance(told, str) and Path(told).name:
             return Path(told).name
-    return None
+    return next((name for path in folder.glob("*.gguf") if (name := _named_in(path)) is not None), None)
+
+
+def _named_in(path: Path) -> str | None:
+    """As llama.cpp's converter writes it."""
+    try:
+        told = read_header(path).metadata.get("general.base_model.0.name")
+    except (ModelBroken, OSError):
+        return None
+    return told if isinstance(told, str) else None
 
 
 def sha256_of(path: Path) -> str:
