@@ -69,9 +69,16 @@ async def described(
 async def bring(bus: Bus, folder: Path, manifest: Manifest) -> Manifest:
     """Its files into the store, each whole or not at all, then its manifest, signed. Raises ServiceError."""
     store = bus.objects(ARTEFACTS)
-    for file in manifest.files:
-        if await store.about(file.sha256) is None:
-            await store.put(file.sha256, _pieces(folder / file.name))
+    missing = [file for file in manifest.files if await store.about(file.sha256) is None]
+    needed, free = sum(file.size for file in missing), (await bus.request(LIST_ADAPTERS, Empty())).free_bytes
+    if needed > free:
+        raise CommandError(
+            f"the store has room for {free / 2**20:.0f} MiB, and {manifest.name} needs {needed / 2**20:.0f}",
+            "remove one that isn't needed: mongars models adapters rm NAME",
+            code=Exit.REFUSED,
+        )
+    for file in missing:
+        await store.put(file.sha256, _pieces(folder / file.name))
     signed = await bus.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))
     return Manifest.model_validate_json(signed.body)
 

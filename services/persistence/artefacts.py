@@ -50,6 +50,10 @@ class Artefacts:
         """By which nodes know what this installation signed."""
         return public_key(self._seed)
 
+    async def free_bytes(self) -> int:
+        """What the store has room for."""
+        return await self._store.free_bytes()
+
     async def keep(self, manifest: Manifest) -> SignedManifest:
         """Raises AdapterExists, ArtefactCorrupt, StorageFull."""
         async with self._lock:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from libs.shared.bus.base import Bus, Objects
-from libs.shared.bus.jetstream import JetStreamApi
+from libs.shared.bus.jetstream import JetStreamApi, erase
 from libs.shared.bus.nats import NatsBus
 from libs.shared.bus.objects import PART
 from libs.shared.contracts.adapters import ARTEFACTS
@@ -120,12 +120,27 @@ async def test_a_part_that_was_exchanged_is_noticed_by_whoever_reads(real: TestB
     store = bus.objects(ARTEFACTS)
     about = await store.put("one", pieces(b"as it was"))
     api = JetStreamApi(bus._calls)
-    await api.ask(f"STREAM.PURGE.{ARTEFACTS.stream}", {"filter": f"{ARTEFACTS.parts_subject}.{about.nuid}"})
+    await erase(api, ARTEFACTS.stream, 1)
     with pytest.raises(ArtefactCorrupt):
         await read(store, "one")
     await api.store(f"{ARTEFACTS.parts_subject}.{about.nuid}", b"as it is!", {})
     with pytest.raises(ArtefactCorrupt):
         await read(store, "one")
+
+
+async def test_a_writer_that_does_not_keep_it_deletes_nothing_and_what_it_leaves_is_swept(real: TestBroker) -> None:
+    keeper = (await real.connect(Principal.PERSISTENCE)).objects(ARTEFACTS)
+    writer = (await real.connect(Principal.CLI)).objects(ARTEFACTS)
+    room = await keeper.free_bytes()
+    with pytest.raises(OSError, match="went away"):
+        await writer.put("one", broken())
+    await keeper.put("other", pieces(b"1"))
+    with pytest.raises((Forbidden, TimedOut)):
+        await writer.delete("other")
+    assert await keeper.about("other") is not None
+    assert await keeper.sweep(0) == 1
+    await keeper.delete("other")
+    assert await keeper.free_bytes() == room
 
 
 @pytest.mark.parametrize("principal", [Principal.INFERENCE, Principal.API, Principal.COGNITION])

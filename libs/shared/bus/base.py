@@ -86,6 +86,10 @@ class Objects(Protocol):
         """One that isn't there is no error."""
         ...
 
+    async def free_bytes(self) -> int:
+        """What may still be put; who keeps the store may ask."""
+        ...
+
     async def sweep(self, older_than_s: float) -> int:
         """Takes away what was put in half by a process that ended; how many there were."""
         ...

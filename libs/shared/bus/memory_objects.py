@@ -59,6 +59,9 @@ class MemoryObjects:
         if about is not None:
             self.parts.pop(about.nuid, None)
 
+    async def free_bytes(self) -> int:
+        return self._declared.max_bytes - self._size()
+
     async def sweep(self, older_than_s: float) -> int:
         known = {about.nuid for about in self._abouts.values()}
         lost = [nuid for nuid in self.parts if nuid not in known]

@@ -104,7 +104,7 @@ class NatsBus(TypedConversations):
         return NatsKeyValue(bucket, self._transport, self._calls, self._tasks)
 
     def objects(self, store: ObjectStore) -> Objects:
-        return NatsObjects(store, self._calls)
+        return NatsObjects(store, self._calls, keeps=self.principal in store.keepers)
 
     async def finish(self, timeout_s: float) -> None:
         for consumer in self._consumers:

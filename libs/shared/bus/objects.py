@@ -17,7 +17,7 @@ from typing import Any
 
 from libs.shared.bus.base import ObjectAbout
 from libs.shared.bus.calls import Calls
-from libs.shared.bus.jetstream import API, JetStreamApi, Refused, refusal
+from libs.shared.bus.jetstream import API, JetStreamApi, Refused, erase, refusal
 from libs.shared.bus.wire import Incoming
 from libs.shared.contracts.base import KIB, MIB, ObjectStore
 from libs.shared.errors import ArtefactCorrupt, InvalidRequest, ServiceError, Unavailable
@@ -53,8 +53,10 @@ async def in_parts(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 class NatsObjects:
     """One store."""
 
-    def __init__(self, store: ObjectStore, calls: Calls) -> None:
+    def __init__(self, store: ObjectStore, calls: Calls, *, keeps: bool) -> None:
+        """``keeps``: whether this connection may delete."""
         self._store = store
+        self._keeps = keeps
         self._calls = calls
         self._api = JetStreamApi(calls)
 
@@ -65,10 +67,10 @@ class NatsObjects:
             about = await self._put(name, nuid, pieces)
         except BaseException:
             with suppress(ServiceError):
-                await self._purge(self._parts(nuid))
+                await self._let_go(nuid)
             raise
         if before is not None:
-            await self._purge(self._parts(before.nuid))
+            await self._let_go(before.nuid)
         return about
 
     async def about(self, name: str) -> ObjectAbout | None:
@@ -103,9 +105,13 @@ class NatsObjects:
 
     async def delete(self, name: str) -> None:
         about = await self.about(name)
-        await self._purge(self._about(name))
+        await self._erase(self._about(name))
         if about is not None:
-            await self._purge(self._parts(about.nuid))
+            await self._erase(self._parts(about.nuid))
+
+    async def free_bytes(self) -> int:
+        told = await self._ask(f"STREAM.INFO.{self._store.stream}", {})
+        return max(0, int(told["config"]["max_bytes"]) - int(told["state"]["bytes"]))
 
     async def sweep(self, older_than_s: float) -> int:
         known = {about.nuid for about in await self.list()}
@@ -115,7 +121,7 @@ class NatsObjects:
                 continue
             first = await self._next(subject, 0)
             if first is not None and _age_s(first) >= older_than_s:
-                await self._purge(subject)
+                await self._erase(subject)
                 swept += 1
         return swept
 
@@ -147,8 +153,17 @@ class NatsObjects:
             raise Unavailable(f"the object store could not be read ({found.status})")
         return found
 
-    async def _purge(self, subject: str) -> None:
-        await self._ask(f"STREAM.PURGE.{self._store.stream}", {"filter": subject})
+    async def _let_go(self, nuid: str) -> None:
+        """What only who keeps the store may; what others leave is swept."""
+        if self._keeps:
+            await self._erase(self._parts(nuid))
+
+    async def _erase(self, subject: str) -> None:
+        """Overwrites what lies there."""
+        sequence = 0
+        while (found := await self._next(subject, sequence)) is not None:
+            sequence = int(found.header(_SEQUENCE) or "0")
+            await erase(self._api, self._store.stream, sequence)
 
     async def _parts_subjects(self) -> tuple[str, ...]:
         asked = {"subjects_filter": f"{self._store.parts_subject}.>"}

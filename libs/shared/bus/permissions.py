@@ -169,9 +169,8 @@ def _store_publish(store: ObjectStore, principal: Principal) -> Iterator[str]:
     if principal in store.writers:
         yield f"{store.parts_subject}.>"
         yield f"{store.about_subject}.>"
-        # what was put in half is taken away by who put it
-        yield f"{API}.STREAM.PURGE.{store.stream}"
-    if principal in store.readers & store.writers:
+    if principal in store.keepers:
+        yield f"{API}.STREAM.MSG.DELETE.{store.stream}"
         yield f"{API}.STREAM.INFO.{store.stream}"
 
 

@@ -91,6 +91,8 @@ class Adapters(Message):
 
     adapters: tuple[KeptAdapter, ...]
     key: str
+    free_bytes: int = 0
+    """What the store has room for."""
 
 
 class KeepAdapter(Message):

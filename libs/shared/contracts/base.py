@@ -198,7 +198,8 @@ class Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStore:
-    """A store of files on JetStream, laid out as the ``nats object`` command does: who writes and deletes, who reads.
+    """A store of files on JetStream, laid out as the ``nats object`` command does: who writes, and who reads. Who does
+    both keeps it, and alone may delete.
 
     A name may not hold personal data: hashes and ids only.
     """
@@ -207,6 +208,10 @@ class ObjectStore:
     writers: frozenset[Principal]
     readers: frozenset[Principal]
     max_bytes: int
+
+    @property
+    def keepers(self) -> frozenset[Principal]:
+        return self.writers & self.readers
 
     @property
     def stream(self) -> str:

@@ -48,7 +48,8 @@ async def list_adapters(_: Empty, parts: Parts) -> Adapters:
     for kept in await parts.artefacts.all():
         served = in_service(settings, reference(kept.manifest)) if kept.manifest is not None else ()
         found.append(kept.model_copy(update={"in_service": served, "tainted": kept.name in tainted}))
-    return Adapters(adapters=tuple(found), key=parts.artefacts.key)
+    free = await parts.artefacts.free_bytes()
+    return Adapters(adapters=tuple(found), key=parts.artefacts.key, free_bytes=free)
 
 
 async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIterator[AdapterPiece]:
