@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.e2e.person import Answer, Meet, Person
 from tests.support import adapters, language_model
 from tests.support.installation import Installation
 
+pytestmark = pytest.mark.soak
 WAIT_S = 120.0
 TEXT = "the cat sat on the mat"
 
@@ -26,6 +27,9 @@ class Trained:
         self.installed = installed
         self._folder = folder
         self._write = write
+        key = ("keys", "create", "--user", "admin", "--name", "test", "--scope", "admin")
+        bearer = f"Bearer {installed.mongars(*key).strip()}"
+        self._admin = httpx.Client(base_url=installed.url, headers={"authorization": bearer}, timeout=60)
 
     def bring(self, name: str, seed: int, *more: str) -> None:
         source = self._write(self._folder, name, seed=seed)
@@ -34,19 +38,28 @@ class Trained:
     def command(self, *arguments: str) -> Any:
         return json.loads(self.installed.mongars("models", "adapters", *arguments, "--json"))
 
+    def asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Of an admin, over HTTP."""
+        answered = self._admin.request(method, f"/api/v1/adapters{path}", json=body)
+        answered.raise_for_status()
+        return answered.json()
+
     def listed(self) -> dict[str, dict[str, Any]]:
-        return {one["name"]: one for one in self.command("list")}
+        return {one["name"]: one for one in self.asked("GET", "")["items"]}
+
+    def close(self) -> None:
+        self._admin.close()
 
     def wait_on_the_node(self, name: str) -> None:
         assert self.installed.wait_until(lambda: bool(self.listed()[name]["nodes"]), WAIT_S), self.listed()
 
-    def wait_answers(self, person: Person, model: str) -> tuple[Answer, float]:
-        """The first answer by ``model``, and how many seconds it took to come about."""
+    def wait_answers(self, person: Person, model: str) -> Answer:
+        """The first answer by ``model``."""
         begun = time.monotonic()
         while True:
             answer = ask(person)
             if answer.body["model"] == model:
-                return answer, time.monotonic() - begun
+                return answer
             assert time.monotonic() - begun < WAIT_S, f"{answer.body['model']} answers"
 
 
@@ -58,17 +71,21 @@ def ask(person: Person, model: str | None = None) -> Answer:
 @pytest.fixture(
     params=[
         "llama_cpp",
-        pytest.param("transformers", marks=[pytest.mark.torch, pytest.mark.soak]),
+        pytest.param("transformers", marks=pytest.mark.torch),
     ]
 )
-def trained(request: pytest.FixtureRequest, make_installation: Callable[..., Installation], tmp_path: Path) -> Trained:
+def trained(
+    request: pytest.FixtureRequest, make_installation: Callable[..., Installation], tmp_path: Path
+) -> Iterator[Trained]:
     backend: str = request.param
     file = language_model.GGUF_FILE if backend == "llama_cpp" else language_model.FOLDER
     tiny = {"name": "tiny", "backend": backend, "path": str(language_model.cached() / file)}
     installed = make_installation(MONGARS_MODELS=json.dumps([tiny]), MONGARS_DEFAULT_CONTEXT_TOKENS="512")
     installed.up()
     write = adapters.write_gguf if backend == "llama_cpp" else adapters.write
-    return Trained(installed, tmp_path / "trained", write)
+    made = Trained(installed, tmp_path / "trained", write)
+    yield made
+    made.close()
 
 
 def test_the_next_answer_comes_from_what_was_promoted_and_a_roll_back_is_at_once(trained: Trained, meet: Meet) -> None:
@@ -79,16 +96,13 @@ def test_the_next_answer_comes_from_what_was_promoted_and_a_roll_back_is_at_once
     own = ask(ada)
     assert (own.body["model"], own.degraded) == ("tiny", None)
     trained.command("promote", "pirate")
-    adapted, promoted_s = trained.wait_answers(ada, "tiny:pirate")
+    adapted = trained.wait_answers(ada, "tiny:pirate")
     assert adapted.text != own.text
     assert trained.listed()["pirate"]["in_service"] == [{"role": "chat", "share": 1.0}]
     assert trained.installed.run("models", "adapters", "rm", "pirate").returncode == 5
     trained.command("rollback", "pirate")
-    again, rolled_back_s = trained.wait_answers(ada, "tiny")
+    again = trained.wait_answers(ada, "tiny")
     assert again.text == own.text
-    print(
-        f"the next answer came from it after {promoted_s:.2f} s, and from the model again after {rolled_back_s:.2f} s"
-    )
     check_that_a_restricted_one_is_its_owners(trained, meet, ada)
     trained.command("rm", "pirate")
     folder = trained.installed.state / "models" / "adapters"
@@ -105,7 +119,7 @@ def check_that_a_restricted_one_is_its_owners(trained: Trained, meet: Meet, ada:
     assert refused.value.response.json()["error"]["code"] == "adapter_not_allowed"
     assert "tiny:own" in {model["id"] for model in zoe.models()}
     assert "tiny:own" not in {model["id"] for model in ada.models()}
-    trained.command("promote", "own")
+    trained.asked("POST", "/own/promote", {})
     trained.wait_answers(zoe, "tiny:own")
     assert ask(ada).body["model"] == "tiny"
-    trained.command("rollback", "own")
+    trained.asked("POST", "/own/rollback")

@@ -46,7 +46,8 @@ def named_base(folder: Path) -> str | None:
             continue
         if isinstance(told, str) and Path(told).name:
             return Path(told).name
-    return next((name for path in folder.glob("*.gguf") if (name := _named_in(path)) is not None), None)
+    names = (_named_in(path) for path in folder.glob("*.gguf"))
+    return next((told for told in names if told is not None), None)
 
 
 def _named_in(path: Path) -> str | None:

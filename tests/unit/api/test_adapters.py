@@ -86,8 +86,8 @@ async def test_it_is_rolled_back_and_removed_by_name(trained: Api) -> None:
     assert [m.adapter for m in trained.house.told(RemoveAdapter)] == ["bob"]
 
 
-async def models(api: Api, who: str, **key: object) -> dict[str, str | None]:
-    told = (await api.client.get("/v1/models", headers=api.key(who, **key))).json()["data"]
+async def models(api: Api, who: str) -> dict[str, str | None]:
+    told = (await api.client.get("/v1/models", headers=api.key(who))).json()["data"]
     return {model["id"]: model["alias_of"] for model in told}
 
 

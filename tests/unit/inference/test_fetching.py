@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,20 +14,14 @@ from libs.shared.bus.base import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.adapters import (
     ADAPTERS_CHANGED,
-    LIST_ADAPTERS,
-    READ_ADAPTER_FILE,
-    AdapterPiece,
     Adapters,
     AdaptersChanged,
-    ArtefactFile,
     BaseModelOf,
     InService,
     KeptAdapter,
-    Manifest,
-    ReadAdapterFile,
     SignedManifest,
 )
-from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.base import Principal
 from services.inference import fetching
 from services.inference.adapters import read_adapters
 from services.inference.artefacts import errands
@@ -37,51 +29,20 @@ from services.inference.fetching import AdapterFetcher
 from services.inference.models import ModelSpec
 from tests.support import adapters as written
 from tests.support import language_model
+from tests.support.kept_adapters import SEED, KeptAdapters
 
-SEED = b"s" * 32
 SPEC = ModelSpec(name="tiny", backend="transformers", hub="acme/tiny")
 BASE = BaseModelOf(name="tiny")
 
 
-class Store:
-    """Persistence, as a node sees it."""
-
-    def __init__(self, source: Path) -> None:
-        folder = written.write(source, "ada", seed=0, base=language_model.FOLDER)
-        self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        self.kept: dict[str, KeptAdapter] = {}
-        self.asked: list[str] = []
-        self.stalls = asyncio.Event()
-        self.stalls.set()
-
-    def keep(self, name: str, *, seed: bytes = SEED, owners: tuple[str, ...] | None = None) -> Manifest:
-        manifest = self.manifest(name, owners)
-        self.kept[name] = KeptAdapter(name=name, signed=sign(seed, manifest), manifest=manifest)
-        return manifest
-
-    def manifest(self, name: str, owners: tuple[str, ...] | None = None) -> Manifest:
-        files = tuple(
-            ArtefactFile(name=file, size=len(body), sha256=hashlib.sha256(body).hexdigest())
-            for file, body in self.files.items()
-        )
-        return Manifest(name=name, base=BASE, files=files, created=datetime.now(UTC), owners=owners)
-
-    async def list(self, _: Empty) -> Adapters:
-        return Adapters(adapters=tuple(self.kept.values()), key=public_key(SEED))
-
-    async def read(self, request: ReadAdapterFile) -> AsyncIterator[AdapterPiece]:
-        self.asked.append(request.adapter)
-        hashes = [file.sha256 for file in self.kept[request.adapter].manifest.files]  # type: ignore[union-attr]
-        body = list(self.files.values())[hashes.index(request.sha256)]
-        yield AdapterPiece(data=body[:100])
-        await self.stalls.wait()
-        yield AdapterPiece(data=body[100:])
+def new_store(folder: Path) -> KeptAdapters:
+    return KeptAdapters(written.write(folder, "ada", seed=0, base=language_model.FOLDER))
 
 
 class House:
     """A node beside a store."""
 
-    def __init__(self, node: Bus, persistence: Bus, store: Store, models: Path) -> None:
+    def __init__(self, node: Bus, persistence: Bus, store: KeptAdapters, models: Path) -> None:
         self.node, self.persistence, self.store, self.models = node, persistence, store, models
         self.told: list[bool] = []
         self.fetcher = self.new_fetcher()
@@ -99,11 +60,10 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    broker, store = MemoryBroker(), Store(tmp_path / "source")
+    broker, store = MemoryBroker(), new_store(tmp_path / "source")
     persistence = await broker.connect(Principal.PERSISTENCE)
     node = await broker.connect(Principal.INFERENCE)
-    await persistence.serve(LIST_ADAPTERS, store.list)
-    await persistence.serve_stream(READ_ADAPTER_FILE, store.read)
+    await store.serve(persistence)
     yield House(node, persistence, store, tmp_path / "models")
     store.stalls.set()
     await node.drain(1)
@@ -219,7 +179,7 @@ async def test_a_folder_that_was_put_there_by_hand_is_neither_replaced_nor_remov
 
 
 def test_what_is_in_service_is_fetched_first_and_what_no_model_here_takes_is_left_alone(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = new_store(tmp_path)
     for name in ("old", "served", "new"):
         store.keep(name)
     served = store.kept["served"].model_copy(update={"in_service": (InService(role="chat", share=0.1),)})
