@@ -25,7 +25,7 @@ from cli.supervision.client import Supervisor
 from cli.supervision.launching import launch
 from cli.supervision.place import code_root, supervisor_of
 from cli.supervision.programs import BROKER, CARETAKER, DATABASE, ENTRANCE, log_file
-from libs.shared.contracts.base import SERVICES, Principal
+from libs.shared.contracts.base import IN_BACKGROUND, SERVICES, Principal
 
 _PART_TIMEOUT_S = 30.0
 _MIGRATION_TIMEOUT_S = 600.0
@@ -40,6 +40,7 @@ _LOADING_PATIENCE_S = 8.0
 """From the services' start: what is still loading then is announced as such."""
 _CRASHES_THAT_MEAN_BROKEN = 2
 _START_SPACE_MIB = 16
+_NEEDED = tuple(service.value for service in SERVICES if service not in IN_BACKGROUND)
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,14 @@ def start(
     if already:
         _refuse_other_port(installation, http_port)
         if (said := readiness(installation.marker.ports.http)) is not None and said.ready:
+            _start_background(supervisor)
             return Started(installation, said, already)
     else:
         installation = _prepare(installation, progress, environment, http_port)
     _start_parts(installation, supervisor, progress, environment)
-    return Started(installation, _wait_ready(installation, supervisor, progress, timeout_s), already)
+    said = _wait_ready(installation, supervisor, progress, timeout_s)
+    _start_background(supervisor)
+    return Started(installation, said, already)
 
 
 def _refuse_other_port(installation: Installation, http_port: int | None) -> None:
@@ -150,8 +154,16 @@ def _start_parts(
         broker.ensure_streams(installation)
         migrate(installation, environment)
     entrance = (ENTRANCE,) if installation.marker.entrance is not None else ()
-    for name in (*(service.value for service in SERVICES), CARETAKER, *entrance):
+    for name in (*_NEEDED, CARETAKER, *entrance):
         supervisor.start(name)
+
+
+def _start_background(supervisor: Supervisor) -> None:
+    """What nobody waits for takes no processor from what is waited for. An older version's supervisor has none."""
+    known = supervisor.processes() or {}
+    for name in (service.value for service in SERVICES if service in IN_BACKGROUND):
+        if name in known:
+            supervisor.start(name)
 
 
 def _start_database(installation: Installation, supervisor: Supervisor, progress: Progress) -> None:
@@ -199,7 +211,7 @@ def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Pr
                 if _is_ours(installation, supervisor):
                     return said
                 said = None
-            _refuse_broken(installation, supervisor, *(service.value for service in SERVICES))
+            _refuse_broken(installation, supervisor, *_NEEDED)
             if time.monotonic() > deadline:
                 raise _late(installation, said, timeout_s)
             time.sleep(_READY_EVERY_S)
@@ -223,7 +235,7 @@ def _refuse_broken(installation: Installation, supervisor: Supervisor, *names: s
 
 def _late(installation: Installation, said: Readiness | None, timeout_s: float) -> CommandError:
     missing = said.missing if said else []
-    name = next((s.value for s in SERVICES if any(row.startswith(s.value) for row in missing)), "api")
+    name = next((name for name in _NEEDED if any(row.startswith(name) for row in missing)), "api")
     waiting = ", ".join(missing) or "the gateway does not answer"
     return _failed(installation, name, f"not ready after {timeout_s:.0f} s ({waiting})")
 

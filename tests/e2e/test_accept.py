@@ -17,7 +17,7 @@ from tests.e2e.person import Meet, Person
 from tests.support.installation import ROOT, Installation, installation
 
 ACCEPT = Path(os.environ.get("MONGARS_ACCEPT", ROOT.parent / "shared" / "accept"))
-SERVICES = "api,cognition,persistence,scheduler,inference"
+SERVICES = "api,cognition,persistence,scheduler,inference,trainer"
 LOADED_WITHIN_S = 120.0
 
 
@@ -90,6 +90,7 @@ def test_the_official_client_is_answered_through_ray_serve(by_ray: Installation,
 @pytest.mark.torch
 @pytest.mark.ray
 def test_the_nats_command_sees_every_service_and_node_with_ray(by_ray: Installation, meet: Meet) -> None:
+    by_ray.wait_whole()
     passes("nats_ops.py", by_ray, "--services", SERVICES)
 
 

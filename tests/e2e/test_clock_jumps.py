@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 _TWO_HOURS_S = 7200
-_SERVICES = ("persistence", "scheduler", "inference", "cognition", "api")
+_SERVICES = ("persistence", "scheduler", "inference", "cognition", "api", "trainer")
 _FACTS = {
     0: "My sister Odile moved to Chicoutimi in May.",
     _TWO_HOURS_S: "The barn behind the house is painted ochre.",
@@ -47,6 +47,7 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> WallClock:
 def set_clock(clock: WallClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installation(tmp_path_factory.mktemp("clock") / "state", clock.environment) as made:
         made.up()
+        made.wait_whole()
         yield made
 
 

@@ -175,6 +175,7 @@ YOUNG_S = 16.0
 def sick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installation(tmp_path_factory.mktemp("sick") / "state") as made:
         made.up()
+        made.wait_whole()
         yield made
 
 
@@ -182,6 +183,7 @@ def sick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 def running(sick: Installation) -> Installation:
     if not sick.ready():
         sick.up()
+        sick.wait_whole()
     return sick
 
 

@@ -134,6 +134,7 @@ def test_readiness_names_the_part_that_hangs_and_the_rest_goes_on(
 ) -> None:
     made = make_installation()
     made.up()
+    made.wait_whole()
     person = meet(made, "waiting")
     pid = made.pid("scheduler")
     assert pid is not None

@@ -142,6 +142,19 @@ class Installation:
         self.wait_ready(timeout_s)
         return time.monotonic() - begun
 
+    def wait_whole(self, timeout_s: float = 60.0) -> None:
+        """Until what starts after everything is ready runs and answers, too."""
+
+        def answers() -> bool:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as reply:
+                return all(row["ok"] for row in json.load(reply)["dependencies"].values())
+
+        def runs() -> bool:
+            return {row["state"] for row in self.status()["services"].values()} == {"running"}
+
+        assert self.wait_until(answers, timeout_s), f"not whole: {self.status()}"
+        assert self.wait_until(runs, timeout_s), f"not whole: {self.status()}"
+
     def log(self, name: str) -> str:
         """Everything that a part printed."""
         path = self.state / "logs" / f"{name}.log"

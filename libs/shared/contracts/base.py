@@ -28,6 +28,7 @@ class Principal(StrEnum):
     PERSISTENCE = "persistence"
     SCHEDULER = "scheduler"
     INFERENCE = "inference"
+    TRAINER = "trainer"
     CLI = "cli"
     """The ``mongars`` command of whoever owns the state folder."""
     OPERATOR = "operator"
@@ -42,8 +43,11 @@ SERVICES: tuple[Principal, ...] = (
     Principal.INFERENCE,
     Principal.COGNITION,
     Principal.API,
+    Principal.TRAINER,
 )
 """The services that exist, in the order in which they start."""
+IN_BACKGROUND = frozenset({Principal.TRAINER})
+"""Those that no answer needs: an installation is ready without them, and they start once it is."""
 
 
 class Message(BaseModel):

@@ -20,9 +20,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import faults
 from tests.support.installation import Installation, installation
 
 _TIMEOUT_S = 60.0
+TRAINER_BYTES = 90e6
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """The installation of this file; tests take it as ``running`` or as ``stopped``, whichever they begin with."""
     with installation(tmp_path_factory.mktemp("life") / "state") as made:
         made.up()
+        made.wait_whole()
         yield made
 
 
@@ -37,6 +40,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 def running(one: Installation) -> Installation:
     if not one.ready():
         one.up()
+        one.wait_whole()
     return one
 
 
@@ -103,7 +107,7 @@ def test_a_password_that_was_never_shown_is_replaced_by_another(running: Install
 def test_status_names_every_part_with_its_process(running: Installation) -> None:
     said = running.status()
     assert list(said["services"]) == [
-        *("broker", "database", "persistence", "scheduler", "inference", "cognition", "api"),
+        *("broker", "database", "persistence", "scheduler", "inference", "cognition", "api", "trainer"),
     ]
     for row in said["services"].values():
         assert row["state"] == "running"
@@ -120,6 +124,24 @@ def test_the_caretaker_runs_small_and_tells_of_its_duties(running: Installation)
     assert psutil.Process(told["pid"]).memory_info().rss < 40e6
     assert running.wait_until(lambda: bool(running.status()["caretaker"]["duties"]), timeout_s=15)
     assert all(duty["ok"] for duty in running.status()["caretaker"]["duties"].values())
+
+
+def test_the_trainer_waits_small_without_its_libraries(running: Installation) -> None:
+    process = psutil.Process(running.status()["services"]["trainer"]["pid"])
+    loaded = " ".join(mapped.path for mapped in process.memory_maps())
+    assert "torch" not in loaded
+    assert "numpy" not in loaded
+    assert process.memory_info().rss < TRAINER_BYTES
+
+
+def test_an_installation_is_ready_without_its_trainer_and_the_next_up_starts_it(running: Installation) -> None:
+    faults.ask(running, "stopProcess", "trainer")
+    said = running.status()
+    assert said["ready"] is True
+    assert said["services"]["trainer"]["state"] == "stopped"
+    assert said["dependencies"]["trainer"]["ok"] is False
+    assert running.up()["already_running"] is True
+    running.wait_whole()
 
 
 def test_status_costs_little_more_than_its_libraries(running: Installation) -> None:
@@ -290,6 +312,7 @@ def test_a_supervisor_that_was_killed_leaves_nothing_in_the_way_of_the_next_star
     before = {row["pid"] for row in running.status()["services"].values()}
     os.kill(supervisor, signal.SIGKILL)
     running.up()
+    running.wait_whole()
     after = {row["pid"] for row in running.status()["services"].values()}
     assert not before & after
     assert not before & set(running.processes())

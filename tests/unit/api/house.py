@@ -15,7 +15,7 @@ import httpx
 
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts import accounts, adapters, inference, ledger, scheduling
-from libs.shared.contracts.base import Empty, Message, Principal
+from libs.shared.contracts.base import SERVICES, Empty, Message, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.common import MemoryMode, Role, Usage
 from libs.shared.contracts.jobs import LIST_JOBS, Jobs
@@ -124,8 +124,8 @@ class House:
         )
 
     async def open(self) -> None:
-        for principal in (Principal.PERSISTENCE, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE):
-            self.buses[principal] = await self.broker.connect(principal)
+        others = [service for service in SERVICES if service is not Principal.API]
+        self.buses = {service: await self.broker.connect(service) for service in others}
         await self._serve_accounts(self.buses[Principal.PERSISTENCE])
         await self._serve_data(self.buses[Principal.PERSISTENCE])
         await self._serve_models()

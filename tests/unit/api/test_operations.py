@@ -25,7 +25,7 @@ async def test_readiness_names_every_dependency(api: Api) -> None:
     answer = await api.client.get("/readyz")
     told = answer.json()
     assert (answer.status_code, told["ready"]) == (200, True)
-    names = {"broker", "database", "persistence", "scheduler", "inference", "cognition"}
+    names = {"broker", "database", "persistence", "scheduler", "inference", "cognition", "trainer"}
     assert set(told["dependencies"]) == names
     assert told["degraded"] == ["no-model"]
 
@@ -38,6 +38,14 @@ async def test_readiness_says_which_service_is_down(api: Api, service: Principal
     assert (answer.status_code, told["ready"]) == (503, False)
     down = {name for name, dependency in told["dependencies"].items() if not dependency["ok"]}
     assert down == ({service.value, "database"} if service is Principal.PERSISTENCE else {service.value})
+
+
+async def test_a_trainer_that_is_down_is_named_and_keeps_nobody_waiting(api: Api) -> None:
+    await api.house.buses[Principal.TRAINER].drain(1.0)
+    answer = await api.client.get("/readyz")
+    told = answer.json()
+    assert (answer.status_code, told["ready"]) == (200, True)
+    assert told["dependencies"]["trainer"] == {"ok": False, "detail": "does not answer"}
 
 
 def test_a_service_that_waits_says_for_what() -> None:
@@ -58,7 +66,7 @@ async def test_everything_is_down_without_the_broker(api: Api) -> None:
 async def test_metrics_of_every_service_are_one_exposition(api: Api) -> None:
     text = (await api.client.get("/metrics", headers=api.key("ops", Role.OPERATOR, scopes=("metrics",)))).text
     assert text.count("# TYPE up gauge") == 1
-    for service in ("cognition", "persistence", "scheduler", "inference"):
+    for service in ("cognition", "persistence", "scheduler", "inference", "trainer"):
         assert f'up{{service="{service}"}} 1.0' in text
     assert "http_server_request_duration_seconds_bucket" in text
 
