@@ -63,12 +63,13 @@ def bring(
 
     async def work(bus: Bus) -> Any:
         from cli.training import artefacts
+        from libs.shared.artefacts.keeping import keep_folder
 
         models = installation.folder.models
         manifest = await artefacts.described(
             bus, folder.resolve(), models, name=name, base=base, metrics=metrics, users=list(of or ())
         )
-        return await artefacts.bring(bus, folder, manifest)
+        return await keep_folder(bus, folder, manifest)
 
     kept = _on_the_bus(installation, work)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,10 @@ from libs.shared.artefacts.folders import files_of, fingerprint, named_base
 from libs.shared.artefacts.standing import Standing, standing
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.accounts import READ_USER, UserRef
-from libs.shared.contracts.adapters import (
-    ARTEFACTS,
-    KEEP_ADAPTER,
-    LIST_ADAPTERS,
-    BaseModelOf,
-    KeepAdapter,
-    Manifest,
-)
+from libs.shared.contracts.adapters import LIST_ADAPTERS, BaseModelOf, Manifest
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.errors import InvalidRequest, ServiceError
-
-_BLOCK = 256 * 1024
 
 
 def actor() -> str:
@@ -66,23 +57,6 @@ async def described(
         raise CommandError(f"{folder} can't be read: {error.strerror}", "is it a folder?") from None
 
 
-async def bring(bus: Bus, folder: Path, manifest: Manifest) -> Manifest:
-    """Its files into the store, each whole or not at all, then its manifest, signed. Raises ServiceError."""
-    store = bus.objects(ARTEFACTS)
-    missing = [file for file in manifest.files if await store.about(file.sha256) is None]
-    needed, free = sum(file.size for file in missing), (await bus.request(LIST_ADAPTERS, Empty())).free_bytes
-    if needed > free:
-        raise CommandError(
-            f"the store has room for {free / 2**20:.0f} MiB, and {manifest.name} needs {needed / 2**20:.0f}",
-            "remove one that isn't needed: mongars models adapters rm NAME",
-            code=Exit.REFUSED,
-        )
-    for file in missing:
-        await store.put(file.sha256, _pieces(folder / file.name))
-    signed = await bus.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))
-    return Manifest.model_validate_json(signed.body)
-
-
 async def all_of(bus: Bus) -> Sequence[Standing]:
     """By name. Raises ServiceError."""
     told = await bus.request(LIST_ADAPTERS, Empty())
@@ -111,9 +85,3 @@ def _metrics(path: Path | None) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise CommandError(f"{path} is no JSON object", code=Exit.USAGE)
     return told
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, _BLOCK):
-            yield piece

@@ -160,7 +160,7 @@ class AdaptersChanged(Message):
 
 ARTEFACTS = ObjectStore(
     name="adapters",
-    writers=frozenset({Principal.CLI, Principal.PERSISTENCE}),
+    writers=frozenset({Principal.CLI, Principal.PERSISTENCE, Principal.TRAINER}),
     readers=frozenset({Principal.PERSISTENCE}),
     max_bytes=4096 * MIB,
 )
@@ -171,7 +171,7 @@ KEEP_ADAPTER = Rpc(
     KeepAdapter,
     SignedManifest,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.CLI}),
+    callers=frozenset({Principal.CLI, Principal.TRAINER}),
     timeout_s=20.0,
 )
 LIST_ADAPTERS = Rpc(
@@ -179,7 +179,7 @@ LIST_ADAPTERS = Rpc(
     Empty,
     Adapters,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI, Principal.COGNITION, Principal.INFERENCE}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.COGNITION, Principal.INFERENCE, Principal.TRAINER}),
     max_bytes=16 * MIB,
 )
 READ_ADAPTER_FILE = Stream(
