@@ -26,6 +26,7 @@ from libs.shared.contracts.adapters import (
 from libs.shared.contracts.base import Empty
 
 SEED = b"s" * 32
+PIECE = 256 * 1024
 
 
 class KeptAdapters:
@@ -68,4 +69,5 @@ class KeptAdapters:
         body = list(self.files.values())[[file.sha256 for file in manifest.files].index(request.sha256)]
         yield AdapterPiece(data=body[:100])
         await self.stalls.wait()
-        yield AdapterPiece(data=body[100:])
+        for start in range(100, len(body), PIECE):
+            yield AdapterPiece(data=body[start : start + PIECE])
