@@ -27,7 +27,7 @@ class Installation:
 
     def key(self, user: str, memory: str) -> str:
         """A new API key of the user, who is made when there is none of the name."""
-        return _mongars(
+        return command(
             self.environment, "keys", "create", "--user", user, "--name", f"bench-{memory}", "--memory", memory
         ).strip()
 
@@ -45,19 +45,20 @@ def installed(folder: Path, **settings: str) -> Iterator[Installation]:
         "PYTHONPATH": str(Path.cwd()),
         **settings,
     }
-    _mongars(environment, "up", "--detach")
+    command(environment, "up", "--detach")
     try:
-        status: dict[str, Any] = json.loads(_mongars(environment, "status", "--json"))
+        status: dict[str, Any] = json.loads(command(environment, "status", "--json"))
         pids = {name: service["pid"] for name, service in status["services"].items()}
         yield Installation(status["http"], status["nats"]["url"], state, pids, environment)
     finally:
-        _mongars(environment, "down")
+        command(environment, "down")
 
 
-def _mongars(environment: dict[str, str], *arguments: str) -> str:
-    command = [str(Path(sysconfig.get_path("scripts")) / "mongars"), *arguments]
+def command(environment: dict[str, str], *arguments: str) -> str:
+    """What ``mongars ARGUMENTS`` printed. Raises RuntimeError."""
+    line = [str(Path(sysconfig.get_path("scripts")) / "mongars"), *arguments]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False
+        line, env=environment, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False
     )
     if done.returncode:
         raise RuntimeError(f"mongars {' '.join(arguments)}: {done.stdout}{done.stderr}")

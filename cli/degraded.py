@@ -28,6 +28,14 @@ _REASONS = {
     "gpu-without-driver": "is a GPU without its driver: install NVIDIA's, restart the machine, and start Ollama",
     "remote-not-allowed": "lies beyond this network, so its models are not offered (an admin allows it with: mongars "
     "upstreams allow-remote on)",
+    "adapter_broken": "is an adapter whose files can't be used: bring it again",
+    "adapter_mismatched": "is an adapter of another model, or of other files of it than are here",
+    "artefact_corrupt": "is an adapter that is not what was signed: remove it, and import it anew",
+    "artefact_unsigned": "is an adapter that nobody signed: import it with mongars models adapters import",
+    "artefact_foreign": "is an adapter that another installation signed: import its folder here anew",
+    "artefact_version": "is an adapter of a newer release: upgrade this one",
+    "artefact_clash": "is the name of an adapter's folder that was put there by hand: give that another name",
+    "storage_full": "finds no room on its node's disk",
     "backend_failed": "could not be loaded (see: mongars logs inference)",
 }
 _UNREACHABLE = "-unreachable"

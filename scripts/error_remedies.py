@@ -84,6 +84,42 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "a dataset to train on was changed, or can't be read",
         "make it again from the conversations; nothing is trained on it meanwhile",
     ),
+    "adapter_exists": (
+        "another adapter has the name, and what is in service never changes under it",
+        "choose another name, or remove that one: `mongars models adapters rm NAME`",
+    ),
+    "adapter_in_use": (
+        "the adapter is in service",
+        "roll it back first: `mongars models adapters rollback NAME`",
+    ),
+    "adapter_not_allowed": (
+        "the adapter was trained with other people's words, who have not let everybody use it",
+        "ask for its model without it, or ask them",
+    ),
+    "adapter_tainted": (
+        "something that the adapter was trained with was forgotten since",
+        "train it anew; `--despite-taint` puts it into service all the same",
+    ),
+    "artefact_clash": (
+        "a folder that was put on the node by hand has the artefact's name",
+        "give that folder another name; the artefact is fetched by itself then",
+    ),
+    "artefact_corrupt": (
+        "an artefact isn't what its manifest says, or the manifest isn't what was signed",
+        "remove it, and import it anew: `mongars models adapters rm NAME`, then `import FOLDER`",
+    ),
+    "artefact_foreign": (
+        "another installation signed the artefact",
+        "if you trust it, import its folder here: `mongars models adapters import FOLDER`",
+    ),
+    "artefact_unsigned": (
+        "nobody signed the artefact",
+        "import its folder: `mongars models adapters import FOLDER`",
+    ),
+    "artefact_version": (
+        "a newer release wrote the artefact's manifest",
+        "upgrade this installation",
+    ),
     "adapter_not_found": (
         "no node has that adapter for that model",
         "`/v1/models` lists each as `MODEL:ADAPTER`; `mongars nodes show` says which were refused",
@@ -118,10 +154,6 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "request_timeout": ("the body took too long to arrive", "send it again, over a better connection"),
     "not_found": ("there is nothing at this path", "`/openapi.json` lists the paths"),
     "method_not_allowed": ("the path doesn't know the method", "`/openapi.json` lists the methods"),
-    "run_under_way": (
-        "another process trains in the run's folder",
-        "wait for its end or stop it; the message says which process it is",
-    ),
     "run_not_found": ("there is no such training run", "`mongars train status` lists them"),
     "text_not_found": (
         "there is no such text to train on",

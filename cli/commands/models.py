@@ -14,6 +14,7 @@ from cli.errors import CommandError, Exit
 from cli.installation import Installation
 from cli.listing import show
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
+from cli.training import adapters
 
 if TYPE_CHECKING:
     from cli.models.checksums import Checksum
@@ -25,6 +26,7 @@ app = typer.Typer(
     "pull (which takes the one that suits this machine).",
     no_args_is_help=True,
 )
+app.add_typer(adapters.app, name="adapters")
 RoleOption = Annotated[
     str | None, typer.Option("--role", metavar="ROLE", help="What it is for: chat (the usual answers), code or embed.")
 ]

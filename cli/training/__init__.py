@@ -1,1 +1,1 @@
-"""Training runs from the command line."""
+"""Training runs, and the adapters that they make, from the command line."""

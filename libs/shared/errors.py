@@ -379,3 +379,66 @@ class BackupNotFound(ServiceError):
 
     code = "backup_not_found"
     status = 404
+
+
+class AdapterNotAllowed(ServiceError):
+    """It was trained with other people's words, who have not let everybody use it."""
+
+    code = "adapter_not_allowed"
+    status = 403
+
+
+class AdapterExists(ServiceError):
+    """Another adapter has the name: what is in service never changes under it."""
+
+    code = "adapter_exists"
+    status = 409
+
+
+class AdapterInUse(ServiceError):
+    """It is in service: roll that back first."""
+
+    code = "adapter_in_use"
+    status = 409
+
+
+class AdapterTainted(ServiceError):
+    """Something that it was trained with was forgotten since."""
+
+    code = "adapter_tainted"
+    status = 409
+
+
+class ArtefactCorrupt(ServiceError):
+    """An artefact isn't what its manifest says, or the manifest isn't what was signed."""
+
+    code = "artefact_corrupt"
+    status = 422
+
+
+class ArtefactUnsigned(ServiceError):
+    """An artefact without a signature."""
+
+    code = "artefact_unsigned"
+    status = 422
+
+
+class ArtefactForeign(ServiceError):
+    """Another installation signed the artefact."""
+
+    code = "artefact_foreign"
+    status = 422
+
+
+class ArtefactVersion(ServiceError):
+    """A newer release wrote the artefact's manifest."""
+
+    code = "artefact_version"
+    status = 422
+
+
+class ArtefactClash(ServiceError):
+    """A folder that was put there by hand has the artefact's name."""
+
+    code = "artefact_clash"
+    status = 409

@@ -17,6 +17,7 @@ from services.api.access import Access
 from services.api.edge import Edge
 from services.api.parts import Parts
 from services.api.routes import (
+    adapters,
     archives,
     auth,
     changes,
@@ -59,6 +60,7 @@ _MODULES = (
     jobs,
     training,
     changes,
+    adapters,
     health,
     console,
 )

@@ -13,9 +13,22 @@ from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
-from libs.shared.errors import AdapterNotFound, NoNode, Overloaded, ServiceError
-from libs.shared.telemetry import tracer
+from libs.shared.errors import (
+    AdapterBroken,
+    AdapterMismatched,
+    AdapterNotAllowed,
+    AdapterNotFound,
+    ModelDoesNotFit,
+    NoNode,
+    Overloaded,
+    ServiceError,
+    TimedOut,
+    Unavailable,
+)
+from libs.shared.roles import role_named
+from libs.shared.telemetry import get_logger, tracer
 from services.cognition import measuring
+from services.cognition.adapters import OwnedAdapters, canary_for
 from services.cognition.attempt import Asked, Attempt, Given
 from services.cognition.hedging import MEASURED, decide
 from services.cognition.outcomes import Outcomes, is_of_the_replica, reason_of
@@ -30,6 +43,10 @@ UNPLACED_BYTES_PER_TOKEN = 3.0
 """What a prompt's tokens are estimated with before its model is known."""
 MOMENT_S = 0.001
 """What is left to a request whose time is over: it still learns why."""
+
+OF_AN_ADAPTER = (AdapterBroken, AdapterMismatched, AdapterNotAllowed, AdapterNotFound, ModelDoesNotFit)
+
+log = get_logger(__name__)
 
 Need = Literal["tools", "images", "json_schema"]
 
@@ -62,6 +79,7 @@ class Generation:
         *,
         patience_s: float,
         hedges: Hedges,
+        adapters: OwnedAdapters,
     ) -> None:
         """``patience_s`` is how long a scheduler that is restarting is waited for."""
         self._bus = bus
@@ -73,7 +91,12 @@ class Generation:
         self._patience_s = patience_s
         self._hedges = hedges
         self._tried: list[str] = []
+        self._adapters = adapters
+        self._adapts = True
+        self._canary = self._tried_out()
         self.given: Given | None = None
+        self.gave_way = False
+        """Whether an adapter that was to answer, and that the request doesn't name, could not."""
 
     async def chunks(self) -> AsyncGenerator[GenerateChunk, None]:
         """The answer; its last chunk has ``finish_reason``.
@@ -86,15 +109,18 @@ class Generation:
         if self._in_force().hedging:
             self._hedges.budget.earn(self._in_force().hedging_share)
         while len(self._tried) < self._settings.generate_attempts and (failure is None or self._retries.spend()):
-            question = self._question()
-            placement = await self._place(question, failure)
+            question, placement = await self._place(failure)
             try:
                 async with aclosing(self._from(question, placement)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
             except ServiceError as error:
-                if self.given is not None or not is_of_the_replica(error):
+                if self.given is not None:
+                    raise
+                if monotonic() < self._asked.deadline and self._without_adapter(error):
+                    continue
+                if not is_of_the_replica(error):
                     raise
                 measuring.fell_back(reason_of(error))
                 failure = error
@@ -110,8 +136,9 @@ class Generation:
         recalled = sum(len(hit.item.text.encode()) for hit in material.hits[: self._in_force().recall_k])
         tokens += int(recalled / UNPLACED_BYTES_PER_TOKEN)
         return PlaceRequest(
-            model=request.model,
-            adapts=True,
+            model=self._canary or request.model,
+            adapts=self._adapts,
+            may_use=self._adapters.may_use(request.user_id),
             prompt_tokens=tokens,
             max_tokens=request.sampling.max_tokens or ANSWER_TOKENS,
             session=self._asked.session if request.sampling.seed is None else None,
@@ -121,12 +148,52 @@ class Generation:
             patience_s=max(MOMENT_S, self._asked.deadline - monotonic()),
         )
 
-    async def _place(self, question: PlaceRequest, failure: ServiceError | None) -> Placement:
-        try:
-            with tracer.start_as_current_span("place"):
-                return await ask(self._bus, PLACE, question, patience_s=self._patience_s)
-        except (NoNode, Overloaded, AdapterNotFound) as none_left:
-            raise failure or none_left from None
+    async def _place(self, failure: ServiceError | None) -> tuple[PlaceRequest, Placement]:
+        """Where, for what was asked: for what is tried out as long as it can be had."""
+        while True:
+            question = self._question()
+            try:
+                with tracer.start_as_current_span("place"):
+                    placement = await ask(self._bus, PLACE, question, patience_s=self._patience_s)
+                self._check_allowed(placement)
+                return question, placement
+            except (Unavailable, TimedOut):
+                raise  # the scheduler is away, which says nothing of the adapter
+            except ServiceError as refusal:
+                if self._without_adapter(refusal):
+                    continue
+                if failure is not None and isinstance(refusal, NoNode | Overloaded | AdapterNotFound):
+                    raise failure from None
+                raise
+
+    def _check_allowed(self, placement: Placement) -> None:
+        """Whoever placed it should know; nobody's words are told for want of that. Raises AdapterNotAllowed."""
+        adapter = placement.adapter
+        if adapter is not None and self._adapters.refused(adapter, self._asked.request.user_id):
+            raise AdapterNotAllowed("it was trained with other people's words, who have not let everybody use it")
+
+    def _tried_out(self) -> str | None:
+        """The model and adapter that this conversation tries out, if its user may."""
+        request = self._asked.request
+        found = canary_for(self._in_force(), request.model, self._asked.session or request.turn_id)
+        if found is None or self._adapters.refused(found.rpartition(":")[2], request.user_id):
+            return None
+        return found
+
+    def _without_adapter(self, error: ServiceError) -> bool:
+        """Whether it goes on without the adapter that was to answer: one that nobody named fails no request."""
+        model = self._asked.request.model
+        if self._canary is not None:
+            self._canary = None
+        elif self._adapts and isinstance(error, OF_AN_ADAPTER) and (model is None or role_named(model) is not None):
+            self._adapts = False
+        else:
+            return False
+        if not isinstance(error, AdapterNotAllowed):
+            self.gave_way = True
+            measuring.fell_back("adapter")
+            log.warning("adapter_gave_way", code=error.code)
+        return True
 
     async def _from(self, question: PlaceRequest, placement: Placement) -> AsyncGenerator[GenerateChunk, None]:
         """The answer of the replica that was placed first, or of a second one where that is late."""

@@ -27,6 +27,7 @@ from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.documents.adding import Documents, no_facts
 from services.cognition.documents.reading import Allowance, Reader
 from services.cognition.embedding import Embedder
@@ -53,7 +54,9 @@ async def wire(context: ServiceContext) -> None:
     assert isinstance(settings, CognitionSettings)
     in_force = SettingsInForce(context.bus)
     language_model = LanguageModel(context.bus)
-    reading = await serve(context.bus, settings, lambda: in_force.current, language_model)
+    adapters = OwnedAdapters(context.bus)
+    reading = await serve(context.bus, settings, lambda: in_force.current, language_model, adapters)
+    context.tasks.create_task(adapters.follow())
     context.tasks.create_task(in_force.follow())
     context.tasks.create_task(language_model.settle())
     context.tasks.create_task(reading.run())
@@ -67,7 +70,11 @@ async def wire(context: ServiceContext) -> None:
 
 
 async def serve(
-    bus: Bus, settings: CognitionSettings, in_force: Callable[[], RuntimeSettings], language_model: LanguageModel
+    bus: Bus,
+    settings: CognitionSettings,
+    in_force: Callable[[], RuntimeSettings],
+    language_model: LanguageModel,
+    adapters: OwnedAdapters,
 ) -> ModelReading:
     """Answers turns and searches on ``bus``, and indexes what was kept; returns what has to run beside it."""
     outcomes = Outcomes(bus)
@@ -76,7 +83,7 @@ async def serve(
     memory = Memory(bus, embedder, sessions, settings, in_force)
     gatherer = Gatherer(bus, memory, sessions, settings)
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
-    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model)
+    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model, adapters)
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)

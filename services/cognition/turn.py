@@ -24,6 +24,7 @@ from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, Tim
 from libs.shared.telemetry import get_logger
 from libs.shared.text import words
 from services.cognition import dialogue, measuring, templates
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.attempt import Asked
 from services.cognition.dialogue import Dialogue
 from services.cognition.gathering import Gathered, Gatherer
@@ -40,6 +41,8 @@ from services.cognition.templates import Chore, chore_of
 
 EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
+NO_ADAPTER = "no-adapter"
+"""One that was to answer could not, and its model did."""
 LONGEST_ANSWER = 2**21
 """Characters; a model that does not stop is stopped here."""
 MOST_RECALLED = 100
@@ -137,6 +140,7 @@ class Turns:
         settings: CognitionSettings,
         in_force: Callable[[], RuntimeSettings],
         language_model: LanguageModel,
+        adapters: OwnedAdapters,
     ) -> None:
         self._bus = bus
         self._gatherer = gatherer
@@ -147,6 +151,7 @@ class Turns:
         self._in_force = in_force
         self._keeper = keeper
         self._language_model = language_model
+        self._adapters = adapters
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
         """CHAT. The last chunk comes after the turn is on disk, so a client that saw it never loses it."""
@@ -225,6 +230,7 @@ class Turns:
             asked,
             patience_s=patience_s,
             hedges=self._hedges,
+            adapters=self._adapters,
         )
         thought = 0
         async with aclosing(generation.chunks()) as chunks:
@@ -233,6 +239,7 @@ class Turns:
                     given = generation.given
                     turn.model = given.placement.answers_as
                     turn.remote = far_server(given.placement.model)
+                    turn.degraded = NO_ADAPTER if generation.gave_way else None
                     turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
                 if chunk.retracts:  # it was thinking, which isn't kept
                     thought, turn.length = thought + turn.length, 0

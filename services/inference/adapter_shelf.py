@@ -46,6 +46,11 @@ class AdapterShelf:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._found))
 
+    @property
+    def restricted(self) -> tuple[str, ...]:
+        """Those that not everybody may use."""
+        return tuple(name for name in self.names if self._found[name].restricted)
+
     def troubles(self) -> tuple[str, ...]:
         """Words for telemetry's ``degraded``."""
         return tuple(f"{name}: {code}" for name, code in sorted(self._refused.items()))

@@ -12,12 +12,13 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from libs.shared.artefacts.folders import ABOUT_FILE, MANIFEST_FILE
+from libs.shared.contracts.adapters import Manifest, SignedManifest
 from libs.shared.errors import AdapterBroken, AdapterMismatched, ModelBroken, ServiceError
 from libs.shared.gguf import WEIGHTS, read_header, read_tensors
 from libs.shared.telemetry import get_logger
 from services.inference.models import ADAPTERS_FOLDER, ModelSpec
 
-ABOUT_FILE = "adapter.json"
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MOST = 256
@@ -67,6 +68,8 @@ class Adapter:
     """Name, size and time of change of its files."""
     size: int
     """Bytes of the weights."""
+    restricted: bool = False
+    """Whether its manifest says whose words trained it, and so not everybody may use it."""
 
 
 class About(BaseModel):
@@ -210,7 +213,8 @@ def _read(folder: Path, wanted: Format) -> Adapter | None:
     base = _about(folder) or said
     if not base or len(base) > MOST_BASE:
         raise AdapterMismatched(f"{folder.name} doesn't say which model it is for; write it into its {ABOUT_FILE}")
-    return Adapter(folder.name, base, wanted, path, tuple(_stamps(folder)), path.stat().st_size)
+    stamps, size = tuple(_stamps(folder)), path.stat().st_size
+    return Adapter(folder.name, base, wanted, path, stamps, size, _restricted(folder))
 
 
 def _weights(folder: Path, wanted: Format) -> Path | None:
@@ -228,6 +232,17 @@ def _about(folder: Path) -> str | None:
         return None
     except ValidationError as error:
         raise AdapterBroken(f"{folder.name}'s {ABOUT_FILE} can't be read") from error
+
+
+def _restricted(folder: Path) -> bool:
+    """By the manifest that it was fetched by; one that was put there by hand is everybody's."""
+    try:
+        signed = SignedManifest.model_validate_json(_described(folder / MANIFEST_FILE))
+        return Manifest.model_validate_json(signed.body).owners is not None
+    except FileNotFoundError:
+        return False
+    except (OSError, ValidationError) as error:
+        raise AdapterBroken(f"{folder.name}'s {MANIFEST_FILE} can't be read") from error
 
 
 def _base(path: Path, wanted: Format) -> str | None:

@@ -97,6 +97,7 @@ async def run(parts: Parts, settings: PersistenceSettings) -> None:
         await _attempt("erase_applied", lambda: erase_applied(parts))
         await _attempt("take_back_unused", lambda: take_back_unused(parts, settings.unused_key_grace_s))
         await _attempt("prune", lambda: prune(parts, settings.finished_job_retention_s))
+        await _attempt("sweep_artefacts", parts.artefacts.sweep)
 
 
 async def _attempt(name: str, work_: Callable[[], Awaitable[object]]) -> None:

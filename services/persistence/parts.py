@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import uuid4
 from libs.shared.bus import Bus
 from libs.shared.disk_room import DiskRoom
 from services.persistence.applying import TurnApplier
+from services.persistence.artefacts import Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.fact_keys import FactKeys
@@ -32,6 +33,11 @@ def utc_now() -> datetime:
 def new_id() -> str:
     """A fresh identifier."""
     return uuid4().hex
+
+
+async def nothing_tainted() -> frozenset[str]:
+    """Of adapters that nobody's words trained."""
+    return frozenset()
 
 
 @dataclass
@@ -60,6 +66,7 @@ class Parts:
     indexes: Indexes
     room: DiskRoom
     backups: BackupList
+    artefacts: Artefacts
     journal: Path
     """Where forgettings are written down outside of the database."""
     fact_keys: FactKeys = field(default_factory=FactKeys)
@@ -68,5 +75,7 @@ class Parts:
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
     cutting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One backup's cut at a time."""
+    tainted: Callable[[], Awaitable[frozenset[str]]] = nothing_tainted
+    """The names of the adapters that were trained with something that was forgotten since."""
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id

@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.shared.bus import Bus
 from libs.shared.contracts import accounts as account_contracts
+from libs.shared.contracts import adapters as adapter_contracts
 from libs.shared.contracts import backups as backup_contracts
 from libs.shared.contracts import conversations as conversation_contracts
 from libs.shared.contracts import documents as document_contracts
@@ -33,12 +34,14 @@ from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping
 from services.persistence.applying import TurnApplier
+from services.persistence.artefacts import ARTEFACT_KEY, Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cutting import take_cut
 from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
+    adapters,
     backups,
     consents,
     conversations,
@@ -92,6 +95,7 @@ _KEEPING = frozenset(
         keeping_contracts.KEEP_DOCUMENT,
         training_contracts.KEEP_RUN,
         account_contracts.CREATE_USER,
+        adapter_contracts.KEEP_ADAPTER,
     )
 )
 """What adds something, and is refused while the disk is full. Sessions and keys go on: reading needs them."""
@@ -161,6 +165,11 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (training_contracts.LIST_RUNS, runs.list_runs),
     (backup_contracts.SETTLE_BACKUP, backups.settle_backup),
     (backup_contracts.LIST_BACKUPS, backups.list_backups),
+    (adapter_contracts.KEEP_ADAPTER, adapters.keep_adapter),
+    (adapter_contracts.LIST_ADAPTERS, adapters.list_adapters),
+    (adapter_contracts.SERVE_ADAPTER, adapters.serve_adapter),
+    (adapter_contracts.ROLL_BACK_ADAPTER, adapters.roll_back_adapter),
+    (adapter_contracts.REMOVE_ADAPTER, adapters.remove_adapter),
 )
 """Every subject that persistence serves, beside health and metrics."""
 
@@ -274,6 +283,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         indexes=indexes,
         room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),
         backups=await asyncio.to_thread(BackupList, settings.folder.backup_list),
+        artefacts=Artefacts(bus, keys.derived_key(ARTEFACT_KEY)),
         journal=settings.folder.forgettings,
     )
 
@@ -284,6 +294,7 @@ async def serve(parts: Parts, bus: Bus) -> None:
         served = partial(handler, parts=parts)
         await bus.serve(contract, parts.room.refusing(served) if contract.subject in _KEEPING else served)
     await bus.serve_stream(backup_contracts.TAKE_CUT, partial(take_cut, parts=parts))
+    await bus.serve_stream(adapter_contracts.READ_ADAPTER_FILE, partial(adapters.read_adapter_file, parts=parts))
     await bus.serve_stream(material_contracts.TRAINING_MATERIAL, partial(hand_over, parts=parts))
     await bus.consume(
         turn_contracts.TURN_COMPLETED,

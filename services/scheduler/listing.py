@@ -56,12 +56,14 @@ def models(snapshot: Snapshot, now: float, roles: Roles) -> Models:
     """Every model of the living nodes, once by name, and what answers requests that name none."""
     found: dict[str, ServedModel] = {}
     adapters: dict[str, set[str]] = {}
+    restricted: dict[str, set[str]] = {}
     for node_id in sorted(snapshot.nodes):
         view = snapshot.nodes[node_id]
         if ruled_out(view, snapshot, now) != "silent":
             found = dict(view.models) | found
             for model in view.models.values():
                 adapters.setdefault(model.name, set()).update(model.adapters)
+                restricted.setdefault(model.name, set()).update(model.restricted)
     chat, code = (default_model("chat", roles.model(role), snapshot, now) for role in _TALKING)
     embed = default_model("embed", roles.embed, snapshot, now)
 
@@ -70,7 +72,10 @@ def models(snapshot: Snapshot, now: float, roles: Roles) -> Models:
 
     return Models(
         models=tuple(
-            found[name].model_copy(update={"adapters": tuple(sorted(adapters[name]))}) for name in sorted(found)
+            found[name].model_copy(
+                update={"adapters": tuple(sorted(adapters[name])), "restricted": tuple(sorted(restricted[name]))}
+            )
+            for name in sorted(found)
         ),
         default_chat=told(chat),
         default_embed=told(embed),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from libs.shared import breakers
 from libs.shared.contracts.scheduling import PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import (
+    AdapterNotAllowed,
     AdapterNotFound,
     ModelNotFound,
     NoModel,
@@ -31,6 +32,7 @@ from services.scheduler.policies import POLICIES, Ask, first_token_s, wait_s
 from services.scheduler.registry import Snapshot
 
 NO_ADAPTER = "adapter_not_here"
+NOT_ALLOWED = AdapterNotAllowed.code
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of an adapter, as in ``AdapterName``."""
 
@@ -86,10 +88,12 @@ class Meant(NamedTuple):
     """Whether the request says it; else it names a role, or nothing."""
 
 
-def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: float) -> Meant:
+def default_model(
+    kind: str, preferred: str | None, snapshot: Snapshot, now: float, may_use: Collection[str] | None = None
+) -> Meant:
     """The model for requests that name none: the preferred where a living node has it, else the first that one has,
     one of this network before a remote one. ``preferred`` may name an adapter, too: without it where no living node has
-    that.
+    that, or whoever asks may not use it (``may_use``: of the restricted ones; None: all).
 
     With no living node it is the first known, so that the refusal says ``no_node`` and not ``no_model``.
     """
@@ -100,17 +104,37 @@ def default_model(kind: str, preferred: str | None, snapshot: Snapshot, now: flo
         models = (wanted, *models)
     living = (m for m in models if any(_heard(node, snapshot, now) for node in _having(m, snapshot)))
     model = next(living, next(iter(models), None))
-    if model is None or model != wanted or adapter is None or not _has_adapter(model, adapter, snapshot, now):
+    if (
+        model is None
+        or model != wanted
+        or adapter is None
+        or not _has_adapter(model, adapter, snapshot, now, may_use=may_use)
+    ):
         adapter = None
     return Meant(model, adapter, named=False)
 
 
-def _has_adapter(model: str, adapter: str, snapshot: Snapshot, now: float | None = None) -> bool:
-    """Whether any node has it for this model, even one that can't take a request; with ``now``, a living one."""
+def _has_adapter(
+    model: str,
+    adapter: str,
+    snapshot: Snapshot,
+    now: float | None = None,
+    *,
+    may_use: Collection[str] | None = None,
+) -> bool:
+    """Whether any node has it for this model, even one that can't take a request; with ``now``, a living one; with
+    ``may_use``, where whoever asks may use it."""
     return any(
-        adapter in node.models[model].adapters and (now is None or _heard(node, snapshot, now))
+        adapter in node.models[model].adapters
+        and (now is None or _heard(node, snapshot, now))
+        and _allowed(adapter, node.models[model], may_use)
         for node in _having(model, snapshot)
     )
+
+
+def _allowed(adapter: str, served: ServedModel, may_use: Collection[str] | None) -> bool:
+    """A restricted one is for those alone of whom it is known that they may use it."""
+    return may_use is None or adapter not in served.restricted or adapter in may_use
 
 
 def _having(model: str, snapshot: Snapshot) -> Iterator[NodeView]:
@@ -153,7 +177,7 @@ def sift(
     if request.needs or snapshot.some_remote or candidates[0].model.kind != request.kind:
         usable = [c for c in usable if (remote or not c.model.remote) and not _lacking(c.model, request)]
     if request.adapter is not None:
-        usable = [c for c in usable if request.adapter in c.adapters]
+        usable = [c for c in usable if _adapts(c, request)]
     if len(usable) == len(candidates):
         return usable, {}
     kept = {id(c) for c in usable}
@@ -169,13 +193,18 @@ def _why_not(candidate: Candidate, request: PlaceRequest, snapshot: Snapshot, no
         return reason
     if _lacking(candidate.model, request):
         return "unsupported"
-    if request.adapter is not None and request.adapter not in candidate.adapters:
-        return NO_ADAPTER
+    if request.adapter is not None and not _adapts(candidate, request):
+        return NOT_ALLOWED if request.adapter in candidate.adapters else NO_ADAPTER
     if candidate.draining:
         return "draining"
     if candidate.replica.replica in request.exclude or candidate.node.node_id in request.exclude_nodes:
         return "excluded"
     return "breaker_open"
+
+
+def _adapts(candidate: Candidate, request: PlaceRequest) -> bool:
+    adapter = request.adapter
+    return adapter in candidate.adapters and _allowed(str(adapter), candidate.model, request.may_use)
 
 
 def _closed(replica: str, model: str, snapshot: Snapshot, now: float) -> bool:
@@ -260,7 +289,7 @@ def meant(request: PlaceRequest, snapshot: Snapshot, now: float, roles: Roles) -
     role = role_named(name) if name else request.kind
     if role is None or name in snapshot.serving or (role == "embed") != (request.kind == "embed"):
         return Meant(name, adapter)
-    given = default_model(request.kind, roles.model(role), snapshot, now)
+    given = default_model(request.kind, roles.model(role), snapshot, now, request.may_use)
     if adapter is not None or not request.adapts:
         return given._replace(adapter=adapter)
     return given
@@ -282,6 +311,10 @@ def _refusal(
         return Unsupported(f"the model can't do {lacks[0]}", lacks=lacks[0])
     if request.adapter is not None and not _has_adapter(model, request.adapter, snapshot):
         return AdapterNotFound("no node has this adapter for this model; those there are stand under /v1/models")
+    if NOT_ALLOWED in closed.values() and not _has_adapter(
+        model, str(request.adapter), snapshot, may_use=request.may_use
+    ):
+        return AdapterNotAllowed("it was trained with other people's words, who have not let everybody use it")
     waits = [b.open_until - now for (_, name), b in snapshot.breakers.items() if name == model and b.open_until > now]
     reasons = ", ".join(sorted(set(closed.values()))) or "not_serving"
     return NoNode(f"no node can take the request now: {reasons}", retry_after_s=round(min([1.0, *waits]), 2))

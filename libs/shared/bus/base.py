@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from libs.shared.contracts.base import Broadcast, Bucket, Consumer, Event, Message, Rpc, Stream
+from libs.shared.contracts.base import Broadcast, Bucket, Consumer, Event, Message, ObjectStore, Rpc, Stream
 from libs.shared.contracts.common import Position
 
 Q = TypeVar("Q", bound=Message)
@@ -45,6 +46,53 @@ class Entry:
     """None: nothing, or it was deleted."""
     revision: int
     """Grows with each writing and deletion; 0: none that is known."""
+
+
+@dataclass(frozen=True)
+class ObjectAbout:
+    """A file in an object store."""
+
+    name: str
+    size: int
+    sha256: str
+    """Hexadecimal."""
+    nuid: str
+    """Of this putting."""
+    parts: int
+    put_at: datetime
+
+
+class Objects(Protocol):
+    """An object store. Every method raises ServiceError alone."""
+
+    async def put(self, name: str, pieces: AsyncIterable[bytes]) -> ObjectAbout:
+        """Whole or not at all; one of that name is replaced. Raises StorageFull."""
+        ...
+
+    async def about(self, name: str) -> ObjectAbout | None:
+        """None: there is no such object."""
+        ...
+
+    def get(self, name: str) -> AsyncIterator[bytes]:
+        """Its bytes, none where it isn't there. Raises ArtefactCorrupt where they aren't what was put, at the end at
+        the latest: what came is of no use then."""
+        ...
+
+    async def list(self) -> tuple[ObjectAbout, ...]:
+        """By name."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """One that isn't there is no error."""
+        ...
+
+    async def free_bytes(self) -> int:
+        """What may still be put; who keeps the store may ask."""
+        ...
+
+    async def sweep(self, older_than_s: float) -> int:
+        """Takes away what was put in half by a process that ended; how many there were."""
+        ...
 
 
 class KeyValue(Protocol):
@@ -143,6 +191,8 @@ class Bus(Protocol):
         ...
 
     def bucket(self, bucket: Bucket) -> KeyValue: ...
+
+    def objects(self, store: ObjectStore) -> Objects: ...
 
     async def drain(self, timeout_s: float) -> None:
         """Stops taking work, finishes what is in flight within ``timeout_s``, closes."""

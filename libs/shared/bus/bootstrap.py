@@ -11,8 +11,8 @@ from libs.shared.bus.connection import NatsTransport
 from libs.shared.bus.inbox import Inbox
 from libs.shared.bus.jetstream import EPOCH, JetStreamApi, Refused
 from libs.shared.bus.permissions import SETUP, inbox_prefix
-from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
-from libs.shared.contracts.base import Bucket, Consumer, Event, JetStream
+from libs.shared.contracts import BUCKETS, CONTRACTS, OBJECT_STORES, STREAMS
+from libs.shared.contracts.base import Bucket, Consumer, Event, JetStream, ObjectStore
 from libs.shared.errors import Internal
 
 _NS = 1_000_000_000
@@ -34,6 +34,8 @@ async def ensure_streams(
             await _ensure_stream(api, _stream_config(stream, replicas))
         for bucket in BUCKETS:
             await _ensure_stream(api, _bucket_config(bucket, replicas))
+        for store in OBJECT_STORES:
+            await _ensure_stream(api, _store_config(store, replicas))
         for event in CONTRACTS:
             if isinstance(event, Event):
                 for consumer in event.consumers:
@@ -118,4 +120,19 @@ def _bucket_config(bucket: Bucket, replicas: int) -> dict[str, Any]:
         "allow_rollup_hdrs": True,
         # what a watch subscribes to, so that readers need no right to make consumers
         "republish": {"src": subject, "dest": bucket.watch_subject(">")},
+    }
+
+
+def _store_config(store: ObjectStore, replicas: int) -> dict[str, Any]:
+    return {
+        "name": store.stream,
+        "subjects": [f"{store.parts_subject}.>", f"{store.about_subject}.>"],
+        "retention": "limits",
+        "max_bytes": store.max_bytes,
+        "storage": "file",
+        "discard": "new",
+        "num_replicas": replicas,
+        "allow_direct": True,
+        # one word about an object takes the place of the one before
+        "allow_rollup_hdrs": True,
     }

@@ -17,8 +17,8 @@ from libs.shared.bus.permissions import (
     setup_permissions,
     witness_permissions,
 )
-from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
-from libs.shared.contracts.base import KIB, MIB, Event, Principal
+from libs.shared.contracts import BUCKETS, CONTRACTS, OBJECT_STORES, STREAMS
+from libs.shared.contracts.base import KIB, MIB, Bucket, Event, JetStream, ObjectStore, Principal
 
 INFERENCE_NODE = f"{Principal.INFERENCE}-"
 """A key of this name and the node's id after it belongs to one inference node."""
@@ -66,7 +66,8 @@ def largest_message_bytes() -> int:
 
 def stored_bytes() -> int:
     """What all streams and buckets may take on disk, with room for their indices."""
-    return sum(s.max_bytes for s in STREAMS) + sum(b.max_bytes for b in BUCKETS) + 256 * MIB
+    declared: tuple[JetStream | Bucket | ObjectStore, ...] = (*STREAMS, *BUCKETS, *OBJECT_STORES)
+    return sum(each.max_bytes for each in declared) + 256 * MIB
 
 
 def render_config(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from libs.shared.bus.base import Delivery, KeyValue, Poison
+from libs.shared.bus.base import Delivery, KeyValue, Objects, Poison
 from libs.shared.bus.calls import header_block
 from libs.shared.bus.consumer import Handlers
+from libs.shared.bus.memory_objects import MemoryObjects
 from libs.shared.bus.memory_streams import MemoryBucket, MemoryConsumer, MemoryKeyValue, MemoryStream
 from libs.shared.bus.memory_transport import MemoryTransport, Switchboard
 from libs.shared.bus.nats import check_order
 from libs.shared.bus.permissions import inbox_prefix
 from libs.shared.bus.typed import TypedConversations
 from libs.shared.bus.wire import encode
-from libs.shared.contracts.base import Bucket, Consumer, Event, Message, Principal
+from libs.shared.contracts.base import Bucket, Consumer, Event, Message, ObjectStore, Principal
 from libs.shared.contracts.common import Position
 from libs.shared.errors import Unavailable
 
@@ -29,6 +30,7 @@ class MemoryBroker:
         self._streams: dict[str, MemoryStream] = {}
         self._consumers: dict[tuple[str, str], MemoryConsumer[Any]] = {}
         self._buckets: dict[str, MemoryBucket] = {}
+        self._stores: dict[str, MemoryObjects] = {}
 
     async def connect(self, principal: Principal) -> MemoryBus:
         transport = MemoryTransport(self.board, inbox_prefix(principal), None)
@@ -47,6 +49,9 @@ class MemoryBroker:
 
     def bucket(self, bucket: Bucket) -> MemoryBucket:
         return self._buckets.setdefault(bucket.name, MemoryBucket(bucket))
+
+    def objects(self, store: ObjectStore) -> MemoryObjects:
+        return self._stores.setdefault(store.name, MemoryObjects(store))
 
 
 class MemoryBus(TypedConversations):
@@ -95,6 +100,9 @@ class MemoryBus(TypedConversations):
 
     def bucket(self, bucket: Bucket) -> KeyValue:
         return MemoryKeyValue(self._broker.bucket(bucket), self._tasks)
+
+    def objects(self, store: ObjectStore) -> Objects:
+        return self._broker.objects(store)
 
     async def finish(self, timeout_s: float) -> None:
         for consumer in self._attached:

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from libs.shared.bus.base import Delivery, KeyValue, Poison
+from libs.shared.bus.base import Delivery, KeyValue, Objects, Poison
 from libs.shared.bus.connection import NatsTransport
 from libs.shared.bus.consumer import Handlers, PullConsumer
 from libs.shared.bus.jetstream import Epochs, JetStreamApi, Publisher, Refused, erase, refusal
 from libs.shared.bus.keyvalue import NatsKeyValue
+from libs.shared.bus.objects import NatsObjects
 from libs.shared.bus.permissions import inbox_prefix
 from libs.shared.bus.typed import TypedConversations
-from libs.shared.contracts.base import Bucket, Consumer, Event, Message, Principal
+from libs.shared.contracts.base import Bucket, Consumer, Event, Message, ObjectStore, Principal
 from libs.shared.contracts.common import Position
 
 M = TypeVar("M", bound=Message)
@@ -101,6 +102,9 @@ class NatsBus(TypedConversations):
 
     def bucket(self, bucket: Bucket) -> KeyValue:
         return NatsKeyValue(bucket, self._transport, self._calls, self._tasks)
+
+    def objects(self, store: ObjectStore) -> Objects:
+        return NatsObjects(store, self._calls, keeps=self.principal in store.keepers)
 
     async def finish(self, timeout_s: float) -> None:
         for consumer in self._consumers:

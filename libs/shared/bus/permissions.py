@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from libs.shared.bus.endpoints import QUEUE
 from libs.shared.bus.jetstream import API
-from libs.shared.contracts import BUCKETS, CONTRACTS, STREAMS
-from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, Principal, Rpc, Stream
+from libs.shared.contracts import BUCKETS, CONTRACTS, OBJECT_STORES, STREAMS
+from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, ObjectStore, Principal, Rpc, Stream
 from libs.shared.contracts.inference import REPLICA_METRICS, REPLICAS_PER_NODE
 from libs.shared.contracts.telemetry import HEALTH, METRICS
 
@@ -56,6 +56,8 @@ def permissions_of(
     for bucket in BUCKETS:
         publish += _bucket_publish(bucket, principal)
         subscribe += [bucket.watch_subject(">")] if principal in bucket.readers else []
+    for store in OBJECT_STORES:
+        publish += _store_publish(store, principal)
     publish += [f"{API}.STREAM.MSG.DELETE.{s.name}" for s in STREAMS if principal == Principal.PERSISTENCE]
     publish += _operator_publish() if principal in (Principal.OPERATOR, Principal.OPS) else []
     if principal in {c.owner for c in contracts if isinstance(c, Rpc | Stream)}:
@@ -156,6 +158,20 @@ def _bucket_publish(bucket: Bucket, principal: Principal) -> Iterator[str]:
         yield f"{API}.DIRECT.GET.KV_{bucket.name}.$KV.{bucket.name}.>"
     if principal in bucket.writers:
         yield f"$KV.{bucket.name}.>"
+
+
+def _store_publish(store: ObjectStore, principal: Principal) -> Iterator[str]:
+    if principal in store.readers | store.writers:
+        # a writer looks whether the object is there already
+        yield f"{API}.DIRECT.GET.{store.stream}.{store.about_subject}.>"
+    if principal in store.readers:
+        yield f"{API}.DIRECT.GET.{store.stream}"
+    if principal in store.writers:
+        yield f"{store.parts_subject}.>"
+        yield f"{store.about_subject}.>"
+    if principal in store.keepers:
+        yield f"{API}.STREAM.MSG.DELETE.{store.stream}"
+        yield f"{API}.STREAM.INFO.{store.stream}"
 
 
 def _operator_publish() -> Iterator[str]:

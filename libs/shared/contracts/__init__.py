@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from libs.shared.contracts import (
     accounts,
+    adapters,
     backups,
     chat,
     conversations,
@@ -24,10 +25,11 @@ from libs.shared.contracts import (
     training,
     turns,
 )
-from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, JetStream, Rpc, Stream
+from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, JetStream, ObjectStore, Rpc, Stream
 
 _MODULES = (
     accounts,
+    adapters,
     backups,
     chat,
     conversations,
@@ -62,3 +64,4 @@ def _declared() -> tuple[AnyContract, ...]:
 CONTRACTS: tuple[AnyContract, ...] = _declared()
 STREAMS: tuple[JetStream, ...] = (turns.TURNS, jobs.JOBS, ledger.LEDGER)
 BUCKETS: tuple[Bucket, ...] = (*sessions.BUCKETS, ledger.SETTINGS)
+OBJECT_STORES: tuple[ObjectStore, ...] = (adapters.ARTEFACTS,)

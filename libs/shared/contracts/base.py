@@ -200,6 +200,38 @@ class Bucket:
         return f"mongars.v1.kv.{self.name}.{key}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectStore:
+    """A store of files on JetStream, laid out as the ``nats object`` command does: who writes, and who reads. Who does
+    both keeps it, and alone may delete.
+
+    A name may not hold personal data: hashes and ids only.
+    """
+
+    name: str
+    writers: frozenset[Principal]
+    readers: frozenset[Principal]
+    max_bytes: int
+
+    @property
+    def keepers(self) -> frozenset[Principal]:
+        return self.writers & self.readers
+
+    @property
+    def stream(self) -> str:
+        return f"OBJ_{self.name}"
+
+    @property
+    def parts_subject(self) -> str:
+        """Under which the parts of objects lie, by the id of their putting."""
+        return f"$O.{self.name}.C"
+
+    @property
+    def about_subject(self) -> str:
+        """Under which it stands which objects are there: parts alone are none."""
+        return f"$O.{self.name}.M"
+
+
 AnyContract = Rpc[Any, Any] | Stream[Any, Any] | Event[Any] | Broadcast[Any]
 
 

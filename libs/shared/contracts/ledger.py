@@ -45,6 +45,15 @@ class RecallWeights(Message):
     """Share of its score that a memory loses for telling word for word what a better one tells."""
 
 
+class Canary(Message):
+    """A model with an adapter that answers some of the conversations of a role, to be tried out."""
+
+    model: str = Field(max_length=256, pattern=r"^.+:[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """``MODEL:ADAPTER``."""
+    share: float = Field(gt=0, le=1)
+    """Of the conversations: one that has it keeps it while the share grows."""
+
+
 class RuntimeSettings(Message):
     """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
 
@@ -54,6 +63,11 @@ class RuntimeSettings(Message):
     """The model for requests that name none, or the role ``chat``; None takes the first that is served."""
     code_model: str | None = Field(default=None, max_length=256)
     """The model for requests that name the role ``code``; None: the one for ``chat``."""
+    chat_canary: Canary | None = None
+    """What answers a share of the conversations that name no model, or the role ``chat``; where it can't, the role's
+    own model does."""
+    code_canary: Canary | None = None
+    """Likewise of those that name the role ``code``."""
     embedder: str | None = Field(default=None, max_length=128, pattern=r"^[\w.-]+@[\w.-]+$")
     """``name@version`` of the embedder that every memory should have vectors of; None: each keeps the one that it has,
     and a new one takes the first that is served."""

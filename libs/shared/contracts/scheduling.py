@@ -35,6 +35,8 @@ class PlaceRequest(Message):
     adapts: bool = False
     """Whether the caller gives the placement's adapter to the replica; one that knows of none would get the model's own
     answer instead, unnoticed."""
+    may_use: tuple[AdapterName, ...] = ()
+    """The adapters that not everybody may use, and whoever asks may: no other of them is taken."""
     prompt_tokens: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=256, ge=0)
     session: Id | None = None
@@ -70,7 +72,7 @@ class Placement(Message):
     """Where to send the request.
 
     Raises at the caller: ``model_not_found`` (no node has ever offered it), ``adapter_not_found`` (none has it for this
-    model), ``no_model`` (no language model at all),
+    model), ``adapter_not_allowed`` (whoever asks may not use it), ``no_model`` (no language model at all),
     ``unsupported`` (the model lacks what ``needs`` names), ``remote_not_allowed`` (it answers beyond this network),
     ``no_node`` (none that has it can take it now), ``overloaded`` (none would begin in time); both carry
     ``retry_after_s``.

@@ -85,6 +85,8 @@ class ServedModel(Message):
     """Whether a prompt that begins as the one before it is read from there on alone."""
     adapters: tuple[str, ...] = ()
     """LoRA adapters that it can answer with, loaded or not."""
+    restricted: tuple[str, ...] = ()
+    """Of those, the ones that not everybody may use (docs/decisions/artefacts.md)."""
     adapter_load_s: float | None = None
     """How long loading one of them takes, on average; None until one was."""
     upstream: str | None = None

@@ -5,6 +5,7 @@
 const REFRESH_KEY = "mongars.refresh";
 const DEGRADED = {
   "no-model": "No language model is configured or reachable: answers are quoted from memory. Add a model, then ask again.",
+  "no-adapter": "The adapter that was to answer could not; its model answered without it.",
 };
 
 const element = (id) => document.getElementById(id);

@@ -12,8 +12,10 @@ from libs.shared.contracts.scheduling import LIST_MODELS, Models
 from libs.shared.contracts.telemetry import ServedModel, with_adapter
 from libs.shared.errors import ModelNotFound
 from libs.shared.roles import PREFIX, Role
-from services.api.access import Access
-from services.api.routing import Endpoint, PartsOf
+from services.api.access import Access, Caller
+from services.api.adapters import visible_to
+from services.api.parts import Parts
+from services.api.routing import CallerOf, Endpoint, PartsOf
 
 _EXTRACTIVE = "extractive"
 
@@ -101,17 +103,22 @@ def _aliases(models: Models, every: list[Model]) -> list[Model]:
     ]
 
 
-async def list_models(parts: PartsOf) -> ModelList:
-    """Every model that a request may name."""
-    return ModelList(data=listed(await parts.bus.request(LIST_MODELS, Empty())))
+async def list_models(parts: PartsOf, caller: CallerOf) -> ModelList:
+    """Every model that the caller's requests may name."""
+    return ModelList(data=await _models(parts, caller))
 
 
-async def read_model(parts: PartsOf, model_id: str = Path(max_length=256)) -> Model:
+async def read_model(parts: PartsOf, caller: CallerOf, model_id: str = Path(max_length=256)) -> Model:
     """One model."""
-    for model in listed(await parts.bus.request(LIST_MODELS, Empty())):
+    for model in await _models(parts, caller):
         if model.id == model_id:
             return model
     raise ModelNotFound("No node serves this model.", param="model")
+
+
+async def _models(parts: Parts, caller: Caller) -> list[Model]:
+    told = await parts.bus.request(LIST_MODELS, Empty())
+    return listed(await visible_to(caller, told, parts.bus))
 
 
 _OPTIONS: dict[str, Any] = {"tags": ["openai"]}

@@ -67,6 +67,7 @@ class LlamaCppBackend:
             json_schema=True,
             caches_prefix=True,
             adapters=self._offered(),
+            restricted=self._shelf.restricted,
         )
         self._shelf.begin(self._take_adapters)
 
@@ -90,7 +91,9 @@ class LlamaCppBackend:
             return
         await asyncio.to_thread(self._renew, self._loaded)
         if self._model is not None:
-            self._model = self._model.model_copy(update={"adapters": self._offered()})
+            self._model = self._model.model_copy(
+                update={"adapters": self._offered(), "restricted": self._shelf.restricted}
+            )
             self._changed()
 
     def _offered(self) -> tuple[str, ...]:

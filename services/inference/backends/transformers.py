@@ -89,6 +89,7 @@ class TransformersBackend:
             backend=self.name,
             context_tokens=shape.context_tokens,
             adapters=self._shelf.names,
+            restricted=self._shelf.restricted,
         )
         self._shelf.begin(self._take_adapters)
 
@@ -172,7 +173,8 @@ class TransformersBackend:
         if self._served is None or self._residents is None:
             return
         self._worker.submit(self._residents.keep, frozenset(self._shelf.adapters.values()))
-        update = {"adapters": self._shelf.names, "adapter_load_s": self._residents.load_s}
+        update: dict[str, Any] = {"adapters": self._shelf.names, "restricted": self._shelf.restricted}
+        update["adapter_load_s"] = self._residents.load_s
         self._served = self._served.model_copy(update=update)
         self._changed()
 

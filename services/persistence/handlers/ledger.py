@@ -52,8 +52,8 @@ async def propose_change(request: ProposeChange, parts: Parts) -> Change:
         await ledger.append(session, change)
         await _record(session, change, stamp)
         if request.apply:
-            change = await _decide(session, change, Decision.APPROVE, stamp)
-    _tell(parts)
+            change = await decide_on(session, change, Decision.APPROVE, stamp)
+    tell(parts)
     return change
 
 
@@ -62,8 +62,8 @@ async def decide_change(request: DecideChange, parts: Parts) -> Change:
     async with parts.database.transaction() as session:
         await ledger.lock_head(session)
         change = await ledger.find(session, request.change_id)
-        change = await _decide(session, change, request.decision, Stamp(actor=request.actor, at=parts.clock()))
-    _tell(parts)
+        change = await decide_on(session, change, request.decision, Stamp(actor=request.actor, at=parts.clock()))
+    tell(parts)
     return change
 
 
@@ -77,7 +77,8 @@ async def list_changes(request: Page, parts: Parts) -> Changes:
     return Changes(changes=tuple(map(ledger.as_change, shown)), next_cursor=cursor)
 
 
-def _tell(parts: Parts) -> None:
+def tell(parts: Parts) -> None:
+    """After the commit: what changed goes out."""
     parts.outbox.wake()
     parts.mirror.wake()
 
@@ -87,7 +88,8 @@ async def _current(session: AsyncSession, key: str) -> Any:
     return default_of(key) if row is None else row.value
 
 
-async def _decide(session: AsyncSession, change: Change, decision: Decision, stamp: Stamp) -> Change:
+async def decide_on(session: AsyncSession, change: Change, decision: Decision, stamp: Stamp) -> Change:
+    """Within the transaction of whoever holds the head. Raises ChangeConflict."""
     row = await ledger.read_setting(session, change.key)
     current, setter = (default_of(change.key), None) if row is None else (row.value, row.change_id)
     state = decide(change, decision, current=current, last_change=setter)

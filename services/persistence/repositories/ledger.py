@@ -85,8 +85,9 @@ async def newest(session: AsyncSession, limit: int, before: int | None) -> Seque
 
 
 async def read_setting(session: AsyncSession, key: str) -> SettingRow | None:
-    """None where the default holds."""
-    return await session.scalar(select(SettingRow).where(SettingRow.key == key))
+    """As it is now, also within the transaction that set it; None where the default holds."""
+    statement = select(SettingRow).where(SettingRow.key == key).execution_options(populate_existing=True)
+    return await session.scalar(statement)
 
 
 async def read_settings(session: AsyncSession) -> Sequence[SettingRow]:

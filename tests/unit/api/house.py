@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
-from libs.shared.contracts import accounts, inference, ledger, scheduling
+from libs.shared.contracts import accounts, adapters, inference, ledger, scheduling
 from libs.shared.contracts.base import SERVICES, Empty, Message, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.common import MemoryMode, Role, Usage
@@ -93,6 +93,7 @@ class House:
             default_embed="minilm",
         )
         self.nodes: tuple[scheduling.Node, ...] = ()
+        self.adapters = adapters.Adapters(adapters=(), key="")
         self.explanation = scheduling.Explanation(model=None, policy="expected_completion", node_id=None)
         self.histories: dict[str, scheduling.NodeHistory] = {}
         self.lost_replicas: set[str] = set()
@@ -183,6 +184,11 @@ class House:
         await bus.serve(ledger.LIST_CHANGES, self._heard(ledger.Changes(changes=())))
         await bus.serve(ledger.PROPOSE_CHANGE, self._heard(self._change))
         await bus.serve(ledger.DECIDE_CHANGE, self._heard(self._change))
+        await bus.serve(adapters.LIST_ADAPTERS, self._heard(lambda _: self.adapters))
+        await bus.serve(adapters.SERVE_ADAPTER, self._heard(self._change))
+        rolled_back = self._heard(lambda wanted: adapters.RolledBack(changes=(self._change(wanted),)))
+        await bus.serve(adapters.ROLL_BACK_ADAPTER, rolled_back)
+        await bus.serve(adapters.REMOVE_ADAPTER, self._heard(Empty()))
 
     async def _serve_models(self) -> None:
         bus = self.buses[Principal.SCHEDULER]

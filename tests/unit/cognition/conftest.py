@@ -16,6 +16,7 @@ from libs.shared.contracts.chat import CHAT, ChatChunk, ChatMessage, ChatRequest
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve
 from services.cognition.settings import CognitionSettings
@@ -32,6 +33,7 @@ class Household:
     inference: Inference
     scheduler: Scheduler
     in_force: RuntimeSettings = field(default_factory=RuntimeSettings)
+    adapters: OwnedAdapters = field(init=False)
 
     async def ask(self, request: ChatRequest) -> list[ChatChunk]:
         async with self.api.stream(CHAT, request) as chunks:
@@ -89,7 +91,8 @@ async def build(
         await home.scheduler.start()
     chosen = CognitionSettings.model_validate({"restart_patience_s": 0.0} | settings)
     home.in_force = runtime or RuntimeSettings()
-    await serve(home.cognition, chosen, lambda: home.in_force, LanguageModel(home.cognition))
+    home.adapters = OwnedAdapters(home.cognition)
+    await serve(home.cognition, chosen, lambda: home.in_force, LanguageModel(home.cognition), home.adapters)
     return home
 
 

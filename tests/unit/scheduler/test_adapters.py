@@ -8,7 +8,7 @@ import pytest
 
 from libs.shared.contracts.scheduling import Outcome, Placed, PlaceRequest
 from libs.shared.contracts.telemetry import NodeTelemetry, Rates, Replica
-from libs.shared.errors import AdapterNotFound, ModelNotFound, NoNode
+from libs.shared.errors import AdapterNotAllowed, AdapterNotFound, ModelNotFound, NoNode
 from libs.shared.roles import NOBODY, Roles
 from services.scheduler import listing, placement, policies
 from services.scheduler.candidates import UNMEASURED_ADAPTER_LOAD_S, Candidate, Queue
@@ -373,3 +373,44 @@ def test_every_node_s_adapters_are_listed_with_their_model() -> None:
 
 def test_who_would_not_pass_the_adapter_on_is_refused_rather_than_given_the_model_s_own_answer() -> None:
     assert isinstance(decide(registry(having("a")), adapts=False).refusal, ModelNotFound)
+
+
+def restricted(node_id: str = "a") -> NodeTelemetry:
+    """A node whose adapter is not everybody's."""
+    told = having(node_id, "ada")
+    return told.model_copy(update={"models": tuple(m.model_copy(update={"restricted": ("ada",)}) for m in told.models)})
+
+
+def check_that_a_restricted_one_answers_only_those_who_may_use_it() -> None:
+    known = registry(restricted(), having("b", adapters=()))
+    assert chosen(decide(known, may_use=("ada",))) == "a"
+    refused = decide(known, may_use=("bob",))
+    if not isinstance(refused.refusal, AdapterNotAllowed):
+        raise AssertionError(f"it is {refused.choice}")
+    assert refused.rejected == {"a": "adapter_not_allowed", "b": "adapter_not_here"}
+    roles = Roles(chat="llama:ada")
+    for may_use, adapter in ((("ada",), "ada"), ((), None)):
+        asked = PlaceRequest(adapts=True, may_use=may_use)
+        told = choose(asked, known.snapshot(), NOW, draw=0.5, roles=roles)
+        assert told.ask is not None
+        assert told.choice is not None
+        assert (told.ask.adapter, chosen(told) == "a" or adapter is None) == (adapter, True)
+
+
+def test_a_restricted_one_answers_only_those_who_may_use_it_and_a_role_falls_to_its_model_for_others() -> None:
+    check_that_a_restricted_one_answers_only_those_who_may_use_it()
+
+
+def test_the_check_notices_that_nobody_asks_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "_allowed", lambda *_: True)
+    with pytest.raises(AssertionError):
+        check_that_a_restricted_one_answers_only_those_who_may_use_it()
+
+
+def test_where_one_node_has_it_for_everybody_others_are_sent_there() -> None:
+    assert chosen(decide(registry(restricted("a"), having("b")))) == "b"
+
+
+def test_the_list_says_which_are_restricted() -> None:
+    told = listing.models(registry(restricted()).snapshot(), NOW, Roles(chat="llama:ada"))
+    assert (told.models[0].restricted, told.default_chat) == (("ada",), "llama:ada")

@@ -1,0 +1,83 @@
+"""Which adapters a user may use, and which conversations a canary answers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import suppress
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, AdaptersChanged
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.ledger import Canary, RuntimeSettings
+from libs.shared.errors import ServiceError
+from libs.shared.roles import role_named
+from libs.shared.telemetry import get_logger
+
+REREAD_S = 30.0
+RETRY_S = 1.0
+
+log = get_logger(__name__)
+
+
+class OwnedAdapters:
+    """Whose the restricted adapters are. As long as that isn't known, nobody may use one."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._owners: dict[str, frozenset[str]] = {}
+        self._news = asyncio.Event()
+
+    def may_use(self, user_id: str) -> tuple[str, ...]:
+        """Of those that not everybody may."""
+        return tuple(sorted(name for name, owners in self._owners.items() if user_id in owners))
+
+    def refused(self, adapter: str, user_id: str) -> bool:
+        """Whether it is known that this user may not use it."""
+        return adapter in self._owners and user_id not in self._owners[adapter]
+
+    async def follow(self) -> None:
+        """Keeps up, until cancelled."""
+        heard = False
+        while True:
+            wait_s = RETRY_S
+            try:
+                if not heard:
+                    await self._bus.subscribe(ADAPTERS_CHANGED, self._hear)
+                    heard = True
+                self._news.clear()
+                await self.look()
+                wait_s = REREAD_S
+            except ServiceError as error:
+                log.debug("adapters_unread", code=error.code)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
+
+    async def look(self) -> None:
+        """Raises ServiceError."""
+        told = await self._bus.request(LIST_ADAPTERS, Empty())
+        manifests = [kept.manifest for kept in told.adapters if kept.manifest is not None]
+        self._owners = {m.name: frozenset(m.owners) for m in manifests if m.owners is not None}
+
+    async def _hear(self, _: AdaptersChanged) -> None:
+        self._news.set()
+
+
+def canary_for(settings: RuntimeSettings, asked: str | None, conversation: str) -> str | None:
+    """The model with its adapter that is tried out on this conversation; None: none. Pure.
+
+    A conversation that has one keeps it: the share that it needs follows from its id.
+    """
+    role = role_named(asked) if asked else "chat"
+    if role == "chat" or (role == "code" and settings.code_model is None and settings.code_canary is None):
+        canary = settings.chat_canary
+    else:
+        canary = settings.code_canary if role == "code" else None
+    return canary.model if canary is not None and _place(canary, conversation) < canary.share else None
+
+
+def _place(canary: Canary, conversation: str) -> float:
+    """In [0, 1); another for each model, so that it aren't always the same that try things out."""
+    digest = hashlib.sha256(f"{canary.model}\0{conversation}".encode()).digest()
+    return int.from_bytes(digest[:7]) / 2**56

@@ -1,0 +1,233 @@
+"""Adapters are kept signed, put into service through the ledger, rolled back, and removed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.shared.artefacts.manifests import sign, verified
+from libs.shared.bus.base import Bus
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.contracts.adapters import (
+    ARTEFACTS,
+    KEEP_ADAPTER,
+    LIST_ADAPTERS,
+    READ_ADAPTER_FILE,
+    REMOVE_ADAPTER,
+    ROLL_BACK_ADAPTER,
+    SERVE_ADAPTER,
+    ArtefactFile,
+    BaseModelOf,
+    InService,
+    KeepAdapter,
+    KeptAdapter,
+    Manifest,
+    ReadAdapterFile,
+    RemoveAdapter,
+    RollBackAdapter,
+    ServeAdapter,
+)
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
+    PROPOSE_CHANGE,
+    READ_SETTINGS,
+    Canary,
+    Change,
+    ChangeState,
+    DecideChange,
+    Decision,
+    ProposeChange,
+    ReadSettings,
+    RuntimeSettings,
+)
+from libs.shared.errors import (
+    AdapterExists,
+    AdapterInUse,
+    AdapterNotFound,
+    AdapterTainted,
+    ArtefactCorrupt,
+    ArtefactForeign,
+    ChangeConflict,
+)
+from services.persistence.repositories import ledger as rows
+from tests.support.persistence import RunningPersistence
+
+WEIGHTS = b"weights" * 100_000
+
+
+@pytest.fixture
+async def cli(persistence: RunningPersistence, broker: MemoryBroker) -> AsyncIterator[Bus]:
+    bus = await broker.connect(Principal.CLI)
+    yield bus
+    await bus.drain(1)
+
+
+@pytest.fixture
+async def node(persistence: RunningPersistence, broker: MemoryBroker) -> AsyncIterator[Bus]:
+    bus = await broker.connect(Principal.INFERENCE)
+    yield bus
+    await bus.drain(1)
+
+
+async def put(bus: Bus, body: bytes) -> ArtefactFile:
+    async def once() -> AsyncIterator[bytes]:
+        yield body
+
+    digest = hashlib.sha256(body).hexdigest()
+    await bus.objects(ARTEFACTS).put(digest, once())
+    return ArtefactFile(name="adapter_model.safetensors", size=len(body), sha256=digest)
+
+
+async def keep(bus: Bus, name: str = "ada", body: bytes = WEIGHTS) -> Manifest:
+    file = await put(bus, body)
+    manifest = Manifest(name=name, base=BaseModelOf(name="tiny"), files=(file,), created=datetime.now(UTC))
+    await bus.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))
+    return manifest
+
+
+async def serve(bus: Bus, share: float = 1.0, **options: bool) -> Change:
+    asked = ServeAdapter(adapter="ada", share=share, actor="admin", apply=True)
+    return await bus.request(SERVE_ADAPTER, asked.model_copy(update=options))
+
+
+async def roll_back(bus: Bus) -> tuple[Change, ...]:
+    return (await bus.request(ROLL_BACK_ADAPTER, RollBackAdapter(adapter="ada", actor="admin"))).changes
+
+
+async def in_force(bus: Bus) -> RuntimeSettings:
+    return (await bus.request(READ_SETTINGS, ReadSettings())).settings
+
+
+async def listed(bus: Bus) -> dict[str, KeptAdapter]:
+    return {kept.name: kept for kept in (await bus.request(LIST_ADAPTERS, Empty())).adapters}
+
+
+async def read(bus: Bus, manifest: Manifest) -> bytes:
+    asked = ReadAdapterFile(adapter=manifest.name, sha256=manifest.files[0].sha256)
+    async with bus.stream(READ_ADAPTER_FILE, asked) as pieces:
+        return b"".join([piece.data async for piece in pieces])
+
+
+async def test_a_kept_one_is_signed_by_the_installation_and_read_whole(cli: Bus, node: Bus) -> None:
+    manifest = await keep(cli)
+    told = await node.request(LIST_ADAPTERS, Empty())
+    assert verified(told.adapters[0].signed, told.key) == manifest == told.adapters[0].manifest
+    assert await read(node, manifest) == WEIGHTS
+
+
+async def test_a_name_stands_for_the_same_files_for_ever(cli: Bus, node: Bus) -> None:
+    manifest = await keep(cli)
+    await cli.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))  # the same once more is no fault
+    with pytest.raises(AdapterExists):
+        await keep(cli, body=b"others")
+    assert await read(node, manifest) == WEIGHTS
+
+
+async def test_what_does_not_lie_in_the_store_is_not_signed(cli: Bus) -> None:
+    file = ArtefactFile(name="adapter_model.safetensors", size=3, sha256="0" * 64)
+    manifest = Manifest(name="ada", base=BaseModelOf(name="tiny"), files=(file,), created=datetime.now(UTC))
+    with pytest.raises(ArtefactCorrupt):
+        await cli.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))
+    assert await listed(cli) == {}
+
+
+async def test_a_manifest_that_another_signed_is_named_and_never_served(cli: Bus, node: Bus) -> None:
+    manifest = await keep(cli)
+    foreign = sign(b"1" * 32, manifest.model_copy(update={"name": "eve"})).model_dump_json().encode()
+
+    async def once(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    await cli.objects(ARTEFACTS).put("manifests/eve", once(foreign))
+    await cli.objects(ARTEFACTS).put("manifests/mallory", once(b"{}"))
+    found = await listed(cli)
+    assert (found["eve"].code, found["eve"].manifest) == ("artefact_foreign", None)
+    assert found["mallory"].code == "artefact_corrupt"
+    with pytest.raises(ArtefactForeign):
+        await read(node, manifest.model_copy(update={"name": "eve"}))
+    with pytest.raises(ArtefactForeign):
+        await cli.request(SERVE_ADAPTER, ServeAdapter(adapter="eve", actor="admin", apply=True))
+    await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="eve", actor="admin"))
+    assert await read(node, manifest) == WEIGHTS
+
+
+async def check_promoting_and_rolling_back(cli: Bus) -> None:
+    await keep(cli)
+    await cli.request(PROPOSE_CHANGE, ProposeChange(key="default_model", value="tiny", actor="admin", apply=True))
+    await serve(cli, 0.1)
+    await serve(cli, 0.5)
+    assert (await in_force(cli)).chat_canary == Canary(model="tiny:ada", share=0.5)
+    assert (await listed(cli))["ada"].in_service == (InService(role="chat", share=0.5),)
+    await serve(cli)
+    assert (await in_force(cli)).default_model == "tiny:ada"
+    assert (await listed(cli))["ada"].in_service == (InService(role="chat", share=1.0),)
+    changes = await roll_back(cli)
+    after = await in_force(cli)
+    assert (after.default_model, after.chat_canary) == ("tiny", None)
+    assert [change.state for change in changes] == [ChangeState.ROLLED_BACK] * 3
+    assert (await listed(cli))["ada"].in_service == ()
+
+
+async def test_it_is_promoted_and_rolled_back_to_what_there_was_before(cli: Bus) -> None:
+    await check_promoting_and_rolling_back(cli)
+    with pytest.raises(ChangeConflict):
+        await roll_back(cli)
+
+
+async def test_the_check_notices_a_roll_back_that_restores_nothing(cli: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(session: AsyncSession, change: Change, _: object) -> None:
+        await rows.remove_setting(session, change.key)
+
+    monkeypatch.setattr("services.persistence.handlers.ledger._restore", forget)
+    with pytest.raises(AssertionError):
+        await check_promoting_and_rolling_back(cli)
+
+
+async def test_a_change_that_was_only_proposed_serves_nothing_until_it_is_approved(cli: Bus) -> None:
+    await keep(cli)
+    change = await cli.request(SERVE_ADAPTER, ServeAdapter(adapter="ada", actor="operator"))
+    assert (await in_force(cli)).default_model is None
+    await cli.request(DECIDE_CHANGE, DecideChange(change_id=change.change_id, decision=Decision.APPROVE, actor="admin"))
+    assert (await in_force(cli)).default_model == "tiny:ada"
+
+
+async def test_one_in_service_is_not_removed_and_one_out_of_it_leaves_nothing(
+    cli: Bus, node: Bus, broker: MemoryBroker
+) -> None:
+    manifest, other = await keep(cli), await keep(cli, "twin")
+    await serve(cli)
+    with pytest.raises(AdapterInUse):
+        await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="ada", actor="admin"))
+    await roll_back(cli)
+    await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="ada", actor="admin"))
+    with pytest.raises(AdapterNotFound):
+        await read(node, manifest)
+    assert await read(node, other) == WEIGHTS
+    await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="twin", actor="admin"))
+    assert broker.objects(ARTEFACTS).parts == {}
+
+
+async def test_one_that_was_trained_with_what_is_forgotten_is_marked_and_not_promoted_unawares(
+    cli: Bus, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ada() -> frozenset[str]:
+        return frozenset({"ada"})
+
+    await keep(cli)
+    object.__setattr__(persistence.parts, "tainted", ada)
+    assert (await listed(cli))["ada"].tainted
+    with pytest.raises(AdapterTainted):
+        await serve(cli)
+    await serve(cli, despite_taint=True)
+    assert (await in_force(cli)).default_model == "tiny:ada"
+
+
+def test_nodes_are_told_the_public_half_of_a_key_that_no_file_holds(persistence: RunningPersistence) -> None:
+    folder: Path = persistence.settings.folder.keys
+    assert {path.name for path in folder.iterdir()} == {"installation.key"}
