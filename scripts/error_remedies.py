@@ -64,16 +64,12 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "the prompt is longer than the model's context",
         "send less, or choose a model with a longer context",
     ),
-    "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
-    "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
-    "run_under_way": (
-        "another process trains in the run's folder",
-        "wait for its end or stop it; the message says which process it is",
-    ),
     "dataset_broken": (
         "a dataset to train on was changed, or can't be read",
         "make it again from the conversations; nothing is trained on it meanwhile",
     ),
+    "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
+    "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
     "adapter_not_found": (
         "no node has that adapter for that model",
         "`/v1/models` lists each as `MODEL:ADAPTER`; `mongars nodes show` says which were refused",
@@ -108,5 +104,9 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "request_timeout": ("the body took too long to arrive", "send it again, over a better connection"),
     "not_found": ("there is nothing at this path", "`/openapi.json` lists the paths"),
     "method_not_allowed": ("the path doesn't know the method", "`/openapi.json` lists the methods"),
+    "run_under_way": (
+        "another process trains in the run's folder",
+        "wait for its end or stop it; the message says which process it is",
+    ),
     "backup_not_found": ("there is no such backup", "list the backups, and name one of those"),
 }
