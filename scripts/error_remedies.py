@@ -74,12 +74,6 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "the prompt is longer than the model's context",
         "send less, or choose a model with a longer context",
     ),
-    "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
-    "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
-    "run_under_way": (
-        "another process trains in the run's folder",
-        "wait for its end or stop it; the message says which process it is",
-    ),
     "dataset_broken": (
         "a dataset to train on was changed, or can't be read",
         "make it again from the conversations; nothing is trained on it meanwhile",
@@ -120,6 +114,8 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "a newer release wrote the artefact's manifest",
         "upgrade this installation",
     ),
+    "backend_failed": ("the model's server or library failed", "see `mongars logs inference`; is the upstream well?"),
+    "model_does_not_fit": ("the model needs more memory than there is", "choose a smaller one, or one with fewer bits"),
     "adapter_not_found": (
         "no node has that adapter for that model",
         "`/v1/models` lists each as `MODEL:ADAPTER`; `mongars nodes show` says which were refused",
@@ -163,6 +159,9 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "training_unavailable": (
         "what training needs isn't installed where the trainer runs",
         "run `make install EXTRAS=trainer` there",
+    "run_under_way": (
+        "another process trains in the run's folder",
+        "wait for its end or stop it; the message says which process it is",
     ),
     "backup_not_found": ("there is no such backup", "list the backups, and name one of those"),
 }

@@ -273,6 +273,13 @@ class ContextExceeded(ServiceError):
     status = 400
 
 
+class DatasetBroken(ServiceError):
+    """A dataset to train on isn't what its version says."""
+
+    code = "dataset_broken"
+    status = 503
+
+
 class BackendFailed(ServiceError):
     """The model's own server or library failed; ``data["reason"]`` is a bounded word."""
 
@@ -313,13 +320,6 @@ class AdapterMismatched(ServiceError):
 
     code = "adapter_mismatched"
     status = 422
-
-
-class DatasetBroken(ServiceError):
-    """A dataset to train on isn't what its version says."""
-
-    code = "dataset_broken"
-    status = 503
 
 
 class RunUnderWay(ServiceError):

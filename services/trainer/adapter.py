@@ -14,7 +14,7 @@ from services.trainer.chat import Tokenized, tokenized
 from services.trainer.configuration import Sft
 from services.trainer.curation.datasets import Dataset
 from services.trainer.curation.exchanges import Example
-from services.trainer.evaluation.bootstrap import Comparison
+from services.trainer.evaluation.bootstrap import LEAST_UNITS, Comparison
 from services.trainer.evaluation.decision import Verdict, decide
 from services.trainer.evaluation.measuring import compare_perplexity, write
 from services.trainer.export import save_adapter
@@ -52,19 +52,23 @@ def make_adapter(
     if its held-out answers say that it helps.
 
     Batch and steps of ``config`` are those of the data (``sft.fitted``). ``others`` are comparisons by metrics that
-    must not get worse. Raises InvalidRequest where nothing is held out, or left to train on, and what ``sft.train``
-    raises.
+    must not get worse. Raises InvalidRequest where too little is held out to tell anything from, or nothing left
+    to train on, and what ``sft.train`` raises.
     """
     train, held_out = (_rows(dataset.of(split), tokenizer, config) for split in ("train", "held_out"))
-    if not held_out.rows:
-        raise InvalidRequest("nothing is held out to measure on; rate or allow more conversations")
+    held = dataset.of("held_out")
+    conversations = [held[at].conversation_id for at in held_out.of]
+    if (units := len(set(conversations))) < LEAST_UNITS:
+        raise InvalidRequest(
+            f"answers of {units} conversations are held out, and below {LEAST_UNITS} nothing can be told from chance;"
+            " rate or allow more conversations",
+            held_out=units,
+        )
     left_out = dict(Counter(train.left_out) + Counter(held_out.left_out))
     fitted = sft.fitted(config, len(train.rows), passes=passes)
     adapted, outcome = sft.train(fitted, model, train.rows, run_folder, report=report, stop=stop)
     if outcome.ended != "finished":
         return Made(outcome, left_out)
-    held = dataset.of("held_out")
-    conversations = [held[at].conversation_id for at in held_out.of]
     verdict = decide(compare_perplexity(adapted, held_out.rows, conversations, seed=config.seed), others)
     write(run_folder, verdict)
     folder = save_adapter(adapted, target, base=base) if verdict.accepted else None

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import date
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,7 +95,7 @@ def curate(exchanges: Iterable[Exchange], configuration: Curation | None = None)
     Raises InvalidRequest when nothing is left to train on, with the reasons' counts.
     """
     chosen_by = configuration or Curation()
-    given = sorted(set(exchanges), key=lambda one: (one.at.timestamp(), one.conversation_id, one.turn_id, repr(one)))
+    given = sorted(set(exchanges), key=lambda one: (one.at.timestamp(), one.conversation_id, one.turn_id, astuple(one)))
     left_out: Counter[str] = Counter()
     fit = []
     for exchange in given:

@@ -1,8 +1,8 @@
-"""A question and its answer, as somebody had them; and one that may be trained on."""
+"""A question and its answer, as somebody had them; and one that may be trained on. No trace shows their words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -14,8 +14,8 @@ SPLITS: tuple[Split, ...] = ("train", "held_out")
 class Exchange:
     """What was asked and answered in one turn, for which its owner's consent was already looked up."""
 
-    question: str
-    answer: str
+    question: str = field(repr=False)
+    answer: str = field(repr=False)
     conversation_id: str
     turn_id: str
     owner_id: str
@@ -29,7 +29,7 @@ class Exchange:
     """Whether no model wrote the answer, but memories are quoted in it."""
     version: int = 1
     """Of its text: an edit gives another."""
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = field(default=(), repr=False)
     """What its owner is called, where that is known: found in the conversation wherever it stands."""
 
 
@@ -37,8 +37,8 @@ class Exchange:
 class Example:
     """One exchange without what tells of anyone, on its side of the split."""
 
-    question: str
-    answer: str
+    question: str = field(repr=False)
+    answer: str = field(repr=False)
     conversation_id: str
     turn_id: str
     version: int

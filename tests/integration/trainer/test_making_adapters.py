@@ -81,6 +81,8 @@ def test_a_stopped_run_has_no_verdict(tmp_path: Path) -> None:
     assert (found.outcome.ended, found.verdict, found.folder) == ("stopped", None, None)
 
 
-def test_nothing_to_measure_on_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="nothing is held out"):
-        made(curate(rated(1)), tmp_path, rate=5e-3)
+def test_too_little_to_measure_on_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"answers of 4 conversations are held out.*rate or allow more") as caught:
+        made(curate(rated(9)), tmp_path, rate=5e-3)
+    assert caught.value.data == {"held_out": 4}
+    assert not (tmp_path / "run").exists()

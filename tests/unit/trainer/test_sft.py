@@ -69,7 +69,7 @@ def test_a_row_packed_behind_another_would_be_noticed() -> None:
 
 
 def test_a_run_learns_the_answers(tmp_path: Path) -> None:
-    config = changed(ANSWERS, steps=60)
+    config = changed(ANSWERS, steps=40)
     adapted, outcome = answers(tmp_path, config)
     assert outcome.ended == "finished"
     assert sum(outcome.losses[-5:]) < 0.5 * sum(outcome.losses[:5])

@@ -110,6 +110,14 @@ def test_nothing_leaks_across_the_split_and_order_means_nothing(parts: list[tupl
     assert curate(given_) == dataset
 
 
+def test_a_trace_shows_no_words() -> None:
+    said = repr(
+        (exchange("c", "t", question="my secret", answer="secret", names=("Secret",)), curate(exchanges(12)).examples)
+    )
+    assert "secret" not in said.lower()
+    assert "roses" not in said
+
+
 def test_another_word_is_another_version() -> None:
     first = curate(exchanges(12))
     assert curate(exchanges(12)).card.version == first.card.version

@@ -36,7 +36,7 @@ def test_what_learnt_is_better_and_what_didn_t_is_within_noise(tmp_path: Path) -
     from services.trainer.evaluation.decision import decide
     from services.trainer.evaluation.measuring import answer_totals, compare_perplexity, write
 
-    adapted, _ = answers(tmp_path / "learnt", changed(ANSWERS, steps=60))
+    adapted, _ = answers(tmp_path / "learnt", changed(ANSWERS, steps=40))
     before = weights(adapted)
     learnt = decide(compare_perplexity(adapted, rows(), CONVERSATIONS))
     assert learnt.why == "better"
