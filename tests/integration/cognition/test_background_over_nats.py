@@ -24,6 +24,7 @@ from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.errors import Unavailable
 from services.api.preemption import Preemption
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
@@ -132,7 +133,9 @@ async def clustered(folder: Path) -> AsyncIterator[Cluster]:
         cognition = await broker.connect(Principal.COGNITION)
         made = Cluster(await broker.connect(Principal.API), persistence, (first, second), scheduling, cognition)
         await made.until(lambda: all(map(made.known, NODES)))
-        await serve_cognition(cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition))
+        await serve_cognition(
+            cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition), OwnedAdapters(cognition)
+        )
         yield made
         await cognition.drain(5)
 

@@ -20,6 +20,7 @@ from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_NODES, OUTCOME, Outcome
 from libs.shared.contracts.telemetry import NODE, Replica
 from services.cognition import racing
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.hedging import FEWEST
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
@@ -126,7 +127,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             queue = Replica(replica=f"{name}-0", models=("llama",))
             await bus.broadcast(NODE, node(name, replicas=(queue,)))
         cognition = await broker.connect(Principal.COGNITION)
-        await serve_cognition(cognition, CognitionSettings(), lambda: in_force, LanguageModel(cognition))
+        await serve_cognition(
+            cognition, CognitionSettings(), lambda: in_force, LanguageModel(cognition), OwnedAdapters(cognition)
+        )
         found = House(await broker.connect(Principal.API), nodes, registry, outcomes)
         await found.until(lambda: len(registry.telemetry()) == len(NODES))
         yield found

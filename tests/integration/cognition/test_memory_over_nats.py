@@ -41,6 +41,7 @@ from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.contracts.turns import TURN_COMPLETED
 from libs.shared.errors import InvalidRequest
 from services.cognition import searchable
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
@@ -110,7 +111,7 @@ async def house(tmp_path: Path, cluster: Cluster) -> AsyncIterator[House]:
         await serve_scheduler(scheduler, scheduling)
         cognition = await broker.connect(Principal.COGNITION)
         settings = CognitionSettings(state=tmp_path / "cognition")
-        await serve_cognition(cognition, settings, RuntimeSettings, LanguageModel(cognition))
+        await serve_cognition(cognition, settings, RuntimeSettings, LanguageModel(cognition), OwnedAdapters(cognition))
         api = await broker.connect(Principal.API)
         user_id = new_id()
         await api.request(CREATE_USER, CreateUser(user_id=user_id, name="odile", role=Role.USER))

@@ -27,6 +27,7 @@ from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.errors import AdapterNotFound, Unavailable
 from services.cognition import keeping
+from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve as serve_cognition
 from services.cognition.settings import CognitionSettings
@@ -93,7 +94,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         )
         await serve_scheduler(scheduler, scheduling)
         cognition = await broker.connect(Principal.COGNITION)
-        await serve_cognition(cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition))
+        await serve_cognition(
+            cognition, CognitionSettings(), RuntimeSettings, LanguageModel(cognition), OwnedAdapters(cognition)
+        )
         inference = Inference(await broker.connect(Principal.INFERENCE))
         yield House(broker, await broker.connect(Principal.API), inference, persistence)
 
