@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import subprocess
@@ -35,6 +36,8 @@ _EXTERNAL_PATIENCE_S = 10.0
 _CHECK_EVERY_S = 0.05
 _READY_EVERY_S = 0.15
 """Asking makes every service look after itself: not so often that it slows their start on a small board."""
+_LOOKS_PER_REPORT = 4
+"""Of so many looks, one asks supervisord, too, whether a part can't stay up."""
 _LOG_LINES = 12
 _LOADING_PATIENCE_S = 8.0
 """From the services' start: what is still loading then is announced as such."""
@@ -152,9 +155,11 @@ def _start_parts(
             choice.look(installation, patience_s=_EXTERNAL_PATIENCE_S)
     with progress.step("Preparing streams and tables"):
         broker.ensure_streams(installation)
+        supervisor.start(Principal.INFERENCE.value)  # it takes longest, and needs no tables
         migrate(installation, environment)
     entrance = (ENTRANCE,) if installation.marker.entrance is not None else ()
-    for name in (*_NEEDED, CARETAKER, *entrance):
+    others = (name for name in _NEEDED if name != Principal.INFERENCE.value)
+    for name in (*others, CARETAKER, *entrance):
         supervisor.start(name)
 
 
@@ -204,6 +209,7 @@ def migrate(installation: Installation, environment: dict[str, str]) -> None:
 def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Progress, timeout_s: float) -> Readiness:
     deadline = time.monotonic() + timeout_s
     settled = time.monotonic() + _LOADING_PATIENCE_S
+    looks = itertools.count()
     with progress.step("Starting the services"):
         while True:
             said = readiness(installation.marker.ports.http)
@@ -211,7 +217,8 @@ def _wait_ready(installation: Installation, supervisor: Supervisor, progress: Pr
                 if _is_ours(installation, supervisor):
                     return said
                 said = None
-            _refuse_broken(installation, supervisor, *_NEEDED)
+            if next(looks) % _LOOKS_PER_REPORT == 0:
+                _refuse_broken(installation, supervisor, *_NEEDED)
             if time.monotonic() > deadline:
                 raise _late(installation, said, timeout_s)
             time.sleep(_READY_EVERY_S)

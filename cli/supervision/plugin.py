@@ -1,4 +1,4 @@
-"""What supervisord runs inside itself for mongars: counts restarts, and bounds its back-off."""
+"""What supervisord runs inside itself for mongars: counts restarts, bounds its back-off, wakes it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from supervisor.states import ProcessStates, getProcessStateDescription
 
 from cli.supervision.full_disk import FullDiskWatch
 from cli.supervision.programs import BROKER
+from cli.supervision.waking import Waker
 
 MOST_BACKOFF_S = 15
 
@@ -50,4 +51,5 @@ class Interface:
 def make(supervisord: Any, **_options: str) -> Interface:
     """supervisord's factory for the section ``[rpcinterface:mongars]``."""
     FullDiskWatch(supervisord, BROKER)
+    Waker(supervisord)
     return Interface(supervisord)

@@ -81,6 +81,7 @@ def test_no_answered_turn_is_lost_or_doubled_by_kills(
     made = make_installation(MONGARS_RATE_LIMIT_PER_MINUTE="0")
     made.up()
     took = kill_each_part(made, meet, chats=12)
+    print({part: round(s, 2) for part, s in took.items()})
     assert {part: s for part, s in took.items() if s > READY_AGAIN_S} == {}
 
 

@@ -19,6 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cli.installation import load
+from cli.supervision.place import supervisor_of
+
 ROOT = Path(__file__).resolve().parents[2]
 _CHECK_EVERY_S = 0.05
 _COMMAND_TIMEOUT_S = 180.0
@@ -98,8 +101,8 @@ class Installation:
 
     def pid(self, name: str) -> int | None:
         """Of a service, ``broker`` or ``database``."""
-        found: int | None = self.status()["services"][name]["pid"]
-        return found
+        running = supervisor_of(load(self.state, by_root=True)).processes()
+        return (running[name].pid or None) if running else None
 
     def kill(self, name: str) -> int:
         """``kill -9``; the process id that it had."""
@@ -135,10 +138,11 @@ class Installation:
 
     def kill_and_wait(self, name: str, timeout_s: float = 30.0) -> float:
         """Kills ``name``; seconds until its successor is supervised and everything is ready again."""
-        begun = time.monotonic()
         killed = self.kill(name)
+        begun = time.monotonic()
         while self.pid(name) in (killed, None):
             assert time.monotonic() - begun < timeout_s, f"{name} was not started again: {self.status()}"
+            time.sleep(_CHECK_EVERY_S)
         self.wait_ready(timeout_s)
         return time.monotonic() - begun
 

@@ -38,7 +38,8 @@ def child() -> Child:
 @pytest.fixture
 def plugin(child: Child) -> Iterator[Interface]:
     events.clear()
-    yield make(SimpleNamespace(process_groups={"api": SimpleNamespace(processes={"api": child})}))
+    options = SimpleNamespace(get_socket_map=dict)
+    yield make(SimpleNamespace(process_groups={"api": SimpleNamespace(processes={"api": child})}, options=options))
     events.clear()
 
 

@@ -180,7 +180,20 @@ def test_a_pip_that_fails_says_everything_and_one_that_succeeds_says_little(
 
 
 def test_an_environment_whose_making_was_cut_off_is_made_again(tmp_path: Path) -> None:
-    environment = install_packages.Environment(tmp_path / "venv")
+    environment = Environment(tmp_path / "venv")
     venv.create(environment.folder, with_pip=False, symlinks=True)
     environment.make()
     subprocess.run([environment.python, "-m", "pip", "--version"], check=True, capture_output=True)
+
+
+def test_the_products_own_code_is_compiled_before_a_service_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("libs", "services", "cli"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "part.py").write_text("ANSWER = 42\n")
+    made = Environment(tmp_path / "venv")
+    made.python = Path(sys.executable)
+    monkeypatch.setattr(install_packages, "ROOT", tmp_path)
+    install_packages.compile_sources(made)
+    assert sorted(path.parts[-3] for path in tmp_path.rglob("*.pyc")) == ["cli", "libs", "services"]
