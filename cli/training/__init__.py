@@ -1,1 +1,1 @@
-"""What is trained, from the command line."""
+"""Training runs from the command line."""
