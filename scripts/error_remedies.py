@@ -159,6 +159,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "training_unavailable": (
         "what training needs isn't installed where the trainer runs",
         "run `make install EXTRAS=trainer` there",
+    ),
     "run_under_way": (
         "another process trains in the run's folder",
         "wait for its end or stop it; the message says which process it is",

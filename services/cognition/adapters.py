@@ -26,11 +26,13 @@ class OwnedAdapters:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._owners: dict[str, frozenset[str]] = {}
+        self._everybodys: tuple[str, ...] = ()
+        """Those that a node may take for restricted, and are no more: each of their owners agreed."""
         self._news = asyncio.Event()
 
     def may_use(self, user_id: str) -> tuple[str, ...]:
-        """Of those that not everybody may."""
-        return tuple(sorted(name for name, owners in self._owners.items() if user_id in owners))
+        """Of those that not everybody may, by what their nodes know."""
+        return (*self._everybodys, *sorted(name for name, owners in self._owners.items() if user_id in owners))
 
     def refused(self, adapter: str, user_id: str) -> bool:
         """Whether it is known that this user may not use it."""
@@ -57,8 +59,9 @@ class OwnedAdapters:
     async def look(self) -> None:
         """Raises ServiceError."""
         told = await self._bus.request(LIST_ADAPTERS, Empty())
-        manifests = [kept.manifest for kept in told.adapters if kept.manifest is not None]
-        self._owners = {m.name: frozenset(m.owners) for m in manifests if m.owners is not None}
+        self._owners = {kept.name: frozenset(kept.owners) for kept in told.adapters if kept.owners is not None}
+        restricted = [m.name for kept in told.adapters if (m := kept.manifest) is not None and m.owners is not None]
+        self._everybodys = tuple(sorted(name for name in restricted if name not in self._owners))
 
     async def _hear(self, _: AdaptersChanged) -> None:
         self._news.set()

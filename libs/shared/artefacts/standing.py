@@ -55,7 +55,7 @@ def standing(kept: KeptAdapter, nodes: Iterable[Node]) -> Standing:
         data_sha256=manifest.data_sha256,
         configuration=manifest.configuration,
         metrics=manifest.metrics,
-        restricted=manifest.owners is not None,
+        restricted=kept.owners is not None,
         tainted=kept.tainted,
         in_service=kept.in_service,
         nodes=tuple(sorted(set(having))),

@@ -42,7 +42,8 @@ class BaseModelOf(Message):
 
 
 class Manifest(Message):
-    """What an artefact is. ``owners``: those whose words trained it; None: everybody may use it."""
+    """What an artefact is. ``owners``: those whose words trained it; None: everybody may use it. Nodes go by that; who
+    may use it as of now persistence tells with the list."""
 
     format: int = FORMAT
     name: AdapterName
@@ -82,6 +83,8 @@ class KeptAdapter(Message):
     manifest: Manifest | None = None
     code: str | None = None
     in_service: tuple[InService, ...] = ()
+    owners: tuple[Id, ...] | None = None
+    """Who may use it as of now, whatever the manifest says; None: everybody."""
     tainted: bool = False
     """Something that it was trained with was forgotten since."""
 

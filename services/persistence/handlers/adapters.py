@@ -23,7 +23,7 @@ from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import Canary, Change, Decision, ProposeChange, RuntimeSettings
 from libs.shared.errors import AdapterInUse, AdapterTainted, ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
-from services.persistence.artefacts import CANARY, PROMOTED, in_service, names, reference
+from services.persistence.artefacts import CANARY, PROMOTED, as_of_now, in_service, names, reference
 from services.persistence.handlers import ledger
 from services.persistence.ledger import settings_from
 from services.persistence.parts import Parts
@@ -42,14 +42,10 @@ async def keep_adapter(request: KeepAdapter, parts: Parts) -> SignedManifest:
 
 
 async def list_adapters(_: Empty, parts: Parts) -> Adapters:
-    """All, with where each is in service."""
-    settings, tainted = await _in_force(parts), await parts.tainted()
-    found = []
-    for kept in await parts.artefacts.all():
-        served = in_service(settings, reference(kept.manifest)) if kept.manifest is not None else ()
-        found.append(kept.model_copy(update={"in_service": served, "tainted": kept.name in tainted}))
-    free = await parts.artefacts.free_bytes()
-    return Adapters(adapters=tuple(found), key=parts.artefacts.key, free_bytes=free)
+    """All, with where each is in service, and who may use it."""
+    settings, terms = await _in_force(parts), await parts.trained_terms()
+    found = tuple(as_of_now(kept, settings, terms) for kept in await parts.artefacts.all())
+    return Adapters(adapters=found, key=parts.artefacts.key, free_bytes=await parts.artefacts.free_bytes())
 
 
 async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIterator[AdapterPiece]:
@@ -61,7 +57,8 @@ async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIter
 async def serve_adapter(request: ServeAdapter, parts: Parts) -> Change:
     """A change of the role's model, or of its canary."""
     name = reference(await parts.artefacts.manifest(request.adapter))
-    if request.adapter in await parts.tainted() and not request.despite_taint:
+    terms = (await parts.trained_terms()).get(request.adapter)
+    if terms is not None and terms.tainted and not request.despite_taint:
         raise AdapterTainted(f"what trained {request.adapter} was forgotten in part: train it anew")
     value: Any = name
     if request.share < 1:

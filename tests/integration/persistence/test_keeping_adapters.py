@@ -55,6 +55,7 @@ from libs.shared.errors import (
     ArtefactForeign,
     ChangeConflict,
 )
+from services.persistence.artefacts import Terms
 from services.persistence.repositories import ledger as rows
 from tests.support.persistence import RunningPersistence
 
@@ -214,14 +215,17 @@ async def test_one_in_service_is_not_removed_and_one_out_of_it_leaves_nothing(
 
 
 async def test_one_that_was_trained_with_what_is_forgotten_is_marked_and_not_promoted_unawares(
-    cli: Bus, persistence: RunningPersistence, monkeypatch: pytest.MonkeyPatch
+    cli: Bus, persistence: RunningPersistence
 ) -> None:
-    async def ada() -> frozenset[str]:
-        return frozenset({"ada"})
+    async def ada() -> dict[str, Terms]:
+        return {"ada": Terms(owners=("u1",), tainted=True)}
 
     await keep(cli)
-    object.__setattr__(persistence.parts, "tainted", ada)
-    assert (await listed(cli))["ada"].tainted
+    found = (await listed(cli))["ada"]
+    assert (found.owners, found.tainted) == (None, False)
+    object.__setattr__(persistence.parts, "trained_terms", ada)
+    found = (await listed(cli))["ada"]
+    assert (found.owners, found.tainted) == (("u1",), True)
     with pytest.raises(AdapterTainted):
         await serve(cli)
     await serve(cli, despite_taint=True)

@@ -30,14 +30,14 @@ def kept(name: str, owners: tuple[str, ...] | None = None) -> KeptAdapter:
     manifest = Manifest(
         name=name, base=BaseModelOf(name="tiny"), files=(FILE,), created=AT, owners=owners, metrics={"perplexity": 9.5}
     )
-    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest)
+    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest, owners=owners)
 
 
 @pytest.fixture
 def trained(api: Api) -> Api:
     """``ada`` is Ana's, ``bob`` everybody's, and of ``eve`` nobody knows."""
     bob = kept("bob").model_copy(update={"in_service": (InService(role="chat", share=0.1),), "tainted": True})
-    eve = KeptAdapter(name="eve", signed=SignedManifest(body=""), code="artefact_foreign")
+    eve = KeptAdapter(name="eve", signed=SignedManifest(body=""), code="artefact_foreign", owners=())
     api.house.adapters = Adapters(adapters=(kept("ada", ("id-ana",)), bob, eve), key="")
     tiny = chat_model(adapters=("ada", "bob"), restricted=("ada",))
     told = node("pi", models=[tiny]).model_copy(update={"degraded": ("eve: artefact_foreign", "ada: storage_full")})

@@ -169,7 +169,7 @@ def kept(name: str, owners: tuple[str, ...] | None) -> KeptAdapter:
     manifest = Manifest(
         name=name, base=BaseModelOf(name="llama"), files=(file,), created=datetime.now(UTC), owners=owners
     )
-    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest)
+    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest, owners=owners)
 
 
 @pytest.fixture
@@ -235,7 +235,12 @@ async def test_owners_are_heard_of_and_unknown_ones_may_use_nothing() -> None:
         while adapters.may_use("u2") != ("ada", "eve"):
             await persistence.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter="eve"))
             await asyncio.sleep(0.01)
-    assert adapters.may_use("u3") == ("eve",)
+        assert adapters.may_use("u3") == ("eve",)
+        found[0] = found[0].model_copy(update={"owners": None})  # each of its owners agreed
+        while adapters.may_use("u3") != ("ada", "eve"):
+            await persistence.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter="ada"))
+            await asyncio.sleep(0.01)
+    assert not adapters.refused("ada", "u3")
     following.cancel()
     await bus.drain(1)
     await persistence.drain(1)
