@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,11 +33,6 @@ def utc_now() -> datetime:
 def new_id() -> str:
     """A fresh identifier."""
     return uuid4().hex
-
-
-async def nothing_tainted() -> frozenset[str]:
-    """Of adapters that nobody's words trained."""
-    return frozenset()
 
 
 @dataclass
@@ -75,7 +70,5 @@ class Parts:
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
     cutting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One backup's cut at a time."""
-    tainted: Callable[[], Awaitable[frozenset[str]]] = nothing_tainted
-    """The names of the adapters that were trained with something that was forgotten since."""
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id

@@ -27,9 +27,9 @@ class Standing(Message):
     configuration: JsonObject = Field(default_factory=dict)
     metrics: JsonObject = Field(default_factory=dict)
     restricted: bool = False
-    """Only those whose words trained it may use it."""
+    """Only those whose words trained it may use it now."""
     tainted: bool = False
-    """Something that it was trained with was forgotten since: train it anew."""
+    """Something that it was trained with was forgotten, edited or withdrawn since: train it anew."""
     in_service: tuple[InService, ...] = ()
     nodes: tuple[str, ...] = ()
     """That can answer with it."""
@@ -55,7 +55,7 @@ def standing(kept: KeptAdapter, nodes: Iterable[Node]) -> Standing:
         data_sha256=manifest.data_sha256,
         configuration=manifest.configuration,
         metrics=manifest.metrics,
-        restricted=manifest.owners is not None,
+        restricted=kept.owners is not None,
         tainted=kept.tainted,
         in_service=kept.in_service,
         nodes=tuple(sorted(set(having))),

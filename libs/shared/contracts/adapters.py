@@ -42,7 +42,8 @@ class BaseModelOf(Message):
 
 
 class Manifest(Message):
-    """What an artefact is. ``owners``: those whose words trained it; None: everybody may use it."""
+    """What an artefact is. ``owners``: those whose words trained it; None: nobody's, and everybody may use it. Whether
+    they let others use it is told beside it (``KeptAdapter``)."""
 
     format: int = FORMAT
     name: AdapterName
@@ -83,7 +84,10 @@ class KeptAdapter(Message):
     code: str | None = None
     in_service: tuple[InService, ...] = ()
     tainted: bool = False
-    """Something that it was trained with was forgotten since."""
+    """Something that it was trained with was forgotten, edited or withdrawn since."""
+    owners: tuple[Id, ...] | None = None
+    """Who may use it now; None: everybody. Those whose words trained it may let others, and take that back, so that
+    this isn't what its manifest says."""
 
 
 class Adapters(Message):

@@ -30,7 +30,7 @@ def kept(name: str, owners: tuple[str, ...] | None = None) -> KeptAdapter:
     manifest = Manifest(
         name=name, base=BaseModelOf(name="tiny"), files=(FILE,), created=AT, owners=owners, metrics={"perplexity": 9.5}
     )
-    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest)
+    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest, owners=owners)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from libs.shared.contracts.adapters import (
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.ledger import Canary, RuntimeSettings
+from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.errors import (
     AdapterBroken,
@@ -169,7 +170,7 @@ def kept(name: str, owners: tuple[str, ...] | None) -> KeptAdapter:
     manifest = Manifest(
         name=name, base=BaseModelOf(name="llama"), files=(file,), created=datetime.now(UTC), owners=owners
     )
-    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest)
+    return KeptAdapter(name=name, signed=SignedManifest(body=""), manifest=manifest, owners=owners)
 
 
 @pytest.fixture
@@ -234,6 +235,16 @@ async def test_owners_are_heard_of_and_unknown_ones_may_use_nothing() -> None:
         found.append(kept("eve", ("u2", "u3")))
         while adapters.may_use("u2") != ("ada", "eve"):
             await persistence.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter="eve"))
+            await asyncio.sleep(0.01)
+        assert adapters.may_use("u3") == ("eve",)
+        found[0] = found[0].model_copy(update={"owners": None})  # u2 lets others use it
+        while adapters.refused("ada", "u3"):
+            await persistence.broadcast(STANDING_CHANGED, StandingChanged(adapters=("ada",)))
+            await asyncio.sleep(0.01)
+        assert adapters.may_use("u3") == ("ada", "eve")
+        found[0] = found[0].model_copy(update={"owners": ("u2",)})  # and takes that back
+        while not adapters.refused("ada", "u3"):
+            await persistence.broadcast(STANDING_CHANGED, StandingChanged(adapters=("ada",)))
             await asyncio.sleep(0.01)
     assert adapters.may_use("u3") == ("eve",)
     following.cancel()
