@@ -139,9 +139,9 @@ def adapter(
 ) -> None:
     """Make an adapter out of conversations that their owners allow (mongars consents), and keep it where it helps.
 
-    A fifth of the conversations is held out: where the adapter doesn't answer those better by more than chance, it isn't
-    kept. Exit code 0: kept (with --detach: asked for), 1: it failed or was cancelled, 5: refused, and why: it can't be
-    done here, too little may be trained on, the name is taken, or it didn't help.
+    A fifth of the conversations is held out: where the adapter isn't better at them by more than chance, it isn't kept.
+    Exit code 0: kept (with --detach: asked for), 1: it failed or was cancelled, 5: refused, and why: it can't be done
+    here, too little may be trained on, the name is taken, or it didn't help.
     """
     from cli.training import asking
     from libs.shared.contracts.training import RunKind, StartRun

@@ -64,7 +64,7 @@ def chosen_of(exchanges: list[Exchange]) -> Dataset:
     """The dataset of ``exchanges``, with enough held out for an evaluation. Raises NothingToTrainOn. Pure."""
     if not exchanges:
         raise NothingToTrainOn(
-            "nothing that was said may be trained on: whoever said it allows it, with mongars consents allow or future on"
+            "nothing that was said may be trained on: whoever said it can allow it, with mongars consents allow"
         )
     try:
         dataset = curate(exchanges)

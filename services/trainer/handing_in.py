@@ -51,12 +51,14 @@ async def already_kept(bus: Bus, run: TrainingRun) -> Done | None:
 
 
 async def hand_in(bus: Bus, run: TrainingRun, spec: RunSpec, folder: Path, done: Done) -> Done:
-    """The adapter is recorded as trained on its dataset, and then kept, with those whose words trained it as its owners.
+    """The adapter is recorded as trained on its dataset, and then kept; its owners are those whose words trained it.
 
     Raises MaterialWithdrawn (somebody changed their mind while it was trained), AlreadyRecorded, AdapterExists,
     StorageFull, ServiceError. What was interrupted is simply repeated.
     """
-    assert run.adapter is not None and spec.adapter is not None and done.artefact is not None
+    assert run.adapter is not None
+    assert spec.adapter is not None
+    assert done.artefact is not None
     dataset = await asyncio.to_thread(shelf.read, spec.adapter.dataset)
     await refuse_withdrawn(bus, run.adapter, dataset)
     record = RecordAdapter(adapter=run.adapter.name, datasets=(run.run_id,))

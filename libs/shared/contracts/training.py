@@ -92,7 +92,7 @@ class StartRun(Message):
     ``training/texts`` of the state folder, and ``options`` are its own; an adapter has ``adapter`` in their place.
 
     Raises ``training_unavailable`` (what training needs isn't installed), ``model_not_found``, ``unsupported``,
-    ``text_not_found``, ``model_does_not_fit`` (with what would), ``adapter_exists``, ``nothing_to_train_on`` (with why).
+    ``text_not_found``, ``model_does_not_fit`` (with what would), ``adapter_exists``, ``nothing_to_train_on`` (and why).
     """
 
     kind: RunKind = RunKind.MNTP
