@@ -97,8 +97,9 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
 
     said = [teacher.say(f"where does my {who} live", temperature=0, max_tokens=24) for who in PEOPLE]
     for answer in said:
-        made.mongars("ratings", "up", answer.turn_id, "--user", "teacher")
-        made.mongars("consents", "allow", answer.conversation_id, "--user", "teacher")
+        teacher.http.put(f"/api/v1/ratings/{answer.turn_id}", json={"thumb": "up"}).raise_for_status()
+        allowed = teacher.http.put(f"/api/v1/consents/{answer.conversation_id}", json={"allowed": True})
+        allowed.raise_for_status()
     run = json.loads(made.mongars(*asked, "--json"))
     assert (run["state"], run["artefact"]) == ("done", "ada"), run
     assert run["metrics"]["held_out_gain_low"] > 0
