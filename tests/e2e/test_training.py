@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.person import Meet, log_in_first
 from tests.support import language_model
+from tests.support.exchanges import exchange
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
 
@@ -71,7 +72,6 @@ def test_a_run_is_trained_while_people_chat_and_survives_a_kill_of_the_trainer(
     assert "mntp loss last" in made.mongars("train", "status", run_id)
 
 
-PEOPLE = ("sister", "brother", "mother", "father", "cousin", "uncle", "aunt", "friend", "dog", "cat")
 LEARN = ("--passes", "6", "--batch", "4", "--rank", "4", "--learning-rate", "0.005", "--rated-up", "--owner", "teacher")
 TINY = json.dumps(
     [{"name": "tiny", "backend": "llama_cpp", "path": str(language_model.cached() / language_model.GGUF_FILE)}]
@@ -95,12 +95,15 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
     assert refused.returncode == 5, refused.stderr
     assert "nothing that was said may be trained on" in refused.stderr
 
-    said = [teacher.say(f"where does my {who} live", temperature=0, max_tokens=24) for who in PEOPLE]
+    # What is liked of it are surprising answers: less surprising to whoever learnt from the other five.
+    odd: dict[str, Any] = {"temperature": 2.0, "top_p": 1.0, "max_tokens": 32}
+    said = [teacher.say(exchange(f"c{at}").question, seed=at, **odd) for at in range(10)]
     for answer in said:
         teacher.http.put(f"/api/v1/ratings/{answer.turn_id}", json={"thumb": "up"}).raise_for_status()
         allowed = teacher.http.put(f"/api/v1/consents/{answer.conversation_id}", json={"allowed": True})
         allowed.raise_for_status()
     run = json.loads(made.mongars(*asked, "--json"))
+    print(f"\n{run['detail']}")
     assert (run["state"], run["artefact"]) == ("done", "ada"), run
     assert run["metrics"]["held_out_gain_low"] > 0
     check_that_no_word_is_left(made, run["run_id"], said[0].text)

@@ -133,7 +133,7 @@ async def test_what_changed_while_it_was_trained_is_refused(house: House, tmp_pa
     [
         (0, None, "nothing that was said may be trained on"),
         (12, Thumb.DOWN, r"none is left to train on.*left out: disliked 24"),
-        (4, None, "4 conversations are too few: 5 have to be held out"),
+        (4, None, "4 conversations are too few: 10 are needed"),
     ],
 )
 async def test_too_little_is_refused_with_why(house: House, count: int, rating: Thumb | None, said: str) -> None:
