@@ -96,8 +96,9 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
     assert "nothing that was said may be trained on" in refused.stderr
 
     # What is liked of it are surprising answers: less surprising to whoever learnt from the other five.
-    odd: dict[str, Any] = {"temperature": 2.0, "top_p": 1.0, "max_tokens": 32}
+    odd: dict[str, Any] = {"temperature": 2.0, "top_p": 1.0, "max_tokens": 48}
     said = [teacher.say(exchange(f"c{at}").question, seed=at, **odd) for at in range(10)]
+    print(*[answer.text for answer in said], sep="\n")
     for answer in said:
         teacher.http.put(f"/api/v1/ratings/{answer.turn_id}", json={"thumb": "up"}).raise_for_status()
         allowed = teacher.http.put(f"/api/v1/consents/{answer.conversation_id}", json={"allowed": True})
