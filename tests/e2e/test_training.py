@@ -12,9 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.person import Meet, log_in_first
+from tests.e2e.person import Answer, Meet, Person, log_in_first
 from tests.support import language_model
-from tests.support.exchanges import exchange
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
 
@@ -72,6 +71,7 @@ def test_a_run_is_trained_while_people_chat_and_survives_a_kill_of_the_trainer(
     assert "mntp loss last" in made.mongars("train", "status", run_id)
 
 
+PEOPLE = ("sister", "brother", "mother", "father", "cousin", "uncle", "aunt", "friend", "dog", "cat")
 LEARN = ("--passes", "6", "--batch", "4", "--rank", "4", "--learning-rate", "0.005", "--rated-up", "--owner", "teacher")
 TINY = json.dumps(
     [{"name": "tiny", "backend": "llama_cpp", "path": str(language_model.cached() / language_model.GGUF_FILE)}]
@@ -95,19 +95,12 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
     assert refused.returncode == 5, refused.stderr
     assert "nothing that was said may be trained on" in refused.stderr
 
-    # What is liked of it are surprising answers: less surprising to whoever learnt from the other five.
-    odd: dict[str, Any] = {"temperature": 2.0, "top_p": 1.0, "max_tokens": 48}
-    said = [teacher.say(exchange(f"c{at}").question, seed=at, **odd) for at in range(10)]
-    print(*[answer.text for answer in said], sep="\n")
-    for answer in said:
-        teacher.http.put(f"/api/v1/ratings/{answer.turn_id}", json={"thumb": "up"}).raise_for_status()
-        allowed = teacher.http.put(f"/api/v1/consents/{answer.conversation_id}", json={"allowed": True})
-        allowed.raise_for_status()
+    said = [teach(teacher, who) for who in PEOPLE]
     run = json.loads(made.mongars(*asked, "--json"))
     print(f"\n{run['detail']}")
     assert (run["state"], run["artefact"]) == ("done", "ada"), run
     assert run["metrics"]["held_out_gain_low"] > 0
-    check_that_no_word_is_left(made, run["run_id"], said[0].text)
+    check_that_no_word_is_left(made, run["run_id"], "near the lake")
     taken = made.run(*asked)
     assert (taken.returncode, "there is, or was, another adapter ada" in taken.stderr) == (5, True), taken.stderr
 
@@ -134,6 +127,20 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
         admin.post("/api/v1/adapters/ada/rollback").raise_for_status()
         assert made.wait_until(answers("tiny"), WAIT_S)
         print(f"\nrolled back, and answered by the model alone again, after {time.monotonic() - begun:.3f} s")
+
+
+def teach(teacher: Person, who: str) -> Answer:
+    """Asks, puts the answer right, rates what it says then, and allows its conversation to be trained on."""
+    said = teacher.say(f"where does my {who} live", max_tokens=8)
+    (answer,) = [one for one in teacher.messages(said.conversation_id) if one["speaker"] == "assistant"]
+    right = f"your {f'{who} ' * 9} lives in a small house near the lake, as you told me"
+    for path, method, body in (
+        (f"/api/v1/memories/{answer['message_id']}", "PATCH", {"text": right}),
+        (f"/api/v1/ratings/{said.turn_id}", "PUT", {"thumb": "up"}),
+        (f"/api/v1/consents/{said.conversation_id}", "PUT", {"allowed": True}),
+    ):
+        teacher.http.request(method, path, json=body).raise_for_status()
+    return said
 
 
 def check_that_no_word_is_left(made: Installation, run_id: str, word: str) -> None:
