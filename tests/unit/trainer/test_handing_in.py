@@ -1,15 +1,18 @@
-"""What was accepted is recorded before it is kept, once; and what is left of a run quotes nobody."""
+"""What was accepted is recorded before it is kept, once, whatever is killed; what is left of a run quotes nobody."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from libs.shared.artefacts.manifests import sign
+from libs.shared.bus.base import Delivery
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.adapters import (
     KEEP_ADAPTER,
@@ -20,25 +23,43 @@ from libs.shared.contracts.adapters import (
     Manifest,
     SignedManifest,
 )
-from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.base import Empty, Principal, Rpc
+from libs.shared.contracts.common import Position
 from libs.shared.contracts.material import (
     LIST_TRAINED,
     RECORD_ADAPTER,
+    RECORD_DATASET,
     TRAINING_MATERIAL,
+    DatasetRecorded,
     ListTrained,
     MaterialChunk,
     RecordAdapter,
+    RecordDataset,
     Taint,
     Trained,
     TrainedAdapter,
     TrainingMaterial,
 )
-from libs.shared.contracts.training import AdapterWanted, RunKind, RunState, TrainingRun
+from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob
+from libs.shared.contracts.training import (
+    READ_RUN,
+    REPORT_RUN,
+    AdapterWanted,
+    ReportRun,
+    RunKind,
+    RunRef,
+    RunState,
+    TrainingRequested,
+    TrainingRun,
+)
 from libs.shared.errors import AdapterExists, MaterialWithdrawn
-from services.trainer import gathering, handing_in
+from libs.shared.layout import StateFolder
+from services.trainer import gathering, handing_in, running
 from services.trainer.curation import shelf
+from services.trainer.running import Runner
 from services.trainer.spec import AdapterSpec, RunSpec
 from services.trainer.telling import Done
+from services.trainer.yielding import Yielding
 from tests.unit.trainer.test_gathering import given
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
@@ -53,7 +74,10 @@ DONE = Done(artefact="adapter", metrics={"held_out_gain": 0.5}, detail="accepted
 class House:
     """A persistence with its records, beside a run's folder that was trained in."""
 
-    folder: Path
+    root: Path
+    state: RunState = RunState.RUNNING
+    lives: int = 0
+    reports: list[ReportRun] = field(default_factory=list)
     taints: tuple[Taint, ...] = ()
     handed: list[str] = field(default_factory=list)
     kept: list[Manifest] = field(default_factory=list)
@@ -61,7 +85,13 @@ class House:
     bus: MemoryBus = field(init=False)
     spec: RunSpec = field(init=False)
 
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return StateFolder(self.root).training_runs / "r1"
+
     async def open(self) -> None:
+        self.folder.mkdir(parents=True)
         broker = MemoryBroker()
         persistence, self.bus = await broker.connect(Principal.PERSISTENCE), await broker.connect(Principal.TRAINER)
         await persistence.serve_stream(TRAINING_MATERIAL, self._hand_over)
@@ -74,11 +104,31 @@ class House:
         where = shelf.keep(dataset, self.folder / "dataset")
         about = AdapterSpec(base="tiny", dataset=where, options=WANTED.options)
         self.spec = RunSpec(model=self.folder / "tiny", seed=7, threads=1, adapter=about)
-        (self.folder / "adapter").mkdir()
-        (self.folder / "sft").mkdir()
+        self.put_what_was_trained()
+        for contract, told in ((READ_RUN, self._read), (REPORT_RUN, self._report), (RECORD_DATASET, self._draw)):
+            await persistence.serve(contract, told)  # type: ignore[arg-type]
+        await (await broker.connect(Principal.SCHEDULER)).serve(PLACE_JOB, self._place)
+
+    def put_what_was_trained(self) -> None:
+        """Files as the run's process leaves them."""
+        (self.folder / "adapter").mkdir(exist_ok=True)
+        (self.folder / "sft").mkdir(exist_ok=True)
         for name in ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "sft/checkpoint.safetensors"):
             (self.folder / name).write_bytes(b"{}")
         (self.folder / "sft" / "evaluation.json").write_text("{}")
+
+    async def _read(self, _: RunRef) -> TrainingRun:
+        return RUN.model_copy(update={"state": self.state})
+
+    async def _report(self, report: ReportRun) -> TrainingRun:
+        self.reports.append(report)
+        return RUN
+
+    async def _draw(self, asked: RecordDataset) -> DatasetRecorded:
+        return DatasetRecorded(dataset_id=asked.dataset_id, owners=("u1",), shared=False)
+
+    async def _place(self, _: PlaceJob) -> JobPlacement:
+        return JobPlacement(room=True)
 
     async def _hand_over(self, _: TrainingMaterial) -> AsyncIterator[MaterialChunk]:
         yield MaterialChunk(exchanges=tuple(self.material))
@@ -111,7 +161,8 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> House:
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(running, "lacking", lambda: None)
     made = House(tmp_path)
     await made.open()
     return made
@@ -163,3 +214,97 @@ def test_a_run_that_is_over_leaves_its_card_and_its_figures(house: House) -> Non
     assert left == {"card.json", "card.md", "evaluation.json"}
     handing_in.clear(house.folder)
     handing_in.clear(house.folder / "gone")
+
+
+class Killed(BaseException):
+    """As a service that ends in the middle."""
+
+
+@dataclass
+class Life:
+    """A run's process that trained, and how its evaluation decided."""
+
+    house: House
+    artefact: str | None
+    pid: int = 1
+
+    def pause(self) -> None: ...
+
+    def go_on(self) -> None: ...
+
+    async def words(self) -> AsyncIterator[Done]:
+        self.house.lives += 1
+        yield DONE.model_copy(update={"artefact": self.artefact})
+
+    async def ended(self) -> int:
+        return 0
+
+    async def end(self, patience_s: float) -> None: ...
+
+
+async def ends(house: House, artefact: str | None = "adapter") -> ReportRun:
+    """What is reported when the run is delivered, taken up wherever an earlier life left it."""
+
+    async def begin(folder: Path, threads: int) -> Life:
+        house.put_what_was_trained()
+        return Life(house, artefact)
+
+    runner = Runner(house.bus, StateFolder(house.root), Yielding(house.bus, None), 1, begin=begin)  # type: ignore[arg-type]
+    async with asyncio.timeout(60):
+        await runner.run(Delivery(TrainingRequested(run_id="r1"), "r1", Position(epoch="e", sequence=1), 1, False))
+    return house.reports[-1]
+
+
+async def check_a_run_ends_the_same(house: House, monkeypatch: pytest.MonkeyPatch, dies_before: str) -> None:
+    """However often its service is killed before it says ``dies_before`` to persistence."""
+    request, deaths = house.bus.request, 0
+
+    async def dying(contract: Rpc[Any, Any], message: Any, **how: Any) -> Any:
+        nonlocal deaths
+        about_to_end = contract is not REPORT_RUN or message.state.ended
+        if contract.subject.rpartition(".")[2] == dies_before and about_to_end and deaths < 2:
+            deaths += 1
+            raise Killed
+        return await request(contract, message, **how)
+
+    monkeypatch.setattr(house.bus, "request", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            await ends(house)
+    report = await ends(house)
+    assert (report.state, report.artefact, report.detail) == (RunState.DONE, "ada", "accepted: better")
+    assert report.metrics == DONE.metrics
+    assert len({manifest.name for manifest in house.kept}) == 1
+    assert house.recorded == ("r1",)
+    assert not list(house.folder.rglob("examples.jsonl"))
+
+
+@pytest.mark.parametrize("dies_before", ["record_dataset", "record_adapter", "keep_adapter", "report_run"])
+async def test_a_run_whose_service_is_killed_ends_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch, dies_before: str
+) -> None:
+    await check_a_run_ends_the_same(house, monkeypatch, dies_before)
+
+
+async def test_one_that_its_evaluation_refused_is_done_and_nothing_is_kept(house: House) -> None:
+    report = await ends(house, artefact=None)
+    assert (report.state, report.artefact, report.error) == (RunState.DONE, None, None)
+    assert report.metrics == DONE.metrics
+    assert house.handed == []
+    assert not list(house.folder.rglob("examples.jsonl"))
+
+
+async def test_one_whose_name_was_taken_meanwhile_is_not_trained(house: House) -> None:
+    house.recorded = ("another",)
+    report = await ends(house)
+    assert (report.state, report.error) == (RunState.FAILED, "adapter_exists")
+    assert house.lives == 0
+
+
+async def test_what_a_service_that_was_killed_left_of_an_ended_run_goes(house: House) -> None:
+    house.state = RunState.CANCELLED
+    house.reports.append(ReportRun(run_id="r1", state=RunState.CANCELLED))
+    assert list(house.folder.rglob("examples.jsonl"))
+    await ends(house)
+    assert house.lives == 0
+    assert not list(house.folder.rglob("examples.jsonl"))
