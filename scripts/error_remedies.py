@@ -155,6 +155,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "there is no such text to train on",
         "put it into `training/texts` of the state folder, or name a file: `mongars train mntp --text FILE`",
     ),
+    "nothing_to_train_on": (
+        "too little was said that may be trained on, or too much of it is left out",
+        "the detail says why: allow more with `mongars consents allow CONVERSATION` or `mongars consents future on`",
+    ),
     "training_diverged": ("a run lost what it had learnt", "train with a lower learning rate"),
     "training_unavailable": (
         "what training needs isn't installed where the trainer runs",

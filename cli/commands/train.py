@@ -96,13 +96,78 @@ def mntp(
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 
 
+@app.command("adapter")
+def adapter(
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="NAME", help="A Hugging Face folder in models: Llama, Mistral, Qwen, Gemma."),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="ADAPTER", help="Under which it is kept and asked for.")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="MODEL", help="The name under which the model is served, if it isn't the folder's."
+        ),
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option("--owner", metavar="USER", help="Only this user's words; may be repeated. Else everybody's."),
+    ] = None,
+    rated_up: Annotated[bool, typer.Option("--rated-up", metavar="", help="Only answers that were rated up.")] = False,
+    passes: Annotated[
+        float, typer.Option("--passes", metavar="X", min=0.01, max=1000, help="So often each answer is read.")
+    ] = 3.0,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, max=4096, help="Answers a step.")] = 16,
+    row_tokens: Annotated[
+        int, typer.Option("--row-tokens", metavar="N", min=16, max=8192, help="Longer exchanges are left out.")
+    ] = 1024,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="X", min=0, max=1, help="At the beginning.")
+    ] = 2e-4,
+    rank: Annotated[int, typer.Option("--rank", metavar="N", min=1, max=256, help="Of the adapter.")] = 16,
+    checkpoint_steps: Annotated[
+        int, typer.Option("--checkpoint-steps", metavar="N", min=1, max=100_000, help="What a kill may cost.")
+    ] = 100,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="The same gives the same weights.")
+    ] = 0,
+    detach: Annotated[
+        bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an adapter out of conversations that their owners allow (mongars consents), and keep it where it helps.
+
+    A fifth of the conversations is held out: where the adapter isn't better at them by more than chance, it isn't kept.
+    Exit code 0: kept (with --detach: asked for), 1: it failed or was cancelled, 5: refused, and why: it can't be done
+    here, too little may be trained on, the name is taken, or it didn't help.
+    """
+    from cli.training import asking
+    from libs.shared.contracts.training import RunKind, StartRun
+
+    installation = chosen_installation(state)
+    options = {
+        "passes": passes,
+        "batch": batch,
+        "row_tokens": row_tokens,
+        "learning_rate": learning_rate,
+        "rank": rank,
+        "checkpoint_steps": checkpoint_steps,
+    }
+    owners = asyncio.run(asking.owners(installation, owner or []))
+    wanted = {"name": name, "base": base, "owners": owners, "rated_up": rated_up, "options": options}
+    about = {"kind": RunKind.ADAPTER, "model": model, "seed": seed, "adapter": wanted}
+    _begin(installation, _wanted(StartRun, about), detach, as_json)
+
+
 def _wanted(contract: type[StartRun], about: dict[str, object]) -> StartRun:
     from pydantic import ValidationError
 
     try:
         return contract.model_validate(about)
     except ValidationError as error:
-        named = ", ".join(str(one["loc"][0]) for one in error.errors())
+        named = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
         raise CommandError(
             f"that can't be a name: {named}", "give the folder's name in models", code=Exit.USAGE
         ) from None
@@ -126,6 +191,8 @@ def _begin(installation: Installation, wanted: StartRun, detach: bool, as_json: 
     _tell(installation, run, as_json)
     if run.state.value != "done":
         raise typer.Exit(Exit.FAILED)
+    if run.artefact is None:
+        raise typer.Exit(Exit.REFUSED)
 
 
 @app.command("status")

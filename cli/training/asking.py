@@ -44,6 +44,17 @@ def bring(folder: StateFolder, text: Path) -> str:
     return name
 
 
+async def owners(installation: Installation, names: list[str]) -> tuple[str, ...]:
+    """The ids of those accounts. Raises CommandError."""
+    from cli.bus import as_command
+    from libs.shared.contracts.accounts import READ_USER, UserRef
+
+    if not names:
+        return ()
+    async with as_command(installation) as bus:
+        return tuple([(await bus.request(READ_USER, UserRef(name=name))).user_id for name in names])
+
+
 async def start(installation: Installation, wanted: StartRun) -> TrainingRun:
     """Raises CommandError with the trainer's reason when it can't be done."""
     from cli.bus import as_command

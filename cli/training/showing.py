@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 PHASES = {
     "waiting": "waits for the machine",
+    "gathering": "reading what may be trained on",
     "loading": "loading the model",
     "mntp": "masked next-token prediction",
     "simcse": "telling sentences apart",
+    "sft": "learning answers",
     "saving": "saving",
 }
 TITLES = ("run", "kind", "model", "state", "where it stands", "asked for")
@@ -58,13 +60,23 @@ def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
     yield "kind", run.kind.value
     yield "state", run.state.value
     yield "model", run.model
-    yield "text", run.text
+    if run.text is not None:
+        yield "text", run.text
+    if run.adapter is not None:
+        yield "adapter", run.adapter.name
     if run.progress is not None and not run.state.ended:
         yield "stands", standing(run.progress)
     if run.error:
         yield "because", f"{run.detail or ''} ({run.error})"
+    elif run.detail:
+        yield "evaluation", run.detail
     for name, value in sorted(run.metrics.items()):
         yield name.replace("_", " "), f"{value:.4g}"
-    if run.artefact is not None:
+    if run.artefact is not None and run.adapter is not None:
+        yield (
+            "result",
+            f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}",
+        )
+    elif run.artefact is not None:
         yield "result", str(runs / run.run_id / run.artefact)
     yield "folder", str(runs / run.run_id)

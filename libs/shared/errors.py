@@ -362,6 +362,13 @@ class MaterialWithdrawn(ServiceError):
     status = 409
 
 
+class NothingToTrainOn(ServiceError):
+    """Too little may be trained on; ``data["left_out"]`` counts the exchanges that curation leaves out, by reason."""
+
+    code = "nothing_to_train_on"
+    status = 409
+
+
 class DatasetNotFound(ServiceError):
     code = "dataset_not_found"
     status = 404

@@ -25,8 +25,8 @@ async def visible_to(caller: Caller, models: Models, bus: Bus) -> Models:
         told = await bus.request(LIST_ADAPTERS, Empty())
     except ServiceError:
         return without(models, ())
-    may_use = {kept.name for kept in told.adapters if kept.owners is None or caller.user_id in kept.owners}
-    return without(models, may_use)
+    known = [one for one in told.adapters if one.manifest is not None]
+    return without(models, {one.name for one in known if one.owners is None or caller.user_id in one.owners})
 
 
 def without(models: Models, may_use: Collection[str]) -> Models:

@@ -7,9 +7,10 @@ import hashlib
 from contextlib import suppress
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, AdaptersChanged
+from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, AdaptersChanged, KeptAdapter
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.ledger import Canary, RuntimeSettings
+from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
 from libs.shared.errors import ServiceError
 from libs.shared.roles import role_named
 from libs.shared.telemetry import get_logger
@@ -21,22 +22,22 @@ log = get_logger(__name__)
 
 
 class OwnedAdapters:
-    """Whose the restricted adapters are. As long as that isn't known, nobody may use one."""
+    """Whose the restricted adapters are, as of now. As long as that isn't known, nobody may use one."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._owners: dict[str, frozenset[str]] = {}
-        self._everybodys: tuple[str, ...] = ()
-        """Those that a node may take for restricted, and are no more: each of their owners agreed."""
+        self._owners: dict[str, frozenset[str] | None] = {}
+        """None: all of its owners let everybody use it."""
         self._news = asyncio.Event()
 
     def may_use(self, user_id: str) -> tuple[str, ...]:
-        """Of those that not everybody may, by what their nodes know."""
-        return (*self._everybodys, *sorted(name for name, owners in self._owners.items() if user_id in owners))
+        """Of those that not everybody may, or that its owners could take back at any time."""
+        return tuple(sorted(name for name, owners in self._owners.items() if owners is None or user_id in owners))
 
     def refused(self, adapter: str, user_id: str) -> bool:
         """Whether it is known that this user may not use it."""
-        return adapter in self._owners and user_id not in self._owners[adapter]
+        owners = self._owners.get(adapter)
+        return owners is not None and user_id not in owners
 
     async def follow(self) -> None:
         """Keeps up, until cancelled."""
@@ -46,6 +47,7 @@ class OwnedAdapters:
             try:
                 if not heard:
                     await self._bus.subscribe(ADAPTERS_CHANGED, self._hear)
+                    await self._bus.subscribe(STANDING_CHANGED, self._hear)
                     heard = True
                 self._news.clear()
                 await self.look()
@@ -59,12 +61,18 @@ class OwnedAdapters:
     async def look(self) -> None:
         """Raises ServiceError."""
         told = await self._bus.request(LIST_ADAPTERS, Empty())
-        self._owners = {kept.name: frozenset(kept.owners) for kept in told.adapters if kept.owners is not None}
-        restricted = [m.name for kept in told.adapters if (m := kept.manifest) is not None and m.owners is not None]
-        self._everybodys = tuple(sorted(name for name in restricted if name not in self._owners))
+        self._owners = {kept.name: _now(kept) for kept in told.adapters if _of_people(kept)}
 
-    async def _hear(self, _: AdaptersChanged) -> None:
+    async def _hear(self, _: AdaptersChanged | StandingChanged) -> None:
         self._news.set()
+
+
+def _of_people(kept: KeptAdapter) -> bool:
+    return kept.owners is not None or (kept.manifest is not None and kept.manifest.owners is not None)
+
+
+def _now(kept: KeptAdapter) -> frozenset[str] | None:
+    return frozenset(kept.owners) if kept.owners is not None else None
 
 
 def canary_for(settings: RuntimeSettings, asked: str | None, conversation: str) -> str | None:

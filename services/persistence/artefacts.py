@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -35,16 +34,6 @@ PROMOTED: dict[ServedRole, str] = {"chat": "default_model", "code": "code_model"
 CANARY: dict[ServedRole, str] = {"chat": "chat_canary", "code": "code_canary"}
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On which an adapter may be used as of now, by the record of what trained it."""
-
-    owners: tuple[str, ...] | None = None
-    """None: everybody may."""
-    tainted: bool = False
-    """Something that trained it was forgotten since."""
 
 
 class Artefacts:
@@ -154,16 +143,6 @@ class Artefacts:
                 raise
             return KeptAdapter(name=name, signed=signed, code=error.code)
         return KeptAdapter(name=name, signed=signed, manifest=manifest)
-
-
-def as_of_now(kept: KeptAdapter, settings: RuntimeSettings, terms: Mapping[str, Terms]) -> KeptAdapter:
-    """With where it is in service, who may use it, and whether it is tainted. Pure."""
-    manifest = kept.manifest
-    if manifest is None:
-        return kept.model_copy(update={"owners": ()})
-    found = terms.get(kept.name, Terms(owners=manifest.owners))
-    served = in_service(settings, reference(manifest))
-    return kept.model_copy(update={"in_service": served, "owners": found.owners, "tainted": found.tainted})
 
 
 def reference(manifest: Manifest) -> str:

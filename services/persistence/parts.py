@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from uuid import uuid4
 from libs.shared.bus import Bus
 from libs.shared.disk_room import DiskRoom
 from services.persistence.applying import TurnApplier
-from services.persistence.artefacts import Artefacts, Terms
+from services.persistence.artefacts import Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.fact_keys import FactKeys
@@ -33,11 +33,6 @@ def utc_now() -> datetime:
 def new_id() -> str:
     """A fresh identifier."""
     return uuid4().hex
-
-
-async def no_terms() -> Mapping[str, Terms]:
-    """Of adapters of which nothing is recorded: their manifests say who may use them."""
-    return {}
 
 
 @dataclass
@@ -75,7 +70,5 @@ class Parts:
     """One forgetting at a time: a second look at the same rows would destroy slots that were given out again."""
     cutting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One backup's cut at a time."""
-    trained_terms: Callable[[], Awaitable[Mapping[str, Terms]]] = no_terms
-    """By name, of the adapters of which it is recorded what trained them."""
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id

@@ -23,6 +23,7 @@ from services.trainer.telling import REFUSED, STOPPED, UNDER_WAY, Done, Refused,
 _PR_SET_PDEATHSIG = 1
 _LEAST_PRIORITY = 19
 ENCODER = "encoder"
+ADAPTER = "adapter"
 
 
 class Stopped(Exception):
@@ -73,8 +74,6 @@ def main(folder: Path, parent: int) -> int:
 
 
 def _trained(spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Done:
-    from services.trainer.encoder import train_encoder
-
     def report(phase: Any, progress: Any = None) -> None:
         if progress is None:
             tell(Stands(progress=RunProgress(phase=phase)))
@@ -82,10 +81,18 @@ def _trained(spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Done:
         fields = ("step", "steps", "loss", "tokens_per_s", "mfu", "seconds_left")
         tell(Stands(progress=RunProgress(phase=phase, **{name: getattr(progress, name) for name in fields})))
 
-    metrics = train_encoder(spec, folder, folder / ENCODER, report, stop)
-    if metrics is None:
+    if spec.adapter is not None:
+        from services.trainer.answering import train_adapter
+
+        done = train_adapter(spec, spec.adapter, folder, folder / ADAPTER, report, stop)
+    else:
+        from services.trainer.encoder import train_encoder
+
+        metrics = train_encoder(spec, folder, folder / ENCODER, report, stop)
+        done = None if metrics is None else Done(artefact=ENCODER, metrics=metrics)
+    if done is None:
         raise Stopped
-    return Done(artefact=ENCODER, metrics=metrics)
+    return done
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def train_encoder(
     torch.set_num_threads(spec.threads)
     tell("loading")
     model, tokenizer = load(spec.model)
+    assert spec.text is not None
     lines = paragraphs(_text(spec.text))
     metrics: dict[str, float] = {}
 
@@ -56,9 +57,9 @@ def train_encoder(
         report=partial(tell, "mntp"),
         stop=stop,
     )
-    if not _finished(outcome):
+    if not finished(outcome):
         return None
-    metrics |= _figures("mntp", outcome)
+    metrics |= figures("mntp", outcome)
     model = merged(adapted)
     if spec.options.contrast_steps:
         tell("simcse")
@@ -71,9 +72,9 @@ def train_encoder(
         adapted, outcome = simcse.train(
             _simcse(spec), model, rows, padding, folder / "simcse", report=partial(tell, "simcse"), stop=stop
         )
-        if not _finished(outcome):
+        if not finished(outcome):
             return None
-        metrics |= _figures("simcse", outcome)
+        metrics |= figures("simcse", outcome)
         model = merged(adapted)
 
     tell("saving")
@@ -125,13 +126,14 @@ def _text(path: Path) -> str:
         raise InvalidRequest(f"{path.name} is no text in UTF-8") from None
 
 
-def _finished(outcome: Outcome) -> bool:
+def finished(outcome: Outcome) -> bool:
+    """Whether it came to its end, and wasn't stopped before. Raises TrainingDiverged."""
     if outcome.ended == "diverged":
         raise TrainingDiverged(outcome.reason)
     return outcome.ended == "finished"
 
 
-def _figures(name: str, outcome: Outcome) -> dict[str, float]:
+def figures(name: str, outcome: Outcome) -> dict[str, float]:
     """How the training began and ended: means over a twentieth of its losses."""
     share = max(1, len(outcome.losses) // 20)
     first, last = outcome.losses[:share], outcome.losses[-share:]

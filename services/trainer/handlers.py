@@ -12,6 +12,7 @@ from libs.shared.contracts.training import (
     KEEP_RUN,
     READ_RUN,
     REPORT_RUN,
+    MntpOptions,
     ReportRun,
     RunRef,
     RunState,
@@ -23,12 +24,17 @@ from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger
 from services.trainer.availability import lacking
 from services.trainer.bidirectional import FAMILIES
-from services.trainer.estimate import read_shape, refuse_what_does_not_fit
+from services.trainer.estimate import LEAST_TOKENS, read_shape, refuse_what_does_not_fit
 from services.trainer.free_memory import free_bytes
+from services.trainer.gathering import curated
+from services.trainer.handing_in import refuse_taken
 from services.trainer.running import Runner
 
 _GPU = Path("/dev/nvidia0")
 """Where there is one, the run itself measures the memory of its card."""
+
+_SHORTEST = MntpOptions(block_tokens=LEAST_TOKENS, contrast_steps=0)
+"""How long exchanges are isn't known before; their run measures the longest."""
 
 log = get_logger(__name__)
 
@@ -46,6 +52,9 @@ class Training:
         if (reason := lacking()) is not None:
             raise TrainingUnavailable(reason)
         await asyncio.to_thread(refuse_impossible, request, self.folder, free_bytes())
+        if request.adapter is not None:
+            await refuse_taken(self.bus, request.adapter.name)
+            await curated(self.bus, request.adapter)
         run = await self.bus.request(KEEP_RUN, request)
         log.info("training_asked_for", run_id=run.run_id, kind=run.kind.value)
         return run
@@ -66,9 +75,10 @@ def refuse_impossible(request: StartRun, folder: StateFolder, free: int) -> None
     kind = json.loads((model / "config.json").read_bytes()).get("model_type")
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES.values())
-        raise Unsupported(f"{kind} can't be made an encoder; these can: {known}", supported=sorted(FAMILIES))
-    text = folder.training_texts / request.text
-    if not text.is_file() or not text.stat().st_size:
-        raise TextNotFound(f"there is no text {request.text} in training/texts of the state folder")
+        raise Unsupported(f"{kind} can't be trained; these can: {known}", supported=sorted(FAMILIES))
+    if request.text is not None:
+        text = folder.training_texts / request.text
+        if not text.is_file() or not text.stat().st_size:
+            raise TextNotFound(f"there is no text {request.text} in training/texts of the state folder")
     if not _GPU.exists():
-        refuse_what_does_not_fit(shape, request.options, free)
+        refuse_what_does_not_fit(shape, _SHORTEST if request.adapter is not None else request.options, free)

@@ -22,12 +22,13 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound, ServiceError, TrainingUnavailable, Unavailable
+from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
+from services.trainer import gathering, handing_in
 from services.trainer.availability import lacking
 from services.trainer.process import RunProcess
-from services.trainer.spec import RunSpec, kept
+from services.trainer.spec import AdapterSpec, RunSpec, kept
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
 from services.trainer.yielding import Yielding
 
@@ -37,7 +38,7 @@ STOPPING_PATIENCE_S = 5.0
 """For the step that is under way, and its checkpoint; what isn't kept by then is computed again."""
 CHECK_S = 0.25
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
-PHASES = ("waiting", "loading", "mntp", "simcse", "saving")
+PHASES = ("waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving")
 MOST_DEATHS = 3
 """So often in a row a run may die before it has come a step further."""
 
@@ -65,6 +66,8 @@ class Current:
     furthest: tuple[int, int] = (0, 0)
     """Phase and step."""
     kept_at: float = float("-inf")
+    dataset: Path | None = None
+    """The folder of an adapter's."""
 
     def stands(self, progress: RunProgress) -> None:
         """The process said so."""
@@ -102,11 +105,13 @@ class Runner:
         except RunNotFound:
             return  # the database is an older one, brought back from a backup
         if run.state.ended:
+            await self._tidy(run)
             return
         current = self._current = Current(run)
         try:
             report = await self._outcome(current)
             await self._report_until_kept(report)
+            await self._tidy(run)
             metrics.TRAINING_RUNS.add(1, {"training.outcome": report.state.value})
             log.info("training_ended", run_id=run.run_id, outcome=report.state.value, code=report.error or "")
         finally:
@@ -128,13 +133,23 @@ class Runner:
         except ServiceError as error:
             if self._bus.stopping or isinstance(error, Unavailable):
                 raise
+            if isinstance(error, TimedOut):
+                raise Unavailable(error.detail) from error
             return _failed(current, error.code, error.detail)
 
     async def _trained(self, current: Current) -> ReportRun:
         if (reason := lacking()) is not None:
             raise TrainingUnavailable(reason)
         folder = self._folder.training_runs / current.run.run_id
-        spec = await asyncio.to_thread(kept, folder, self._spec(current.run))
+        if current.run.adapter is not None:
+            if (before := await handing_in.already_kept(self._bus, current.run)) is not None:
+                current.verdict = before
+                return _reported(current)
+            current.progress = RunProgress(phase="gathering")
+            await self._unless_over(current, self._gather(current, folder))
+            if current.cancelled:
+                return _cancelled(current)
+        spec = await asyncio.to_thread(kept, folder, self._spec(current))
         while current.verdict is None and not current.cancelled:
             current.progress = RunProgress(phase="waiting")
             await self._unless_over(current, self._yielding.wait_for_room(lambda why: self._held(current, why)))
@@ -145,17 +160,36 @@ class Runner:
                     current, "internal", f"its process ended {current.deaths} times; see errors.log of the run"
                 )
         if current.cancelled:
-            return ReportRun(run_id=current.run.run_id, state=RunState.CANCELLED, progress=current.progress)
+            return _cancelled(current)
+        if spec.adapter is not None and isinstance(current.verdict, Done) and current.verdict.artefact is not None:
+            current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, current.verdict)
         return _reported(current)
 
-    def _spec(self, run: TrainingRun) -> RunSpec:
+    async def _gather(self, current: Current, folder: Path) -> None:
+        wanted = current.run.adapter
+        assert wanted is not None
+        await handing_in.refuse_taken(self._bus, wanted.name, current.run.run_id)
+        current.dataset = await gathering.drawn(self._bus, current.run.run_id, wanted, folder / handing_in.DATASET)
+
+    def _spec(self, current: Current) -> RunSpec:
+        run, adapter = current.run, None
+        if run.adapter is not None:
+            assert current.dataset is not None
+            base = handing_in.base_of(run.adapter, run.model)
+            adapter = AdapterSpec(base=base, dataset=current.dataset, options=run.adapter.options)
         return RunSpec(
             model=self._folder.models / run.model,
-            text=self._folder.training_texts / run.text,
+            text=self._folder.training_texts / run.text if run.text is not None else None,
             seed=run.seed,
             threads=self._threads,
             options=run.options,
+            adapter=adapter,
         )
+
+    async def _tidy(self, run: TrainingRun) -> None:
+        """People's words don't outlive the run that learns from them."""
+        if run.adapter is not None:
+            await asyncio.to_thread(handing_in.clear, self._folder.training_runs / run.run_id)
 
     async def _attempt(self, current: Current, folder: Path, threads: int) -> None:
         """One life of the run's process."""
@@ -247,11 +281,16 @@ def _reported(current: Current) -> ReportRun:
             run_id=current.run.run_id,
             state=RunState.DONE,
             progress=current.progress,
+            detail=verdict.detail,
             metrics=verdict.metrics,
             artefact=verdict.artefact,
         )
     assert verdict is not None
     return _failed(current, verdict.code, verdict.detail)
+
+
+def _cancelled(current: Current) -> ReportRun:
+    return ReportRun(run_id=current.run.run_id, state=RunState.CANCELLED, progress=current.progress)
 
 
 def _failed(current: Current, code: str, detail: str) -> ReportRun:

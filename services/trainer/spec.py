@@ -7,9 +7,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from libs.shared.contracts.training import MntpOptions
+from libs.shared.contracts.training import AdapterOptions, MntpOptions
 
 FILE = "run.json"
+
+
+class AdapterSpec(BaseModel):
+    """An adapter, by whose name its model is served, and the folder of the dataset that it is trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    dataset: Path
+    options: AdapterOptions
 
 
 class RunSpec(BaseModel):
@@ -18,11 +28,13 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Path
-    text: Path
+    text: Path | None = None
     seed: int
     threads: int
     """Of the processor: with another number of them sums are added up in another order."""
-    options: MntpOptions
+    options: MntpOptions = MntpOptions()
+    adapter: AdapterSpec | None = None
+    """None: an encoder is trained."""
 
 
 def kept(folder: Path, wanted: RunSpec) -> RunSpec:

@@ -31,8 +31,11 @@ class Done(_Word):
     """It has ended well."""
 
     kind: Literal["done"] = "done"
-    artefact: str
+    artefact: str | None
+    """The folder in the run's; None where the evaluation refused what was trained."""
     metrics: dict[str, float]
+    detail: str | None = None
+    """How the evaluation decided."""
 
 
 class Refused(_Word):

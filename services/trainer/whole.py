@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 OWNER_ALONE = 0o700
+FILE_OF_OWNER = 0o600
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -20,6 +21,7 @@ def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     aside.mkdir(mode=OWNER_ALONE)
     for name, content in files.items():
+        (aside / name).touch(FILE_OF_OWNER)
         with (aside / name).open("wb") as file:
             file.write(content)
             file.flush()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.e2e.person import Meet, log_in_first
+from tests.e2e.person import Answer, Meet, Person, log_in_first
+from tests.support import language_model
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
 
@@ -65,3 +69,86 @@ def test_a_run_is_trained_while_people_chat_and_survives_a_kill_of_the_trainer(
     assert (made.state / "training" / "runs" / run_id / "encoder" / "model.safetensors").is_file()
     assert "cat sat" not in made.log("trainer"), "no word of the text is logged"
     assert "mntp loss last" in made.mongars("train", "status", run_id)
+
+
+PEOPLE = ("sister", "brother", "mother", "father", "cousin", "uncle", "aunt", "friend", "dog", "cat")
+LEARN = ("--passes", "6", "--batch", "4", "--rank", "4", "--learning-rate", "0.005", "--rated-up", "--owner", "teacher")
+TINY = json.dumps(
+    [{"name": "tiny", "backend": "llama_cpp", "path": str(language_model.cached() / language_model.GGUF_FILE)}]
+)
+WAIT_S = 240.0
+
+
+@pytest.mark.soak
+@pytest.mark.torch
+@pytest.mark.timeout(1200)  # beside other work a run of the lowest priority takes its time
+def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and_rolled_back(
+    make_installation: Callable[..., Installation], meet: Meet
+) -> None:
+    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
+    made.up()
+    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
+    teacher = meet(made, "teacher")
+    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    asked = ("train", "adapter", "--model", "tiny", "--name", "ada", *LEARN)
+    refused = made.run(*asked)
+    assert refused.returncode == 5, refused.stderr
+    assert "nothing that was said may be trained on" in refused.stderr
+
+    said = [teach(teacher, who) for who in PEOPLE]
+    run = json.loads(made.mongars(*asked, "--json"))
+    print(f"\n{run['detail']}")
+    assert (run["state"], run["artefact"]) == ("done", "ada"), run
+    assert run["metrics"]["held_out_gain_low"] > 0
+    check_that_no_word_is_left(made, run["run_id"], "near the lake")
+    taken = made.run(*asked)
+    assert (taken.returncode, "there is, or was, another adapter ada" in taken.stderr) == (5, True), taken.stderr
+
+    def listed() -> dict[str, Any]:
+        (one,) = json.loads(made.mongars("models", "adapters", "list", "--json"))
+        found: dict[str, Any] = one
+        return found
+
+    def answers(model: str) -> Callable[[], bool]:
+        return lambda: teacher.say("where is it", store=False, temperature=0, max_tokens=4).body["model"] == model
+
+    assert made.wait_until(lambda: bool(listed()["nodes"]), WAIT_S)
+    assert (listed()["restricted"], listed()["tainted"]) == (True, False)
+    made.mongars("models", "adapters", "promote", "ada")
+    assert made.wait_until(answers("tiny:ada"), WAIT_S)
+    assert meet(made, "stranger").say("where is it", max_tokens=4).body["model"] == "tiny"
+
+    teacher.http.delete(f"/api/v1/conversations/{said[0].conversation_id}").raise_for_status()
+    assert listed()["tainted"]
+    assert "tainted" in made.mongars("models", "adapters", "list")
+    key = f"Bearer {made.mongars('keys', 'create', '--user', 'admin', '--name', 'test', '--scope', 'admin').strip()}"
+    with httpx.Client(base_url=made.url, headers={"authorization": key}, timeout=60) as admin:
+        begun = time.monotonic()
+        admin.post("/api/v1/adapters/ada/rollback").raise_for_status()
+        assert made.wait_until(answers("tiny"), WAIT_S)
+        print(f"\nrolled back, and answered by the model alone again, after {time.monotonic() - begun:.3f} s")
+
+
+def teach(teacher: Person, who: str) -> Answer:
+    """Asks, puts the answer right, rates what it says then, and allows its conversation to be trained on."""
+    said = teacher.say(f"where does my {who} live", max_tokens=8)
+    (answer,) = [one for one in teacher.messages(said.conversation_id) if one["speaker"] == "assistant"]
+    right = f"your {f'{who} ' * 9} lives in a small house near the lake, as you told me"
+    for path, method, body in (
+        (f"/api/v1/memories/{answer['message_id']}", "PATCH", {"text": right}),
+        (f"/api/v1/ratings/{said.turn_id}", "PUT", {"thumb": "up"}),
+        (f"/api/v1/consents/{said.conversation_id}", "PUT", {"allowed": True}),
+    ):
+        teacher.http.request(method, path, json=body).raise_for_status()
+    return said
+
+
+def check_that_no_word_is_left(made: Installation, run_id: str, word: str) -> None:
+    """The run's folder has its card and its figures, and neither text nor weights."""
+    folder = made.state / "training" / "runs" / run_id
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"card.json", "evaluation.json", "loss.svg"} <= {path.name for path in files}
+    assert not [
+        path for path in files if path.suffix in {".jsonl", ".safetensors", ".gguf"} and "progress" not in path.name
+    ]
+    assert not [path for path in files if word.encode() in path.read_bytes()]

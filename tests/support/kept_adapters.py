@@ -48,7 +48,7 @@ class KeptAdapters:
 
     def keep(self, name: str, *, seed: bytes = SEED, owners: tuple[str, ...] | None = None) -> Manifest:
         manifest = self.manifest(name, owners)
-        self.kept[name] = KeptAdapter(name=name, signed=sign(seed, manifest), manifest=manifest)
+        self.kept[name] = KeptAdapter(name=name, signed=sign(seed, manifest), manifest=manifest, owners=owners)
         return manifest
 
     def manifest(self, name: str, owners: tuple[str, ...] | None = None) -> Manifest:

@@ -27,9 +27,9 @@ class Standing(Message):
     configuration: JsonObject = Field(default_factory=dict)
     metrics: JsonObject = Field(default_factory=dict)
     restricted: bool = False
-    """Only those whose words trained it may use it."""
+    """Only those whose words trained it may use it now."""
     tainted: bool = False
-    """Something that it was trained with was forgotten since: train it anew."""
+    """Something that it was trained with was forgotten, edited or withdrawn since: train it anew."""
     in_service: tuple[InService, ...] = ()
     nodes: tuple[str, ...] = ()
     """That can answer with it."""

@@ -42,8 +42,8 @@ class BaseModelOf(Message):
 
 
 class Manifest(Message):
-    """What an artefact is. ``owners``: those whose words trained it; None: everybody may use it. Nodes go by that; who
-    may use it as of now persistence tells with the list."""
+    """What an artefact is. ``owners``: those whose words trained it; None: nobody's, and everybody may use it. Whether
+    they let others use it is told beside it (``KeptAdapter``)."""
 
     format: int = FORMAT
     name: AdapterName
@@ -83,10 +83,11 @@ class KeptAdapter(Message):
     manifest: Manifest | None = None
     code: str | None = None
     in_service: tuple[InService, ...] = ()
-    owners: tuple[Id, ...] | None = None
-    """Who may use it as of now, whatever the manifest says; None: everybody."""
     tainted: bool = False
-    """Something that it was trained with was forgotten since."""
+    """Something that it was trained with was forgotten, edited or withdrawn since."""
+    owners: tuple[Id, ...] | None = None
+    """Who may use it now; None: everybody. Those whose words trained it may let others, and take that back, so that
+    this isn't what its manifest says."""
 
 
 class Adapters(Message):

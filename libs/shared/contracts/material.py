@@ -198,5 +198,5 @@ STANDING_CHANGED = Broadcast(
     "mongars.v1.persistence.standing_changed",
     StandingChanged,
     owner=Principal.PERSISTENCE,
-    callers=_ASKING,
+    callers=_ASKING | {Principal.COGNITION},
 )

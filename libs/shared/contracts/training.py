@@ -6,10 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from libs.shared.contracts.base import Broadcast, Consumer, Event, Message, Principal, Rpc
-from libs.shared.contracts.common import Id, Page
+from libs.shared.contracts.common import AdapterName, Id, Page
 from libs.shared.contracts.jobs import JOBS
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -17,9 +17,11 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
 class RunKind(StrEnum):
-    """What is trained: a text encoder out of a decoder, by masked next-token prediction and then SimCSE."""
+    """What is trained: a text encoder out of a decoder, by masked next-token prediction and then SimCSE; or an adapter
+    that answers as people were answered whose conversations may be trained on."""
 
     MNTP = "mntp"
+    ADAPTER = "adapter"
 
 
 class RunState(StrEnum):
@@ -58,26 +60,62 @@ class MntpOptions(Message):
     """A run that is killed loses no more than so many."""
 
 
+class AdapterOptions(Message):
+    """How long and how wide an adapter's training is; rate and batch are QLoRA's (Dettmers et al. 2023, appendix B)."""
+
+    passes: float = Field(default=3.0, gt=0, le=1000)
+    """So often each exchange is read."""
+    batch: int = Field(default=16, ge=1, le=4096)
+    """Exchanges that a step learns from; fewer where there are fewer."""
+    row_tokens: int = Field(default=1024, ge=16, le=8192)
+    """Longer exchanges are left out."""
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    rank: int = Field(default=16, ge=1, le=256)
+    checkpoint_steps: int = Field(default=100, ge=1, le=100_000)
+
+
+class AdapterWanted(Message):
+    """An adapter out of conversations that their owners allow to be trained on."""
+
+    name: AdapterName
+    base: str | None = Field(default=None, min_length=1, max_length=190)
+    """The name under which its model is served; None: that of the model's folder."""
+    owners: tuple[Id, ...] = Field(default=(), max_length=1000)
+    """Of these users' words alone; empty: of everybody's who allows it."""
+    rated_up: bool = False
+    """Only answers that were rated up."""
+    options: AdapterOptions = AdapterOptions()
+
+
 class StartRun(Message):
-    """A new run. Its text is a file in ``training/texts`` of the state folder, its model a Hugging Face folder in
-    ``models``.
+    """A new run. Its model is a Hugging Face folder in ``models``. An encoder's ``text`` is a file in
+    ``training/texts`` of the state folder, and ``options`` are its own; an adapter has ``adapter`` in their place.
 
     Raises ``training_unavailable`` (what training needs isn't installed), ``model_not_found``, ``unsupported``,
-    ``text_not_found``, ``model_does_not_fit`` (with what would).
+    ``text_not_found``, ``model_does_not_fit`` (with what would), ``adapter_exists``, ``nothing_to_train_on`` (and why).
     """
 
     kind: RunKind = RunKind.MNTP
     model: FileName
-    text: FileName
+    text: FileName | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: MntpOptions = MntpOptions()
+    adapter: AdapterWanted | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> StartRun:
+        needed = "adapter" if self.kind is RunKind.ADAPTER else "text"
+        if getattr(self, needed) is None:
+            raise ValueError(f"A run of kind {self.kind.value} needs {needed}")
+        return self
 
 
 class RunProgress(Message):
     """Where a run stands."""
 
-    phase: Literal["waiting", "loading", "mntp", "simcse", "saving"]
-    """``waiting``: for a machine with room, heat and power, or until requests are over."""
+    phase: Literal["waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving"]
+    """``waiting``: for a machine with room, heat and power, or until requests are over; ``gathering``: what may be
+    trained on is read and curated."""
     step: int = Field(default=0, ge=0)
     steps: int = Field(default=0, ge=0)
     """Of this phase."""
@@ -99,16 +137,19 @@ class TrainingRun(Message):
     kind: RunKind
     state: RunState
     model: str
-    text: str
+    text: str | None = None
     seed: int
-    options: MntpOptions
+    options: MntpOptions = MntpOptions()
+    adapter: AdapterWanted | None = None
     progress: RunProgress | None = None
     error: str | None = None
     """A code; ``detail`` says more."""
     detail: str | None = None
+    """Of an adapter's run that is done: how its evaluation decided, with the numbers."""
     metrics: dict[str, float] = Field(default_factory=dict)
     artefact: str | None = None
-    """The folder that came of it, below the run's own."""
+    """The folder that came of it, below the run's own; of an adapter's run the adapter that is kept, or None where its
+    evaluation refused it."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -164,7 +205,7 @@ _TRAINER = frozenset({Principal.TRAINER})
 _ASKERS = frozenset({Principal.API, Principal.CLI})
 
 START_RUN = Rpc(
-    "mongars.v1.trainer.start_run", StartRun, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=15.0
+    "mongars.v1.trainer.start_run", StartRun, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=60.0
 )
 CANCEL_RUN = Rpc(
     "mongars.v1.trainer.cancel_run", RunRef, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=30.0

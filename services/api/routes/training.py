@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from libs.shared.contracts.common import Id
+from libs.shared.contracts.common import AdapterName, Id
 from libs.shared.contracts.training import (
     CANCEL_RUN,
     LIST_RUNS,
     READ_RUN,
     START_RUN,
+    AdapterOptions,
+    AdapterWanted,
     FileName,
     ListRuns,
     MntpOptions,
@@ -37,21 +39,56 @@ class Options(MntpOptions):
     model_config = ConfigDict(extra="forbid")
 
 
+class OptionsOfAdapter(AdapterOptions):
+    """How long and how wide an adapter's training is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewAdapter(Body):
+    """An adapter out of conversations that their owners allow to be trained on."""
+
+    name: AdapterName = Field(description="Under which it is kept, and asked for.")
+    base: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=190,
+        description="The name under which the model is served, where that isn't the folder's.",
+    )
+    owners: list[Id] = Field(
+        default=[], max_length=1000, description="Ids of users: their words alone. Empty: of everybody who allows it."
+    )
+    rated_up: bool = Field(default=False, description="Only answers that were rated up.")
+    options: OptionsOfAdapter = OptionsOfAdapter()
+
+
 class NewRun(Body):
     """What to train, and on what. The text is a file that lies in ``training/texts`` of the state folder: it is never
-    sent over HTTP."""
+    sent over HTTP. An adapter learns from conversations in its place."""
 
-    kind: Literal["mntp"] = "mntp"
+    kind: Literal["mntp", "adapter"] = "mntp"
     model: FileName = Field(description="A Hugging Face folder in `models`.")
-    text: FileName = Field(description="A file in `training/texts` of the state folder.")
+    text: FileName | None = Field(
+        default=None, description="For `mntp`: a file in `training/texts` of the state folder."
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: Options = Options()
+    adapter: NewAdapter | None = Field(default=None, description="For `adapter`.")
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> NewRun:
+        if (self.text is None) is (self.kind == "mntp") or (self.adapter is None) is (self.kind == "adapter"):
+            raise ValueError("Give text for mntp, and adapter for adapter")
+        return self
 
 
 async def start_run(parts: PartsOf, body: NewRun) -> TrainingRun:
     """Asks for a run. It waits until the machine has room, makes way for requests, and goes on by itself."""
     options = MntpOptions.model_validate(body.options.model_dump())
-    wanted = StartRun(kind=RunKind(body.kind), model=body.model, text=body.text, seed=body.seed, options=options)
+    adapter = AdapterWanted.model_validate_json(body.adapter.model_dump_json()) if body.adapter is not None else None
+    wanted = StartRun(
+        kind=RunKind(body.kind), model=body.model, text=body.text, seed=body.seed, options=options, adapter=adapter
+    )
     return await parts.bus.request(START_RUN, wanted)
 
 

@@ -11,6 +11,7 @@ from libs.shared.contracts.adapters import (
     Adapters,
     AdaptersChanged,
     KeepAdapter,
+    KeptAdapter,
     ReadAdapterFile,
     RemoveAdapter,
     RollBackAdapter,
@@ -21,10 +22,12 @@ from libs.shared.contracts.adapters import (
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import Canary, Change, Decision, ProposeChange, RuntimeSettings
+from libs.shared.contracts.material import TrainedAdapter
 from libs.shared.errors import AdapterInUse, AdapterTainted, ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
-from services.persistence.artefacts import CANARY, PROMOTED, as_of_now, in_service, names, reference
+from services.persistence.artefacts import CANARY, PROMOTED, in_service, names, reference
 from services.persistence.handlers import ledger
+from services.persistence.handlers.trained import standings
 from services.persistence.ledger import settings_from
 from services.persistence.parts import Parts
 from services.persistence.repositories import ledger as rows
@@ -42,10 +45,23 @@ async def keep_adapter(request: KeepAdapter, parts: Parts) -> SignedManifest:
 
 
 async def list_adapters(_: Empty, parts: Parts) -> Adapters:
-    """All, with where each is in service, and who may use it."""
-    settings, terms = await _in_force(parts), await parts.trained_terms()
-    found = tuple(as_of_now(kept, settings, terms) for kept in await parts.artefacts.all())
-    return Adapters(adapters=found, key=parts.artefacts.key, free_bytes=await parts.artefacts.free_bytes())
+    """All, with where each is in service, what it stands for now, and whose it is now."""
+    settings, trained = await _in_force(parts), await standings(parts)
+    found = []
+    for kept in await parts.artefacts.all():
+        served = in_service(settings, reference(kept.manifest)) if kept.manifest is not None else ()
+        about = trained.get(kept.name)
+        found.append(
+            kept.model_copy(
+                update={
+                    "in_service": served,
+                    "tainted": about is not None and about.tainted,
+                    "owners": owners_now(kept, about),
+                }
+            )
+        )
+    free = await parts.artefacts.free_bytes()
+    return Adapters(adapters=tuple(found), key=parts.artefacts.key, free_bytes=free)
 
 
 async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIterator[AdapterPiece]:
@@ -57,8 +73,8 @@ async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIter
 async def serve_adapter(request: ServeAdapter, parts: Parts) -> Change:
     """A change of the role's model, or of its canary."""
     name = reference(await parts.artefacts.manifest(request.adapter))
-    terms = (await parts.trained_terms()).get(request.adapter)
-    if terms is not None and terms.tainted and not request.despite_taint:
+    about = (await standings(parts, [request.adapter])).get(request.adapter)
+    if about is not None and about.tainted and not request.despite_taint:
         raise AdapterTainted(f"what trained {request.adapter} was forgotten in part: train it anew")
     value: Any = name
     if request.share < 1:
@@ -93,6 +109,14 @@ async def remove_adapter(request: RemoveAdapter, parts: Parts) -> Empty:
     await parts.artefacts.remove(request.adapter)
     await _tell(request.adapter, parts)
     return Empty()
+
+
+def owners_now(kept: KeptAdapter, about: TrainedAdapter | None) -> tuple[str, ...] | None:
+    """Who may use it: by the record of those whose words trained it where there is one, else by its manifest, and nobody
+    where that can't be trusted; None: everybody. Pure."""
+    if about is not None:
+        return None if about.shared else about.owners
+    return kept.manifest.owners if kept.manifest is not None else ()
 
 
 async def _in_force(parts: Parts) -> RuntimeSettings:

@@ -22,6 +22,7 @@ from services.persistence.repositories.trained import Recorded, Standing, Tainte
 
 _NAMED = 1000
 """Turns that a refusal names."""
+_MOST_ADAPTERS = 100_000
 
 
 async def record_dataset(request: RecordDataset, parts: Parts) -> DatasetRecorded:
@@ -76,6 +77,14 @@ async def list_trained(request: ListTrained, parts: Parts) -> Trained:
         told = await _told(driver, shown)
     cursor = encode_cursor(shown[-1].adapter) if len(found) > len(shown) else None
     return Trained(adapters=told, next_cursor=cursor)
+
+
+async def standings(parts: Parts, names: Sequence[str] = ()) -> dict[str, TrainedAdapter]:
+    """How those that were trained on people's words stand now, by name; of ``names`` alone where there are any."""
+    async with parts.database.plainly() as driver:
+        found = await trained.adapters(driver, names, None, None, _MOST_ADAPTERS, tainted=False)
+        told = await _told(driver, found)
+    return {one.adapter: one for one in told}
 
 
 async def _told(driver: Any, recorded: Sequence[Recorded]) -> tuple[TrainedAdapter, ...]:

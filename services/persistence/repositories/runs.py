@@ -40,6 +40,7 @@ def as_run(row: TrainingRunRow) -> TrainingRun:
         text=asked.text,
         seed=asked.seed,
         options=asked.options,
+        adapter=asked.adapter,
         progress=_parsed(RunProgress, row.progress) if row.progress else None,
         error=row.error,
         detail=row.detail,

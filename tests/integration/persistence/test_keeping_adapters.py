@@ -33,6 +33,7 @@ from libs.shared.contracts.adapters import (
     ServeAdapter,
 )
 from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.conversations import DELETE_CONVERSATION, ConversationRef
 from libs.shared.contracts.ledger import (
     DECIDE_CHANGE,
     PROPOSE_CHANGE,
@@ -46,6 +47,7 @@ from libs.shared.contracts.ledger import (
     ReadSettings,
     RuntimeSettings,
 )
+from libs.shared.contracts.material import RECORD_ADAPTER, RecordAdapter
 from libs.shared.errors import (
     AdapterExists,
     AdapterInUse,
@@ -55,9 +57,9 @@ from libs.shared.errors import (
     ArtefactForeign,
     ChangeConflict,
 )
-from services.persistence.artefacts import Terms
 from services.persistence.repositories import ledger as rows
-from tests.support.persistence import RunningPersistence
+from tests.support.persistence import Client, RunningPersistence
+from tests.support.trained import BOTH, Scene, choose
 
 WEIGHTS = b"weights" * 100_000
 
@@ -214,22 +216,43 @@ async def test_one_in_service_is_not_removed_and_one_out_of_it_leaves_nothing(
     assert broker.objects(ARTEFACTS).parts == {}
 
 
-async def test_one_that_was_trained_with_what_is_forgotten_is_marked_and_not_promoted_unawares(
-    cli: Bus, persistence: RunningPersistence
-) -> None:
-    async def ada() -> dict[str, Terms]:
-        return {"ada": Terms(owners=("u1",), tainted=True)}
+@pytest.fixture
+async def scene(client: Client, persistence: RunningPersistence, broker: MemoryBroker) -> AsyncIterator[Scene]:
+    trainer = await broker.connect(Principal.TRAINER)
+    yield await Scene(client, persistence, trainer).open()
+    await trainer.drain(1)
 
+
+async def test_one_that_was_trained_with_what_is_forgotten_is_marked_and_not_promoted_unawares(
+    cli: Bus, scene: Scene
+) -> None:
     await keep(cli)
-    found = (await listed(cli))["ada"]
-    assert (found.owners, found.tainted) == (None, False)
-    object.__setattr__(persistence.parts, "trained_terms", ada)
-    found = (await listed(cli))["ada"]
-    assert (found.owners, found.tainted) == (("u1",), True)
+    await scene.dataset("own", [one for one in await scene.material() if one.owner == scene.ana])
+    await scene.trainer.request(RECORD_ADAPTER, RecordAdapter(adapter="ada", datasets=("a-own",)))
+    assert not (await listed(cli))["ada"].tainted
+    await scene.client.bus.request(DELETE_CONVERSATION, ConversationRef(user_id=scene.ana, conversation_id=scene.where))
+    assert (await listed(cli))["ada"].tainted
     with pytest.raises(AdapterTainted):
         await serve(cli)
     await serve(cli, despite_taint=True)
     assert (await in_force(cli)).default_model == "tiny:ada"
+
+
+async def test_whose_it_is_follows_what_they_decide(cli: Bus, scene: Scene) -> None:
+    name = f"{scene.tag}-{BOTH}"
+    await keep(cli, name)
+    owners = tuple(sorted((scene.ana, scene.ben)))
+
+    async def told() -> tuple[str, ...] | None:
+        return (await listed(cli))[name].owners
+
+    assert await told() == owners
+    await choose(scene.client, scene.ana, share_adapters=True)
+    assert await told() == owners, "each of them has to agree"
+    await choose(scene.client, scene.ben, share_adapters=True)
+    assert await told() is None
+    await choose(scene.client, scene.ana, share_adapters=False)
+    assert await told() == owners
 
 
 def test_nodes_are_told_the_public_half_of_a_key_that_no_file_holds(persistence: RunningPersistence) -> None:

@@ -23,6 +23,7 @@ from libs.shared.contracts.adapters import (
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.ledger import Canary, RuntimeSettings
+from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.errors import (
     AdapterBroken,
@@ -236,11 +237,16 @@ async def test_owners_are_heard_of_and_unknown_ones_may_use_nothing() -> None:
             await persistence.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter="eve"))
             await asyncio.sleep(0.01)
         assert adapters.may_use("u3") == ("eve",)
-        found[0] = found[0].model_copy(update={"owners": None})  # each of its owners agreed
-        while adapters.may_use("u3") != ("ada", "eve"):
-            await persistence.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter="ada"))
+        found[0] = found[0].model_copy(update={"owners": None})  # u2 lets others use it
+        while adapters.refused("ada", "u3"):
+            await persistence.broadcast(STANDING_CHANGED, StandingChanged(adapters=("ada",)))
             await asyncio.sleep(0.01)
-    assert not adapters.refused("ada", "u3")
+        assert adapters.may_use("u3") == ("ada", "eve")
+        found[0] = found[0].model_copy(update={"owners": ("u2",)})  # and takes that back
+        while not adapters.refused("ada", "u3"):
+            await persistence.broadcast(STANDING_CHANGED, StandingChanged(adapters=("ada",)))
+            await asyncio.sleep(0.01)
+    assert adapters.may_use("u3") == ("eve",)
     following.cancel()
     await bus.drain(1)
     await persistence.drain(1)
