@@ -112,8 +112,8 @@ async def remove_adapter(request: RemoveAdapter, parts: Parts) -> Empty:
 
 
 def owners_now(kept: KeptAdapter, about: TrainedAdapter | None) -> tuple[str, ...] | None:
-    """Who may use it: by the record of those whose words trained it where there is one, else by its manifest, and nobody
-    where that can't be trusted; None: everybody. Pure."""
+    """Who may use it: by the record of those whose words trained it where there is one, else by its manifest, and
+    nobody where that can't be trusted; None: everybody. Pure."""
     if about is not None:
         return None if about.shared else about.owners
     return kept.manifest.owners if kept.manifest is not None else ()
