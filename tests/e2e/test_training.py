@@ -32,6 +32,10 @@ def test_what_can_not_be_trained_is_refused_with_the_reason(running: Installatio
     ran = running.run("train", "mntp", "--model", "nobody", "--text", str(story(tmp_path)))
     assert ran.returncode == 5, ran.stderr
     assert "there is no Hugging Face folder nobody in models" in ran.stderr
+    ran = running.run("train", "adapter", "--model", "nobody", "--name", "ada")
+    assert (ran.returncode, "there is no Hugging Face folder nobody" in ran.stderr) == (5, True), ran.stderr
+    ran = running.run("train", "adapter", "--model", "nobody", "--name", "../ada")
+    assert (ran.returncode, "adapter.name" in ran.stderr) == (2, True), ran.stderr
     assert json.loads(running.mongars("train", "status", "--json")) == []
 
 

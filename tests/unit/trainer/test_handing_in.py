@@ -105,8 +105,9 @@ class House:
         about = AdapterSpec(base="tiny", dataset=where, options=WANTED.options)
         self.spec = RunSpec(model=self.folder / "tiny", seed=7, threads=1, adapter=about)
         self.put_what_was_trained()
-        for contract, told in ((READ_RUN, self._read), (REPORT_RUN, self._report), (RECORD_DATASET, self._draw)):
-            await persistence.serve(contract, told)  # type: ignore[arg-type]
+        await persistence.serve(READ_RUN, self._read)
+        await persistence.serve(REPORT_RUN, self._report)
+        await persistence.serve(RECORD_DATASET, self._draw)
         await (await broker.connect(Principal.SCHEDULER)).serve(PLACE_JOB, self._place)
 
     def put_what_was_trained(self) -> None:
