@@ -32,6 +32,10 @@ def test_what_can_not_be_trained_is_refused_with_the_reason(running: Installatio
     ran = running.run("train", "mntp", "--model", "nobody", "--text", str(story(tmp_path)))
     assert ran.returncode == 5, ran.stderr
     assert "there is no Hugging Face folder nobody in models" in ran.stderr
+    ran = running.run("train", "adapter", "--model", "nobody", "--name", "ada")
+    assert (ran.returncode, "there is no Hugging Face folder nobody" in ran.stderr) == (5, True), ran.stderr
+    ran = running.run("train", "adapter", "--model", "nobody", "--name", "../ada")
+    assert (ran.returncode, "adapter.name" in ran.stderr) == (2, True), ran.stderr
     assert json.loads(running.mongars("train", "status", "--json")) == []
 
 
@@ -72,7 +76,19 @@ def test_a_run_is_trained_while_people_chat_and_survives_a_kill_of_the_trainer(
 
 
 PEOPLE = ("sister", "brother", "mother", "father", "cousin", "uncle", "aunt", "friend", "dog", "cat")
-LEARN = ("--passes", "6", "--batch", "4", "--rank", "4", "--learning-rate", "0.005", "--rated-up", "--owner", "teacher")
+LEARN = (
+    "--passes",
+    "12",
+    "--batch",
+    "4",
+    "--rank",
+    "4",
+    "--learning-rate",
+    "0.005",
+    "--rated-up",
+    "--owner",
+    "teacher",
+)
 TINY = json.dumps(
     [{"name": "tiny", "backend": "llama_cpp", "path": str(language_model.cached() / language_model.GGUF_FILE)}]
 )
@@ -109,14 +125,14 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
         found: dict[str, Any] = one
         return found
 
-    def answers(model: str) -> Callable[[], bool]:
-        return lambda: teacher.say("where is it", store=False, temperature=0, max_tokens=4).body["model"] == model
+    def answers(model: str, person: Person = teacher) -> Callable[[], bool]:
+        return lambda: person.say("where is it", store=False, temperature=0, max_tokens=4).body["model"] == model
 
     assert made.wait_until(lambda: bool(listed()["nodes"]), WAIT_S)
     assert (listed()["restricted"], listed()["tainted"]) == (True, False)
     made.mongars("models", "adapters", "promote", "ada")
     assert made.wait_until(answers("tiny:ada"), WAIT_S)
-    assert meet(made, "stranger").say("where is it", max_tokens=4).body["model"] == "tiny"
+    check_that_others_use_it_while_it_is_shared(teacher, answers, meet(made, "stranger"))
 
     teacher.http.delete(f"/api/v1/conversations/{said[0].conversation_id}").raise_for_status()
     assert listed()["tainted"]
@@ -133,7 +149,7 @@ def teach(teacher: Person, who: str) -> Answer:
     """Asks, puts the answer right, rates what it says then, and allows its conversation to be trained on."""
     said = teacher.say(f"where does my {who} live", max_tokens=8)
     (answer,) = [one for one in teacher.messages(said.conversation_id) if one["speaker"] == "assistant"]
-    right = f"your {f'{who} ' * 9} lives in a small house near the lake, as you told me"
+    right = f"your {who} lives in a small house near the lake, as you told me"
     for path, method, body in (
         (f"/api/v1/memories/{answer['message_id']}", "PATCH", {"text": right}),
         (f"/api/v1/ratings/{said.turn_id}", "PUT", {"thumb": "up"}),
@@ -141,6 +157,20 @@ def teach(teacher: Person, who: str) -> Answer:
     ):
         teacher.http.request(method, path, json=body).raise_for_status()
     return said
+
+
+def check_that_others_use_it_while_it_is_shared(
+    teacher: Person, answers: Callable[[str, Person], Callable[[], bool]], stranger: Person
+) -> None:
+    assert answers("tiny", stranger)()
+    for shared, model in ((True, "tiny:ada"), (False, "tiny")):
+        teacher.http.patch("/api/v1/consents", json={"share_adapters": shared}).raise_for_status()
+        begun = time.monotonic()
+        while not answers(model, stranger)():
+            assert time.monotonic() - begun < WAIT_S
+        print(
+            f"\n{'shared' if shared else 'no longer shared'}, and so answered, after {time.monotonic() - begun:.3f} s"
+        )
 
 
 def check_that_no_word_is_left(made: Installation, run_id: str, word: str) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from libs.shared.contracts.training import AdapterOptions
 from libs.shared.errors import InvalidRequest
 from services.inference.adapters import read_adapters
+from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset, curate
 from services.trainer.curation.exchanges import Exchange
+from services.trainer.spec import AdapterSpec, RunSpec
 from tests.support import language_model
 from tests.support.exchanges import exchange
 
@@ -66,6 +69,29 @@ def test_ten_rated_answers_make_an_adapter_that_helps(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["accepted"] is True
     again = made(dataset, tmp_path, rate=5e-3)
     assert again.verdict == found.verdict, "a run that is over is measured again, and trains no further"
+
+
+def test_a_runs_process_makes_it_by_its_files_alone(tmp_path: Path) -> None:
+    from services.trainer.answering import train_adapter
+
+    options = AdapterOptions(passes=6.0, batch=4, rank=4, learning_rate=5e-3)
+    about = AdapterSpec(base="tiny", dataset=shelf.keep(curate(rated()), tmp_path / "dataset"), options=options)
+    source = language_model.cached() / language_model.FOLDER
+    spec = RunSpec(model=source, seed=0, threads=1, adapter=about)
+    told: list[str] = []
+
+    def hear(phase: str, progress: object = None) -> None:
+        told.append(phase)
+
+    done = train_adapter(spec, about, tmp_path, tmp_path / "adapter", hear, lambda: False)
+    assert done is not None
+    assert (done.artefact, done.metrics["accepted"], done.metrics["held_out_conversations"]) == ("adapter", 1.0, 5.0)
+    assert done.metrics["held_out_gain_low"] > 0
+    assert done.detail is not None
+    assert done.detail.startswith("accepted: ")
+    assert list(dict.fromkeys(told)) == ["loading", "sft"]
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"adapter_model.safetensors", "adapter.gguf"}
+    assert train_adapter(spec, about, tmp_path, tmp_path / "adapter", hear, lambda: False) == done
 
 
 def test_what_learnt_nothing_is_refused_and_not_written(tmp_path: Path) -> None:

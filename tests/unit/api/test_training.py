@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from libs.shared.contracts.training import (
     LIST_RUNS,
     READ_RUN,
     START_RUN,
+    AdapterOptions,
+    AdapterWanted,
     ListRuns,
     MntpOptions,
     RunKind,
@@ -131,3 +134,32 @@ async def test_without_a_trainer_runs_are_still_read(api: Api, trainer: Trainer)
     assert (await api.client.get(PATH, headers=operator)).status_code == 200
     refused = await api.client.post(PATH, json={"model": "llama", "text": "diary.txt"}, headers=operator)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_run_of_an_adapter_is_asked_for_with_what_it_needs(api: Api, trainer: Trainer) -> None:
+    operator = api.key("ops", Role.OPERATOR, scopes=("operator",))
+    adapter = {"name": "ada", "owners": ["u1"], "rated_up": True, "options": {"passes": 2.5}}
+    body = {"kind": "adapter", "model": "llama", "seed": 7, "adapter": adapter}
+    assert (await api.client.post(PATH, json=body, headers=operator)).status_code == 202
+    (wanted,) = trainer.asked
+    assert isinstance(wanted, StartRun)
+    assert (wanted.kind, wanted.text, wanted.seed) == (RunKind.ADAPTER, None, 7)
+    options = AdapterOptions(passes=2.5)
+    assert wanted.adapter == AdapterWanted(name="ada", owners=("u1",), rated_up=True, options=options)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "adapter", "model": "llama"},
+        {"kind": "adapter", "model": "llama", "text": "diary.txt", "adapter": {"name": "ada"}},
+        {"kind": "adapter", "model": "llama", "adapter": {"name": "../ada"}},
+        {"kind": "adapter", "model": "llama", "adapter": {"name": "ada", "options": {"steps": 1}}},
+        {"kind": "mntp", "model": "llama"},
+        {"kind": "mntp", "model": "llama", "text": "diary.txt", "adapter": {"name": "ada"}},
+    ],
+)
+async def test_a_run_with_what_another_kind_needs_is_refused(api: Api, trainer: Trainer, body: dict[str, Any]) -> None:
+    operator = api.key("ops", Role.OPERATOR, scopes=("operator",))
+    assert (await api.client.post(PATH, json=body, headers=operator)).status_code == 422
+    assert trainer.asked == []
