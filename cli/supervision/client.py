@@ -14,6 +14,8 @@ from cli.errors import CommandError
 _TIMEOUT_S = 20.0
 _ALREADY = (60, 70)
 """Faults ALREADY_STARTED and NOT_RUNNING: what was asked for is so."""
+_ENDED_AT_ONCE = 50
+"""Fault SPAWN_ERROR: it was made, ended before supervisord answered, and is tried again like any that ends too soon."""
 
 _ALREADY_ADDED = 90
 CLOSED = "closed"
@@ -59,7 +61,7 @@ class Supervisor:
         try:
             self._asked("supervisor.startProcess", name, False)
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode not in _ALREADY:
+            if fault.faultCode not in (*_ALREADY, _ENDED_AT_ONCE):
                 raise CommandError(f"{name} could not be started: {fault.faultString}") from None
 
     def add(self, name: str) -> None:
