@@ -21,14 +21,22 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="As mongars train status shows it.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="A Hugging Face folder in models: Llama, Mistral, Qwen, Gemma.")
+]
+RateOption = Annotated[float, typer.Option("--learning-rate", metavar="X", min=0, max=1, help="At the beginning.")]
+CheckpointOption = Annotated[
+    int, typer.Option("--checkpoint-steps", metavar="N", min=1, max=100_000, help="What a kill may cost.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="The same gives the same weights.")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")]
 
 
 @app.command("mntp")
 def mntp(
-    model: Annotated[
-        str,
-        typer.Option("--model", metavar="NAME", help="A Hugging Face folder in models: Llama, Mistral, Qwen, Gemma."),
-    ],
+    model: ModelOption,
     text: Annotated[
         Path,
         typer.Option("--text", metavar="FILE", help="A plain text to learn from; it is copied into the state folder."),
@@ -40,9 +48,7 @@ def mntp(
     block_tokens: Annotated[
         int, typer.Option("--block-tokens", metavar="N", min=8, max=8192, help="Tokens of a row.")
     ] = 512,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="X", min=0, max=1, help="At the beginning.")
-    ] = 5e-5,
+    learning_rate: RateOption = 5e-5,
     contrast_steps: Annotated[
         int,
         typer.Option(
@@ -59,15 +65,9 @@ def mntp(
     contrast_learning_rate: Annotated[
         float, typer.Option("--contrast-learning-rate", metavar="X", min=0, max=1, help="At its beginning.")
     ] = 3e-5,
-    checkpoint_steps: Annotated[
-        int, typer.Option("--checkpoint-steps", metavar="N", min=1, max=100_000, help="What a kill may cost.")
-    ] = 100,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="The same gives the same weights.")
-    ] = 0,
-    detach: Annotated[
-        bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")
-    ] = False,
+    checkpoint_steps: CheckpointOption = 100,
+    seed: SeedOption = 0,
+    detach: DetachOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,10 +98,7 @@ def mntp(
 
 @app.command("adapter")
 def adapter(
-    model: Annotated[
-        str,
-        typer.Option("--model", metavar="NAME", help="A Hugging Face folder in models: Llama, Mistral, Qwen, Gemma."),
-    ],
+    model: ModelOption,
     name: Annotated[str, typer.Option("--name", metavar="ADAPTER", help="Under which it is kept and asked for.")],
     base: Annotated[
         str | None,
@@ -121,19 +118,11 @@ def adapter(
     row_tokens: Annotated[
         int, typer.Option("--row-tokens", metavar="N", min=16, max=8192, help="Longer exchanges are left out.")
     ] = 1024,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="X", min=0, max=1, help="At the beginning.")
-    ] = 2e-4,
+    learning_rate: RateOption = 2e-4,
     rank: Annotated[int, typer.Option("--rank", metavar="N", min=1, max=256, help="Of the adapter.")] = 16,
-    checkpoint_steps: Annotated[
-        int, typer.Option("--checkpoint-steps", metavar="N", min=1, max=100_000, help="What a kill may cost.")
-    ] = 100,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="The same gives the same weights.")
-    ] = 0,
-    detach: Annotated[
-        bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")
-    ] = False,
+    checkpoint_steps: CheckpointOption = 100,
+    seed: SeedOption = 0,
+    detach: DetachOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -240,6 +229,7 @@ def _tell(installation: Installation, run: TrainingRun, as_json: bool) -> None:
     if as_json:
         answer(run.model_dump(mode="json"))
         return
-    width = max(len(name) for name, _ in facts(run, installation.folder.training_runs))
-    for name, value in facts(run, installation.folder.training_runs):
+    told = list(facts(run, installation.folder.training_runs))
+    width = max(len(name) for name, _ in told)
+    for name, value in told:
         line(f"{name.ljust(width)}  {value}")
