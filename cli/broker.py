@@ -11,9 +11,10 @@ import sysconfig
 from pathlib import Path
 
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, write_private
+from cli.installation import Installation
 from cli.supervision.place import supervisor_of
 from cli.supervision.programs import BROKER
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 _PROGRAM = "nats-server"

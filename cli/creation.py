@@ -27,10 +27,11 @@ from cli.database.owner import (
     system_user_missing,
 )
 from cli.errors import CommandError
-from cli.installation import Installation, Marker, Ports, sync_folder, write_marker, write_private
+from cli.installation import Installation, Marker, Ports, write_marker
 from cli.lock import LOCK_NAME
 from cli.progress import Progress
 from cli.version import product_version
+from libs.shared.durable import sync_folder, write_private
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 CREATION_SPACE_MIB = 256

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CommandError, Exit
-from cli.installation import sync_folder
+from libs.shared.durable import sync_folder
 
 FOLDER = "embedders"
 _TRIAL = "services.inference.embedder_trial"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import CommandError, Exit
 from cli.short_path import reachable_root
+from libs.shared.durable import write_private
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 _UNFIT = "\"';%\n\r\t"
@@ -186,26 +186,3 @@ def write_marker(folder: StateFolder, marker: Marker) -> Installation:
     """Replaces the marker in one step."""
     write_private(folder.marker, marker.model_dump_json(indent=2).encode() + b"\n")
     return Installation(folder, marker)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a 0600 file that is either the old one or the new one, whatever happens meanwhile."""
-    aside = path.with_name(path.name + ".new")
-    with suppress(FileNotFoundError):
-        aside.unlink()
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes a rename or a removal in ``path`` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli.errors import CommandError, Exit
-from cli.installation import sync_folder, write_private
 from libs.shared import upstreams
+from libs.shared.durable import sync_folder, write_private
 from libs.shared.layout import StateFolder
 from libs.shared.roles import PREFIX
 from libs.shared.upstreams import AddedUpstream, Found

@@ -22,7 +22,7 @@ from cli.backups.sealed_file import Writer
 from cli.bus import as_command
 from cli.database.choice import kept_password
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, sync_folder
+from cli.installation import Installation
 from cli.progress import Progress
 from cli.version import product_version
 from libs.shared.bus.base import Bus
@@ -38,6 +38,7 @@ from libs.shared.contracts.backups import (
     TakeCut,
 )
 from libs.shared.contracts.base import Empty
+from libs.shared.durable import sync_folder
 from libs.shared.errors import ServiceError
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cli.errors import CommandError
-from cli.installation import write_private
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 

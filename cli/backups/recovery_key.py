@@ -15,7 +15,7 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 from nacl.utils import random
 
 from cli.errors import CommandError, Exit
-from cli.installation import write_private
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 _MARK = "MGR1"

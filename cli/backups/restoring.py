@@ -30,13 +30,14 @@ from cli.database import briefly
 from cli.database.external import Address
 from cli.database.inspection import inspect, row_counts, server_major
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, Marker, Ports, write_marker, write_private
+from cli.installation import Installation, Marker, Ports, write_marker
 from cli.processes import service_environment
 from cli.progress import Progress
 from cli.start import migrate
 from cli.supervision.place import code_root
 from cli.version import product_version
 from libs.shared.contracts.backups import Backups, BackupState
+from libs.shared.durable import write_private
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 _STEP_TIMEOUT_S = 3600.0

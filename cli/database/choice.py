@@ -5,7 +5,8 @@ from __future__ import annotations
 from cli.database.external import VARIABLE, Address, parse
 from cli.database.inspection import inspect
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, write_private
+from cli.installation import Installation
+from libs.shared.durable import write_private
 
 
 def chosen(url: str | None) -> Address | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.database.binaries import Binaries
 from cli.database.owner import Owner
 from cli.errors import CommandError
-from cli.installation import sync_folder
+from libs.shared.durable import sync_folder
 from libs.shared.layout import StateFolder
 
 _INITDB_TIMEOUT_S = 120

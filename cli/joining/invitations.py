@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cli.installation import sync_folder, write_private
+from libs.shared.durable import sync_folder, write_private
 from libs.shared.layout import StateFolder
 
 LIFE_S = 15 * 60.0

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from cli import ports
 from cli.errors import CommandError, Exit
-from cli.installation import Entrance, Installation, load, write_marker, write_private
+from cli.installation import Entrance, Installation, load, write_marker
 from cli.joining import asking, invitations, members
 from cli.joining.certificates import renew
 from cli.joining.code import JoinCode, fingerprint_of
@@ -21,6 +21,7 @@ from cli.lan.opening import EVERYWHERE, EVERYWHERE_TOO, own_addresses
 from cli.supervision.client import Supervisor
 from cli.supervision.place import supervisor_of
 from cli.supervision.programs import ENTRANCE
+from libs.shared.durable import write_private
 
 _OPEN_S = 20.0
 _ENDED_S = 30.0

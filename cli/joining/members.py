@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import CommandError
-from cli.installation import write_private
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 _TOLD_WITHIN = timedelta(minutes=15)

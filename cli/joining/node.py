@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from cli import broker, creation
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, Joined, Marker, Ports, write_marker, write_private
+from cli.installation import Installation, Joined, Marker, Ports, write_marker
 from cli.joining import asking
 from cli.joining.code import JoinCode
 from cli.joining.protocol import Enrol
@@ -24,6 +24,7 @@ from cli.supervision.place import supervisor_of
 from cli.supervision.programs import log_file
 from cli.version import product_version
 from libs.shared.contracts.base import Principal
+from libs.shared.durable import write_private
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 _ORPHAN_PATIENCE_S = 10.0

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cli.errors import CommandError, Exit
-from cli.installation import write_private
 from cli.joining import members
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 _SEEN_S = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.installation import write_private
 from cli.lan.authority import Signed
+from libs.shared.durable import write_private
 
 
 def read_signed(certificate: Path, key: Path) -> Signed | None:

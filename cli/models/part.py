@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import CommandError
-from cli.installation import write_private
 from cli.models.checksums import PIECE, Kind, hasher
+from libs.shared.durable import write_private
 
 SUFFIX = ".part"
 _KNOWN = ".json"

@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import CommandError, Exit
-from cli.installation import sync_folder, write_private
 from cli.models import part as parts
 from libs.shared import gguf
+from libs.shared.durable import sync_folder, write_private
 from libs.shared.errors import ModelBroken
 
 ENDING = ".gguf"

@@ -11,7 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, write_private
+from cli.installation import Installation
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 if TYPE_CHECKING:

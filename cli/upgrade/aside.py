@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cli.errors import CommandError
-from cli.installation import sync_folder
 from cli.lock import LOCK_NAME
+from libs.shared.durable import sync_folder
 from libs.shared.layout import StateFolder
 
 _FOLDER = "upgrade"

@@ -17,7 +17,7 @@ from cli.database import majors
 from cli.database.launcher import end_leftovers, working_in
 from cli.database.owner import current_owner
 from cli.errors import CommandError, Exit
-from cli.installation import Installation, Marker, load, write_marker, write_private
+from cli.installation import Installation, Marker, load, write_marker
 from cli.probes import readiness
 from cli.progress import Progress
 from cli.stop import kill
@@ -25,6 +25,7 @@ from cli.supervision.place import code_root, supervisor_of
 from cli.upgrade.aside import Aside
 from cli.upgrade.versions import Age, Code, Written, commit_of, judge, revisions_of
 from cli.version import product_version
+from libs.shared.durable import write_private
 from libs.shared.layout import StateFolder
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from libs.shared.contracts.adapters import (
 )
 from libs.shared.contracts.base import MIB, Empty
 from libs.shared.disk_room import free_bytes
+from libs.shared.durable import sync_folder
 from libs.shared.errors import ServiceError, StorageFull
 from libs.shared.telemetry import get_logger
 from services.inference.adapters import FORMATS, candidates, sayable
@@ -202,11 +203,7 @@ def _finish(aside: Path, wanted: Wanted) -> None:
 def _put(aside: Path, folder: Path) -> None:
     """One of that name was fetched by another manifest, and has been taken away by now."""
     aside.rename(folder)
-    parent = os.open(folder.parent, os.O_RDONLY)
-    try:
-        _to_disk(parent)
-    finally:
-        os.close(parent)
+    sync_folder(folder.parent)
 
 
 def _remove(folder: Path, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from libs.shared.durable import write_private
 from libs.shared.errors import InvalidRequest, ModelBroken
 from services.trainer.lora import Parameters
 
@@ -40,7 +40,7 @@ def write(folder: Path, state: State, parameters: Parameters, optimiser: torch.o
         tensors |= {f"{moment}/{name}": remembered[moment] for moment in MOMENTS if moment in remembered}
     tensors["losses"] = torch.tensor(state.losses, dtype=torch.float64)
     about = {"step": str(state.step), "identity": json.dumps(state.identity, sort_keys=True)}
-    replace(folder / FILE, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, about))
+    write_private(folder / FILE, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, about))
 
 
 def read(
@@ -83,18 +83,3 @@ def _restore(tensors: dict[str, Tensor], step: int, parameters: Parameters, opti
             if moments:
                 at = torch.tensor(float(step), device=parameter.device)
                 optimiser.state[parameter] = {"step": at, **moments}
-
-
-def replace(path: Path, content: bytes) -> None:
-    """``path`` holds ``content`` from one moment to the next, also after a power cut."""
-    aside = path.with_name(f"{path.name}.partial")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

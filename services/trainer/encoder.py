@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from libs.shared.durable import sync_folder
 from libs.shared.errors import InvalidRequest, ModelBroken, TextNotFound, TrainingDiverged
 from services.trainer import mntp, simcse
 from services.trainer.bidirectional import family
@@ -115,6 +116,7 @@ def save(model: Any, tokenizer: Any, target: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     aside.rename(target)
+    sync_folder(target.parent)
 
 
 def _text(path: Path) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from libs.shared.durable import write_private
 from libs.shared.errors import Unsupported
-from services.trainer import checkpoints, memory
+from services.trainer import memory
 from services.trainer.configuration import Training
 from services.trainer.lora import PROJECTIONS
 from services.trainer.memory import Plan
@@ -69,7 +70,7 @@ def planned(
     else:
         found = _measured(config, model, row_loss, divisible=divisible)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.replace(path, json.dumps(found.__dict__).encode())
+        write_private(path, json.dumps(found.__dict__).encode())
     checkpointing(model, found.gradient_checkpointing)
     return found
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from libs.shared.durable import write_private
 from services.trainer import checkpoints, plot
 from services.trainer.checkpoints import State
 from services.trainer.configuration import Optimiser, Training
@@ -189,4 +190,4 @@ class Run:
         self.outcome = Outcome(ended, self._step, self._losses, reason)
         if self._losses:
             picture = plot.loss_curve(self._losses, f"{self.folder.name}: loss in nats")
-            checkpoints.replace(self.folder / plot.FILE, picture.encode())
+            write_private(self.folder / plot.FILE, picture.encode())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from libs.shared.contracts.training import AdapterOptions, MntpOptions
+from libs.shared.durable import write_private
 
 FILE = "run.json"
 
@@ -44,10 +44,5 @@ def kept(folder: Path, wanted: RunSpec) -> RunSpec:
         return RunSpec.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = path.with_suffix(".partial")
-        with aside.open("w") as file:
-            file.write(wanted.model_dump_json(indent=2))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        write_private(path, wanted.model_dump_json(indent=2).encode())
         return wanted

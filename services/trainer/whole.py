@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from libs.shared.durable import sync_folder
+
 OWNER_ALONE = 0o700
 FILE_OF_OWNER = 0o600
 
@@ -26,17 +28,9 @@ def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    _sync(aside)
+    sync_folder(aside)
     if folder.exists():
         folder.rename(before)
     aside.rename(folder)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
     shutil.rmtree(before, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.trainer import checkpoints
+from libs.shared.durable import write_private
 from services.trainer.chat import Row
 from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means, totals
 from services.trainer.evaluation.decision import Verdict
@@ -64,5 +64,5 @@ def in_order(values: Any, units: Sequence[str], conversations: Sequence[str]) ->
 def write(folder: Path, verdict: Verdict) -> Path:
     """The verdict with its numbers, beside the run that it is of; it names no conversation."""
     path = folder / FILE
-    checkpoints.replace(path, json.dumps(asdict(verdict), indent=2).encode() + b"\n")
+    write_private(path, json.dumps(asdict(verdict), indent=2).encode() + b"\n")
     return path

@@ -18,7 +18,6 @@ import pytest
 
 from cli.errors import CommandError
 from cli.installation import Entrance as Opening
-from cli.installation import write_private
 from cli.joining import asking, certificates, invitations, members, node, removing
 from cli.joining.__main__ import as_needed
 from cli.joining.code import JoinCode, believed, fingerprint_of
@@ -37,6 +36,7 @@ from libs.shared.contracts.inference import SET_DRAINING, SetDraining
 from libs.shared.contracts.scheduling import Drained
 from libs.shared.contracts.sessions import LIMITS
 from libs.shared.contracts.telemetry import HEALTH, Health
+from libs.shared.durable import write_private
 from libs.shared.errors import Forbidden, Unavailable
 from libs.shared.layout import StateFolder
 from tests.support.broker import TestBroker, free_port

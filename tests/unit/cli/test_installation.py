@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.errors import CommandError, Exit
-from cli.installation import Marker, Ports, find, load, state_folder, write_marker, write_private
+from cli.installation import Marker, Ports, find, load, state_folder, write_marker
+from libs.shared.durable import write_private
 from libs.shared.layout import FORMAT_VERSION, StateFolder
 
 

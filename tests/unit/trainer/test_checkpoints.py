@@ -61,7 +61,7 @@ def test_a_write_that_was_cut_leaves_the_one_before(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "replace", lambda self, target: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         written(tmp_path, step=2)
-    assert (tmp_path / "checkpoint.safetensors.partial").exists()
+    assert (tmp_path / "checkpoint.safetensors.new").exists()
     assert restored(tmp_path)[0].step == 1
 
 
