@@ -16,7 +16,7 @@ from libs.shared.text import language_told
 from services.trainer.curation.choosing import LeftOut, answers_known, repeated, unfit
 from services.trainer.curation.exchanges import SPLITS, Example, Exchange, Split
 from services.trainer.curation.scrubbing import Scrubber, totals
-from services.trainer.curation.splitting import held_out
+from services.trainer.curation.splitting import held_out, refilled
 
 FORMAT = 1
 
@@ -133,10 +133,16 @@ def _scrubbed(exchanges: Sequence[Exchange]) -> tuple[list[tuple[str, str]], dic
 def _split(
     kept: Sequence[tuple[Exchange, str, str]], configuration: Curation, left_out: Counter[str]
 ) -> tuple[Example, ...]:
-    apart = held_out({exchange.conversation_id for exchange, _, _ in kept}, configuration.held_out_share)
-    trained = [answer for exchange, _, answer in kept if exchange.conversation_id not in apart]
-    measured = [answer for exchange, _, answer in kept if exchange.conversation_id in apart]
-    known = iter(answers_known(trained, measured, configuration.likeness))
+    conversations = {exchange.conversation_id for exchange, _, _ in kept}
+    said = [(exchange.conversation_id, answer) for exchange, _, answer in kept]
+
+    def left(apart: frozenset[str]) -> set[str]:
+        measured = [one for one, _ in said if one in apart]
+        known = _known(said, apart, configuration.likeness)
+        return {one for one, told in zip(measured, known, strict=True) if not told}
+
+    apart = refilled(conversations, held_out(conversations, configuration.held_out_share), left)
+    known = iter(_known(said, apart, configuration.likeness))
     examples = []
     for exchange, question, answer in kept:
         if exchange.conversation_id in apart and next(known):
@@ -146,6 +152,12 @@ def _split(
         ids = (exchange.conversation_id, exchange.turn_id, exchange.version, exchange.owner_id)
         examples.append(Example(question, answer, *ids, side))
     return tuple(examples)
+
+
+def _known(said: Sequence[tuple[str, str]], apart: frozenset[str], likeness: float) -> list[bool]:
+    """Of the (conversation, answer) that are held out, in their order, whether nearly the same is trained on."""
+    trained = [answer for conversation, answer in said if conversation not in apart]
+    return answers_known(trained, [answer for conversation, answer in said if conversation in apart], likeness)
 
 
 def _card(

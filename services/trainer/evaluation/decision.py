@@ -1,8 +1,8 @@
 """Whether what was trained may be offered: better beyond noise where it should be, and worse nowhere. Pure.
 
-The rule: the primary metric's interval lies above no change, and no other metric's interval lies below it. So of
-trainings that change nothing one in forty is accepted (half of what lies outside a 95 % interval), however many other
-metrics there are.
+The rule: the interval of the primary metric, and of every other that must improve, lies above no change, and no other
+metric's interval lies below what is tolerated of it. So of trainings that change nothing one in forty is accepted at
+the most (half of what lies outside a 95 % interval), however many other metrics there are.
 """
 
 from __future__ import annotations
@@ -26,29 +26,34 @@ class Verdict:
     reason: str
     primary: Comparison
     others: tuple[Comparison, ...] = ()
+    also: tuple[Comparison, ...] = ()
+    """What must improve beside the primary metric."""
 
 
-def decide(primary: Comparison, others: Sequence[Comparison] = ()) -> Verdict:
-    """On ``primary``, which must improve, and ``others``, which must not get worse; their order means nothing."""
-    sorted_others = tuple(sorted(others, key=lambda one: one.metric))
-    why, about = _judged(primary, sorted_others)
-    return Verdict(why == "better", why, _reason(why, about, primary), primary, sorted_others)
+def decide(primary: Comparison, others: Sequence[Comparison] = (), also: Sequence[Comparison] = ()) -> Verdict:
+    """On ``primary`` and ``also``, each of which must improve, and ``others``, which must not get worse; the order of
+    either means nothing."""
+    sorted_others, sorted_also = (tuple(sorted(of, key=lambda one: one.metric)) for of in (others, also))
+    why, about = _judged((primary, *sorted_also), sorted_others)
+    return Verdict(why == "better", why, _reason(why, about, primary), primary, sorted_others, sorted_also)
 
 
-def _judged(primary: Comparison, others: Sequence[Comparison]) -> tuple[Why, Comparison]:
-    for one in (primary, *others):
+def _judged(must: Sequence[Comparison], others: Sequence[Comparison]) -> tuple[Why, Comparison]:
+    for one in (*must, *others):
         if one.units < LEAST_UNITS:
             return "too_few", one
         if not all(map(math.isfinite, (one.before, one.after, one.gain, one.low, one.high))):
             return "not_measured", one
-    if primary.high < 0.0:
-        return "worse", primary
-    if primary.low <= 0.0:
-        return "within_noise", primary
+    for one in must:
+        if one.high < 0.0:
+            return "worse", one
+    for one in must:
+        if one.low <= 0.0:
+            return "within_noise", one
     for other in others:
-        if other.high < 0.0:
+        if other.high < -other.tolerated:
             return "another_worse", other
-    return "better", primary
+    return "better", must[0]
 
 
 def _reason(why: Why, about: Comparison, primary: Comparison) -> str:

@@ -36,7 +36,7 @@ def rated(
     ]
 
 
-def made(dataset: Dataset, folder: Path, *, rate: float, passes: float = 6.0, **about: Any) -> Any:
+def made(dataset: Dataset, folder: Path, *, rate: float, passes: float = 12.0, **about: Any) -> Any:
     import torch
 
     from services.trainer.adapter import make_adapter
@@ -60,7 +60,7 @@ def made(dataset: Dataset, folder: Path, *, rate: float, passes: float = 6.0, **
 
 def test_ten_rated_answers_make_an_adapter_that_helps(tmp_path: Path) -> None:
     dataset = curate(rated())
-    assert dataset.card.conversations == {"train": 5, "held_out": 5}
+    assert dataset.card.conversations == {"train": 4, "held_out": 6}
     found = made(dataset, tmp_path, rate=5e-3)
     assert found.verdict is not None
     assert found.verdict.why == "better", found.verdict.reason
@@ -74,7 +74,7 @@ def test_ten_rated_answers_make_an_adapter_that_helps(tmp_path: Path) -> None:
 def test_a_runs_process_makes_it_by_its_files_alone(tmp_path: Path) -> None:
     from services.trainer.answering import train_adapter
 
-    options = AdapterOptions(passes=6.0, batch=4, rank=4, learning_rate=5e-3)
+    options = AdapterOptions(passes=12.0, batch=4, rank=4, learning_rate=5e-3)
     about = AdapterSpec(base="tiny", dataset=shelf.keep(curate(rated()), tmp_path / "dataset"), options=options)
     source = language_model.cached() / language_model.FOLDER
     spec = RunSpec(model=source, seed=0, threads=1, adapter=about)
@@ -85,7 +85,7 @@ def test_a_runs_process_makes_it_by_its_files_alone(tmp_path: Path) -> None:
 
     done = train_adapter(spec, about, tmp_path, tmp_path / "adapter", hear, lambda: False)
     assert done is not None
-    assert (done.artefact, done.metrics["accepted"], done.metrics["held_out_conversations"]) == ("adapter", 1.0, 5.0)
+    assert (done.artefact, done.metrics["accepted"], done.metrics["held_out_conversations"]) == ("adapter", 1.0, 6.0)
     assert done.metrics["held_out_gain_low"] > 0
     assert done.detail is not None
     assert done.detail.startswith("accepted: ")
