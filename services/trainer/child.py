@@ -86,10 +86,9 @@ def _trained(spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Done:
 
         done = train_adapter(spec, spec.adapter, folder, folder / ADAPTER, report, stop)
     else:
-        from services.trainer.encoder import train_encoder
+        from services.trainer.making_encoders import make_encoder
 
-        metrics = train_encoder(spec, folder, folder / ENCODER, report, stop)
-        done = None if metrics is None else Done(artefact=ENCODER, metrics=metrics)
+        done = make_encoder(spec, folder, folder / ENCODER, report, stop)
     if done is None:
         raise Stopped
     return done

@@ -17,13 +17,18 @@ from libs.shared.errors import InvalidRequest, ModelBroken, TextNotFound, Traini
 from services.trainer import mntp, simcse
 from services.trainer.bidirectional import family
 from services.trainer.configuration import Mntp, Optimiser, SimCse
+from services.trainer.curation import shelf
+from services.trainer.curation.splitting import place
 from services.trainer.lora import merged
-from services.trainer.masking import vocabulary_of
+from services.trainer.masking import Tokens, vocabulary_of
 from services.trainer.packing import packed, tokenized
 from services.trainer.progress import Progress
 from services.trainer.run import Outcome
 from services.trainer.spec import RunSpec
 from services.trainer.texts import paragraphs, sentences
+
+HELD_OUT_SHARE, LEAST_LINES, MOST_BLOCKS = 0.02, 200, 64
+"""Of the paragraphs of a text that has so many, for measuring; and how many blocks of them are measured."""
 
 
 class Tell(Protocol):
@@ -43,8 +48,7 @@ def train_encoder(
     torch.set_num_threads(spec.threads)
     tell("loading")
     model, tokenizer = load(spec.model)
-    assert spec.text is not None
-    lines = paragraphs(_text(spec.text))
+    lines, _ = lines_of(spec)
     metrics: dict[str, float] = {}
 
     tell("mntp")
@@ -81,6 +85,43 @@ def train_encoder(
     tell("saving")
     save(model, tokenizer, target)
     return metrics
+
+
+def lines_of(spec: RunSpec) -> tuple[list[str], list[str]]:
+    """The paragraphs that are learnt from, and those of the text that are held out: the same always, by a hash.
+
+    Raises TextNotFound, InvalidRequest, DatasetBroken.
+    """
+    lines = paragraphs(_text(spec.text)) if spec.text is not None else []
+    apart: set[str] = set()
+    if len(lines) >= LEAST_LINES:
+        apart = {line for line in set(lines) if place(line, "text") < HELD_OUT_SHARE}
+    learnt = [line for line in lines if line not in apart]
+    if spec.own is not None:
+        for example in shelf.read(spec.own).of("train"):
+            learnt += [*paragraphs(example.question), *paragraphs(example.answer)]
+    return learnt, [line for line in dict.fromkeys(lines) if line in apart]
+
+
+def held_out_blocks(spec: RunSpec) -> Tokens | None:
+    """Of the text; None where it has too little to hold some out. Raises as ``lines_of`` does, ModelBroken."""
+    _, apart = lines_of(spec)
+    if not apart:
+        return None
+    documents = tokenized(apart, load_tokenizer(spec.model))
+    try:
+        return packed(documents, spec.options.block_tokens)[:MOST_BLOCKS]
+    except InvalidRequest:
+        return None
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Raises ModelBroken."""
+    transformers: Any = import_module("transformers")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelBroken(f"the tokenizer of {folder.name} can't be loaded ({type(error).__name__})") from error
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from libs.shared.contracts.training import AdapterWanted
 from libs.shared.errors import DatasetBroken, InvalidRequest, MaterialWithdrawn, NothingToTrainOn
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset, curate
-from services.trainer.curation.exchanges import Exchange
+from services.trainer.curation.exchanges import Example, Exchange
 from services.trainer.curation.splitting import LEAST_HELD_OUT
 
 MOST_READINGS = 5
@@ -31,9 +31,14 @@ RATING = {Thumb.UP: 1, Thumb.DOWN: -1, None: 0}
 WITHDRAWN = "of what the adapter was to learn from something was forgotten, edited or withdrawn meanwhile: train anew"
 
 
-async def read(bus: Bus, wanted: AdapterWanted) -> list[Exchange]:
-    """All that may be trained on now. Raises ServiceError."""
-    asked = TrainingMaterial(owners=wanted.owners, chosen=Chosen.RATED_UP if wanted.rated_up else Chosen.ALLOWED)
+async def wanted_by(bus: Bus, wanted: AdapterWanted) -> list[Exchange]:
+    """All that an adapter may be trained on now. Raises ServiceError."""
+    return await read(bus, Chosen.RATED_UP if wanted.rated_up else Chosen.ALLOWED, wanted.owners)
+
+
+async def read(bus: Bus, chosen: Chosen, owners: tuple[str, ...] = ()) -> list[Exchange]:
+    """All that may be trained on now, of these owners alone where there are any. Raises ServiceError."""
+    asked = TrainingMaterial(owners=owners, chosen=chosen)
     async with bus.stream(TRAINING_MATERIAL, asked) as chunks:
         return [exchange(one) async for chunk in chunks for one in chunk.exchanges]
 
@@ -57,7 +62,7 @@ def exchange(given: contracts.Exchange) -> Exchange:
 
 async def curated(bus: Bus, wanted: AdapterWanted) -> Dataset:
     """The dataset of what may be trained on now. Raises NothingToTrainOn, ServiceError."""
-    return await asyncio.to_thread(chosen_of, await read(bus, wanted))
+    return await asyncio.to_thread(chosen_of, await wanted_by(bus, wanted))
 
 
 def chosen_of(exchanges: list[Exchange]) -> Dataset:
@@ -79,6 +84,18 @@ def chosen_of(exchanges: list[Exchange]) -> Dataset:
             left_out=card.left_out,
         )
     return dataset
+
+
+async def to_ask(bus: Bus) -> tuple[tuple[Example, ...], str]:
+    """(examples to measure an encoder on that learnt from no conversation, why there are none). Raises ServiceError."""
+    exchanges = await read(bus, Chosen.ALLOWED)
+    if not exchanges:
+        return (), "nothing that was said may be used"
+    try:
+        dataset = await asyncio.to_thread(curate, exchanges)
+    except InvalidRequest as error:
+        return (), f"of what was said nothing can be used{in_words(dict(error.data.get('left_out', {})))}"
+    return dataset.examples, ""
 
 
 def in_words(left_out: dict[str, int]) -> str:
@@ -113,7 +130,7 @@ async def drawn(bus: Bus, run_id: str, wanted: AdapterWanted, root: Path) -> Pat
 
 async def refuse_withdrawn(bus: Bus, wanted: AdapterWanted, dataset: Dataset) -> None:
     """Raises MaterialWithdrawn where something of the dataset may no longer be trained on."""
-    now = {(one.turn_id, one.version) for one in await read(bus, wanted)}
+    now = {(one.turn_id, one.version) for one in await wanted_by(bus, wanted)}
     if not now.issuperset(dataset.members):
         raise MaterialWithdrawn(WITHDRAWN)
 

@@ -41,7 +41,8 @@ async def refuse_taken(bus: Bus, name: str, run_id: str | None = None) -> None:
 
 async def already_kept(bus: Bus, run: TrainingRun) -> Done | None:
     """What an earlier life of the run had kept."""
-    assert run.adapter is not None
+    if run.adapter is None:
+        return None
     for one in (await bus.request(LIST_ADAPTERS, Empty())).adapters:
         manifest = one.manifest
         if manifest is not None and one.name == run.adapter.name and manifest.configuration.get("run") == run.run_id:

@@ -19,12 +19,13 @@ from libs.shared.contracts.training import (
     StartRun,
     TrainingRun,
 )
-from libs.shared.errors import ModelNotFound, TextNotFound, TrainingUnavailable, Unsupported
+from libs.shared.errors import InvalidRequest, ModelNotFound, TextNotFound, TrainingUnavailable, Unsupported
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger
 from services.trainer.availability import lacking
 from services.trainer.bidirectional import FAMILIES
 from services.trainer.estimate import LEAST_TOKENS, read_shape, refuse_what_does_not_fit
+from services.trainer.evaluation.pairs import pairs_of
 from services.trainer.free_memory import free_bytes
 from services.trainer.gathering import curated
 from services.trainer.handing_in import refuse_taken
@@ -76,9 +77,19 @@ def refuse_impossible(request: StartRun, folder: StateFolder, free: int) -> None
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES.values())
         raise Unsupported(f"{kind} can't be trained; these can: {known}", supported=sorted(FAMILIES))
-    if request.text is not None:
-        text = folder.training_texts / request.text
-        if not text.is_file() or not text.stat().st_size:
-            raise TextNotFound(f"there is no text {request.text} in training/texts of the state folder")
+    for name in (request.text, request.sts):
+        text = folder.training_texts / name if name is not None else None
+        if text is not None and not (text.is_file() and text.stat().st_size):
+            raise TextNotFound(f"there is no text {name} in training/texts of the state folder")
+    if request.sts is not None:
+        refuse_no_pairs(folder.training_texts / request.sts)
     if not _GPU.exists():
         refuse_what_does_not_fit(shape, _SHORTEST if request.adapter is not None else request.options, free)
+
+
+def refuse_no_pairs(path: Path) -> None:
+    """Raises InvalidRequest."""
+    try:
+        pairs_of(path.read_text())
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path.name} is no text in UTF-8") from None

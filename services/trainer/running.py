@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +26,10 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import gathering, handing_in
+from services.trainer import examining, gathering, handing_in
 from services.trainer.availability import lacking
 from services.trainer.process import RunProcess
+from services.trainer.spec import FILE as SPEC_FILE
 from services.trainer.spec import AdapterSpec, RunSpec, kept
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
 from services.trainer.yielding import Yielding
@@ -38,7 +40,7 @@ STOPPING_PATIENCE_S = 5.0
 """For the step that is under way, and its checkpoint; what isn't kept by then is computed again."""
 CHECK_S = 0.25
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
-PHASES = ("waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving")
+PHASES = ("waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving", "measuring")
 MOST_DEATHS = 3
 """So often in a row a run may die before it has come a step further."""
 
@@ -68,6 +70,8 @@ class Current:
     kept_at: float = float("-inf")
     dataset: Path | None = None
     """The folder of an adapter's."""
+    exam: Path | None = None
+    """The folder of what an encoder is measured on."""
 
     def stands(self, progress: RunProgress) -> None:
         """The process said so."""
@@ -141,14 +145,13 @@ class Runner:
         if (reason := lacking()) is not None:
             raise TrainingUnavailable(reason)
         folder = self._folder.training_runs / current.run.run_id
-        if current.run.adapter is not None:
-            if (before := await handing_in.already_kept(self._bus, current.run)) is not None:
-                current.verdict = before
-                return _reported(current)
-            current.progress = RunProgress(phase="gathering")
-            await self._unless_over(current, self._gather(current, folder))
-            if current.cancelled:
-                return _cancelled(current)
+        if (before := await handing_in.already_kept(self._bus, current.run)) is not None:
+            current.verdict = before
+            return _reported(current)
+        current.progress = RunProgress(phase="gathering")
+        await self._unless_over(current, self._gather(current, folder))
+        if current.cancelled:
+            return _cancelled(current)
         spec = await asyncio.to_thread(kept, folder, self._spec(current))
         while current.verdict is None and not current.cancelled:
             current.progress = RunProgress(phase="waiting")
@@ -167,9 +170,17 @@ class Runner:
 
     async def _gather(self, current: Current, folder: Path) -> None:
         wanted = current.run.adapter
-        assert wanted is not None
+        if wanted is None:
+            if not (folder / SPEC_FILE).exists():
+                await self._examine(current, folder)
+            return
         await handing_in.refuse_taken(self._bus, wanted.name, current.run.run_id)
         current.dataset = await gathering.drawn(self._bus, current.run.run_id, wanted, folder / handing_in.DATASET)
+
+    async def _examine(self, current: Current, folder: Path) -> None:
+        examples, lacking_why = await gathering.to_ask(self._bus)
+        sts = self._folder.training_texts / current.run.sts if current.run.sts is not None else None
+        current.exam = await examining.prepared(self._bus, folder / examining.EXAM, examples, lacking_why, sts)
 
     def _spec(self, current: Current) -> RunSpec:
         run, adapter = current.run, None
@@ -184,12 +195,16 @@ class Runner:
             threads=self._threads,
             options=run.options,
             adapter=adapter,
+            exam=current.exam,
         )
 
     async def _tidy(self, run: TrainingRun) -> None:
         """People's words don't outlive the run that learns from them."""
+        folder = self._folder.training_runs / run.run_id
         if run.adapter is not None:
-            await asyncio.to_thread(handing_in.clear, self._folder.training_runs / run.run_id)
+            await asyncio.to_thread(handing_in.clear, folder)
+        else:
+            await asyncio.to_thread(shutil.rmtree, folder / examining.EXAM, ignore_errors=True)
 
     async def _attempt(self, current: Current, folder: Path, threads: int) -> None:
         """One life of the run's process."""

@@ -35,6 +35,10 @@ class RunSpec(BaseModel):
     options: MntpOptions = MntpOptions()
     adapter: AdapterSpec | None = None
     """None: an encoder is trained."""
+    exam: Path | None = None
+    """The folder of what an encoder is measured on."""
+    own: Path | None = None
+    """The folder of the dataset of people's words that an encoder learns from beside its text."""
 
 
 def kept(folder: Path, wanted: RunSpec) -> RunSpec:

@@ -32,7 +32,7 @@ class Done(_Word):
 
     kind: Literal["done"] = "done"
     artefact: str | None
-    """The folder in the run's; None where the evaluation refused what was trained."""
+    """The folder in the run's; None where the evaluation refused what was trained, or could tell nothing."""
     metrics: dict[str, float]
     detail: str | None = None
     """How the evaluation decided."""

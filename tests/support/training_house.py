@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import psutil
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
+from libs.shared.contracts.material import TRAINING_MATERIAL, Exchange, MaterialChunk, TrainingMaterial
 from libs.shared.contracts.scheduling import PLACE_JOB, PREEMPT, JobPlacement, PlaceJob, Preempt
 from libs.shared.contracts.training import (
     CANCEL_RUN,
@@ -34,7 +35,7 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound
+from libs.shared.errors import NoModel, RunNotFound
 from libs.shared.layout import StateFolder
 from tests.support import language_model
 from tests.support.broker import TestBroker
@@ -78,6 +79,7 @@ class House:
     reports: list[ReportRun] = field(default_factory=list)
     progress: RunProgress | None = None
     room: JobPlacement = ROOM
+    material: list[Exchange] = field(default_factory=list)
     asked: list[PlaceJob] = field(default_factory=list)
     buses: dict[Principal, Bus] = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ class House:
         await kept.serve(KEEP_RUN, self._keep)
         await kept.serve(READ_RUN, self._read)
         await kept.serve(REPORT_RUN, self._report)
+        await kept.serve_stream(TRAINING_MATERIAL, self._hand_over)
         await self.buses[Principal.SCHEDULER].serve(PLACE_JOB, self._place)
         await self.buses[Principal.CLI].subscribe(RUN_PROGRESSED, self._progressed)
 
@@ -116,16 +119,22 @@ class House:
         return run
 
     async def _place(self, job: PlaceJob) -> JobPlacement:
+        if job.kind == "embed":
+            raise NoModel("nothing embeds here")
         self.asked.append(job)
         return self.room
+
+    async def _hand_over(self, _: TrainingMaterial) -> AsyncIterator[MaterialChunk]:
+        for one in self.material:
+            yield MaterialChunk(exchanges=(one,))
 
     async def _progressed(self, told: RunProgressed) -> None:
         self.progress = told.progress
 
     # ------------------------------------------------------------------ what the others do
 
-    async def start(self, options: MntpOptions = SHORT) -> str:
-        wanted = StartRun(model=MODEL, text=TEXT, options=options)
+    async def start(self, options: MntpOptions = SHORT, sts: str | None = None) -> str:
+        wanted = StartRun(model=MODEL, text=TEXT, options=options, sts=sts)
         return (await self.buses[Principal.API].request(START_RUN, wanted)).run_id
 
     async def cancel(self, run_id: str) -> TrainingRun:

@@ -92,12 +92,15 @@ class StartRun(Message):
     ``training/texts`` of the state folder, and ``options`` are its own; an adapter has ``adapter`` in their place.
 
     Raises ``training_unavailable`` (what training needs isn't installed), ``model_not_found``, ``unsupported``,
-    ``text_not_found``, ``model_does_not_fit`` (with what would), ``adapter_exists``, ``nothing_to_train_on`` (and why).
+    ``text_not_found`` (of the text or of the pairs), ``model_does_not_fit`` (with what would), ``adapter_exists``,
+    ``nothing_to_train_on`` (and why).
     """
 
     kind: RunKind = RunKind.MNTP
     model: FileName
     text: FileName | None = None
+    sts: FileName | None = None
+    """An encoder's: pairs of sentences that people rated, in ``training/texts``, to measure it on."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
@@ -113,7 +116,7 @@ class StartRun(Message):
 class RunProgress(Message):
     """Where a run stands."""
 
-    phase: Literal["waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving"]
+    phase: Literal["waiting", "gathering", "loading", "mntp", "simcse", "sft", "saving", "measuring"]
     """``waiting``: for a machine with room, heat and power, or until requests are over; ``gathering``: what may be
     trained on is read and curated."""
     step: int = Field(default=0, ge=0)
@@ -138,6 +141,7 @@ class TrainingRun(Message):
     state: RunState
     model: str
     text: str | None = None
+    sts: str | None = None
     seed: int
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
@@ -145,11 +149,11 @@ class TrainingRun(Message):
     error: str | None = None
     """A code; ``detail`` says more."""
     detail: str | None = None
-    """Of an adapter's run that is done: how its evaluation decided, with the numbers."""
+    """Of a run that is done: how its evaluation decided, with the numbers."""
     metrics: dict[str, float] = Field(default_factory=dict)
     artefact: str | None = None
-    """The folder that came of it, below the run's own; of an adapter's run the adapter that is kept, or None where its
-    evaluation refused it."""
+    """The folder that came of it, below the run's own, or the adapter that is kept; None where its evaluation refused
+    it, or could tell nothing."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -38,6 +38,7 @@ def as_run(row: TrainingRunRow) -> TrainingRun:
         state=RunState(row.state),
         model=asked.model,
         text=asked.text,
+        sts=asked.sts,
         seed=asked.seed,
         options=asked.options,
         adapter=asked.adapter,

@@ -14,6 +14,7 @@ from libs.shared.bus.base import Delivery
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Position
+from libs.shared.contracts.material import TRAINING_MATERIAL, Exchange, MaterialChunk, TrainingMaterial
 from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement
 from libs.shared.contracts.training import (
     READ_RUN,
@@ -90,6 +91,7 @@ class House:
     reports: list[ReportRun] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     begun: int = 0
+    material: list[Exchange] = field(default_factory=list)
     away: int = 0
     """How many reports of an end are lost."""
     bus: MemoryBus = field(init=False)
@@ -101,6 +103,7 @@ class House:
         self.kept = await broker.connect(Principal.PERSISTENCE)
         await self.kept.serve(READ_RUN, self._read)
         await self.kept.serve(REPORT_RUN, self._report)
+        await self.kept.serve_stream(TRAINING_MATERIAL, self._hand_over)
         scheduler = await broker.connect(Principal.SCHEDULER)
 
         async def place(_: object) -> JobPlacement:
@@ -127,6 +130,10 @@ class House:
         if not self.run.state.ended:
             self.run = self.run.model_copy(update={"state": report.state})
         return self.run
+
+    async def _hand_over(self, _: TrainingMaterial) -> AsyncIterator[MaterialChunk]:
+        for one in self.material:
+            yield MaterialChunk(exchanges=(one,))
 
     async def deliver(self, *lives: Life, run_id: str = "r1") -> ReportRun:
         """The last report of what those lives came to."""

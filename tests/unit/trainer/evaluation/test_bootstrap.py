@@ -77,8 +77,11 @@ def test_lower_is_better_turned_round(gains: list[float], seed: int) -> None:
         compare_means("m", *both, better=better, seed=seed, resamples=200)  # type: ignore[arg-type]
         for both, better in (((before, after), "higher"), ((before, after), "lower"))
     )
-    assert (up.gain, up.low, up.high) == pytest.approx((-down.gain, -down.high, -down.low), abs=1e-9)
+    assert up.gain == pytest.approx(-down.gain, abs=1e-9)
     assert up.low - 1e-9 <= up.high
+    # What speaks for the change lies further out than what speaks against it, whichever way is up.
+    assert up.low <= -down.high + 1e-9
+    assert down.low <= -up.high + 1e-9
 
 
 @settings(max_examples=30, deadline=None)
