@@ -34,6 +34,21 @@ SeedOption = Annotated[
 DetachOption = Annotated[bool, typer.Option("--detach", metavar="", help="Ask for it, and don't wait for its end.")]
 
 
+StsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--sts",
+        metavar="FILE",
+        help="Pairs that people rated, to measure an encoder on: score, sentence and sentence with tabs between them, "
+        "a pair a line.",
+    ),
+]
+OtherTextOption = Annotated[
+    Path | None,
+    typer.Option("--text", metavar="FILE", help="A plain text that it hasn't seen and must not be worse at."),
+]
+
+
 @app.command("mntp")
 def mntp(
     model: ModelOption,
@@ -41,6 +56,7 @@ def mntp(
         Path,
         typer.Option("--text", metavar="FILE", help="A plain text to learn from; it is copied into the state folder."),
     ],
+    sts: StsOption = None,
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, max=1_000_000, help="Of masked next-token prediction.")
     ] = 1000,
@@ -73,8 +89,10 @@ def mntp(
 ) -> None:
     """Make a text encoder out of a language model (LLM2Vec): masked next-token prediction, then SimCSE.
 
-    The defaults are the published ones. Ctrl-C leaves the run going; mongars train cancel ends it. Exit code 0: done
-    (with --detach: asked for), 1: it failed or was cancelled, 5: it can't be done here, and why.
+    The defaults are the published ones. It has to be better than the model untrained, and than what embeds now, at the
+    questions of conversations that may be used (mongars consents), or else at the pairs of --sts. Ctrl-C leaves the run
+    going; mongars train cancel ends it. Exit code 0: better (with --detach: asked for), 1: it failed or was cancelled,
+    5: refused, and why: it can't be done here, it isn't better, or nothing could tell.
     """
     from cli.training import asking
     from libs.shared.contracts.training import MntpOptions, RunKind, StartRun
@@ -93,6 +111,7 @@ def mntp(
     )
     name = asking.bring(installation.folder, text)
     about = {"kind": RunKind.MNTP, "model": model, "text": name, "seed": seed, "options": options}
+    about["sts"] = asking.bring(installation.folder, sts) if sts is not None else None
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 
 
@@ -111,6 +130,7 @@ def adapter(
         typer.Option("--owner", metavar="USER", help="Only this user's words; may be repeated. Else everybody's."),
     ] = None,
     rated_up: Annotated[bool, typer.Option("--rated-up", metavar="", help="Only answers that were rated up.")] = False,
+    text: OtherTextOption = None,
     passes: Annotated[
         float, typer.Option("--passes", metavar="X", min=0.01, max=1000, help="So often each answer is read.")
     ] = 3.0,
@@ -128,7 +148,8 @@ def adapter(
 ) -> None:
     """Make an adapter out of conversations that their owners allow (mongars consents), and keep it where it helps.
 
-    A fifth of the conversations is held out: where the adapter isn't better at them by more than chance, it isn't kept.
+    A fifth of the conversations is held out, more of few: where the adapter isn't better at them by more than chance,
+    repeats itself more, or is worse at --text, it isn't kept.
     Exit code 0: kept (with --detach: asked for), 1: it failed or was cancelled, 5: refused, and why: it can't be done
     here, too little may be trained on, the name is taken, or it didn't help.
     """
@@ -147,6 +168,34 @@ def adapter(
     owners = asyncio.run(asking.owners(installation, owner or []))
     wanted = {"name": name, "base": base, "owners": owners, "rated_up": rated_up, "options": options}
     about = {"kind": RunKind.ADAPTER, "model": model, "seed": seed, "adapter": wanted}
+    about["text"] = asking.bring(installation.folder, text) if text is not None else None
+    _begin(installation, _wanted(StartRun, about), detach, as_json)
+
+
+@app.command("evaluate")
+def evaluate(
+    subject: Annotated[
+        str, typer.Argument(metavar="NAME_OR_RUN", help="An adapter that is kept, or a run that made an encoder.")
+    ],
+    sts: StsOption = None,
+    text: OtherTextOption = None,
+    seed: SeedOption = 0,
+    detach: DetachOption = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure an adapter or an encoder anew, on conversations that may be used and that it learnt nothing from.
+
+    Exit code 0: better than what it is held against by more than chance (with --detach: asked for), 1: it failed or was
+    cancelled, 5: it isn't, nothing can tell, or it can't be measured here, and why.
+    """
+    from cli.training import asking
+    from libs.shared.contracts.training import RunKind, StartRun
+
+    installation = chosen_installation(state)
+    about: dict[str, object] = {"kind": RunKind.EVALUATE, "seed": seed, "evaluate": {"subject": subject}}
+    for name, path in (("sts", sts), ("text", text)):
+        about[name] = asking.bring(installation.folder, path) if path is not None else None
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 
 
@@ -224,7 +273,8 @@ def _id(run_id: str) -> str:
 
 
 def _tell(installation: Installation, run: TrainingRun, as_json: bool) -> None:
-    from cli.training.showing import facts
+    from cli.listing import show
+    from cli.training.showing import MEASURES, facts, measures
 
     if as_json:
         answer(run.model_dump(mode="json"))
@@ -233,3 +283,5 @@ def _tell(installation: Installation, run: TrainingRun, as_json: bool) -> None:
     width = max(len(name) for name, _ in told)
     for name, value in told:
         line(f"{name.ljust(width)}  {value}")
+    if rows := measures(run):
+        show(MEASURES, rows, nothing="")

@@ -17,7 +17,10 @@ PHASES = {
     "simcse": "telling sentences apart",
     "sft": "learning answers",
     "saving": "saving",
+    "measuring": "measuring what it has learnt",
 }
+MEASURES = ("measure", "before", "after", "better by", "interval", "verdict")
+_PARTS = ("before", "after", "gain", "low", "high")
 TITLES = ("run", "kind", "model", "state", "where it stands", "asked for")
 
 
@@ -70,13 +73,41 @@ def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
         yield "because", f"{run.detail or ''} ({run.error})"
     elif run.detail:
         yield "evaluation", run.detail
+    if run.evaluate is not None:
+        yield "measured", run.evaluate.subject
+    if run.sts is not None:
+        yield "rated pairs", run.sts
+    told = {f"{name}, {part}" for name in measured(run) for part in (*_PARTS, "units")}
     for name, value in sorted(run.metrics.items()):
+        if name in told:
+            continue  # in the table of measures
         yield name.replace("_", " "), f"{value:.4g}"
     if run.artefact is not None and run.adapter is not None:
         yield (
             "result",
             f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}",
         )
-    elif run.artefact is not None:
+    elif run.artefact is not None and run.evaluate is None:
         yield "result", str(runs / run.run_id / run.artefact)
     yield "folder", str(runs / run.run_id)
+
+
+def measured(run: TrainingRun) -> list[str]:
+    """The names of its evaluation's measures, in the order of the decision."""
+    return [name.removesuffix(", before") for name in run.metrics if name.endswith(", before")]
+
+
+def measures(run: TrainingRun) -> list[tuple[str, ...]]:
+    """Its evaluation as rows of a table."""
+    rows = []
+    for name in measured(run):
+        numbers = [run.metrics.get(f"{name}, {part}") for part in _PARTS]
+        before, after, gain, low, high = ("?" if one is None else f"{one:.4g}" for one in numbers)
+        rows.append((name, before, after, gain, f"{low} to {high}", _word(numbers[3], numbers[4])))
+    return rows
+
+
+def _word(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "can't be told"
+    return "better" if low > 0.0 else "worse" if high < 0.0 else "may be chance"

@@ -14,7 +14,7 @@ from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
 from services.persistence.opening import open_message
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, material
+from services.persistence.repositories import accounts, material, trained
 from services.persistence.repositories.material import SealedTurn
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.slot_file import KeyGone
@@ -31,13 +31,19 @@ async def hand_over(request: TrainingMaterial, parts: Parts) -> AsyncIterator[Ma
     """Everything that may be trained on now. What is withdrawn or forgotten meanwhile is not given any more."""
     async with parts.database.plainly() as driver:
         owners = await material.owners(driver, request.owners)
+        seen = await trained.conversations_in(driver, request.unseen_by) if request.unseen_by else frozenset()
     given = 0
     for user_id, name in owners:
-        async for exchanges in _of_owner(user_id, name, request.chosen, parts):
+        async for found in _of_owner(user_id, name, request.chosen, parts):
+            exchanges = [one for one in found if not seen or _hash(one, parts.keys) not in seen]
             for chunk in chunks(exchanges):
                 yield chunk
             given += len(exchanges)
     log.info("material_handed_over", owners=len(owners), exchanges=given)
+
+
+def _hash(exchange: Exchange, keys: KeyRing) -> bytes:
+    return trained.commitment(keys, trained.Kind.CONVERSATION, exchange.conversation_id)
 
 
 async def _of_owner(user_id: str, name: str, chosen: Chosen, parts: Parts) -> AsyncIterator[list[Exchange]]:

@@ -12,8 +12,9 @@ import torch
 from services.trainer.adapter import Made, make_adapter
 from services.trainer.configuration import Lora, Optimiser, Sft
 from services.trainer.curation import shelf
-from services.trainer.encoder import Tell, figures, finished, load
+from services.trainer.encoder import Tell, figures, finished, load, other_blocks
 from services.trainer.evaluation.decision import Verdict
+from services.trainer.evaluation.figures import figures_of
 from services.trainer.spec import AdapterSpec, RunSpec
 from services.trainer.telling import Done
 
@@ -40,6 +41,7 @@ def train_adapter(
         target,
         base=about.base,
         passes=about.options.passes,
+        text=other_blocks(spec),
         report=partial(tell, "sft"),
         stop=stop,
     )
@@ -48,7 +50,7 @@ def train_adapter(
     assert made.verdict is not None
     return Done(
         artefact=target.name if made.folder is not None else None,
-        metrics=figures("sft", made.outcome) | measured(made.verdict) | _left_out(made),
+        metrics=figures("sft", made.outcome) | measured(made.verdict) | figures_of(made.verdict) | _left_out(made),
         detail=made.verdict.reason,
     )
 

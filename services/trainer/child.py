@@ -17,13 +17,11 @@ import psutil
 
 from libs.shared.contracts.training import RunProgress
 from libs.shared.errors import RunUnderWay, ServiceError
-from services.trainer.spec import FILE, RunSpec
+from services.trainer.spec import ADAPTER, ENCODER, FILE, RunSpec
 from services.trainer.telling import REFUSED, STOPPED, UNDER_WAY, Done, Refused, Stands
 
 _PR_SET_PDEATHSIG = 1
 _LEAST_PRIORITY = 19
-ENCODER = "encoder"
-ADAPTER = "adapter"
 
 
 class Stopped(Exception):
@@ -81,7 +79,12 @@ def _trained(spec: RunSpec, folder: Path, stop: Callable[[], bool]) -> Done:
         fields = ("step", "steps", "loss", "tokens_per_s", "mfu", "seconds_left")
         tell(Stands(progress=RunProgress(phase=phase, **{name: getattr(progress, name) for name in fields})))
 
-    if spec.adapter is not None:
+    done: Done | None
+    if spec.evaluate is not None:
+        from services.trainer.measuring_anew import measure_anew
+
+        done = measure_anew(spec, spec.evaluate, folder, report)
+    elif spec.adapter is not None:
         from services.trainer.answering import train_adapter
 
         done = train_adapter(spec, spec.adapter, folder, folder / ADAPTER, report, stop)

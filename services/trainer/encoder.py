@@ -104,13 +104,23 @@ def lines_of(spec: RunSpec) -> tuple[list[str], list[str]]:
 
 
 def held_out_blocks(spec: RunSpec) -> Tokens | None:
-    """Of the text; None where it has too little to hold some out. Raises as ``lines_of`` does, ModelBroken."""
-    _, apart = lines_of(spec)
-    if not apart:
-        return None
-    documents = tokenized(apart, load_tokenizer(spec.model))
+    """Of the text that an encoder learns from; None where it has too little to hold some out.
+
+    Raises as ``lines_of`` does, ModelBroken.
+    """
+    return blocks_of(lines_of(spec)[1], load_tokenizer(spec.model), spec.options.block_tokens)
+
+
+def other_blocks(spec: RunSpec, block_tokens: int = 256) -> Tokens | None:
+    """Of a text that nothing learns from; None where there is none, or too little. Raises as ``held_out_blocks``."""
+    lines = paragraphs(_text(spec.text)) if spec.text is not None else []
+    return blocks_of(lines, load_tokenizer(spec.model), block_tokens)
+
+
+def blocks_of(lines: list[str], tokenizer: Any, block_tokens: int) -> Tokens | None:
+    """``MOST_BLOCKS`` at the most; None where they fill none."""
     try:
-        return packed(documents, spec.options.block_tokens)[:MOST_BLOCKS]
+        return packed(tokenized(lines, tokenizer), block_tokens)[:MOST_BLOCKS]
     except InvalidRequest:
         return None
 

@@ -29,8 +29,6 @@ from services.trainer.evaluation.pairs import Pairs, pairs_of
 from services.trainer.evaluation.questions import Questions, questions_of
 from services.trainer.evaluation.retrieval import Vectors
 
-EXAM = "exam"
-"""In a run's folder."""
 AT_ONCE = 32
 """Texts of a request: few, since somebody who asks anything makes it begin again."""
 LONGEST_CHARACTERS = 8000

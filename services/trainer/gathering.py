@@ -22,7 +22,7 @@ from libs.shared.contracts.training import AdapterWanted
 from libs.shared.errors import DatasetBroken, InvalidRequest, MaterialWithdrawn, NothingToTrainOn
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset, curate
-from services.trainer.curation.exchanges import Example, Exchange
+from services.trainer.curation.exchanges import Exchange
 from services.trainer.curation.splitting import LEAST_HELD_OUT
 
 MOST_READINGS = 5
@@ -36,9 +36,12 @@ async def wanted_by(bus: Bus, wanted: AdapterWanted) -> list[Exchange]:
     return await read(bus, Chosen.RATED_UP if wanted.rated_up else Chosen.ALLOWED, wanted.owners)
 
 
-async def read(bus: Bus, chosen: Chosen, owners: tuple[str, ...] = ()) -> list[Exchange]:
-    """All that may be trained on now, of these owners alone where there are any. Raises ServiceError."""
-    asked = TrainingMaterial(owners=owners, chosen=chosen)
+async def read(
+    bus: Bus, chosen: Chosen, owners: tuple[str, ...] = (), unseen_by: tuple[str, ...] = ()
+) -> list[Exchange]:
+    """All that may be trained on now, of these owners alone where there are any, without the conversations of those
+    datasets. Raises ServiceError."""
+    asked = TrainingMaterial(owners=owners, chosen=chosen, unseen_by=unseen_by)
     async with bus.stream(TRAINING_MATERIAL, asked) as chunks:
         return [exchange(one) async for chunk in chunks for one in chunk.exchanges]
 
@@ -86,16 +89,15 @@ def chosen_of(exchanges: list[Exchange]) -> Dataset:
     return dataset
 
 
-async def to_ask(bus: Bus) -> tuple[tuple[Example, ...], str]:
-    """(examples to measure an encoder on that learnt from no conversation, why there are none). Raises ServiceError."""
-    exchanges = await read(bus, Chosen.ALLOWED)
+async def measurable(bus: Bus, chosen: Chosen, unseen_by: tuple[str, ...] = ()) -> tuple[Dataset | None, str]:
+    """(what something can be measured on that learnt from none of it, why there is none). Raises ServiceError."""
+    exchanges = await read(bus, chosen, unseen_by=unseen_by)
     if not exchanges:
-        return (), "nothing that was said may be used"
+        return None, "nothing that was said may be used" + (", but what trained it" if unseen_by else "")
     try:
-        dataset = await asyncio.to_thread(curate, exchanges)
+        return await asyncio.to_thread(curate, exchanges), ""
     except InvalidRequest as error:
-        return (), f"of what was said nothing can be used{in_words(dict(error.data.get('left_out', {})))}"
-    return dataset.examples, ""
+        return None, f"of what was said nothing can be used{in_words(dict(error.data.get('left_out', {})))}"
 
 
 def in_words(left_out: dict[str, int]) -> str:

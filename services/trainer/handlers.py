@@ -14,6 +14,7 @@ from libs.shared.contracts.training import (
     REPORT_RUN,
     MntpOptions,
     ReportRun,
+    RunKind,
     RunRef,
     RunState,
     StartRun,
@@ -25,6 +26,7 @@ from libs.shared.telemetry import get_logger
 from services.trainer.availability import lacking
 from services.trainer.bidirectional import FAMILIES
 from services.trainer.estimate import LEAST_TOKENS, read_shape, refuse_what_does_not_fit
+from services.trainer.evaluating import resolved
 from services.trainer.evaluation.pairs import pairs_of
 from services.trainer.free_memory import free_bytes
 from services.trainer.gathering import curated
@@ -52,6 +54,8 @@ class Training:
         """START_RUN."""
         if (reason := lacking()) is not None:
             raise TrainingUnavailable(reason)
+        if request.evaluate is not None:
+            request = await resolved(self.bus, self.folder, request)
         await asyncio.to_thread(refuse_impossible, request, self.folder, free_bytes())
         if request.adapter is not None:
             await refuse_taken(self.bus, request.adapter.name)
@@ -69,7 +73,7 @@ class Training:
 
 def refuse_impossible(request: StartRun, folder: StateFolder, free: int) -> None:
     """Raises ModelNotFound, Unsupported, TextNotFound, ModelBroken, ModelDoesNotFit."""
-    model = folder.models / request.model
+    model = folder.models / (request.model or "")
     if not (model / "config.json").is_file():
         raise ModelNotFound(f"there is no Hugging Face folder {request.model} in models; only such can be trained")
     shape = read_shape(model)
@@ -84,7 +88,7 @@ def refuse_impossible(request: StartRun, folder: StateFolder, free: int) -> None
     if request.sts is not None:
         refuse_no_pairs(folder.training_texts / request.sts)
     if not _GPU.exists():
-        refuse_what_does_not_fit(shape, _SHORTEST if request.adapter is not None else request.options, free)
+        refuse_what_does_not_fit(shape, request.options if request.kind is RunKind.MNTP else _SHORTEST, free)
 
 
 def refuse_no_pairs(path: Path) -> None:

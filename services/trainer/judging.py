@@ -11,7 +11,7 @@ import numpy as np
 
 from libs.shared.errors import InvalidRequest, ModelBroken
 from services.trainer.bidirectional import make_bidirectional
-from services.trainer.encoder import Tell, held_out_blocks, load
+from services.trainer.encoder import Tell, load
 from services.trainer.evaluation import exam as exams
 from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means
 from services.trainer.evaluation.decision import Verdict
@@ -30,12 +30,14 @@ LONGEST = 512
 MASKED = "nats of a hidden token of held-out text"
 
 
-def judged(spec: RunSpec, folder: Path, encoder: Path, tell: Tell) -> tuple[Verdict | None, str]:
+def judged(spec: RunSpec, folder: Path, encoder: Path, blocks: Tokens | None, tell: Tell) -> tuple[Verdict | None, str]:
     """The verdict on the encoder in ``encoder``, written down in ``folder``, and the reason in words; no verdict where
-    there is nothing to tell by. Raises ModelBroken, Unsupported."""
+    there is nothing to tell by. ``blocks`` (blocks x tokens) are of text that it hasn't seen.
+
+    Raises ModelBroken, Unsupported, InvalidRequest.
+    """
     tell("measuring")
     exam, in_use = _read(spec.exam)
-    blocks = held_out_blocks(spec)
     untrained, nats_before = _measured(spec, spec.model, exam, blocks, causal=True)
     trained, nats_after = _measured(spec, encoder, exam, blocks, causal=False)
     before: dict[str, Mapping[str, Vectors]] = {UNTRAINED: untrained}

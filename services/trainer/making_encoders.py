@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from services.trainer.encoder import Tell, train_encoder
+from services.trainer.encoder import Tell, held_out_blocks, train_encoder
 from services.trainer.evaluation.figures import figures_of
 from services.trainer.judging import judged
 from services.trainer.spec import RunSpec
@@ -19,7 +19,7 @@ def make_encoder(spec: RunSpec, folder: Path, target: Path, tell: Tell, stop: Ca
     metrics = train_encoder(spec, folder, target, tell, stop)
     if metrics is None:
         return None
-    verdict, reason = judged(spec, folder, target, tell)
+    verdict, reason = judged(spec, folder, target, held_out_blocks(spec), tell)
     return Done(
         artefact=target.name if verdict is not None and verdict.accepted else None,
         metrics=metrics | (figures_of(verdict) if verdict is not None else {}),

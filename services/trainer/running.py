@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 from libs.shared.bus.base import Bus, Delivery
+from libs.shared.contracts.material import Chosen
 from libs.shared.contracts.training import (
     READ_RUN,
     REPORT_RUN,
@@ -26,11 +27,11 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import examining, gathering, handing_in
+from services.trainer import evaluating, gathering, handing_in
 from services.trainer.availability import lacking
 from services.trainer.process import RunProcess
+from services.trainer.spec import EXAM, AdapterSpec, EvaluateSpec, RunSpec, kept
 from services.trainer.spec import FILE as SPEC_FILE
-from services.trainer.spec import AdapterSpec, RunSpec, kept
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
 from services.trainer.yielding import Yielding
 
@@ -70,6 +71,7 @@ class Current:
     kept_at: float = float("-inf")
     dataset: Path | None = None
     """The folder of an adapter's."""
+    evaluate: EvaluateSpec | None = None
     exam: Path | None = None
     """The folder of what an encoder is measured on."""
 
@@ -173,14 +175,20 @@ class Runner:
         if wanted is None:
             if not (folder / SPEC_FILE).exists():
                 await self._examine(current, folder)
-            return
+            return  # what it began with lies in its folder
         await handing_in.refuse_taken(self._bus, wanted.name, current.run.run_id)
         current.dataset = await gathering.drawn(self._bus, current.run.run_id, wanted, folder / handing_in.DATASET)
 
     async def _examine(self, current: Current, folder: Path) -> None:
-        examples, lacking_why = await gathering.to_ask(self._bus)
+        if current.run.evaluate is not None:
+            current.evaluate, current.exam = await evaluating.gathered(self._bus, self._folder, current.run)
+            return
+        dataset, lacking_why = await gathering.measurable(self._bus, Chosen.ALLOWED)
+        examples = dataset.examples if dataset is not None else ()
         sts = self._folder.training_texts / current.run.sts if current.run.sts is not None else None
-        current.exam = await examining.prepared(self._bus, folder / examining.EXAM, examples, lacking_why, sts)
+        from services.trainer.examining import prepared  # numpy: only where something is measured
+
+        current.exam = await prepared(self._bus, folder / EXAM, examples, lacking_why, sts)
 
     def _spec(self, current: Current) -> RunSpec:
         run, adapter = current.run, None
@@ -196,15 +204,16 @@ class Runner:
             options=run.options,
             adapter=adapter,
             exam=current.exam,
+            evaluate=current.evaluate,
         )
 
     async def _tidy(self, run: TrainingRun) -> None:
         """People's words don't outlive the run that learns from them."""
         folder = self._folder.training_runs / run.run_id
-        if run.adapter is not None:
+        if run.adapter is not None or run.evaluate is not None:
             await asyncio.to_thread(handing_in.clear, folder)
         else:
-            await asyncio.to_thread(shutil.rmtree, folder / examining.EXAM, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder / EXAM, ignore_errors=True)
 
     async def _attempt(self, current: Current, folder: Path, threads: int) -> None:
         """One life of the run's process."""

@@ -10,6 +10,10 @@ from libs.shared.contracts.training import AdapterOptions, MntpOptions
 from libs.shared.durable import write_private
 
 FILE = "run.json"
+ENCODER, ADAPTER = "encoder", "adapter"
+"""Folders in a run's, of what came of it."""
+EXAM = "exam"
+"""Of what it is measured on."""
 
 
 class AdapterSpec(BaseModel):
@@ -20,6 +24,19 @@ class AdapterSpec(BaseModel):
     base: str
     dataset: Path
     options: AdapterOptions
+
+
+class EvaluateSpec(BaseModel):
+    """What is measured anew: an adapter's folder, on a dataset, or an encoder's. ``lacking``: why there is no
+    dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    adapter: Path | None = None
+    dataset: Path | None = None
+    encoder: Path | None = None
+    lacking: str = ""
 
 
 class RunSpec(BaseModel):
@@ -35,6 +52,8 @@ class RunSpec(BaseModel):
     options: MntpOptions = MntpOptions()
     adapter: AdapterSpec | None = None
     """None: an encoder is trained."""
+    evaluate: EvaluateSpec | None = None
+    """Nothing is trained."""
     exam: Path | None = None
     """The folder of what an encoder is measured on."""
     own: Path | None = None

@@ -191,7 +191,7 @@ READ_ADAPTER_FILE = Stream(
     ReadAdapterFile,
     AdapterPiece,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.INFERENCE}),
+    callers=frozenset({Principal.INFERENCE, Principal.TRAINER}),
     max_bytes=2 * MIB,
     window=8,
 )

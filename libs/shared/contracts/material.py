@@ -36,6 +36,8 @@ class TrainingMaterial(Message):
     owners: tuple[Id, ...] = Field(default=(), max_length=1000)
     """Of these alone; empty: of everybody."""
     chosen: Chosen = Chosen.ALLOWED
+    unseen_by: tuple[Id, ...] = Field(default=(), max_length=16)
+    """Datasets: no conversation of which they have anything is given."""
 
 
 class Exchange(Message):

@@ -18,10 +18,20 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 class RunKind(StrEnum):
     """What is trained: a text encoder out of a decoder, by masked next-token prediction and then SimCSE; or an adapter
-    that answers as people were answered whose conversations may be trained on."""
+    that answers as people were answered whose conversations may be trained on. Or nothing, and what was trained before
+    is measured anew."""
 
     MNTP = "mntp"
     ADAPTER = "adapter"
+    EVALUATE = "evaluate"
+
+
+NEEDED = {
+    RunKind.MNTP: ("model", "text"),
+    RunKind.ADAPTER: ("model", "adapter"),
+    RunKind.EVALUATE: ("evaluate",),
+}
+"""What a run can't do without."""
 
 
 class RunState(StrEnum):
@@ -87,9 +97,18 @@ class AdapterWanted(Message):
     options: AdapterOptions = AdapterOptions()
 
 
+class Evaluated(Message):
+    """What is measured anew: an adapter that is kept, or a run whose encoder lies in its folder."""
+
+    subject: AdapterName
+    run: Id | None = None
+    """The run whose encoder it is; the trainer finds it out, and None for an adapter."""
+
+
 class StartRun(Message):
     """A new run. Its model is a Hugging Face folder in ``models``. An encoder's ``text`` is a file in
-    ``training/texts`` of the state folder, and ``options`` are its own; an adapter has ``adapter`` in their place.
+    ``training/texts`` of the state folder, and ``options`` are its own; an adapter has ``adapter`` in their place, and
+    a ``text`` only to be measured on, as ``evaluate`` has.
 
     Raises ``training_unavailable`` (what training needs isn't installed), ``model_not_found``, ``unsupported``,
     ``text_not_found`` (of the text or of the pairs), ``model_does_not_fit`` (with what would), ``adapter_exists``,
@@ -97,19 +116,21 @@ class StartRun(Message):
     """
 
     kind: RunKind = RunKind.MNTP
-    model: FileName
+    model: FileName | None = None
+    """Of ``evaluate`` the trainer finds it out."""
     text: FileName | None = None
     sts: FileName | None = None
     """An encoder's: pairs of sentences that people rated, in ``training/texts``, to measure it on."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
+    evaluate: Evaluated | None = None
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> StartRun:
-        needed = "adapter" if self.kind is RunKind.ADAPTER else "text"
-        if getattr(self, needed) is None:
-            raise ValueError(f"A run of kind {self.kind.value} needs {needed}")
+        for needed in NEEDED[self.kind]:
+            if getattr(self, needed) is None:
+                raise ValueError(f"A run of kind {self.kind.value} needs {needed}")
         return self
 
 
@@ -145,6 +166,7 @@ class TrainingRun(Message):
     seed: int
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
+    evaluate: Evaluated | None = None
     progress: RunProgress | None = None
     error: str | None = None
     """A code; ``detail`` says more."""
@@ -153,7 +175,7 @@ class TrainingRun(Message):
     metrics: dict[str, float] = Field(default_factory=dict)
     artefact: str | None = None
     """The folder that came of it, below the run's own, or the adapter that is kept; None where its evaluation refused
-    it, or could tell nothing."""
+    it, or could tell nothing. Of ``evaluate`` what was measured, where it is better."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -11,6 +11,7 @@ from libs.shared.contracts.common import AdapterName, Id
 from libs.shared.contracts.training import (
     CANCEL_RUN,
     LIST_RUNS,
+    NEEDED,
     READ_RUN,
     START_RUN,
     AdapterOptions,
@@ -25,6 +26,7 @@ from libs.shared.contracts.training import (
     TrainingRun,
     TrainingRuns,
 )
+from libs.shared.contracts.training import Evaluated as EvaluatedRun
 from services.api.access import Access
 from services.api.bodies import Body
 from services.api.pages import PageOf
@@ -62,23 +64,42 @@ class NewAdapter(Body):
     options: OptionsOfAdapter = OptionsOfAdapter()
 
 
+class Evaluated(Body):
+    """What to measure anew."""
+
+    subject: AdapterName = Field(description="An adapter's name, or a run's id.")
+
+
 class NewRun(Body):
-    """What to train, and on what. The text is a file that lies in ``training/texts`` of the state folder: it is never
+    """What to train, and on what, or what to measure anew. The text is a file that lies in ``training/texts`` of the state folder: it is never
     sent over HTTP. An adapter learns from conversations in its place."""
 
-    kind: Literal["mntp", "adapter"] = "mntp"
-    model: FileName = Field(description="A Hugging Face folder in `models`.")
+    kind: Literal["mntp", "adapter", "evaluate"] = "mntp"
+    model: FileName | None = Field(
+        default=None, description="A Hugging Face folder in `models`; `evaluate` finds it out."
+    )
     text: FileName | None = Field(
-        default=None, description="For `mntp`: a file in `training/texts` of the state folder."
+        default=None,
+        description="A file in `training/texts` of the state folder: what `mntp` learns from, and what the others must "
+        "not be worse at.",
+    )
+    sts: FileName | None = Field(
+        default=None, description="To measure an encoder on: rated pairs, a file in `training/texts`."
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: Options = Options()
     adapter: NewAdapter | None = Field(default=None, description="For `adapter`.")
+    evaluate: Evaluated | None = Field(
+        default=None, description="For `evaluate`: an adapter that is kept, or a run that made an encoder."
+    )
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> NewRun:
-        if (self.text is None) is (self.kind == "mntp") or (self.adapter is None) is (self.kind == "adapter"):
-            raise ValueError("Give text for mntp, and adapter for adapter")
+        others = {"mntp": ("adapter", "evaluate"), "adapter": ("evaluate",), "evaluate": ("adapter", "model")}
+        missing = [name for name in NEEDED[RunKind(self.kind)] if getattr(self, name) is None]
+        foreign = [name for name in others[self.kind] if getattr(self, name) is not None]
+        if missing or foreign:
+            raise ValueError("Give model and text for mntp, model and adapter for adapter, evaluate for evaluate")
         return self
 
 
@@ -87,7 +108,14 @@ async def start_run(parts: PartsOf, body: NewRun) -> TrainingRun:
     options = MntpOptions.model_validate(body.options.model_dump())
     adapter = AdapterWanted.model_validate_json(body.adapter.model_dump_json()) if body.adapter is not None else None
     wanted = StartRun(
-        kind=RunKind(body.kind), model=body.model, text=body.text, seed=body.seed, options=options, adapter=adapter
+        kind=RunKind(body.kind),
+        model=body.model,
+        text=body.text,
+        sts=body.sts,
+        seed=body.seed,
+        options=options,
+        adapter=adapter,
+        evaluate=EvaluatedRun(subject=body.evaluate.subject) if body.evaluate is not None else None,
     )
     return await parts.bus.request(START_RUN, wanted)
 

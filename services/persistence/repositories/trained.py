@@ -173,6 +173,16 @@ async def add_adapter(driver: Any, adapter: str, datasets: Sequence[str], now: d
     await _ADD_ADAPTER.fetch(driver, adapter=adapter, datasets=list(datasets), now=now)
 
 
+_CONVERSATIONS = Statement("""
+SELECT DISTINCT conversation FROM training_members WHERE dataset_id = ANY(CAST(:ids AS varchar[]))
+""")
+
+
+async def conversations_in(driver: Any, dataset_ids: Sequence[str]) -> frozenset[bytes]:
+    """The keyed hashes of the conversations of which the datasets have anything."""
+    return frozenset(bytes(row[0]) for row in await _CONVERSATIONS.fetch(driver, ids=list(dataset_ids)))
+
+
 # ---------------------------------------------------------------- how adapters stand
 
 _STANDING_OF_DATASETS = """

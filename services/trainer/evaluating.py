@@ -1,0 +1,124 @@
+"""Measuring what was trained before: what it is, what it hasn't learnt from, and its files, verified."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from pathlib import Path
+
+from libs.shared.artefacts.manifests import check_file
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.adapters import (
+    LIST_ADAPTERS,
+    READ_ADAPTER_FILE,
+    ArtefactFile,
+    Manifest,
+    ReadAdapterFile,
+)
+from libs.shared.contracts.base import Empty
+from libs.shared.contracts.material import LIST_TRAINED, Chosen, ListTrained
+from libs.shared.contracts.training import READ_RUN, Evaluated, RunKind, RunRef, StartRun, TrainingRun
+from libs.shared.errors import AdapterNotFound, ArtefactCorrupt, RunNotFound
+from libs.shared.layout import StateFolder
+from services.trainer import gathering
+from services.trainer.curation import shelf
+from services.trainer.curation.datasets import Dataset
+from services.trainer.spec import ENCODER, EXAM, EvaluateSpec
+
+SUBJECT, DATASET = "subject", "dataset"
+"""Folders in a run's."""
+
+
+async def resolved(bus: Bus, folder: StateFolder, request: StartRun) -> StartRun:
+    """``request`` with the model, and the run of an encoder. Raises AdapterNotFound, ServiceError."""
+    assert request.evaluate is not None
+    subject = request.evaluate.subject
+    manifest = await _manifest(bus, subject)
+    run = await _run(bus, subject if manifest is None else str(manifest.configuration.get("run", "")))
+    if manifest is not None:
+        model, of = run.model if run is not None else manifest.base.name, None
+    elif run is not None and (folder.training_runs / subject / ENCODER).is_dir():
+        model, of = run.model, run.run_id
+    elif run is not None and run.kind is RunKind.ADAPTER and run.artefact is not None:
+        named = request.model_copy(update={"evaluate": Evaluated(subject=run.artefact)})
+        return await resolved(bus, folder, named)
+    else:
+        raise AdapterNotFound(f"{subject} is no adapter that is kept, and no run whose encoder lies in its folder")
+    about = {"model": model, "evaluate": Evaluated(subject=subject, run=of)}
+    return StartRun.model_validate(request.model_copy(update=about).model_dump())
+
+
+async def gathered(bus: Bus, folder: StateFolder, run: TrainingRun) -> tuple[EvaluateSpec, Path | None]:
+    """(what is measured, and on which exam where it is an encoder). Repeated harmlessly.
+
+    Raises AdapterNotFound, ArtefactCorrupt, ServiceError.
+    """
+    assert run.evaluate is not None
+    about, own = run.evaluate, folder.training_runs / run.run_id
+    dataset, lacking = await unseen(bus, about)
+    if about.run is not None:
+        sts = folder.training_texts / run.sts if run.sts is not None else None
+        examples = dataset.examples if dataset is not None else ()
+        from services.trainer.examining import prepared  # numpy: only where something is measured
+
+        exam = await prepared(bus, own / EXAM, examples, lacking, sts)
+        return EvaluateSpec(name=about.subject, encoder=folder.training_runs / about.run / ENCODER), exam
+    fetched = await fetch(bus, about.subject, own / SUBJECT)
+    kept = await asyncio.to_thread(shelf.keep, dataset, own / DATASET) if dataset is not None else None
+    return EvaluateSpec(name=about.subject, adapter=fetched, dataset=kept, lacking=lacking), None
+
+
+async def unseen(bus: Bus, about: Evaluated) -> tuple[Dataset | None, str]:
+    """What may be used now of conversations that it learnt nothing from, and why there is none. Raises ServiceError."""
+    name = about.subject if about.run is None else encoder_record(about.run)
+    recorded = (await bus.request(LIST_TRAINED, ListTrained(adapters=(name,)))).adapters
+    datasets = tuple(dict.fromkeys(one for record in recorded for one in record.datasets))
+    return await gathering.measurable(bus, Chosen.ALLOWED, datasets)
+
+
+def encoder_record(run_id: str) -> str:
+    """Under which name it is recorded what an encoder learnt from. Pure."""
+    return f"encoder-{run_id}"
+
+
+async def fetch(bus: Bus, name: str, folder: Path) -> Path:
+    """The adapter's files, each as it was signed. Raises AdapterNotFound, ArtefactCorrupt, ServiceError."""
+    manifest = await _manifest(bus, name)
+    if manifest is None:
+        raise AdapterNotFound(f"there is no adapter {name} any more")
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    for file in manifest.files:
+        await _fetch_file(bus, name, file, folder / file.name)
+    return folder
+
+
+async def _fetch_file(bus: Bus, name: str, file: ArtefactFile, path: Path) -> None:
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as out:
+        async with bus.stream(READ_ADAPTER_FILE, ReadAdapterFile(adapter=name, sha256=file.sha256)) as pieces:
+            async for piece in pieces:
+                size += len(piece.data)
+                if size > file.size:
+                    break  # it is refused below
+                digest.update(piece.data)
+                await asyncio.to_thread(out.write, piece.data)
+    check_file(file, size, digest)
+
+
+async def _manifest(bus: Bus, name: str) -> Manifest | None:
+    """As persistence verified it. Raises ArtefactCorrupt for one whose manifest it refuses, ServiceError."""
+    for one in (await bus.request(LIST_ADAPTERS, Empty())).adapters:
+        if one.name == name:
+            if one.manifest is None:
+                raise ArtefactCorrupt(f"the manifest of {name} is refused ({one.code})")
+            return one.manifest
+    return None
+
+
+async def _run(bus: Bus, run_id: str) -> TrainingRun | None:
+    try:
+        return await bus.request(READ_RUN, RunRef(run_id=run_id)) if run_id else None
+    except (RunNotFound, ValueError):
+        return None
