@@ -58,38 +58,44 @@ def row(run: TrainingRun) -> tuple[str, ...]:
 
 
 def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
-    """All that there is to say of one."""
+    """All that there is to say of one, but for its evaluation's measures."""
     yield "run", run.run_id
     yield "kind", run.kind.value
     yield "state", run.state.value
     yield "model", run.model
-    if run.text is not None:
-        yield "text", run.text
-    if run.adapter is not None:
-        yield "adapter", run.adapter.name
+    yield from _about(run)
     if run.progress is not None and not run.state.ended:
         yield "stands", standing(run.progress)
     if run.error:
         yield "because", f"{run.detail or ''} ({run.error})"
     elif run.detail:
         yield "evaluation", run.detail
-    if run.evaluate is not None:
-        yield "measured", run.evaluate.subject
-    if run.sts is not None:
-        yield "rated pairs", run.sts
     told = {f"{name}, {part}" for name in measured(run) for part in (*_PARTS, "units")}
     for name, value in sorted(run.metrics.items()):
-        if name in told:
-            continue  # in the table of measures
-        yield name.replace("_", " "), f"{value:.4g}"
-    if run.artefact is not None and run.adapter is not None:
-        yield (
-            "result",
-            f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}",
-        )
-    elif run.artefact is not None and run.evaluate is None:
-        yield "result", str(runs / run.run_id / run.artefact)
+        if name not in told:
+            yield name.replace("_", " "), f"{value:.4g}"
+    if (result := _result(run, runs)) is not None:
+        yield "result", result
     yield "folder", str(runs / run.run_id)
+
+
+def _about(run: TrainingRun) -> Iterator[tuple[str, str]]:
+    if run.text is not None:
+        yield "text", run.text
+    if run.sts is not None:
+        yield "rated pairs", run.sts
+    if run.adapter is not None:
+        yield "adapter", run.adapter.name
+    if run.evaluate is not None:
+        yield "measured", run.evaluate.subject
+
+
+def _result(run: TrainingRun, runs: Path) -> str | None:
+    if run.artefact is None or run.evaluate is not None:
+        return None
+    if run.adapter is None:
+        return str(runs / run.run_id / run.artefact)
+    return f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}"
 
 
 def measured(run: TrainingRun) -> list[str]:

@@ -54,8 +54,8 @@ def make_adapter(
     if its held-out answers say that it helps.
 
     Batch and steps of ``config`` are those of the data (``sft.fitted``). ``text`` (blocks x tokens) is other text,
-    which it must not get worse at. Raises InvalidRequest where too little is held out to tell anything from, or nothing left
-    to train on, and what ``sft.train`` raises.
+    which it must not get worse at. Raises InvalidRequest where too little is held out to tell anything from, or
+    nothing left to train on, and what ``sft.train`` raises.
     """
     train, held_out = (rows_of(dataset.of(split), tokenizer, config) for split in ("train", "held_out"))
     held = dataset.of("held_out")

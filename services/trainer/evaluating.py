@@ -88,7 +88,7 @@ async def fetch(bus: Bus, name: str, folder: Path) -> Path:
     if manifest is None:
         raise AdapterNotFound(f"there is no adapter {name} any more")
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     for file in manifest.files:
         await _fetch_file(bus, name, file, folder / file.name)
     return folder

@@ -71,8 +71,8 @@ class Evaluated(Body):
 
 
 class NewRun(Body):
-    """What to train, and on what, or what to measure anew. The text is a file that lies in ``training/texts`` of the state folder: it is never
-    sent over HTTP. An adapter learns from conversations in its place."""
+    """What to train, and on what, or what to measure anew. Texts are files that lie in ``training/texts`` of the state
+    folder: they are never sent over HTTP. An adapter learns from conversations."""
 
     kind: Literal["mntp", "adapter", "evaluate"] = "mntp"
     model: FileName | None = Field(

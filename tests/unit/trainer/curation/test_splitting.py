@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.curation.splitting import LEAST_HELD_OUT, held_out, place
+from services.trainer.curation.splitting import LEAST_HELD_OUT, WANTED, held_out, place, refilled
 from services.trainer.evaluation.bootstrap import LEAST_UNITS
 
 PLACE = 0.002419
@@ -40,3 +40,19 @@ def test_no_conversation_changes_sides_when_others_come() -> None:
 def test_a_place_is_the_same_everywhere_and_always() -> None:
     assert round(place("c1"), 6) == PLACE
     assert place("c1") == place("c1") != place("c1", "salt")
+
+
+def test_more_are_held_out_of_few() -> None:
+    sizes = {count: len(held_out({f"c{at}" for at in range(count)}, 0.01)) for count in (4, 9, 10, 15, 16, 40)}
+    assert sizes == {4: 2, 9: 4, 10: 6, 15: 7, 16: WANTED, 40: WANTED}
+
+
+def test_what_nothing_is_left_of_is_trained_on_and_another_held_out() -> None:
+    every = {f"c{at}" for at in range(10)}
+    apart = held_out(every, 0.2)
+    spent = sorted(apart)[:2]
+    found = refilled(every, apart, lambda held: held - set(spent))
+    assert len(found) == len(apart)
+    assert len(found - set(spent)) >= LEAST_HELD_OUT
+    assert refilled(every, apart, lambda held: held) == apart
+    assert refilled(every, apart, lambda held: set()) == apart, "where nothing helps, it stays as it is"
