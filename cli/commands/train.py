@@ -53,9 +53,18 @@ OtherTextOption = Annotated[
 def mntp(
     model: ModelOption,
     text: Annotated[
-        Path,
+        Path | None,
         typer.Option("--text", metavar="FILE", help="A plain text to learn from; it is copied into the state folder."),
-    ],
+    ] = None,
+    own: Annotated[
+        bool,
+        typer.Option(
+            "--own",
+            metavar="",
+            help="Learn from what was said, too, as far as that is allowed: each whose words these are has to share "
+            "(mongars consents share on), unless nobody else has an account.",
+        ),
+    ] = False,
     sts: StsOption = None,
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, max=1_000_000, help="Of masked next-token prediction.")
@@ -109,8 +118,10 @@ def mntp(
         contrast_learning_rate=contrast_learning_rate,
         checkpoint_steps=checkpoint_steps,
     )
-    name = asking.bring(installation.folder, text)
-    about = {"kind": RunKind.MNTP, "model": model, "text": name, "seed": seed, "options": options}
+    if text is None and not own:
+        raise CommandError("there is nothing to learn from", "give --text FILE, or --own, or both", code=Exit.USAGE)
+    name = asking.bring(installation.folder, text) if text is not None else None
+    about = {"kind": RunKind.MNTP, "model": model, "text": name, "own": own, "seed": seed, "options": options}
     about["sts"] = asking.bring(installation.folder, sts) if sts is not None else None
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 

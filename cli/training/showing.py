@@ -82,6 +82,8 @@ def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
 def _about(run: TrainingRun) -> Iterator[tuple[str, str]]:
     if run.text is not None:
         yield "text", run.text
+    if run.own:
+        yield "learns from", "what may be trained on"
     if run.sts is not None:
         yield "rated pairs", run.sts
     if run.adapter is not None:

@@ -24,6 +24,7 @@ from libs.shared.layout import StateFolder
 from services.trainer import gathering
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset
+from services.trainer.handing_in import encoder_record
 from services.trainer.spec import ENCODER, EXAM, EvaluateSpec
 
 SUBJECT, DATASET = "subject", "dataset"
@@ -75,11 +76,6 @@ async def unseen(bus: Bus, about: Evaluated) -> tuple[Dataset | None, str]:
     recorded = (await bus.request(LIST_TRAINED, ListTrained(adapters=(name,)))).adapters
     datasets = tuple(dict.fromkeys(one for record in recorded for one in record.datasets))
     return await gathering.measurable(bus, Chosen.ALLOWED, datasets)
-
-
-def encoder_record(run_id: str) -> str:
-    """Under which name it is recorded what an encoder learnt from. Pure."""
-    return f"encoder-{run_id}"
 
 
 async def fetch(bus: Bus, name: str, folder: Path) -> Path:

@@ -13,13 +13,14 @@ from libs.shared.contracts.material import (
     RECORD_DATASET,
     TRAINING_MATERIAL,
     Chosen,
+    DatasetRecorded,
     Member,
     RecordDataset,
     TrainingMaterial,
 )
 from libs.shared.contracts.ratings import Thumb
 from libs.shared.contracts.training import AdapterWanted
-from libs.shared.errors import DatasetBroken, InvalidRequest, MaterialWithdrawn, NothingToTrainOn
+from libs.shared.errors import AdapterNotAllowed, DatasetBroken, InvalidRequest, MaterialWithdrawn, NothingToTrainOn
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset, curate
 from services.trainer.curation.exchanges import Exchange
@@ -28,6 +29,10 @@ from services.trainer.curation.splitting import LEAST_HELD_OUT
 MOST_READINGS = 5
 """So often material is read anew when somebody changes their mind between its reading and its record."""
 RATING = {Thumb.UP: 1, Thumb.DOWN: -1, None: 0}
+NOT_SHARED = (
+    "an encoder embeds everybody's memories, and not each whose words it was to learn from shares what is trained on "
+    "them: each of them can, with mongars consents share on"
+)
 WITHDRAWN = "of what the adapter was to learn from something was forgotten, edited or withdrawn meanwhile: train anew"
 
 
@@ -106,10 +111,11 @@ def in_words(left_out: dict[str, int]) -> str:
     return f" (left out: {told})" if told else ""
 
 
-async def drawn(bus: Bus, run_id: str, wanted: AdapterWanted, root: Path) -> Path:
+async def drawn(bus: Bus, run_id: str, wanted: AdapterWanted, root: Path, *, for_all: bool = False) -> Path:
     """The folder of the run's dataset in ``root``, recorded; that of an earlier life of the run, if it had one.
+    ``for_all``: what comes of it is used for everybody.
 
-    Raises NothingToTrainOn, MaterialWithdrawn, ServiceError.
+    Raises NothingToTrainOn, MaterialWithdrawn, AdapterNotAllowed, ServiceError.
     """
     readings = 0
     while True:
@@ -118,16 +124,24 @@ async def drawn(bus: Bus, run_id: str, wanted: AdapterWanted, root: Path) -> Pat
         folder = await asyncio.to_thread(shelf.keep, dataset, root)
         members = tuple(Member(turn_id=turn_id, version=version) for turn_id, version in dataset.members)
         try:
-            await bus.request(RECORD_DATASET, RecordDataset(dataset_id=run_id, members=members))
+            recorded = await bus.request(RECORD_DATASET, RecordDataset(dataset_id=run_id, members=members))
         except MaterialWithdrawn:
             await asyncio.to_thread(shutil.rmtree, root)
             readings += before is None
             if readings >= MOST_READINGS:
                 raise
         else:
+            if for_all and not may_be_for_all(recorded):
+                await asyncio.to_thread(shutil.rmtree, root)
+                raise AdapterNotAllowed(NOT_SHARED)
             if before is not None:
                 await refuse_withdrawn(bus, wanted, dataset)
             return folder
+
+
+def may_be_for_all(recorded: DatasetRecorded) -> bool:
+    """Whether each whose words it holds shares what is trained on them, or there is nobody else. Pure."""
+    return recorded.shared or recorded.everybody
 
 
 async def refuse_withdrawn(bus: Bus, wanted: AdapterWanted, dataset: Dataset) -> None:

@@ -29,6 +29,7 @@ from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
 from services.trainer import evaluating, gathering, handing_in
 from services.trainer.availability import lacking
+from services.trainer.curation import shelf
 from services.trainer.process import RunProcess
 from services.trainer.spec import EXAM, AdapterSpec, EvaluateSpec, RunSpec, kept
 from services.trainer.spec import FILE as SPEC_FILE
@@ -71,6 +72,8 @@ class Current:
     kept_at: float = float("-inf")
     dataset: Path | None = None
     """The folder of an adapter's."""
+    own: Path | None = None
+    """The folder of the dataset of people's words that an encoder learns from."""
     evaluate: EvaluateSpec | None = None
     exam: Path | None = None
     """The folder of what an encoder is measured on."""
@@ -111,13 +114,13 @@ class Runner:
         except RunNotFound:
             return  # the database is an older one, brought back from a backup
         if run.state.ended:
-            await self._tidy(run)
+            await self._tidy(run, run.artefact)
             return
         current = self._current = Current(run)
         try:
             report = await self._outcome(current)
             await self._report_until_kept(report)
-            await self._tidy(run)
+            await self._tidy(run, report.artefact)
             metrics.TRAINING_RUNS.add(1, {"training.outcome": report.state.value})
             log.info("training_ended", run_id=run.run_id, outcome=report.state.value, code=report.error or "")
         finally:
@@ -166,25 +169,44 @@ class Runner:
                 )
         if current.cancelled:
             return _cancelled(current)
-        if spec.adapter is not None and isinstance(current.verdict, Done) and current.verdict.artefact is not None:
-            current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, current.verdict)
+        await self._hand_in(current, spec, folder)
         return _reported(current)
+
+    async def _hand_in(self, current: Current, spec: RunSpec, folder: Path) -> None:
+        """What its evaluation accepted. An encoder stays in the run's folder."""
+        verdict = current.verdict
+        if not isinstance(verdict, Done) or verdict.artefact is None:
+            return
+        if spec.adapter is not None:
+            current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, verdict)
+        elif spec.own is not None:
+            await handing_in.record_encoder(self._bus, current.run, spec.own)
 
     async def _gather(self, current: Current, folder: Path) -> None:
         wanted = current.run.adapter
         if wanted is None:
-            if not (folder / SPEC_FILE).exists():
-                await self._examine(current, folder)
-            return  # what it began with lies in its folder
+            await self._gather_for_an_encoder(current, folder)
+            return
         await handing_in.refuse_taken(self._bus, wanted.name, current.run.run_id)
         current.dataset = await gathering.drawn(self._bus, current.run.run_id, wanted, folder / handing_in.DATASET)
+
+    async def _gather_for_an_encoder(self, current: Current, folder: Path) -> None:
+        run_id = current.run.run_id
+        if current.run.own:
+            about, place = handing_in.own_words(run_id), folder / handing_in.DATASET
+            current.own = await gathering.drawn(self._bus, run_id, about, place, for_all=True)
+        if not (folder / SPEC_FILE).exists():  # else what it is measured on lies there, too
+            await self._examine(current, folder)
 
     async def _examine(self, current: Current, folder: Path) -> None:
         if current.run.evaluate is not None:
             current.evaluate, current.exam = await evaluating.gathered(self._bus, self._folder, current.run)
             return
-        dataset, lacking_why = await gathering.measurable(self._bus, Chosen.ALLOWED)
-        examples = dataset.examples if dataset is not None else ()
+        if current.own is not None:
+            examples, lacking_why = tuple((await asyncio.to_thread(shelf.read, current.own)).of("held_out")), ""
+        else:
+            dataset, lacking_why = await gathering.measurable(self._bus, Chosen.ALLOWED)
+            examples = dataset.examples if dataset is not None else ()
         sts = self._folder.training_texts / current.run.sts if current.run.sts is not None else None
         from services.trainer.examining import prepared  # numpy: only where something is measured
 
@@ -205,13 +227,16 @@ class Runner:
             adapter=adapter,
             exam=current.exam,
             evaluate=current.evaluate,
+            own=current.own,
         )
 
-    async def _tidy(self, run: TrainingRun) -> None:
+    async def _tidy(self, run: TrainingRun, artefact: str | None) -> None:
         """People's words don't outlive the run that learns from them."""
         folder = self._folder.training_runs / run.run_id
         if run.adapter is not None or run.evaluate is not None:
             await asyncio.to_thread(handing_in.clear, folder)
+        elif run.own:
+            await asyncio.to_thread(handing_in.clear, folder, artefact)
         else:
             await asyncio.to_thread(shutil.rmtree, folder / EXAM, ignore_errors=True)
 

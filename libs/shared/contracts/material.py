@@ -91,6 +91,8 @@ class DatasetRecorded(Message):
     dataset_id: Id
     owners: tuple[Id, ...]
     shared: bool
+    everybody: bool = False
+    """There is no account but theirs."""
 
 
 class RecordAdapter(Message):

@@ -27,7 +27,7 @@ class RunKind(StrEnum):
 
 
 NEEDED = {
-    RunKind.MNTP: ("model", "text"),
+    RunKind.MNTP: ("model",),
     RunKind.ADAPTER: ("model", "adapter"),
     RunKind.EVALUATE: ("evaluate",),
 }
@@ -125,12 +125,17 @@ class StartRun(Message):
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
     evaluate: Evaluated | None = None
+    own: bool = False
+    """An encoder learns from what may be trained on, too. Everybody's memories are embedded by it: each whose words it
+    learns from has to share what is trained on them, unless there are no others."""
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> StartRun:
         for needed in NEEDED[self.kind]:
             if getattr(self, needed) is None:
                 raise ValueError(f"A run of kind {self.kind.value} needs {needed}")
+        if self.kind is RunKind.MNTP and self.text is None and not self.own:
+            raise ValueError("An encoder needs a text, or one's own words")
         return self
 
 
@@ -167,6 +172,7 @@ class TrainingRun(Message):
     options: MntpOptions = MntpOptions()
     adapter: AdapterWanted | None = None
     evaluate: Evaluated | None = None
+    own: bool = False
     progress: RunProgress | None = None
     error: str | None = None
     """A code; ``detail`` says more."""

@@ -86,6 +86,7 @@ class NewRun(Body):
     sts: FileName | None = Field(
         default=None, description="To measure an encoder on: rated pairs, a file in `training/texts`."
     )
+    own: bool = Field(default=False, description="`mntp` learns from what may be trained on, too, or alone.")
     seed: int = Field(default=0, ge=0, lt=2**31)
     options: Options = Options()
     adapter: NewAdapter | None = Field(default=None, description="For `adapter`.")
@@ -98,8 +99,10 @@ class NewRun(Body):
         others = {"mntp": ("adapter", "evaluate"), "adapter": ("evaluate",), "evaluate": ("adapter", "model")}
         missing = [name for name in NEEDED[RunKind(self.kind)] if getattr(self, name) is None]
         foreign = [name for name in others[self.kind] if getattr(self, name) is not None]
+        if self.kind == "mntp" and self.text is None and not self.own:
+            missing.append("text")
         if missing or foreign:
-            raise ValueError("Give model and text for mntp, model and adapter for adapter, evaluate for evaluate")
+            raise ValueError("Give model and text (or own) for mntp, and what else its kind needs")
         return self
 
 
@@ -112,6 +115,7 @@ async def start_run(parts: PartsOf, body: NewRun) -> TrainingRun:
         model=body.model,
         text=body.text,
         sts=body.sts,
+        own=body.own,
         seed=body.seed,
         options=options,
         adapter=adapter,

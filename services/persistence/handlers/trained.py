@@ -35,7 +35,10 @@ async def record_dataset(request: RecordDataset, parts: Parts) -> DatasetRecorde
         elif not known:
             raise AlreadyRecorded("a dataset of that id was drawn from other turns")
         (standing,) = await trained.standing(driver, [request.dataset_id])
-    return DatasetRecorded(dataset_id=request.dataset_id, owners=standing.owners, shared=standing.shared)
+        everybody = await trained.is_everybody(driver, request.dataset_id)
+    return DatasetRecorded(
+        dataset_id=request.dataset_id, owners=standing.owners, shared=standing.shared, everybody=everybody
+    )
 
 
 async def _record(driver: Any, dataset_id: str, versions: dict[str, int], parts: Parts) -> None:

@@ -43,6 +43,7 @@ def as_run(row: TrainingRunRow) -> TrainingRun:
         options=asked.options,
         adapter=asked.adapter,
         evaluate=asked.evaluate,
+        own=asked.own,
         progress=_parsed(RunProgress, row.progress) if row.progress else None,
         error=row.error,
         detail=row.detail,

@@ -223,6 +223,18 @@ class Standing:
     shared: bool
 
 
+_OTHERS = Statement("""
+SELECT 1 FROM users AS u WHERE NOT EXISTS (
+  SELECT FROM training_owners AS o WHERE o.dataset_id = :dataset_id AND o.user_id = u.user_id
+) LIMIT 1
+""")
+
+
+async def is_everybody(driver: Any, dataset_id: str) -> bool:
+    """Whether nobody has an account but those whose words the dataset holds."""
+    return not await _OTHERS.fetch(driver, dataset_id=dataset_id)
+
+
 async def standing(driver: Any, dataset_ids: Sequence[str]) -> list[Standing]:
     """By id."""
     rows = await _STANDING.fetch(driver, ids=list(dataset_ids))
