@@ -85,7 +85,7 @@ async def in_use_vectors(bus: Bus, exam: Exam) -> tuple[str | None, dict[str, Ve
                 if told is None:
                     return None, None
                 names.add(told.embedder)
-                rows.append(np.asarray(told.vectors, dtype=np.float32))
+                rows.append(np.stack([np.frombuffer(one, dtype="<f4") for one in told.vectors]))
             found[what] = np.concatenate(rows) if rows else np.zeros((0, 1), dtype=np.float32)
         if len(names) == 1:
             return names.pop(), found

@@ -11,7 +11,15 @@ from libs.shared.bus import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.conversations import CHANGE_CONVERSATION, ChangeConversation
-from libs.shared.contracts.material import TRAINING_MATERIAL, Chosen, Exchange, TrainingMaterial
+from libs.shared.contracts.material import (
+    RECORD_DATASET,
+    TRAINING_MATERIAL,
+    Chosen,
+    Exchange,
+    Member,
+    RecordDataset,
+    TrainingMaterial,
+)
 from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
 from libs.shared.contracts.ratings import Thumb
 from services.persistence import handing_over
@@ -181,3 +189,23 @@ async def test_what_is_withdrawn_while_it_is_handed_over_is_not_given_any_more(
                 await allow(client, user_id, "c", False)
             found += len(chunk.exchanges)
     assert 0 < found <= 2 * TRAINING_MATERIAL.window + 2
+
+
+async def test_conversations_that_trained_something_are_not_given_to_measure_it(
+    client: Client, persistence: RunningPersistence, trainer: Bus
+) -> None:
+    user_id = await client.user("Ana")
+    for where in ("trained", "since"):
+        for said in ("one", "two"):
+            await talk(client, persistence, user_id, where, f"{where} {said}", said)
+        await allow(client, user_id, where)
+    (member, *_) = [one for one in await given(trainer, user_id) if one.conversation_id == "trained"]
+    record = RecordDataset(dataset_id="d1", members=(Member(turn_id=member.turn_id, version=member.version),))
+    recorded = await trainer.request(RECORD_DATASET, record)
+    assert (recorded.shared, recorded.everybody) == (False, True)
+    await client.user("Bea")
+    assert not (await trainer.request(RECORD_DATASET, record)).everybody
+    asked = TrainingMaterial(unseen_by=("d1",))
+    async with trainer.stream(TRAINING_MATERIAL, asked) as chunks:
+        unseen = [exchange async for chunk in chunks for exchange in chunk.exchanges]
+    assert [one.conversation_id for one in unseen] == ["since", "since"]

@@ -16,6 +16,7 @@ from libs.shared.contracts.training import (
     START_RUN,
     AdapterOptions,
     AdapterWanted,
+    Evaluated,
     ListRuns,
     MntpOptions,
     RunKind,
@@ -163,3 +164,15 @@ async def test_a_run_with_what_another_kind_needs_is_refused(api: Api, trainer: 
     operator = api.key("ops", Role.OPERATOR, scopes=("operator",))
     assert (await api.client.post(PATH, json=body, headers=operator)).status_code == 422
     assert trainer.asked == []
+
+
+async def test_measuring_anew_is_asked_for_by_name_alone(api: Api, trainer: Trainer) -> None:
+    operator = await api.session("ops", Role.OPERATOR)
+    body = {"kind": "evaluate", "evaluate": {"subject": "ada"}, "sts": "pairs.tsv"}
+    assert (await api.client.post(PATH, json=body, headers=operator)).status_code == 202
+    assert trainer.asked == [StartRun(kind=RunKind.EVALUATE, evaluate=Evaluated(subject="ada"), sts="pairs.tsv")]
+    for wrong in ({"kind": "evaluate"}, body | {"model": "llama"}, {"kind": "mntp", "model": "llama"}):
+        assert (await api.client.post(PATH, json=wrong, headers=operator)).status_code == 422
+    own = {"model": "llama", "own": True}
+    assert (await api.client.post(PATH, json=own, headers=operator)).status_code == 202
+    assert trainer.asked[-1] == StartRun(model="llama", own=True)

@@ -9,7 +9,7 @@ import pytest
 
 from cli.errors import CommandError
 from cli.training.asking import bring
-from cli.training.showing import duration, facts, row, standing
+from cli.training.showing import duration, facts, measures, row, standing
 from libs.shared.contracts.training import MntpOptions, RunKind, RunProgress, RunState, TrainingRun
 from libs.shared.layout import StateFolder
 
@@ -76,3 +76,17 @@ def test_a_run_that_failed_says_why_and_one_that_is_done_where_its_result_lies(t
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (150, "2 min"), (12600, "3.5 h")])
 def test_durations_are_told_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_what_was_measured_is_a_table_and_not_a_heap_of_figures(tmp_path: Path) -> None:
+    numbers = {"before": 0.4, "after": 0.6, "gain": 0.2, "low": 0.1, "high": 0.3, "units": 12.0}
+    worse = numbers | {"gain": -0.2, "low": -0.3, "high": -0.1}
+    metrics = {f"recall, {part}": value for part, value in numbers.items()}
+    metrics |= {f"Spearman on rated pairs, against granite@1, {part}": value for part, value in worse.items()}
+    run = RUN.model_copy(update={"state": RunState.DONE, "metrics": metrics | {"accepted": 0.0, "unsure, before": 1.0}})
+    assert measures(run) == [
+        ("recall", "0.4", "0.6", "0.2", "0.1 to 0.3", "better"),
+        ("Spearman on rated pairs, against granite@1", "0.4", "0.6", "-0.2", "-0.3 to -0.1", "worse"),
+        ("unsure", "1", "?", "?", "? to ?", "can't be told"),
+    ]
+    assert [name for name, _ in facts(run, tmp_path) if "recall" in name or "Spearman" in name] == []
