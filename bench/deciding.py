@@ -24,7 +24,7 @@ UNITS = (5, 6, 8, 12, 20)
 EFFECTS = (0.5, 1.0, 2.0, 4.0)
 """Mean gain in standard deviations of a conversation's: 4 is an adapter that helps each alike."""
 MOST_FALSE = 0.05
-SEED, TRIALS, QUICK, RESAMPLES = 1, 4000, 400, 500
+SEED, TRIALS, QUICK, RESAMPLES = 1, 2000, 400, 300
 Floats = NDArray[np.float64]
 
 

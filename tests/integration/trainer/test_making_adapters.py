@@ -15,7 +15,7 @@ from services.inference.adapters import read_adapters
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset, curate
 from services.trainer.curation.exchanges import Exchange
-from services.trainer.spec import AdapterSpec, RunSpec
+from services.trainer.spec import AdapterSpec, EvaluateSpec, RunSpec
 from tests.support import language_model
 from tests.support.exchanges import exchange
 
@@ -92,6 +92,23 @@ def test_a_runs_process_makes_it_by_its_files_alone(tmp_path: Path) -> None:
     assert list(dict.fromkeys(told)) == ["loading", "sft"]
     assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"adapter_model.safetensors", "adapter.gguf"}
     assert train_adapter(spec, about, tmp_path, tmp_path / "adapter", hear, lambda: False) == done
+    assert "repeated four-token runs of its answers, after" in done.metrics
+    check_that_it_is_measured_anew(spec, tmp_path)
+
+
+def check_that_it_is_measured_anew(spec: RunSpec, folder: Path) -> None:
+    """By its files, on conversations that it never met; and by nothing where there are too few of those."""
+    from services.trainer.measuring_anew import measure_anew
+
+    def hear(phase: str, progress: object = None) -> None: ...
+
+    for others, artefact in ((rated(8), "ada"), (rated(4), None)):
+        kept = shelf.keep(curate(others), folder / f"others-{len(others)}")
+        about = EvaluateSpec(name="ada", adapter=folder / "adapter", dataset=kept)
+        done = measure_anew(spec.model_copy(update={"adapter": None}), about, folder, hear)
+        assert done.artefact == artefact, done.detail
+        assert done.detail is not None
+        assert done.detail.startswith("accepted: " if artefact else "undecided: it learnt nothing from 4 conversations")
 
 
 def test_what_learnt_nothing_is_refused_and_not_written(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ async def test_a_run_of_an_adapter_is_asked_for_with_what_it_needs(api: Api, tra
     "body",
     [
         {"kind": "adapter", "model": "llama"},
-        {"kind": "adapter", "model": "llama", "text": "diary.txt", "adapter": {"name": "ada"}},
+        {"kind": "adapter", "model": "llama", "adapter": {"name": "ada"}, "evaluate": {"subject": "ada"}},
         {"kind": "adapter", "model": "llama", "adapter": {"name": "../ada"}},
         {"kind": "adapter", "model": "llama", "adapter": {"name": "ada", "options": {"steps": 1}}},
         {"kind": "mntp", "model": "llama"},

@@ -63,7 +63,10 @@ MANIFEST = Manifest(name="ada", base=BaseModelOf(name="served"), configuration={
 
 
 PLACED = Placement(
-    node_id="here", replica="one", model=ServedModel(name="granite", kind="embed", context_tokens=512), policy="any"
+    node_id="here",
+    replica="one",
+    model=ServedModel(name="granite", kind="embed", backend="onnx", context_tokens=512),
+    policy="any",
 )
 
 

@@ -43,21 +43,20 @@ def test_what_changed_nothing_is_refused_but_for_one_in_forty(units: int) -> Non
     assert accepted_by_chance(decide, units) <= MOST_BY_CHANCE
 
 
-@pytest.mark.parametrize("units", [5, 12])
 def test_differences_that_lean_are_accepted_by_chance_in_one_of_twenty_at_the_most(
-    units: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Most conversations gain a little, a few lose much. Of 400 trials 20 are allowed; three deviations more are 33."""
 
     def by_chance() -> int:
-        draw = np.random.default_rng(units)
-        leaning = (1.0 - draw.exponential(1.0, units) for _ in range(TRIALS))
+        draw = np.random.default_rng(5)
+        leaning = (1.0 - draw.exponential(1.0, 5) for _ in range(TRIALS))
         return sum(decide(compared(gains, seed=trial)).accepted for trial, gains in enumerate(leaning))
 
     assert by_chance() <= 33
     # The mutation: without the bound that lies further out for few units.
     monkeypatch.setattr(bootstrap, "LEANING", 0.0)
-    assert by_chance() > 33 * (units < 10)
+    assert by_chance() > 33
 
 
 def test_what_must_improve_beside_the_primary_decides_likewise() -> None:

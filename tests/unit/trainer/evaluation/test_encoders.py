@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from libs.shared.errors import InvalidRequest
+from services.trainer.evaluation import encoders
 from services.trainer.evaluation import exam as exams
+from services.trainer.evaluation.bootstrap import compare_ranks
 from services.trainer.evaluation.encoders import judge, telling_conversations
 from services.trainer.evaluation.exam import Exam
 from services.trainer.evaluation.figures import figures_of
@@ -64,7 +68,10 @@ def test_questions_that_words_answer_decide_nothing() -> None:
     assert judge(few, {"untrained": vectors(few.questions, 9.0, 0)}, vectors(few.questions, 0.1, 1)) is None
 
 
-def test_rated_pairs_decide_where_there_are_no_questions_and_guard_where_there_are() -> None:
+def test_rated_pairs_decide_where_there_are_no_questions_and_guard_where_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoders, "compare_ranks", partial(compare_ranks, resamples=100))
     draw = np.random.default_rng(0)
     first = draw.normal(size=(200, WIDTH)).astype(np.float32)
     scores = draw.uniform(0, 1, 200)
@@ -89,7 +96,7 @@ def test_words_that_both_share_find_an_answer_and_sense_alone_does_not() -> None
         [
             ("c1", "what does the violin cost", "the violin costs four hundred"),
             ("c2", "how do I get there", "take the train at nine"),
-            ("c3", "and the bread", "flour, water and patience"),
+            ("c3", "what about bread", "flour, water and patience"),
         ]
     )
     assert [one.by_words for one in found.questions] == [True, False, False]
