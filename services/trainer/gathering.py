@@ -87,8 +87,8 @@ def chosen_of(exchanges: list[Exchange]) -> Dataset:
     card = dataset.card
     if card.conversations["held_out"] < LEAST_HELD_OUT:
         raise NothingToTrainOn(
-            f"{sum(card.conversations.values())} conversations are too few: {2 * LEAST_HELD_OUT} are needed, more than half "
-            f"of them to measure whether the adapter helps; rate or allow more{in_words(card.left_out)}",
+            f"{sum(card.conversations.values())} conversations are too few: {2 * LEAST_HELD_OUT} are needed, more than "
+            f"half of them to measure whether the adapter helps; rate or allow more{in_words(card.left_out)}",
             left_out=card.left_out,
         )
     return dataset

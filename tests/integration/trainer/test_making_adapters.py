@@ -92,7 +92,7 @@ def test_a_runs_process_makes_it_by_its_files_alone(tmp_path: Path) -> None:
     assert list(dict.fromkeys(told)) == ["loading", "sft"]
     assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"adapter_model.safetensors", "adapter.gguf"}
     assert train_adapter(spec, about, tmp_path, tmp_path / "adapter", hear, lambda: False) == done
-    assert "repeated four-token runs of its answers, after" in done.metrics
+    assert any(name.startswith("repeated four-token runs") for name in done.metrics)
     check_that_it_is_measured_anew(spec, tmp_path)
 
 
