@@ -21,7 +21,7 @@ from libs.shared.contracts.material import LIST_TRAINED, Chosen, ListTrained
 from libs.shared.contracts.training import READ_RUN, Evaluated, RunKind, RunRef, StartRun, TrainingRun
 from libs.shared.errors import AdapterNotFound, ArtefactCorrupt, RunNotFound
 from libs.shared.layout import StateFolder
-from services.trainer import gathering
+from services.trainer import examining, gathering
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset
 from services.trainer.handing_in import encoder_record
@@ -61,9 +61,7 @@ async def gathered(bus: Bus, folder: StateFolder, run: TrainingRun) -> tuple[Eva
     if about.run is not None:
         sts = folder.training_texts / run.sts if run.sts is not None else None
         examples = dataset.examples if dataset is not None else ()
-        from services.trainer.examining import prepared  # numpy: only where something is measured
-
-        exam = await prepared(bus, own / EXAM, examples, lacking, sts)
+        exam = await examining.prepared(bus, own / EXAM, examples, lacking, sts)
         return EvaluateSpec(name=about.subject, encoder=folder.training_runs / about.run / ENCODER), exam
     fetched = await fetch(bus, about.subject, own / SUBJECT)
     kept = await asyncio.to_thread(shelf.keep, dataset, own / DATASET) if dataset is not None else None

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from libs.shared.bus.base import Bus
+from libs.shared.contracts.common import Vector
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.scheduling import PLACE_JOB, PlaceJob, Placement
 from libs.shared.errors import (
@@ -27,7 +26,6 @@ from services.trainer.evaluation import exam as exams
 from services.trainer.evaluation.exam import Exam
 from services.trainer.evaluation.pairs import Pairs, pairs_of
 from services.trainer.evaluation.questions import Questions, questions_of
-from services.trainer.evaluation.retrieval import Vectors
 
 AT_ONCE = 32
 """Texts of a request: few, since somebody who asks anything makes it begin again."""
@@ -69,24 +67,23 @@ def _pairs(path: Path) -> Pairs:
         raise InvalidRequest(f"{path.name} is no text in UTF-8") from None
 
 
-async def in_use_vectors(bus: Bus, exam: Exam) -> tuple[str | None, dict[str, Vectors] | None]:
+async def in_use_vectors(bus: Bus, exam: Exam) -> tuple[str | None, dict[str, list[Vector]] | None]:
     """(``name@version``, vectors by what they are of) of the installation's embedder; nothing where none is served.
 
     Raises ServiceError.
     """
     for _ in range(MOST_VERSIONS):
         names: set[str] = set()
-        found: dict[str, Vectors] = {}
+        found: dict[str, list[Vector]] = {}
         for what, texts in exam.texts.items():
             purpose: Literal["query", "passage"] = "query" if what == QUERIES else "passage"
-            rows: list[Vectors] = []
+            found[what] = []
             for start in range(0, len(texts), AT_ONCE):
                 told = await _embedded(bus, texts[start : start + AT_ONCE], purpose)
                 if told is None:
                     return None, None
                 names.add(told.embedder)
-                rows.append(np.stack([np.frombuffer(one, dtype="<f4") for one in told.vectors]))
-            found[what] = np.concatenate(rows) if rows else np.zeros((0, 1), dtype=np.float32)
+                found[what] += told.vectors
         if len(names) == 1:
             return names.pop(), found
     raise InvalidRequest("the embedder changed again and again while it was measured: try again later")

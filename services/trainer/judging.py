@@ -12,7 +12,7 @@ import numpy as np
 from libs.shared.errors import InvalidRequest, ModelBroken
 from services.trainer.bidirectional import make_bidirectional
 from services.trainer.encoder import Tell, load
-from services.trainer.evaluation import exam as exams
+from services.trainer.evaluation import exam_vectors
 from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means
 from services.trainer.evaluation.decision import Verdict
 from services.trainer.evaluation.encoders import judge, telling_conversations
@@ -63,7 +63,7 @@ def _read(folder: Path | None) -> tuple[Exam, dict[str, Vectors] | None]:
     if folder is None:
         return Exam(lacking="there is nothing to measure it on"), None
     try:
-        return exams.read(folder)
+        return exam_vectors.read(folder)
     except (OSError, ValueError):
         raise InvalidRequest("what the encoder is measured on can't be read") from None
 

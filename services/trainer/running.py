@@ -27,7 +27,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import evaluating, gathering, handing_in
+from services.trainer import evaluating, examining, gathering, handing_in
 from services.trainer.availability import lacking
 from services.trainer.curation import shelf
 from services.trainer.process import RunProcess
@@ -208,9 +208,7 @@ class Runner:
             dataset, lacking_why = await gathering.measurable(self._bus, Chosen.ALLOWED)
             examples = dataset.examples if dataset is not None else ()
         sts = self._folder.training_texts / current.run.sts if current.run.sts is not None else None
-        from services.trainer.examining import prepared  # numpy: only where something is measured
-
-        current.exam = await prepared(self._bus, folder / EXAM, examples, lacking_why, sts)
+        current.exam = await examining.prepared(self._bus, folder / EXAM, examples, lacking_why, sts)
 
     def _spec(self, current: Current) -> RunSpec:
         run, adapter = current.run, None

@@ -1,23 +1,23 @@
 """What an encoder is measured on, with the vectors of what embeds now: a folder of the run, for its owner alone.
 
-It quotes people, and goes when the run has ended.
+It quotes people, and goes when the run has ended. The service writes it, which knows no numbers but as bytes; the run's
+process reads it (``exam_vectors.py``).
 """
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from libs.shared.contracts.common import Vector
 from libs.shared.durable import write_private
 from services.trainer.evaluation.pairs import Pairs
 from services.trainer.evaluation.questions import Questions
-from services.trainer.evaluation.retrieval import Vectors
 
 FILE = "exam.json"
-VECTORS_FILE = "in_use.npz"
+VECTORS_SUFFIX = ".f32"
 
 
 class Exam(BaseModel):
@@ -41,20 +41,9 @@ class Exam(BaseModel):
         }
 
 
-def keep(folder: Path, exam: Exam, vectors: dict[str, Vectors] | None) -> None:
+def keep(folder: Path, exam: Exam, vectors: Mapping[str, Sequence[Vector]] | None) -> None:
     """The vectors first: an exam that is there is whole."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if vectors is not None:
-        packed = io.BytesIO()
-        np.savez(packed, **vectors)  # type: ignore[arg-type]  # its stub takes the names for options
-        write_private(folder / VECTORS_FILE, packed.getvalue())
+    for name, rows in (vectors or {}).items():
+        write_private(folder / f"{name}{VECTORS_SUFFIX}", b"".join(rows))
     write_private(folder / FILE, exam.model_dump_json().encode())
-
-
-def read(folder: Path) -> tuple[Exam, dict[str, Vectors] | None]:
-    """The exam, and the vectors of what embeds now. Raises OSError, ValueError."""
-    exam = Exam.model_validate_json((folder / FILE).read_bytes())
-    if exam.in_use is None:
-        return exam, None
-    with np.load(folder / VECTORS_FILE, allow_pickle=False) as file:
-        return exam, {name: np.asarray(file[name], dtype=np.float32) for name in file.files}

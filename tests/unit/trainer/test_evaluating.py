@@ -53,7 +53,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import AdapterNotAllowed, AdapterNotFound, ArtefactCorrupt, NoModel, Preempted, RunNotFound
 from libs.shared.layout import StateFolder
 from services.trainer import evaluating, examining, gathering, handing_in
-from services.trainer.evaluation import exam as exams
+from services.trainer.evaluation import exam_vectors
 from tests.unit.trainer.test_gathering import given
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
@@ -191,7 +191,7 @@ async def test_the_embedder_in_use_is_asked_while_nobody_waits_and_the_exam_is_k
     dataset, lacking = await gathering.measurable(house.bus, Chosen.ALLOWED)
     assert dataset is not None
     folder = await examining.prepared(house.bus, tmp_path / "exam", dataset.examples, lacking, None)
-    exam, vectors = exams.read(folder)
+    exam, vectors = exam_vectors.read(folder)
     assert (exam.in_use, len(exam.questions.questions)) == ("granite@1", 24)
     assert vectors is not None
     assert vectors["queries"][:, 0].tolist() == [len(text) for text in exam.texts["queries"]]
@@ -202,7 +202,7 @@ async def test_the_embedder_in_use_is_asked_while_nobody_waits_and_the_exam_is_k
     assert len(house.texts) == asked, "what an earlier life of the run left is not asked for again"
     house.embeds = False
     alone = await examining.prepared(house.bus, tmp_path / "alone", dataset.examples, "", None)
-    assert exams.read(alone)[0].in_use is None
+    assert exam_vectors.read(alone)[0].in_use is None
 
 
 @pytest.mark.parametrize(("shared", "everybody"), [(False, False), (True, False), (False, True)])
