@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import peft
 import torch
 
+from libs.shared.errors import AdapterBroken
 from services.trainer.configuration import Lora
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -36,6 +38,21 @@ def attach(model: Any, lora: Lora, *, seed: int) -> Any:
             # Else each layer's input is first made float32, only for autocast to make it bfloat16 again.
             module.cast_input_dtype_enabled = model.dtype is torch.float32
     return adapted
+
+
+def loaded(model: Any, folder: Path) -> Any:
+    """A peft model around ``model``, with the adapter that lies in ``folder``; it isn't trained further.
+
+    Raises AdapterBroken.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise AdapterBroken(
+            f"{folder.name} can't be put around its model as peft writes an adapter ({type(error).__name__})"
+        ) from error
 
 
 def trainable(model: Any) -> Parameters:

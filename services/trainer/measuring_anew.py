@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from libs.shared.errors import AdapterBroken
 from services.trainer.adapter import measured, rows_of
 from services.trainer.configuration import Sft
 from services.trainer.curation import shelf
@@ -18,6 +15,7 @@ from services.trainer.evaluation.decision import Verdict
 from services.trainer.evaluation.figures import figures_of
 from services.trainer.evaluation.measuring import write
 from services.trainer.judging import judged
+from services.trainer.lora import loaded
 from services.trainer.spec import EvaluateSpec, RunSpec
 from services.trainer.telling import Done
 
@@ -55,18 +53,8 @@ def _adapter(spec: RunSpec, about: EvaluateSpec, folder: Path, tell: Tell) -> tu
             " tell anything from chance; allow more"
         )
     assert about.adapter is not None
-    adapted = _adapted(model, about.adapter)
+    adapted = loaded(model, about.adapter)
     tell("measuring")
     verdict = measured(adapted, tokenizer, held.rows, conversations, other_blocks(spec), seed=spec.seed)
     write(folder, verdict)
     return verdict, verdict.reason
-
-
-def _adapted(model: Any, folder: Path) -> Any:
-    peft: Any = import_module("peft")
-    try:
-        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise AdapterBroken(
-            f"{folder.name} can't be put around its model as peft writes an adapter ({type(error).__name__})"
-        ) from error

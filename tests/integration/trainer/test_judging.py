@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from services.trainer.evaluation import exam as exams
 from services.trainer.evaluation.exam import Exam
-from services.trainer.evaluation.pairs import Pairs
-from services.trainer.evaluation.retrieval import cosines
 from services.trainer.spec import RunSpec
-from tests.support import language_model
 from tests.support.language_model import SENTENCES
+from tests.support.rated_pairs import SOURCE, pairs_as_seen
 
 pytestmark = pytest.mark.torch
-
-TOLD = [f"{line}, {times} times" for times in range(8) for line in SENTENCES]
-SOURCE = language_model.cached() / language_model.FOLDER
 
 
 def hear(phase: str, progress: object = None) -> None: ...
@@ -31,16 +25,6 @@ def spec(folder: Path, exam: Exam | None) -> RunSpec:
     if exam is not None:
         exams.keep(folder / "exam", exam, None)
     return RunSpec(model=SOURCE, seed=0, threads=1, exam=folder / "exam" if exam is not None else None)
-
-
-def pairs_as_seen(*, causal: bool) -> Pairs:
-    """Scores that are just what the model says with attention in that direction."""
-    from services.trainer.judging import _measured
-
-    blank = Pairs(first=tuple(TOLD), second=tuple(TOLD[7:] + TOLD[:7]), scores=(0.0,) * len(TOLD))
-    vectors: Any = _measured(spec(Path(), None), SOURCE, Exam(pairs=blank), None, causal=causal)[0]
-    scores = cosines(vectors["first"], vectors["second"])
-    return blank.model_copy(update={"scores": tuple(np.round(scores, 6).tolist())})
 
 
 @pytest.fixture(scope="module")

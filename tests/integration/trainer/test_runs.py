@@ -25,6 +25,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.spec import RunSpec
 from services.trainer.yielding import Yielding
 from tests.support.broker import TestBroker
+from tests.support.rated_pairs import write_pairs_that_it_gets_wrong
 from tests.support.training_house import BUSY, ROOM, SHORT, House, burning, child_of, processor_ns, state_folder
 
 WATCHED_S = 0.6
@@ -111,18 +112,22 @@ async def test_the_bound_fails_a_trainer_that_hears_of_no_request(
 
 
 @pytest.mark.torch
-async def test_a_run_makes_an_encoder_and_puts_none_to_use_that_nothing_speaks_for(house: House) -> None:
-    run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}))
+async def test_a_run_makes_an_encoder_that_is_better_and_tells_how_it_went(house: House) -> None:
+    write_pairs_that_it_gets_wrong(house.folder.training_texts / "pairs.tsv")
+    run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}), sts="pairs.tsv")
     run = await house.ended(run_id)
-    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, None)
+    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, "encoder"), run.detail
     assert run.detail is not None
-    assert run.detail.startswith("undecided: nothing that was said may be used; allow more, or give rated pairs")
+    assert run.detail.startswith("accepted: Spearman on rated pairs, against the model untrained went from -1 to ")
+    assert run.metrics["accepted"] == 1.0
     assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
     there = house.folder.training_runs / run_id
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {
         path.name for path in (there / "encoder").iterdir()
     }
     assert (there / "mntp" / "loss.svg").is_file()
+    assert (there / "evaluation.json").is_file()
+    assert not (there / "exam").exists()
     assert "cat sat" not in "".join(report.model_dump_json() for report in house.reports), "no word of the text is told"
 
 
