@@ -25,7 +25,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import gathering, handing_in
+from services.trainer import gathering, handing_in, handing_in_encoders
 from services.trainer.availability import lacking
 from services.trainer.process import RunProcess
 from services.trainer.spec import AdapterSpec, RunSpec, kept
@@ -163,6 +163,8 @@ class Runner:
             return _cancelled(current)
         if spec.adapter is not None and isinstance(current.verdict, Done) and current.verdict.artefact is not None:
             current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, current.verdict)
+        elif spec.adapter is None and isinstance(current.verdict, Done):
+            current.verdict = await handing_in_encoders.hand_in(self._bus, current.run, spec, folder, current.verdict)
         return _reported(current)
 
     async def _gather(self, current: Current, folder: Path) -> None:

@@ -148,8 +148,7 @@ class TrainingRun(Message):
     """Of an adapter's run that is done: how its evaluation decided, with the numbers."""
     metrics: dict[str, float] = Field(default_factory=dict)
     artefact: str | None = None
-    """The folder that came of it, below the run's own; of an adapter's run the adapter that is kept, or None where its
-    evaluation refused it."""
+    """The encoder or adapter that came of it and is kept, by its name; None where its evaluation refused it."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
