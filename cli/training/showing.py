@@ -78,5 +78,5 @@ def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
             f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}",
         )
     elif run.artefact is not None:
-        yield "result", str(runs / run.run_id / run.artefact)
+        yield "result", f"encoder {run.artefact}; put it to use with: mongars embedders use {run.artefact}"
     yield "folder", str(runs / run.run_id)

@@ -141,6 +141,8 @@ class Artefacts:
             manifest = verified(signed, self.key)
             if manifest.name != name:
                 raise ArtefactCorrupt("the manifest is another adapter's")
+            if manifest.kind == "encoder":
+                check_encoder(manifest)
         except ValidationError:
             return KeptAdapter(name=name, signed=signed, code=ArtefactCorrupt.code)
         except ServiceError as error:

@@ -161,10 +161,9 @@ class Runner:
                 )
         if current.cancelled:
             return _cancelled(current)
-        if spec.adapter is not None and isinstance(current.verdict, Done) and current.verdict.artefact is not None:
-            current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, current.verdict)
-        elif spec.adapter is None and isinstance(current.verdict, Done):
-            current.verdict = await handing_in_encoders.hand_in(self._bus, current.run, spec, folder, current.verdict)
+        if isinstance(current.verdict, Done) and current.verdict.artefact is not None:
+            hand_in = handing_in_encoders.hand_in if spec.adapter is None else handing_in.hand_in
+            current.verdict = await hand_in(self._bus, current.run, spec, folder, current.verdict)
         return _reported(current)
 
     async def _gather(self, current: Current, folder: Path) -> None:

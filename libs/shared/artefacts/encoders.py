@@ -1,4 +1,4 @@
-"""Encoders as artefacts: the files that one is, the name under which it embeds, and whether it may be put to use. Pure."""
+"""Encoders as artefacts: the files of one, the name under which it embeds, and whether it may be put to use. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from libs.shared.contracts.adapters import ArtefactFile, Manifest
+from libs.shared.contracts.adapters import Manifest
 from libs.shared.errors import AdapterMismatched
 
 WEIGHTS_FILE = "model.safetensors"

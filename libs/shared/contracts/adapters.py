@@ -1,4 +1,4 @@
-"""Adapters and encoders as artefacts: signed by the installation, kept for its nodes, put into service and taken out of it.
+"""Adapters and encoders as artefacts: signed by the installation, kept for its nodes, put into service and out of it.
 
 Whoever trained one puts its files into the object store under their hashes and asks persistence to keep it; persistence
 alone signs. Nodes ask persistence what there is and for its files, wherever they run.
