@@ -142,7 +142,7 @@ class ArtefactFetcher:
     async def _fetch(self, wanted: Wanted, folder: Path) -> None:
         """Aside, then under its name, where the models or the embedder look."""
         name = wanted.manifest.name
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         if self._free(folder) - wanted.size < RESERVE_BYTES:
             raise StorageFull(f"there is no room for {name} on this node's disk")
         aside = folder / f"{_COMING}{name}"

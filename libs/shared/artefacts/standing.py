@@ -22,6 +22,8 @@ class Standing(Message):
     model: str | None = None
     """Under which it is asked for, an encoder as ``name@version``; None: its manifest is refused."""
     kind: str | None = None
+    base: str | None = None
+    """The model that it changes, or was made of."""
     created: datetime | None = None
     size_bytes: int = 0
     data_sha256: str | None = None
@@ -51,6 +53,7 @@ def standing(kept: KeptAdapter, nodes: Iterable[Node]) -> Standing:
         name=kept.name,
         model=name,
         kind=manifest.kind,
+        base=manifest.base.name,
         created=manifest.created,
         size_bytes=sum(file.size for file in manifest.files),
         data_sha256=manifest.data_sha256,
