@@ -6,7 +6,7 @@ import asyncio
 import getpass
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from libs.shared.contracts.telemetry import ServedModel
 
 app = typer.Typer(
-    help="Embedders: add one that was downloaded, list, use, roll back, remove; what mongars train mntp made is here by "
-    "itself. The built-in one reads English best; a "
-    "multilingual one, such as intfloat/multilingual-e5-small, finds as well in French and between languages.",
+    help="Embedders: add one that was downloaded, list, use, roll back, remove; one that was trained here comes by itself. "
+    "The built-in one reads English best; a multilingual one, such as intfloat/multilingual-e5-small, finds as well in "
+    "French and between languages.",
     no_args_is_help=True,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As mongars embedders list shows it.")]
@@ -186,7 +186,7 @@ async def _use(installation: Installation, name: str, *, despite_taint: bool, de
     from cli.bus import as_command
     from cli.errors import CommandError, Exit
     from cli.training import encoders
-    from libs.shared.contracts.ledger import PROPOSE_CHANGE, READ_SETTINGS, ProposeChange, ReadSettings
+    from libs.shared.contracts.ledger import PROPOSE_CHANGE, ProposeChange
 
     served, settings, kept = await _read(installation)
     chosen = next((model.embedder for model in served if model.name == name and model.embedder), None)
@@ -199,11 +199,8 @@ async def _use(installation: Installation, name: str, *, despite_taint: bool, de
     if chosen == settings.embedder:
         return chosen
     async with as_command(installation) as bus:
-        unset = (await bus.request(READ_SETTINGS, ReadSettings())).settings.embedder is None
-        if unset and settings.embedder is not None:
-            await encoders.write_down(bus, settings.embedder)
         if name in kept:
-            await encoders.use(bus, name, despite_taint=despite_taint, despite_verdict=despite_verdict)
+            await encoders.use(bus, name, settings.embedder, taint=despite_taint, verdict=despite_verdict)
         else:
             change = ProposeChange(key="embedder", value=chosen, actor=f"mongars:{getpass.getuser()}", apply=True)
             await bus.request(PROPOSE_CHANGE, change)

@@ -19,10 +19,8 @@ from libs.shared.contracts.adapters import (
     RolledBack,
     ServeAdapter,
 )
-from libs.shared.contracts.ledger import PROPOSE_CHANGE, ProposeChange, RuntimeSettings
+from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
-
-USED_UNTIL_NOW = "used until now: what a roll-back comes back to"
 
 
 async def trained(bus: Bus) -> dict[str, Standing]:
@@ -30,18 +28,13 @@ async def trained(bus: Bus) -> dict[str, Standing]:
     return {one.name: one for one in await all_of(bus) if one.kind == "encoder"}
 
 
-async def use(bus: Bus, name: str, *, despite_taint: bool, despite_verdict: bool) -> None:
-    """Raises ServiceError."""
+async def use(bus: Bus, name: str, instead_of: str | None, *, taint: bool, verdict: bool) -> None:
+    """In place of what embeds until now, despite a ``taint`` and without an accepting ``verdict`` where that is meant.
+    Raises ServiceError."""
     asked = ServeAdapter(
-        adapter=name, actor=actor(), apply=True, despite_taint=despite_taint, despite_verdict=despite_verdict
+        adapter=name, actor=actor(), apply=True, despite_taint=taint, despite_verdict=verdict, instead_of=instead_of
     )
     await bus.request(SERVE_ADAPTER, asked)
-
-
-async def write_down(bus: Bus, embedder: str) -> None:
-    """What is used until now without that a setting names it. Raises ServiceError."""
-    change = ProposeChange(key="embedder", value=embedder, reason=USED_UNTIL_NOW, actor=actor(), apply=True)
-    await bus.request(PROPOSE_CHANGE, change)
 
 
 async def roll_back(bus: Bus, name: str) -> RolledBack:

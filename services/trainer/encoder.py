@@ -24,6 +24,7 @@ from services.trainer.progress import Progress
 from services.trainer.run import Outcome
 from services.trainer.spec import RunSpec
 from services.trainer.texts import paragraphs, sentences
+from services.trainer.tokens_alike import refuse_other_tokens
 
 
 class Tell(Protocol):
@@ -45,6 +46,7 @@ def train_encoder(
     model, tokenizer = load(spec.model)
     assert spec.text is not None
     lines = paragraphs(_text(spec.text))
+    refuse_other_tokens(tokenizer, lines)
     metrics: dict[str, float] = {}
 
     tell("mntp")

@@ -138,6 +138,8 @@ class ServeAdapter(Message):
     despite_taint: bool = False
     despite_verdict: bool = False
     """Also an encoder of which no evaluation found that it helps."""
+    instead_of: str | None = Field(default=None, max_length=128)
+    """``name@version`` of what embeds now, for where no setting names one and nothing is remembered yet."""
 
 
 class RollBackAdapter(Message):

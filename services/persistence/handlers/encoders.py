@@ -28,7 +28,7 @@ async def use(manifest: Manifest, request: ServeAdapter, parts: Parts) -> Change
             f"(mongars embedders use {manifest.name} --despite-verdict)"
         )
     if request.apply:
-        await _write_down_what_is_used(request.actor, parts)
+        await _write_down_what_is_used(request, parts)
     return await ledger.propose_change(
         ProposeChange(
             key=EMBEDDER,
@@ -41,13 +41,13 @@ async def use(manifest: Manifest, request: ServeAdapter, parts: Parts) -> Change
     )
 
 
-async def _write_down_what_is_used(actor: str, parts: Parts) -> None:
+async def _write_down_what_is_used(request: ServeAdapter, parts: Parts) -> None:
     """Where no setting names an embedder, a roll-back would come back to none, and each memory keep the new vectors."""
     async with parts.database.transaction() as session:
         if await rows.read_setting(session, EMBEDDER) is not None:
             return
     async with parts.database.plainly() as driver:
-        used = await segments.most_used(driver)
+        used = await segments.most_used(driver) or request.instead_of
     if used is not None:
-        change = ProposeChange(key=EMBEDDER, value=used, reason=USED_UNTIL_NOW, actor=actor, apply=True)
+        change = ProposeChange(key=EMBEDDER, value=used, reason=USED_UNTIL_NOW, actor=request.actor, apply=True)
         await ledger.propose_change(change, parts)
