@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from libs.shared.contracts.telemetry import ServedModel
 
 app = typer.Typer(
-    help="Embedders: add one that was downloaded, list, use, roll back, remove; one that was trained here comes by itself. "
-    "The built-in one reads English best; a multilingual one, such as intfloat/multilingual-e5-small, finds as well in "
-    "French and between languages.",
+    help="Embedders: add one that was downloaded, list, use, roll back, remove; one that was trained here comes by "
+    "itself. The built-in one reads English best; a multilingual one, such as intfloat/multilingual-e5-small, finds "
+    "as well in French and between languages.",
     no_args_is_help=True,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As mongars embedders list shows it.")]

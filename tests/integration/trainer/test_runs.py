@@ -114,7 +114,9 @@ async def test_the_bound_fails_a_trainer_that_hears_of_no_request(
 async def test_a_run_makes_an_encoder_and_tells_how_it_went(house: House) -> None:
     run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}))
     run = await house.ended(run_id)
-    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, "encoder")
+    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, f"tiny-{run_id}")
+    (manifest,) = house.kept
+    assert (manifest.name, manifest.kind, manifest.base.name) == (run.artefact, "encoder", "tiny")
     assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
     there = house.folder.training_runs / run_id
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {
