@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ OPTIONS = (
 )
 CONTRAST = ("--contrast-steps", "20", "--contrast-batch", "8", "--sentence-tokens", "16")
 WAIT_S = 300.0
+TAKEN_OVER = "embedder_taken_over"
 
 
 class Here:
@@ -42,17 +43,21 @@ class Here:
     def row(self) -> dict[str, Any]:
         return listed(self.made)[self.name]
 
-    def changed_over(self, times: int) -> float:
-        """Seconds until every memory has vectors of what was chosen last."""
-        begun = time.monotonic()
-        told = "embedder_taken_over"
-        assert self.made.wait_until(lambda: self.made.log("persistence").count(told) >= times, WAIT_S)
-        return time.monotonic() - begun
+    def changed_over(self, times: int, since: datetime) -> float:
+        """Seconds until every memory had vectors of what was chosen ``since``."""
+        assert self.made.wait_until(lambda: len(told_at(self.made, "persistence", TAKEN_OVER)) >= times, WAIT_S)
+        return (told_at(self.made, "persistence", TAKEN_OVER)[times - 1] - since).total_seconds()
 
     def finds_by_meaning(self) -> bool:
         found = search(self.person)
         check_found(found)
         return "meaning" in found["items"][0]["parts"]
+
+
+def told_at(made: Installation, part: str, event: str) -> list[datetime]:
+    """When a part logged it."""
+    lines = [line for line in made.log(part).splitlines() if f'"{event}"' in line]
+    return [datetime.fromisoformat(json.loads(line)["at"]) for line in lines]
 
 
 def trained(made: Installation, text: Path) -> tuple[str, dict[str, Any]]:
@@ -73,9 +78,9 @@ def test_an_encoder_is_trained_fetched_put_to_use_found_by_and_rolled_back(
     made.wait_whole()
     shutil.copytree(models / "tiny", made.state / "models" / "tiny")
     name, run = trained(made, story(tmp_path))
-    done = time.monotonic()
     assert made.wait_until(lambda: listed(made).get(name, {}).get("served", False), WAIT_S), listed(made)
-    print(f"\nserved {time.monotonic() - done:.1f} s after its run was done")
+    (done,), (found,) = told_at(made, "trainer", "training_ended"), told_at(made, "inference", "embedder_found")
+    print(f"\nits graph was ready {(found - done).total_seconds():.1f} s after its run was done")
     here = Here(made, meet(made, "ada"), name)
     told = here.row()["trained"]
     assert (told["run"], told["base"], told["nodes"] != []) == (run["run_id"], "tiny", True)
@@ -87,16 +92,18 @@ def test_an_encoder_is_trained_fetched_put_to_use_found_by_and_rolled_back(
     assert made.wait_until(here.finds_by_meaning, WAIT_S)
     refused = made.run("embedders", "use", name)
     assert (refused.returncode, "--despite-verdict" in refused.stderr) == (5, True), refused.stderr
+    begun = datetime.now(UTC)
     used = json.loads(made.mongars("embedders", "use", name, "--despite-verdict", "--json"))
     assert used["embedder"] == f"{name}@{here.row()['version']}"
-    print(f"\n{len(NOTES)} memories changed over after {here.changed_over(1):.1f} s")
+    print(f"\n{len(NOTES)} memories changed over {here.changed_over(1, begun):.1f} s after the command began")
     assert made.wait_until(here.finds_by_meaning, WAIT_S), "its vectors are compared"
     assert here.row()["used"]
     assert made.run("embedders", "rm", name).returncode == 5, "it is in use"
 
     back = json.loads(made.mongars("embedders", "rollback", name, "--json"))
     assert [change["before"].partition("@")[0] for change in back["changes"]] == [BUILT_IN]
-    print(f"\nrolled back, and {len(NOTES)} memories changed over after {here.changed_over(2):.1f} s")
+    rolled = datetime.fromisoformat(back["changes"][0]["decided"]["at"])
+    print(f"\n{len(NOTES)} memories changed back {here.changed_over(2, rolled):.1f} s after the roll-back was decided")
     assert made.wait_until(here.finds_by_meaning, WAIT_S)
     assert listed(made)[BUILT_IN]["used"]
     made.mongars("embedders", "rm", name)
