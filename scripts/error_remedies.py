@@ -94,6 +94,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "something that the adapter was trained with was forgotten since",
         "train it anew; `--despite-taint` puts it into service all the same",
     ),
+    "encoder_unproven": (
+        "no evaluation found that the encoder finds memories better",
+        "allow more conversations and train it anew; `--despite-verdict` puts it to use all the same",
+    ),
     "artefact_clash": (
         "a folder that was put on the node by hand has the artefact's name",
         "give that folder another name; the artefact is fetched by itself then",

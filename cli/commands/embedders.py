@@ -6,7 +6,7 @@ import asyncio
 import getpass
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,15 @@ from cli.listing import show
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line
 
 if TYPE_CHECKING:
+    from libs.shared.artefacts.standing import Standing
+    from libs.shared.contracts.adapters import RolledBack
     from libs.shared.contracts.ledger import RuntimeSettings
     from libs.shared.contracts.telemetry import ServedModel
 
 app = typer.Typer(
-    help="Embedders: add one that was downloaded, list, use, remove. The built-in one reads English best; a "
-    "multilingual one, such as intfloat/multilingual-e5-small, finds as well in French and between languages.",
+    help="Embedders: add one that was downloaded, list, use, roll back, remove; one that was trained here comes by "
+    "itself. The built-in one reads English best; a multilingual one, such as intfloat/multilingual-e5-small, finds "
+    "as well in French and between languages.",
     no_args_is_help=True,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As mongars embedders list shows it.")]
@@ -79,38 +82,75 @@ def add(
 
 @app.command("list")
 def list_embedders(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List what the nodes can embed with, and which is in use."""
-    served, settings = asyncio.run(_read(chosen_installation(state)))
-    rows = [_described(model, settings) for model in served]
+    """List what the nodes can embed with, which is in use, and what was trained here: from which run, and how it
+    measured."""
+    from cli.training import encoders
+
+    served, settings, kept = asyncio.run(_read(chosen_installation(state)))
+    rows = encoders.rows(served, settings, kept)
     if as_json:
         answer(rows)
         return
-    show(
-        ("name", "version", "dimensions", "tokens", "in use"),
-        [(r["name"], r["version"], str(r["dimensions"]), str(r["tokens"]), "yes" if r["used"] else "-") for r in rows],
-        nothing="no node embeds; see: mongars status",
-    )
+    titles = ("name", "version", "dimensions", "tokens", "in use", "trained here", "notes")
+    show(titles, [encoders.cells(row) for row in rows], nothing="no node embeds; see: mongars status")
 
 
 @app.command("use")
-def use(name: NameArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Make NAME the embedder of every memory. They are embedded anew in the background; searches go on meanwhile."""
-    chosen = asyncio.run(_use(chosen_installation(state), name))
+def use(
+    name: NameArgument,
+    despite_taint: Annotated[
+        bool, typer.Option("--despite-taint", metavar="", help="Also where something that trained it was forgotten.")
+    ] = False,
+    despite_verdict: Annotated[
+        bool,
+        typer.Option("--despite-verdict", metavar="", help="Also one that was trained and never found to help."),
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make NAME the embedder of every memory. They are embedded anew in the background; searches go on meanwhile.
+
+    What was trained here is put to use only where its evaluation accepted it (exit code 5 where it didn't).
+    """
+    work = _use(chosen_installation(state), name, despite_taint=despite_taint, despite_verdict=despite_verdict)
+    chosen = asyncio.run(work)
     if as_json:
         answer({"embedder": chosen})
     else:
         line(f"Using {chosen}. Each memory changes over once it is embedded whole; until then the one before serves.")
 
 
+@app.command("rollback")
+def roll_back(name: NameArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Go back from an encoder that was trained here to what embedded before. Memories are embedded anew for that, in
+    the background; until each is whole, searches go on with the encoder."""
+
+    async def work(installation: Installation) -> RolledBack:
+        from cli.bus import as_command
+        from cli.training import encoders
+
+        async with as_command(installation) as bus:
+            return await encoders.roll_back(bus, name)
+
+    done = asyncio.run(work(chosen_installation(state)))
+    if as_json:
+        answer(done.model_dump(mode="json"))
+    for change in () if as_json else done.changes:
+        line(
+            f"Rolled back: {change.before or 'the first that is served'} embeds again, once memories are embedded anew."
+        )
+
+
 @app.command("rm")
 def remove(name: NameArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Remove an embedder that isn't in use."""
+    """Remove an embedder that isn't in use; one that was trained here goes from the store and from every node."""
     from cli import embedders
 
     installation = chosen_installation(state)
     embedders.checked_name(name)
     asyncio.run(_refuse_used(installation, name))
-    embedders.remove(_root(installation), name)
+    if not asyncio.run(_remove_trained(installation, name)):
+        embedders.remove(_root(installation), name)
     if as_json:
         answer({"removed": name})
     else:
@@ -123,20 +163,10 @@ def _root(installation: Installation) -> Path:
     return installation.folder.models / embedders.FOLDER
 
 
-def _described(model: ServedModel, settings: RuntimeSettings) -> dict[str, Any]:
-    identity = model.embedder or model.name
-    return {
-        "name": model.name,
-        "version": identity.partition("@")[2],
-        "dimensions": model.dimensions,
-        "tokens": model.context_tokens,
-        "used": identity == settings.embedder,
-    }
-
-
-async def _read(installation: Installation) -> tuple[list[ServedModel], RuntimeSettings]:
-    """The embedders, and the settings; where none is chosen, the first that is served is used."""
+async def _read(installation: Installation) -> tuple[list[ServedModel], RuntimeSettings, dict[str, Standing]]:
+    """The embedders, the settings, and what was trained; where none is chosen, the first that is served is used."""
     from cli.bus import as_command
+    from cli.training import encoders
     from libs.shared.contracts.base import Empty
     from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings
     from libs.shared.contracts.scheduling import LIST_MODELS
@@ -144,19 +174,21 @@ async def _read(installation: Installation) -> tuple[list[ServedModel], RuntimeS
     async with as_command(installation) as bus:
         models = await bus.request(LIST_MODELS, Empty())
         settings = (await bus.request(READ_SETTINGS, ReadSettings())).settings
+        kept = await encoders.trained(bus)
     served = [model for model in models.models if model.kind == "embed"]
     if settings.embedder is None:
         first = next((model.embedder for model in served if model.name == models.default_embed), None)
         settings = settings.model_copy(update={"embedder": first})
-    return served, settings
+    return served, settings, kept
 
 
-async def _use(installation: Installation, name: str) -> str:
+async def _use(installation: Installation, name: str, *, despite_taint: bool, despite_verdict: bool) -> str:
     from cli.bus import as_command
     from cli.errors import CommandError, Exit
+    from cli.training import encoders
     from libs.shared.contracts.ledger import PROPOSE_CHANGE, ProposeChange
 
-    served, settings = await _read(installation)
+    served, settings, kept = await _read(installation)
     chosen = next((model.embedder for model in served if model.name == name and model.embedder), None)
     if chosen is None:
         raise CommandError(
@@ -164,17 +196,29 @@ async def _use(installation: Installation, name: str) -> str:
             "see: mongars embedders list (one that was just added is seen within seconds)",
             code=Exit.REFUSED,
         )
-    if chosen != settings.embedder:
-        change = ProposeChange(key="embedder", value=chosen, actor=f"mongars:{getpass.getuser()}", apply=True)
-        async with as_command(installation) as bus:
+    if chosen == settings.embedder:
+        return chosen
+    async with as_command(installation) as bus:
+        if name in kept:
+            await encoders.use(bus, name, settings.embedder, taint=despite_taint, verdict=despite_verdict)
+        else:
+            change = ProposeChange(key="embedder", value=chosen, actor=f"mongars:{getpass.getuser()}", apply=True)
             await bus.request(PROPOSE_CHANGE, change)
     return chosen
+
+
+async def _remove_trained(installation: Installation, name: str) -> bool:
+    from cli.bus import as_command
+    from cli.training import encoders
+
+    async with as_command(installation) as bus:
+        return await encoders.remove(bus, name)
 
 
 async def _refuse_used(installation: Installation, name: str) -> None:
     from cli.errors import CommandError, Exit
 
-    _, settings = await _read(installation)
+    _, settings, _ = await _read(installation)
     if settings.embedder is not None and settings.embedder.partition("@")[0] == name:
         raise CommandError(
             f"{name} is in use", "choose another first: mongars embedders use all-MiniLM-L6-v2", code=Exit.REFUSED

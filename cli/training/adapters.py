@@ -81,12 +81,15 @@ def bring(
 
 @app.command("list")
 def list_adapters(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List the adapters: where each answers, which nodes have it, and why one is refused."""
+    """List the adapters: where each answers, which nodes have it, and why one is refused.
+
+    Encoders that were trained are listed by mongars embedders list.
+    """
 
     async def work(bus: Bus) -> Any:
         from cli.training import artefacts
 
-        return await artefacts.all_of(bus)
+        return [one for one in await artefacts.all_of(bus) if one.kind != "encoder"]
 
     found = _on_the_bus(chosen_installation(state), work)
     if as_json:

@@ -74,7 +74,7 @@ def facts(run: TrainingRun, runs: Path) -> Iterator[tuple[str, str]]:
     for name, value in sorted(run.metrics.items()):
         if name not in told:
             yield name.replace("_", " "), f"{value:.4g}"
-    if (result := _result(run, runs)) is not None:
+    if (result := _result(run)) is not None:
         yield "result", result
     yield "folder", str(runs / run.run_id)
 
@@ -92,11 +92,11 @@ def _about(run: TrainingRun) -> Iterator[tuple[str, str]]:
         yield "measured", run.evaluate.subject
 
 
-def _result(run: TrainingRun, runs: Path) -> str | None:
+def _result(run: TrainingRun) -> str | None:
     if run.artefact is None or run.evaluate is not None:
         return None
     if run.adapter is None:
-        return str(runs / run.run_id / run.artefact)
+        return f"encoder {run.artefact}; put it to use with: mongars embedders use {run.artefact}"
     return f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}"
 
 

@@ -416,6 +416,13 @@ class AdapterTainted(ServiceError):
     status = 409
 
 
+class EncoderUnproven(ServiceError):
+    """No evaluation found that the encoder finds memories better."""
+
+    code = "encoder_unproven"
+    status = 409
+
+
 class ArtefactCorrupt(ServiceError):
     """An artefact isn't what its manifest says, or the manifest isn't what was signed."""
 

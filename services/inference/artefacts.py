@@ -1,10 +1,11 @@
-"""Which of the installation's adapters this node should hold: what to fetch, what to let go, what is refused. Pure."""
+"""Which of the installation's artefacts this node should hold: what to fetch, what to let go, what is refused. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from libs.shared.artefacts.encoders import check_encoder
 from libs.shared.artefacts.manifests import check_base, verified
 from libs.shared.contracts.adapters import Adapters, BaseModelOf, KeptAdapter, Manifest, SignedManifest
 from libs.shared.errors import ArtefactClash, ServiceError
@@ -35,18 +36,40 @@ class Errands:
 
 
 def errands(told: Adapters, here: Mapping[str, str | None], bases: Mapping[str, BaseModelOf]) -> Errands:
-    """``here``: the folders that there are, each with the manifest that it was fetched by (None: somebody put it there
-    by hand); ``bases``: the models of this node that take adapters, by name."""
+    """Of adapters. ``here``: the folders that there are, each with the manifest that it was fetched by (None: somebody
+    put it there by hand); ``bases``: the models of this node that take adapters, by name."""
+
+    def of_use(manifest: Manifest) -> bool:
+        if manifest.kind != "adapter" or manifest.base.name not in bases:
+            return False
+        check_base(manifest, bases[manifest.base.name])
+        return True
+
+    return _errands(told, here, of_use)
+
+
+def encoder_errands(told: Adapters, here: Mapping[str, str | None]) -> Errands:
+    """Of encoders: every node embeds with them, whatever models it serves."""
+
+    def of_use(manifest: Manifest) -> bool:
+        if manifest.kind != "encoder":
+            return False
+        check_encoder(manifest)
+        return True
+
+    return _errands(told, here, of_use)
+
+
+def _errands(told: Adapters, here: Mapping[str, str | None], of_use: Callable[[Manifest], bool]) -> Errands:
     refused: dict[str, str] = {}
     keep: set[str] = set()
     fetch: list[tuple[KeptAdapter, Wanted]] = []
     for kept in told.adapters:
         try:
             manifest = verified(kept.signed, told.key)
-            if manifest.kind != "adapter" or manifest.base.name not in bases:
-                keep.add(kept.name)  # of no use here, or no longer, and no fault
+            if not of_use(manifest):
+                keep.add(kept.name)  # not here, or no longer, and no fault
                 continue
-            check_base(manifest, bases[manifest.base.name])
             if kept.name in here and here[kept.name] is None:
                 raise ArtefactClash(f"a folder {kept.name} was put there by hand: give that another name")
         except ServiceError as error:

@@ -16,12 +16,10 @@ import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from services.inference.graph_nodes import Array, Nodes
 
 EMBEDDER = "all-MiniLM-L6-v2"
 EMBEDDER_ID = "all-MiniLM-L6-v2@1110a243"
@@ -97,13 +95,13 @@ def is_built(folder: Path) -> bool:
 def sentence_graph(weights: dict[str, Array], shape: Shape) -> bytes:
     """Unit vectors of texts, as ``embeddings``."""
     graph = _Graph(weights, shape)
-    return graph.model(graph.pool(graph.encode()), ["batch", shape.dimensions])
+    return graph.serialised(graph.pool(graph.encode()), ["batch", shape.dimensions])
 
 
 def token_graph(weights: dict[str, Array], shape: Shape) -> bytes:
     """The tokens' vectors, as ``last_hidden_state``. Raises KeyError for weights of another family."""
     graph = _Graph(weights, shape)
-    return graph.model(graph.told(graph.encode()), ["batch", "tokens", shape.dimensions])
+    return graph.serialised(graph.told(graph.encode()), ["batch", "tokens", shape.dimensions])
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -120,115 +118,85 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
-class _Graph:
-    """Nodes and weights of the graph as they are added; every method returns the name of its output."""
+class _Graph(Nodes):
+    """A BERT's."""
 
     def __init__(self, weights: dict[str, Array], shape: Shape) -> None:
+        super().__init__(EMBEDDER)
         self._weights = weights
         self._shape = shape
-        self._nodes: list[Any] = []
-        self._constants: dict[str, Any] = {}
-
-    def model(self, output: str, output_shape: list[str | int]) -> bytes:
-        from onnx import TensorProto, checker, helper
-
-        shape = ["batch", "tokens"]
-        graph = helper.make_graph(
-            self._nodes,
-            EMBEDDER,
-            [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
-            list(self._constants.values()),
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-        checker.check_model(model)
-        return bytes(model.SerializeToString())
 
     def encode(self) -> str:
-        mask = self._add("Cast", "attention_mask", to=1)
-        expanded = self._add("Unsqueeze", mask, self._const("axes_1_2", np.array([1, 2])))
-        absent = self._add("Sub", self._const("one", np.float32(1)), expanded)
-        bias = self._add("Mul", absent, self._const("masked", np.float32(-1e9)))
+        mask = self.add("Cast", "attention_mask", to=1)
+        expanded = self.add("Unsqueeze", mask, self.const("axes_1_2", np.array([1, 2])))
+        absent = self.add("Sub", self.const("one", np.float32(1)), expanded)
+        bias = self.add("Mul", absent, self.const("masked", np.float32(-1e9)))
         hidden = self._embed()
         for layer in range(self._shape.layers):
             hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
         return hidden
 
     def _embed(self) -> str:
-        table = self._const("words", self._weights["embeddings.word_embeddings.weight"].astype(np.float16))
-        words = self._add("Cast", self._add("Gather", table, "input_ids", axis=0), to=1)
-        length = self._add("Gather", self._add("Shape", "input_ids"), self._const("index_1", np.array(1)), axis=0)
-        zero, one = self._const("zero", np.array(0)), self._const("step", np.array(1))
-        positions = self._add("Range", zero, length, one)
+        table = self.const("words", self._weights["embeddings.word_embeddings.weight"].astype(np.float16))
+        words = self.add("Cast", self.add("Gather", table, "input_ids", axis=0), to=1)
+        length = self.add("Gather", self.add("Shape", "input_ids"), self.const("index_1", np.array(1)), axis=0)
+        zero, one = self.const("zero", np.array(0)), self.const("step", np.array(1))
+        positions = self.add("Range", zero, length, one)
         if self._shape.first_position:
-            positions = self._add("Add", positions, self._const("first", np.array(self._shape.first_position)))
-        place = self._add("Gather", self._weight("embeddings.position_embeddings.weight"), positions, axis=0)
-        kind = self._const("kind", self._weights["embeddings.token_type_embeddings.weight"][0])
-        return self._norm("embeddings.LayerNorm", self._add("Add", self._add("Add", words, place), kind))
+            positions = self.add("Add", positions, self.const("first", np.array(self._shape.first_position)))
+        place = self.add("Gather", self._weight("embeddings.position_embeddings.weight"), positions, axis=0)
+        kind = self.const("kind", self._weights["embeddings.token_type_embeddings.weight"][0])
+        return self._norm("embeddings.LayerNorm", self.add("Add", self.add("Add", words, place), kind))
 
     def _layer(self, name: str, hidden: str, bias: str) -> str:
         attended = self._linear(f"{name}.attention.output.dense", self._attend(f"{name}.attention.self", hidden, bias))
-        hidden = self._norm(f"{name}.attention.output.LayerNorm", self._add("Add", attended, hidden))
+        hidden = self._norm(f"{name}.attention.output.LayerNorm", self.add("Add", attended, hidden))
         wide = self._gelu(self._linear(f"{name}.intermediate.dense", hidden))
         narrow = self._linear(f"{name}.output.dense", wide)
-        return self._norm(f"{name}.output.LayerNorm", self._add("Add", narrow, hidden))
+        return self._norm(f"{name}.output.LayerNorm", self.add("Add", narrow, hidden))
 
     def _attend(self, name: str, hidden: str, bias: str) -> str:
         query, key, value = (self._heads(self._linear(f"{name}.{part}", hidden)) for part in ("query", "key", "value"))
-        transposed = self._add("Transpose", key, perm=[0, 1, 3, 2])
-        scale = self._const("scale", np.float32(1 / np.sqrt(self._shape.dimensions // self._shape.heads)))
-        scores = self._add("Mul", self._add("MatMul", query, transposed), scale)
-        weights = self._add("Softmax", self._add("Add", scores, bias), axis=-1)
-        mixed = self._add("Transpose", self._add("MatMul", weights, value), perm=[0, 2, 1, 3])
-        return self._add("Reshape", mixed, self._const("joined", np.array([0, 0, self._shape.dimensions])))
+        transposed = self.add("Transpose", key, perm=[0, 1, 3, 2])
+        scale = self.const("scale", np.float32(1 / np.sqrt(self._shape.dimensions // self._shape.heads)))
+        scores = self.add("Mul", self.add("MatMul", query, transposed), scale)
+        weights = self.add("Softmax", self.add("Add", scores, bias), axis=-1)
+        mixed = self.add("Transpose", self.add("MatMul", weights, value), perm=[0, 2, 1, 3])
+        return self.add("Reshape", mixed, self.const("joined", np.array([0, 0, self._shape.dimensions])))
 
     def _heads(self, projected: str) -> str:
         heads = self._shape.heads
-        shape = self._const("split", np.array([0, 0, heads, self._shape.dimensions // heads]))
-        return self._add("Transpose", self._add("Reshape", projected, shape), perm=[0, 2, 1, 3])
+        shape = self.const("split", np.array([0, 0, heads, self._shape.dimensions // heads]))
+        return self.add("Transpose", self.add("Reshape", projected, shape), perm=[0, 2, 1, 3])
 
     def told(self, hidden: str) -> str:
-        return self._add("Identity", hidden, output="last_hidden_state")
+        return self.add("Identity", hidden, output="last_hidden_state")
 
     def pool(self, hidden: str) -> str:
-        mask = self._add("Cast", "attention_mask", to=1)
-        column = self._add("Unsqueeze", mask, self._const("axes_2", np.array([2])))
-        axis = self._const("axes_1", np.array([1]))
-        total = self._add("ReduceSum", self._add("Mul", hidden, column), axis, keepdims=0)
-        count = self._add("ReduceSum", mask, axis, keepdims=1)
+        mask = self.add("Cast", "attention_mask", to=1)
+        column = self.add("Unsqueeze", mask, self.const("axes_2", np.array([2])))
+        axis = self.const("axes_1", np.array([1]))
+        total = self.add("ReduceSum", self.add("Mul", hidden, column), axis, keepdims=0)
+        count = self.add("ReduceSum", mask, axis, keepdims=1)
         # Every text has its two markers, so a row of the mask never sums to zero.
-        mean = self._add("Div", total, count)
-        return self._add("LpNormalization", mean, output="embeddings", axis=1, p=2)
+        mean = self.add("Div", total, count)
+        return self.add("LpNormalization", mean, output="embeddings", axis=1, p=2)
 
     def _gelu(self, x: str) -> str:
-        erf = self._add("Erf", self._add("Div", x, self._const("sqrt2", np.float32(np.sqrt(2)))))
-        grown = self._add("Mul", x, self._add("Add", erf, self._const("one", np.float32(1))))
-        return self._add("Mul", grown, self._const("half", np.float32(0.5)))
+        erf = self.add("Erf", self.add("Div", x, self.const("sqrt2", np.float32(np.sqrt(2)))))
+        grown = self.add("Mul", x, self.add("Add", erf, self.const("one", np.float32(1))))
+        return self.add("Mul", grown, self.const("half", np.float32(0.5)))
 
     def _linear(self, name: str, x: str) -> str:
-        weight = self._const(f"{name}.weight", np.ascontiguousarray(self._weights[f"{name}.weight"].T))
-        return self._add("Add", self._add("MatMul", x, weight), self._weight(f"{name}.bias"))
+        weight = self.const(f"{name}.weight", np.ascontiguousarray(self._weights[f"{name}.weight"].T))
+        return self.add("Add", self.add("MatMul", x, weight), self._weight(f"{name}.bias"))
 
     def _norm(self, name: str, x: str) -> str:
         scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
-        return self._add("LayerNormalization", x, scale, shift, axis=-1, epsilon=self._shape.epsilon)
+        return self.add("LayerNormalization", x, scale, shift, axis=-1, epsilon=self._shape.epsilon)
 
     def _weight(self, name: str) -> str:
-        return self._const(name, self._weights[name])
-
-    def _const(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def _add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        output = output or f"{operator}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
+        return self.const(name, self._weights[name])
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 BUILT_FILE = "built.onnx"
 """What is made of ``model.safetensors``."""
+BUILT_WEIGHTS = "built.weights"
+"""Of a decoder, which may be larger than one file of ONNX."""
 BUILT_MANIFEST = "built.json"
 VERSION_FILE = ".version.json"
-_MADE = (BUILT_FILE, BUILT_MANIFEST)
+_MADE = (BUILT_FILE, BUILT_WEIGHTS, BUILT_MANIFEST)
 BUILT_IN_TOKENS = 256
 LEAST_TOKENS = 16
 BEHIND_PADDING = frozenset({"xlm-roberta", "roberta", "camembert"})
@@ -79,8 +81,10 @@ class Spec:
 
     @property
     def weight_bytes(self) -> int:
-        """On disk, with the weights that stand beside the graph."""
-        return self.weights.stat().st_size + sum(p.stat().st_size for p in self.folder.glob(f"{ONNX_FILE}_data*"))
+        """As they are loaded, with those that stand beside the graph; a decoder's in bfloat16 take twice their size."""
+        beside = sum(p.stat().st_size for p in self.folder.glob(f"{ONNX_FILE}_data*"))
+        built = self.folder / BUILT_WEIGHTS
+        return max(self.weights.stat().st_size + beside, built.stat().st_size if built.is_file() else 0)
 
     def prefix(self, purpose: Purpose) -> str:
         return self.description.query_prefix if purpose == "query" else self.description.passage_prefix

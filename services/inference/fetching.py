@@ -1,4 +1,4 @@
-"""Brings the installation's adapters to this node's models folder, verified, each whole or not at all."""
+"""Brings the installation's adapters and encoders to this node's models folder, verified, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from libs.shared.artefacts.encoders import embedder_of
 from libs.shared.artefacts.folders import ABOUT_FILE, MANIFEST_FILE, fingerprint
 from libs.shared.artefacts.manifests import check_file
 from libs.shared.bus.base import Bus
@@ -23,17 +24,20 @@ from libs.shared.contracts.adapters import (
     AdaptersChanged,
     ArtefactFile,
     BaseModelOf,
+    Manifest,
     ReadAdapterFile,
     SignedManifest,
 )
 from libs.shared.contracts.base import MIB, Empty
 from libs.shared.disk_room import free_bytes
 from libs.shared.durable import sync_folder
-from libs.shared.errors import ServiceError, StorageFull
+from libs.shared.errors import AdapterMismatched, ServiceError, StorageFull
 from libs.shared.telemetry import get_logger
 from services.inference.adapters import FORMATS, candidates, sayable
-from services.inference.artefacts import Wanted, errands
-from services.inference.models import ADAPTERS_FOLDER, ModelSpec
+from services.inference.artefacts import Errands, Wanted, encoder_errands, errands
+from services.inference.embedder_build import read_shape
+from services.inference.embedder_specs import read_spec
+from services.inference.models import ADAPTERS_FOLDER, EMBEDDERS_FOLDER, ModelSpec
 
 REREAD_S = 30.0
 """Word of a change may be lost, so the list is read again this often."""
@@ -46,7 +50,7 @@ _GOING = ".going."
 log = get_logger(__name__)
 
 
-class AdapterFetcher:
+class ArtefactFetcher:
     """``changed`` hears when others are refused."""
 
     def __init__(
@@ -59,7 +63,7 @@ class AdapterFetcher:
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._bus = bus
-        self._folder = models / ADAPTERS_FOLDER
+        self._adapters, self._encoders = models / ADAPTERS_FOLDER, models / EMBEDDERS_FOLDER
         self._specs = {spec.name: spec for spec in specs if spec.backend in FORMATS}
         self._changed = changed
         self._free = free
@@ -97,29 +101,35 @@ class AdapterFetcher:
         told = await self._bus.request(LIST_ADAPTERS, Empty())
         if self._bases is None:
             self._bases = await asyncio.to_thread(bases_of, self._specs)
-        here = await asyncio.to_thread(folders_of, self._folder)
-        to_do = errands(told, here, self._bases)
+        here = await asyncio.to_thread(folders_of, self._adapters)
+        refused, late = await self._run(errands(told, here, self._bases), self._adapters)
+        here = await asyncio.to_thread(folders_of, self._encoders)
+        others, later = await self._run(encoder_errands(told, here), self._encoders)
+        if refused | others != self._refused:
+            self._refused = refused | others
+            self._changed(True)
+        return not (late or later)
+
+    async def _run(self, to_do: Errands, folder: Path) -> tuple[dict[str, str], bool]:
+        """Those refused, each with its code, and whether any of them is to be tried again soon."""
         refused, late = dict(to_do.refused), False
         for name in to_do.remove:
-            await asyncio.to_thread(_remove, self._folder, name)
+            await asyncio.to_thread(_remove, folder, name)
             log.info("adapter_taken_away", adapter=name)
         for wanted in to_do.fetch:
-            code = self._useless.get(wanted.signed.body) or await self._try(wanted)
+            code = self._useless.get(wanted.signed.body) or await self._try(wanted, folder)
             if code is not None:
                 refused[wanted.manifest.name] = code
                 late = late or wanted.signed.body not in self._useless
-        if refused != self._refused:
-            self._refused = refused
-            self._changed(True)
-        return not late
+        return refused, late
 
     async def _hear(self, _: AdaptersChanged) -> None:
         self._news.set()
 
-    async def _try(self, wanted: Wanted) -> str | None:
+    async def _try(self, wanted: Wanted, folder: Path) -> str | None:
         """Why it didn't come; None: it did."""
         try:
-            await self._fetch(wanted)
+            await self._fetch(wanted, folder)
         except ServiceError as error:
             if self._refused.get(wanted.manifest.name) != error.code:
                 log.warning("adapter_not_fetched", adapter=wanted.manifest.name, code=error.code, detail=error.detail)
@@ -129,20 +139,20 @@ class AdapterFetcher:
         log.info("adapter_fetched", adapter=wanted.manifest.name, size=wanted.size)
         return None
 
-    async def _fetch(self, wanted: Wanted) -> None:
-        """Aside, then under its name, where the models look."""
+    async def _fetch(self, wanted: Wanted, folder: Path) -> None:
+        """Aside, then under its name, where the models or the embedder look."""
         name = wanted.manifest.name
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self._free(self._folder) - wanted.size < RESERVE_BYTES:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        if self._free(folder) - wanted.size < RESERVE_BYTES:
             raise StorageFull(f"there is no room for {name} on this node's disk")
-        aside = self._folder / f"{_COMING}{name}"
+        aside = folder / f"{_COMING}{name}"
         await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         aside.mkdir()
         try:
             for file in wanted.manifest.files:
                 await self._fetch_file(name, file, aside / file.name)
             await asyncio.to_thread(_finish, aside, wanted)
-            await asyncio.to_thread(_put, aside, self._folder / name)
+            await asyncio.to_thread(_put, aside, folder / name)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
             raise
@@ -173,7 +183,7 @@ def bases_of(specs: dict[str, ModelSpec]) -> dict[str, BaseModelOf]:
 
 
 def folders_of(folder: Path) -> dict[str, str | None]:
-    """The adapters that lie there, each with the manifest that it was fetched by; what a process that ended left in
+    """What lies there, each with the manifest that it was fetched by; what a process that ended left in
     half is taken away. Raises OSError."""
     if not folder.is_dir():
         return {}
@@ -192,10 +202,23 @@ def manifest_of(folder: Path) -> str | None:
         return ""
 
 
+def check_embedder(folder: Path, manifest: Manifest) -> None:
+    """Raises ModelBroken for what no graph can be built of, AdapterMismatched for another embedder than was signed."""
+    spec = read_spec(folder, manifest.name)
+    read_shape(folder)
+    if spec.id != embedder_of(manifest) or spec.dimensions != manifest.configuration.get("dimensions"):
+        raise AdapterMismatched(f"the files of {manifest.name} are those of {spec.id}, of {spec.dimensions} dimensions")
+
+
 def _finish(aside: Path, wanted: Wanted) -> None:
-    (aside / ABOUT_FILE).write_text(json.dumps({"base": wanted.manifest.base.name}))
+    written = [MANIFEST_FILE]
+    if wanted.manifest.kind == "encoder":
+        check_embedder(aside, wanted.manifest)
+    else:
+        (aside / ABOUT_FILE).write_text(json.dumps({"base": wanted.manifest.base.name}))
+        written.append(ABOUT_FILE)
     (aside / MANIFEST_FILE).write_text(wanted.signed.model_dump_json())
-    for name in (ABOUT_FILE, MANIFEST_FILE):
+    for name in written:
         with (aside / name).open("rb") as file:
             _to_disk(file.fileno())
 

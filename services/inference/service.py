@@ -21,7 +21,7 @@ from services.inference.consent import Consent
 from services.inference.embedder_specs import built_in
 from services.inference.embedders import Embedders
 from services.inference.embedding import EmbeddingReplica
-from services.inference.fetching import AdapterFetcher
+from services.inference.fetching import ArtefactFetcher
 from services.inference.idle_gpus import IdleGpus
 from services.inference.lease import EMBEDDING_NUMBER
 from services.inference.machine import node_of, threads
@@ -103,7 +103,7 @@ async def _bring_up(context: ServiceContext, settings: InferenceSettings, agent:
     unclaimed = UnclaimedAdapters(settings.folder.models, catalogue.specs, agent.changed)
     served.more_troubles(unclaimed.troubles)
     context.tasks.create_task(unclaimed.follow())
-    fetcher = AdapterFetcher(context.bus, settings.folder.models, catalogue.specs, agent.changed)
+    fetcher = ArtefactFetcher(context.bus, settings.folder.models, catalogue.specs, agent.changed)
     served.more_troubles(fetcher.troubles)
     context.tasks.create_task(fetcher.follow())
     plan = _plan(settings, await served.sound(catalogue.specs), agent)

@@ -1,4 +1,4 @@
-"""Adapters as artefacts in the object store, signed with a key that follows from the installation key."""
+"""Adapters and encoders as artefacts in the object store, signed with a key that follows from the installation key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from libs.shared.artefacts.encoders import check_encoder, embedder_of
 from libs.shared.artefacts.manifests import public_key, sign, verified
 from libs.shared.bus import Bus
 from libs.shared.contracts.adapters import (
@@ -31,6 +32,8 @@ SWEPT_AFTER_S = 3600.0
 _MANIFESTS = "manifests/"
 PROMOTED: dict[ServedRole, str] = {"chat": "default_model", "code": "code_model"}
 """Role → the setting that gives it to a model."""
+EMBEDDER = "embedder"
+"""The setting that gives every memory to an embedder."""
 CANARY: dict[ServedRole, str] = {"chat": "chat_canary", "code": "code_canary"}
 
 log = get_logger(__name__)
@@ -55,7 +58,9 @@ class Artefacts:
         return await self._store.free_bytes()
 
     async def keep(self, manifest: Manifest) -> SignedManifest:
-        """Raises AdapterExists, ArtefactCorrupt, StorageFull."""
+        """Raises AdapterExists, ArtefactCorrupt, AdapterMismatched for what can't be an encoder, StorageFull."""
+        if manifest.kind == "encoder":
+            check_encoder(manifest)
         async with self._lock:
             if (kept := await self._kept(manifest.name)) is not None:
                 if kept.manifest is not None and _same(kept.manifest, manifest):
@@ -136,6 +141,8 @@ class Artefacts:
             manifest = verified(signed, self.key)
             if manifest.name != name:
                 raise ArtefactCorrupt("the manifest is another adapter's")
+            if manifest.kind == "encoder":
+                check_encoder(manifest)
         except ValidationError:
             return KeptAdapter(name=name, signed=signed, code=ArtefactCorrupt.code)
         except ServiceError as error:
@@ -146,12 +153,20 @@ class Artefacts:
 
 
 def reference(manifest: Manifest) -> str:
-    """Under which it is asked for."""
-    return with_adapter(manifest.base.name, manifest.name)
+    """Under which it is asked for. Raises AdapterMismatched for what can't be an encoder."""
+    return embedder_of(manifest) if manifest.kind == "encoder" else with_adapter(manifest.base.name, manifest.name)
 
 
-def in_service(settings: RuntimeSettings, name: str) -> tuple[InService, ...]:
-    """Where a model with its adapter answers, as the settings have it. Pure."""
+def keys_of(manifest: Manifest) -> tuple[str, ...]:
+    """The settings that may put it into service. Pure."""
+    return (EMBEDDER,) if manifest.kind == "encoder" else (*PROMOTED.values(), *CANARY.values())
+
+
+def in_service(settings: RuntimeSettings, manifest: Manifest) -> tuple[InService, ...]:
+    """Where a model with its adapter answers, or whether an encoder embeds, as the settings have it. Pure."""
+    name = reference(manifest)
+    if manifest.kind == "encoder":
+        return (InService(role="embed", share=1.0),) if settings.embedder == name else ()
     found = []
     for role in PROMOTED:
         canary = getattr(settings, CANARY[role])

@@ -26,6 +26,7 @@ from services.trainer.progress import Progress
 from services.trainer.run import Outcome
 from services.trainer.spec import RunSpec
 from services.trainer.texts import paragraphs, sentences
+from services.trainer.tokens_alike import refuse_other_tokens
 
 HELD_OUT_SHARE, LEAST_LINES, MOST_BLOCKS = 0.02, 200, 64
 """Of the paragraphs of a text that has so many, for measuring; and how many blocks of them are measured."""
@@ -49,6 +50,7 @@ def train_encoder(
     tell("loading")
     model, tokenizer = load(spec.model)
     lines, _ = lines_of(spec)
+    refuse_other_tokens(tokenizer, lines)
     metrics: dict[str, float] = {}
 
     tell("mntp")

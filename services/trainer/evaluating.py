@@ -24,7 +24,7 @@ from libs.shared.layout import StateFolder
 from services.trainer import examining, gathering
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Dataset
-from services.trainer.handing_in import encoder_record
+from services.trainer.handing_in_encoders import name_of
 from services.trainer.spec import ENCODER, EXAM, EvaluateSpec
 
 SUBJECT, DATASET = "subject", "dataset"
@@ -37,15 +37,17 @@ async def resolved(bus: Bus, folder: StateFolder, request: StartRun) -> StartRun
     subject = request.evaluate.subject
     manifest = await _manifest(bus, subject)
     run = await _run(bus, subject if manifest is None else str(manifest.configuration.get("run", "")))
-    if manifest is not None:
+    if manifest is not None and manifest.kind == "encoder":
+        model, of = manifest.base.name, str(manifest.configuration.get("run", ""))
+    elif manifest is not None:
         model, of = run.model if run is not None else manifest.base.name, None
     elif run is not None and (folder.training_runs / subject / ENCODER).is_dir():
         model, of = run.model, run.run_id
-    elif run is not None and run.kind is RunKind.ADAPTER and run.artefact is not None:
+    elif run is not None and run.kind is not RunKind.EVALUATE and run.artefact is not None:
         named = request.model_copy(update={"evaluate": Evaluated(subject=run.artefact)})
         return await resolved(bus, folder, named)
     else:
-        raise AdapterNotFound(f"{subject} is no adapter that is kept, and no run whose encoder lies in its folder")
+        raise AdapterNotFound(f"{subject} is no adapter or encoder that is kept, and no run that made one")
     about = {"model": model, "evaluate": Evaluated(subject=subject, run=of)}
     return StartRun.model_validate(request.model_copy(update=about).model_dump())
 
@@ -57,20 +59,30 @@ async def gathered(bus: Bus, folder: StateFolder, run: TrainingRun) -> tuple[Eva
     """
     assert run.evaluate is not None
     about, own = run.evaluate, folder.training_runs / run.run_id
-    dataset, lacking = await unseen(bus, about)
+    dataset, lacking = await unseen(bus, about, run.model)
     if about.run is not None:
         sts = folder.training_texts / run.sts if run.sts is not None else None
         examples = dataset.examples if dataset is not None else ()
         exam = await examining.prepared(bus, own / EXAM, examples, lacking, sts)
-        return EvaluateSpec(name=about.subject, encoder=folder.training_runs / about.run / ENCODER), exam
+        return EvaluateSpec(name=about.subject, encoder=await _encoder(bus, folder, run, own / SUBJECT)), exam
     fetched = await fetch(bus, about.subject, own / SUBJECT)
     kept = await asyncio.to_thread(shelf.keep, dataset, own / DATASET) if dataset is not None else None
     return EvaluateSpec(name=about.subject, adapter=fetched, dataset=kept, lacking=lacking), None
 
 
-async def unseen(bus: Bus, about: Evaluated) -> tuple[Dataset | None, str]:
+async def _encoder(bus: Bus, folder: StateFolder, run: TrainingRun, aside: Path) -> Path:
+    """The files that the installation keeps, or those that lie in the folder of its run alone."""
+    assert run.evaluate is not None
+    assert run.evaluate.run is not None
+    name = name_of(run.model, run.evaluate.run)
+    if await _manifest(bus, name) is not None:
+        return await fetch(bus, name, aside)
+    return folder.training_runs / run.evaluate.run / ENCODER
+
+
+async def unseen(bus: Bus, about: Evaluated, model: str) -> tuple[Dataset | None, str]:
     """What may be used now of conversations that it learnt nothing from, and why there is none. Raises ServiceError."""
-    name = about.subject if about.run is None else encoder_record(about.run)
+    name = about.subject if about.run is None else name_of(model, about.run)
     recorded = (await bus.request(LIST_TRAINED, ListTrained(adapters=(name,)))).adapters
     datasets = tuple(dict.fromkeys(one for record in recorded for one in record.datasets))
     return await gathering.measurable(bus, Chosen.ALLOWED, datasets)

@@ -12,20 +12,12 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import LIST_ADAPTERS, BaseModelOf, Manifest
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.common import JsonObject
-from libs.shared.contracts.material import (
-    LIST_TRAINED,
-    RECORD_ADAPTER,
-    RECORD_DATASET,
-    ListTrained,
-    Member,
-    RecordAdapter,
-    RecordDataset,
-)
+from libs.shared.contracts.material import LIST_TRAINED, RECORD_ADAPTER, ListTrained, RecordAdapter
 from libs.shared.contracts.training import AdapterWanted, TrainingRun
-from libs.shared.errors import AdapterExists, AdapterNotAllowed, MaterialWithdrawn
+from libs.shared.errors import AdapterExists, MaterialWithdrawn
 from services.trainer.curation import shelf
 from services.trainer.curation.datasets import Card
-from services.trainer.gathering import NOT_SHARED, WITHDRAWN, may_be_for_all, refuse_withdrawn
+from services.trainer.gathering import WITHDRAWN, refuse_withdrawn
 from services.trainer.spec import RunSpec
 from services.trainer.telling import Done
 
@@ -89,32 +81,6 @@ async def hand_in(bus: Bus, run: TrainingRun, spec: RunSpec, folder: Path, done:
     return done.model_copy(update={"artefact": run.adapter.name})
 
 
-async def record_encoder(bus: Bus, run: TrainingRun, own: Path) -> None:
-    """An encoder is recorded as trained on the words of its dataset, before it is put to use.
-
-    Raises MaterialWithdrawn, AdapterNotAllowed (somebody shares no longer), AlreadyRecorded, ServiceError.
-    """
-    dataset = await asyncio.to_thread(shelf.read, own)
-    wanted = own_words(run.run_id)
-    await refuse_withdrawn(bus, wanted, dataset)
-    members = tuple(Member(turn_id=turn_id, version=version) for turn_id, version in dataset.members)
-    if not may_be_for_all(await bus.request(RECORD_DATASET, RecordDataset(dataset_id=run.run_id, members=members))):
-        raise AdapterNotAllowed(NOT_SHARED)
-    recorded = await bus.request(RECORD_ADAPTER, RecordAdapter(adapter=wanted.name, datasets=(run.run_id,)))
-    if recorded.tainted:
-        raise MaterialWithdrawn(WITHDRAWN)
-
-
-def own_words(run_id: str) -> AdapterWanted:
-    """What an encoder learns from beside its text, and under which name that is recorded. Pure."""
-    return AdapterWanted(name=encoder_record(run_id))
-
-
-def encoder_record(run_id: str) -> str:
-    """Under which name it is recorded what an encoder learnt from. Pure."""
-    return f"encoder-{run_id}"
-
-
 def configured(run: TrainingRun, card: Card) -> JsonObject:
     """How it was made, for its manifest; nothing of it tells of anyone. Pure."""
     assert run.adapter is not None
@@ -133,12 +99,10 @@ def base_of(wanted: AdapterWanted, model: str) -> str:
     return wanted.base or model
 
 
-def clear(folder: Path, but: str | None = None) -> None:
+def clear(folder: Path) -> None:
     """Takes people's words, and the weights that learnt from them, out of the folder of a run that has ended: what is
-    forgotten later must not lie here, and what is kept lies in the store; ``but`` for a folder in it."""
+    forgotten later must not lie here, and what is kept lies in the store."""
     for path in sorted(folder.rglob("*"), reverse=True):
-        if but is not None and (folder / but == path or folder / but in path.parents):
-            continue
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()

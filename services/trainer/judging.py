@@ -56,7 +56,7 @@ def undecided(exam: Exam) -> str:
         f"questions that words alone don't answer are of {telling_conversations(exam.questions)} conversations that may"
         " be used, and five are needed"
     )
-    return f"undecided: {asked}; allow more, or give rated pairs with --sts FILE. It is not put to use"
+    return f"undecided: {asked}; allow more, or measure it on rated pairs with mongars train evaluate --sts FILE"
 
 
 def _read(folder: Path | None) -> tuple[Exam, dict[str, Vectors] | None]:

@@ -13,7 +13,7 @@ from services.trainer.telling import Done
 
 
 def make_encoder(spec: RunSpec, folder: Path, target: Path, tell: Tell, stop: Callable[[], bool]) -> Done | None:
-    """What came of it lies in ``target``; it is the run's artefact only where its evaluation accepts it. None when it
+    """What came of it lies in ``target``; it is the run's artefact unless its evaluation refuses it. None when it
     was stopped before its end. Raises what ``train_encoder`` and ``judged`` raise.
     """
     metrics = train_encoder(spec, folder, target, tell, stop)
@@ -21,7 +21,7 @@ def make_encoder(spec: RunSpec, folder: Path, target: Path, tell: Tell, stop: Ca
         return None
     verdict, reason = judged(spec, folder, target, held_out_blocks(spec), tell)
     return Done(
-        artefact=target.name if verdict is not None and verdict.accepted else None,
+        artefact=target.name if verdict is None or verdict.accepted else None,
         metrics=metrics | (figures_of(verdict) if verdict is not None else {}),
         detail=reason,
     )

@@ -27,7 +27,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import evaluating, examining, gathering, handing_in
+from services.trainer import evaluating, examining, gathering, handing_in, handing_in_encoders
 from services.trainer.availability import lacking
 from services.trainer.curation import shelf
 from services.trainer.process import RunProcess
@@ -114,13 +114,13 @@ class Runner:
         except RunNotFound:
             return  # the database is an older one, brought back from a backup
         if run.state.ended:
-            await self._tidy(run, run.artefact)
+            await self._tidy(run)
             return
         current = self._current = Current(run)
         try:
             report = await self._outcome(current)
             await self._report_until_kept(report)
-            await self._tidy(run, report.artefact)
+            await self._tidy(run)
             metrics.TRAINING_RUNS.add(1, {"training.outcome": report.state.value})
             log.info("training_ended", run_id=run.run_id, outcome=report.state.value, code=report.error or "")
         finally:
@@ -173,14 +173,12 @@ class Runner:
         return _reported(current)
 
     async def _hand_in(self, current: Current, spec: RunSpec, folder: Path) -> None:
-        """What its evaluation accepted. An encoder stays in the run's folder."""
+        """What its evaluation didn't refuse."""
         verdict = current.verdict
-        if not isinstance(verdict, Done) or verdict.artefact is None:
+        if not isinstance(verdict, Done) or verdict.artefact is None or spec.evaluate is not None:
             return
-        if spec.adapter is not None:
-            current.verdict = await handing_in.hand_in(self._bus, current.run, spec, folder, verdict)
-        elif spec.own is not None:
-            await handing_in.record_encoder(self._bus, current.run, spec.own)
+        hand_in = handing_in_encoders.hand_in if spec.adapter is None else handing_in.hand_in
+        current.verdict = await hand_in(self._bus, current.run, spec, folder, verdict)
 
     async def _gather(self, current: Current, folder: Path) -> None:
         wanted = current.run.adapter
@@ -193,7 +191,7 @@ class Runner:
     async def _gather_for_an_encoder(self, current: Current, folder: Path) -> None:
         run_id = current.run.run_id
         if current.run.own:
-            about, place = handing_in.own_words(run_id), folder / handing_in.DATASET
+            about, place = handing_in_encoders.own_words(current.run), folder / handing_in.DATASET
             current.own = await gathering.drawn(self._bus, run_id, about, place, for_all=True)
         if not (folder / SPEC_FILE).exists():  # else what it is measured on lies there, too
             await self._examine(current, folder)
@@ -228,13 +226,11 @@ class Runner:
             own=current.own,
         )
 
-    async def _tidy(self, run: TrainingRun, artefact: str | None) -> None:
+    async def _tidy(self, run: TrainingRun) -> None:
         """People's words don't outlive the run that learns from them."""
         folder = self._folder.training_runs / run.run_id
-        if run.adapter is not None or run.evaluate is not None:
+        if run.adapter is not None or run.evaluate is not None or run.own:
             await asyncio.to_thread(handing_in.clear, folder)
-        elif run.own:
-            await asyncio.to_thread(handing_in.clear, folder, artefact)
         else:
             await asyncio.to_thread(shutil.rmtree, folder / EXAM, ignore_errors=True)
 

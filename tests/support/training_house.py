@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 
+from libs.shared.artefacts.manifests import sign
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.adapters import KEEP_ADAPTER, LIST_ADAPTERS, Adapters, KeepAdapter, Manifest, SignedManifest
+from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.material import TRAINING_MATERIAL, Exchange, MaterialChunk, TrainingMaterial
 from libs.shared.contracts.scheduling import PLACE_JOB, PREEMPT, JobPlacement, PlaceJob, Preempt
 from libs.shared.contracts.training import (
@@ -80,6 +82,7 @@ class House:
     progress: RunProgress | None = None
     room: JobPlacement = ROOM
     material: list[Exchange] = field(default_factory=list)
+    kept: list[Manifest] = field(default_factory=list)
     asked: list[PlaceJob] = field(default_factory=list)
     buses: dict[Principal, Bus] = field(default_factory=dict)
 
@@ -91,6 +94,8 @@ class House:
         await kept.serve(READ_RUN, self._read)
         await kept.serve(REPORT_RUN, self._report)
         await kept.serve_stream(TRAINING_MATERIAL, self._hand_over)
+        await kept.serve(KEEP_ADAPTER, self._sign)
+        await kept.serve(LIST_ADAPTERS, self._artefacts)
         await self.buses[Principal.SCHEDULER].serve(PLACE_JOB, self._place)
         await self.buses[Principal.CLI].subscribe(RUN_PROGRESSED, self._progressed)
 
@@ -117,6 +122,13 @@ class House:
             )
             self.runs[report.run_id] = run
         return run
+
+    async def _sign(self, asked: KeepAdapter) -> SignedManifest:
+        self.kept.append(asked.manifest)
+        return sign(b"s" * 32, asked.manifest)
+
+    async def _artefacts(self, _: Empty) -> Adapters:
+        return Adapters(adapters=(), key="", free_bytes=10**9)
 
     async def _place(self, job: PlaceJob) -> JobPlacement:
         if job.kind == "embed":

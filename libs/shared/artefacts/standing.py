@@ -1,4 +1,4 @@
-"""How an adapter stands: what it is, where it answers, which nodes have it, and which refuse it. Pure."""
+"""How an adapter or encoder stands: what it is, where it answers, which nodes have it, and which refuse it. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from datetime import datetime
 
 from pydantic import Field
 
-from libs.shared.contracts.adapters import InService, KeptAdapter
+from libs.shared.artefacts.encoders import embedder_of
+from libs.shared.contracts.adapters import InService, KeptAdapter, Manifest
 from libs.shared.contracts.base import Message
 from libs.shared.contracts.common import JsonObject
 from libs.shared.contracts.scheduling import Node
-from libs.shared.contracts.telemetry import with_adapter
+from libs.shared.contracts.telemetry import ServedModel, with_adapter
 
 
 class Standing(Message):
@@ -19,8 +20,10 @@ class Standing(Message):
 
     name: str
     model: str | None = None
-    """Under which it is asked for; None: its manifest is refused."""
+    """Under which it is asked for, an encoder as ``name@version``; None: its manifest is refused."""
     kind: str | None = None
+    base: str | None = None
+    """The model that it changes, or was made of."""
     created: datetime | None = None
     size_bytes: int = 0
     data_sha256: str | None = None
@@ -44,12 +47,13 @@ def standing(kept: KeptAdapter, nodes: Iterable[Node]) -> Standing:
     manifest = kept.manifest
     if manifest is None:
         return Standing(name=kept.name, tainted=kept.tainted, refused={"store": kept.code or "", **refused})
-    base = manifest.base.name
-    having = (one.node_id for one in told if any(m.name == base and kept.name in m.adapters for m in one.models))
+    name = _asked_for(manifest)
+    having = (one.node_id for one in told if any(_has(model, manifest, name) for model in one.models))
     return Standing(
         name=kept.name,
-        model=with_adapter(base, kept.name),
+        model=name,
         kind=manifest.kind,
+        base=manifest.base.name,
         created=manifest.created,
         size_bytes=sum(file.size for file in manifest.files),
         data_sha256=manifest.data_sha256,
@@ -61,6 +65,16 @@ def standing(kept: KeptAdapter, nodes: Iterable[Node]) -> Standing:
         nodes=tuple(sorted(set(having))),
         refused=refused,
     )
+
+
+def _asked_for(manifest: Manifest) -> str:
+    return embedder_of(manifest) if manifest.kind == "encoder" else with_adapter(manifest.base.name, manifest.name)
+
+
+def _has(model: ServedModel, manifest: Manifest, name: str) -> bool:
+    if manifest.kind == "encoder":
+        return model.embedder == name
+    return model.name == manifest.base.name and manifest.name in model.adapters
 
 
 def _refusal(name: str, words: Iterable[str]) -> str | None:

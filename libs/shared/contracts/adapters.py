@@ -1,4 +1,4 @@
-"""Adapters as artefacts: signed by the installation, kept for its nodes, put into service and taken out of it.
+"""Adapters and encoders as artefacts: signed by the installation, kept for its nodes, put into service and out of it.
 
 Whoever trained one puts its files into the object store under their hashes and asks persistence to keep it; persistence
 alone signs. Nodes ask persistence what there is and for its files, wherever they run.
@@ -69,9 +69,10 @@ class SignedManifest(Message):
 
 
 class InService(Message):
-    """Where an adapter answers: with a share of 1 every request of the role, else so many of its conversations."""
+    """Where an adapter answers: with a share of 1 every request of the role, else so many of its conversations. An
+    encoder embeds every memory."""
 
-    role: ServedRole
+    role: Literal["chat", "code", "embed"]
     share: float
 
 
@@ -120,9 +121,11 @@ class AdapterPiece(Message):
 
 
 class ServeAdapter(Message):
-    """Puts one into service: a change of the ledger, applied at once where ``apply``, else proposed.
+    """Puts one into service: a change of the ledger, applied at once where ``apply``, else proposed. An encoder has no
+    role, and no share but the whole: every memory is embedded with it.
 
-    Raises ``adapter_not_found``, ``adapter_tainted`` without ``despite_taint``.
+    Raises ``adapter_not_found``, ``adapter_tainted`` without ``despite_taint``, ``encoder_unproven`` without
+    ``despite_verdict``.
     """
 
     adapter: AdapterName
@@ -133,6 +136,10 @@ class ServeAdapter(Message):
     actor: str
     apply: bool = False
     despite_taint: bool = False
+    despite_verdict: bool = False
+    """Also an encoder of which no evaluation found that it helps."""
+    instead_of: str | None = Field(default=None, max_length=128)
+    """``name@version`` of what embeds now, for where no setting names one and nothing is remembered yet."""
 
 
 class RollBackAdapter(Message):

@@ -180,8 +180,8 @@ class TrainingRun(Message):
     """Of a run that is done: how its evaluation decided, with the numbers."""
     metrics: dict[str, float] = Field(default_factory=dict)
     artefact: str | None = None
-    """The folder that came of it, below the run's own, or the adapter that is kept; None where its evaluation refused
-    it, or could tell nothing. Of ``evaluate`` what was measured, where it is better."""
+    """The encoder or adapter that came of it and is kept, by its name; None where its evaluation refused it. Of
+    ``evaluate`` what was measured, where it is better."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

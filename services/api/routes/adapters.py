@@ -46,6 +46,8 @@ class Promotion(Body):
     reason: str = Field(default="", max_length=500, pattern=r"^[^\x00]*$")
     despite_taint: bool = False
     """Also where something that trained it was forgotten since."""
+    despite_verdict: bool = False
+    """Also an encoder of which no evaluation found that it helps."""
 
 
 class Trial(Promotion):
@@ -62,7 +64,7 @@ async def list_adapters(parts: PartsOf) -> AdapterList:
 
 async def promote(parts: PartsOf, caller: CallerOf, name: Name, body: Promotion) -> Change:
     """Every request of the role, through the ledger: an administrator's change is applied at once, an operator's waits
-    for approval. Where no node has it yet, the model answers without."""
+    for approval. Where no node has it yet, the model answers without. An encoder embeds every memory anew."""
     return await _serve(parts, caller, name, body, 1.0)
 
 
@@ -90,6 +92,7 @@ async def _serve(parts: Parts, caller: Caller, name: str, body: Promotion, share
         actor=caller.user_id,
         apply=caller.role is Role.ADMIN,
         despite_taint=body.despite_taint,
+        despite_verdict=body.despite_verdict,
     )
     return await parts.bus.request(SERVE_ADAPTER, asked)
 

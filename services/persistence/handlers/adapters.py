@@ -25,14 +25,12 @@ from libs.shared.contracts.ledger import Canary, Change, Decision, ProposeChange
 from libs.shared.contracts.material import TrainedAdapter
 from libs.shared.errors import AdapterInUse, AdapterTainted, ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
-from services.persistence.artefacts import CANARY, PROMOTED, in_service, names, reference
-from services.persistence.handlers import ledger
+from services.persistence.artefacts import CANARY, PROMOTED, in_service, keys_of, names, reference
+from services.persistence.handlers import encoders, ledger
 from services.persistence.handlers.trained import standings
 from services.persistence.ledger import settings_from
 from services.persistence.parts import Parts
 from services.persistence.repositories import ledger as rows
-
-_KEYS = (*PROMOTED.values(), *CANARY.values())
 
 log = get_logger(__name__)
 
@@ -49,7 +47,7 @@ async def list_adapters(_: Empty, parts: Parts) -> Adapters:
     settings, trained = await _in_force(parts), await standings(parts)
     found = []
     for kept in await parts.artefacts.all():
-        served = in_service(settings, reference(kept.manifest)) if kept.manifest is not None else ()
+        served = in_service(settings, kept.manifest) if kept.manifest is not None else ()
         about = trained.get(kept.name)
         found.append(
             kept.model_copy(
@@ -71,11 +69,14 @@ async def read_adapter_file(request: ReadAdapterFile, parts: Parts) -> AsyncIter
 
 
 async def serve_adapter(request: ServeAdapter, parts: Parts) -> Change:
-    """A change of the role's model, or of its canary."""
-    name = reference(await parts.artefacts.manifest(request.adapter))
+    """A change of the role's model, or of its canary; of an encoder, of the embedder."""
+    manifest = await parts.artefacts.manifest(request.adapter)
     about = (await standings(parts, [request.adapter])).get(request.adapter)
     if about is not None and about.tainted and not request.despite_taint:
         raise AdapterTainted(f"what trained {request.adapter} was forgotten in part: train it anew")
+    if manifest.kind == "encoder":
+        return await encoders.use(manifest, request, parts)
+    name = reference(manifest)
     value: Any = name
     if request.share < 1:
         value = Canary(model=name, share=request.share).model_dump(mode="json")
@@ -86,12 +87,13 @@ async def serve_adapter(request: ServeAdapter, parts: Parts) -> Change:
 
 async def roll_back_adapter(request: RollBackAdapter, parts: Parts) -> RolledBack:
     """Until no setting names it any more: before it there may have been a smaller share of the same."""
-    name = reference(await parts.artefacts.manifest(request.adapter))
+    manifest = await parts.artefacts.manifest(request.adapter)
+    name = reference(manifest)
     stamp = Stamp(actor=request.actor, at=parts.clock())
     changes: list[Change] = []
     async with parts.database.transaction() as session:
         await rows.lock_head(session)
-        for key in _KEYS:
+        for key in keys_of(manifest):
             while (row := await rows.read_setting(session, key)) is not None and names(row.value, name):
                 change = await rows.find(session, row.change_id)
                 changes.append(await ledger.decide_on(session, change, Decision.ROLL_BACK, stamp))
@@ -104,7 +106,7 @@ async def roll_back_adapter(request: RollBackAdapter, parts: Parts) -> RolledBac
 async def remove_adapter(request: RemoveAdapter, parts: Parts) -> Empty:
     """For good: what was trained with forgotten words has to go, too."""
     kept = next((one for one in await parts.artefacts.all() if one.name == request.adapter), None)
-    if kept is not None and kept.manifest is not None and in_service(await _in_force(parts), reference(kept.manifest)):
+    if kept is not None and kept.manifest is not None and in_service(await _in_force(parts), kept.manifest):
         raise AdapterInUse(f"{request.adapter} is in service: roll that back first")
     await parts.artefacts.remove(request.adapter)
     await _tell(request.adapter, parts)

@@ -14,6 +14,7 @@ from libs.shared.contracts.base import Message
 from libs.shared.contracts.jobs import FinishJob, JobState
 from libs.shared.contracts.training import (
     ReportRun,
+    RunKind,
     RunProgress,
     RunState,
     StartRun,
@@ -91,6 +92,19 @@ async def add_run(session: AsyncSession, run_id: str, asked: StartRun, now: date
 async def read_run(session: AsyncSession, run_id: str) -> TrainingRun:
     """Raises RunNotFound."""
     return as_run(await _row(session, run_id))
+
+
+async def last_measured(session: AsyncSession, encoder_of: str) -> TrainingRun | None:
+    """The latest evaluation that came to its end, of the encoder of that run."""
+    statement = (
+        select(TrainingRunRow)
+        .where(TrainingRunRow.kind == RunKind.EVALUATE.value, TrainingRunRow.state == RunState.DONE.value)
+        .where(TrainingRunRow.request["evaluate"]["run"].astext == encoder_of)
+        .order_by(TrainingRunRow.created_at.desc())
+        .limit(1)
+    )
+    row = (await session.scalars(statement)).first()
+    return as_run(row) if row is not None else None
 
 
 async def list_runs(

@@ -339,6 +339,17 @@ async def recent_users(driver: Any, most: int) -> list[str]:
     return [user_id for (user_id,) in await _RECENT_USERS.fetch(driver, most=most)]
 
 
+_MOST_USED = Statement("""
+SELECT embedder FROM index_segments WHERE embedder <> '' GROUP BY embedder ORDER BY sum(count) DESC, embedder LIMIT 1
+""")
+
+
+async def most_used(driver: Any) -> str | None:
+    """The embedder of the most vectors of all users; None where there are none."""
+    rows = await _MOST_USED.fetch(driver)
+    return str(rows[0][0]) if rows else None
+
+
 async def users_of_others(driver: Any, embedder: str, most: int) -> list[str]:
     """Users who have vectors of another embedder than this."""
     return [user_id for (user_id,) in await _USERS_OF_OTHERS.fetch(driver, embedder=embedder, most=most)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from libs.shared.bus.broker_config import INFERENCE_NODE
 from libs.shared.bus.permissions import joined_node
 from libs.shared.contracts.base import Principal
-from services.inference.fetching import AdapterFetcher
+from services.inference.fetching import ArtefactFetcher
 from services.inference.models import ModelSpec
 from tests.support.broker import NODE, TestBroker
 from tests.support.kept_adapters import KeptAdapters
@@ -26,7 +26,7 @@ async def test_a_joined_node_fetches_through_persistence(tmp_path: Path) -> None
         await store.serve(await broker.connect(Principal.PERSISTENCE))
         node = await broker.connect(Principal.INFERENCE)
         spec = ModelSpec(name="tiny", backend="transformers", hub="acme/tiny")
-        fetcher = AdapterFetcher(node, models, [spec], lambda _: None)
+        fetcher = ArtefactFetcher(node, models, [spec], lambda _: None)
         assert await fetcher.look()
         assert (models / "adapters" / "ada" / "adapter_model.safetensors").read_bytes() == weights
         assert fetcher.troubles() == ()

@@ -116,10 +116,12 @@ async def test_a_run_makes_an_encoder_that_is_better_and_tells_how_it_went(house
     write_pairs_that_it_gets_wrong(house.folder.training_texts / "pairs.tsv")
     run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}), sts="pairs.tsv")
     run = await house.ended(run_id)
-    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, "encoder"), run.detail
+    assert (run.state, run.error, run.artefact) == (RunState.DONE, None, f"tiny-{run_id}"), run.detail
     assert run.detail is not None
     assert run.detail.startswith("accepted: Spearman on rated pairs, against the model untrained went from -1 to ")
     assert run.metrics["accepted"] == 1.0
+    (manifest,) = house.kept
+    assert (manifest.name, manifest.kind, manifest.base.name) == (run.artefact, "encoder", "tiny")
     assert run.metrics["mntp_loss_last"] < run.metrics["mntp_loss_first"]
     there = house.folder.training_runs / run_id
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {

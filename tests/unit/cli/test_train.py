@@ -64,12 +64,12 @@ def test_where_a_run_stands_is_one_line() -> None:
     assert row(RUN.model_copy(update={"progress": progress}))[4] == standing(progress)
 
 
-def test_a_run_that_failed_says_why_and_one_that_is_done_where_its_result_lies(tmp_path: Path) -> None:
+def test_a_run_that_failed_says_why_and_one_that_is_done_how_its_result_is_used(tmp_path: Path) -> None:
     failed = RUN.model_copy(update={"state": RunState.FAILED, "error": "model_does_not_fit", "detail": "it needs more"})
     assert ("because", "it needs more (model_does_not_fit)") in list(facts(failed, tmp_path))
-    done = RUN.model_copy(update={"state": RunState.DONE, "artefact": "encoder", "metrics": {"mntp_loss_last": 2.0}})
+    done = RUN.model_copy(update={"state": RunState.DONE, "artefact": "tiny-r1", "metrics": {"mntp_loss_last": 2.0}})
     said = dict(facts(done, tmp_path))
-    assert said["result"] == str(tmp_path / "r1" / "encoder")
+    assert said["result"] == "encoder tiny-r1; put it to use with: mongars embedders use tiny-r1"
     assert said["mntp loss last"] == "2"
 
 

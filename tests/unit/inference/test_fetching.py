@@ -25,7 +25,7 @@ from libs.shared.contracts.base import Principal
 from services.inference import fetching
 from services.inference.adapters import read_adapters
 from services.inference.artefacts import errands
-from services.inference.fetching import AdapterFetcher
+from services.inference.fetching import ArtefactFetcher
 from services.inference.models import ModelSpec
 from tests.support import adapters as written
 from tests.support import language_model
@@ -47,8 +47,8 @@ class House:
         self.told: list[bool] = []
         self.fetcher = self.new_fetcher()
 
-    def new_fetcher(self) -> AdapterFetcher:
-        return AdapterFetcher(self.node, self.models, [SPEC], self.told.append)
+    def new_fetcher(self) -> ArtefactFetcher:
+        return ArtefactFetcher(self.node, self.models, [SPEC], self.told.append)
 
     def here(self) -> list[str]:
         folder = self.models / "adapters"
@@ -158,7 +158,7 @@ async def test_a_fetch_that_a_kill_cuts_short_leaves_nothing_to_be_loaded_and_is
 async def test_without_room_it_is_refused_and_comes_when_there_is_some(house: House) -> None:
     house.store.keep("ada")
     free = [0]
-    fetcher = AdapterFetcher(house.node, house.models, [SPEC], house.told.append, free=lambda _: free[0])
+    fetcher = ArtefactFetcher(house.node, house.models, [SPEC], house.told.append, free=lambda _: free[0])
     assert not await fetcher.look()
     assert fetcher.troubles() == ("ada: storage_full",)
     assert house.here() == []

@@ -43,6 +43,7 @@ from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob, 
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.training import (
     READ_RUN,
+    AdapterWanted,
     Evaluated,
     RunKind,
     RunRef,
@@ -52,7 +53,7 @@ from libs.shared.contracts.training import (
 )
 from libs.shared.errors import AdapterNotAllowed, AdapterNotFound, ArtefactCorrupt, NoModel, Preempted, RunNotFound
 from libs.shared.layout import StateFolder
-from services.trainer import evaluating, examining, gathering, handing_in
+from services.trainer import evaluating, examining, gathering
 from services.trainer.evaluation import exam_vectors
 from tests.unit.trainer.test_gathering import given
 
@@ -60,6 +61,9 @@ AT = datetime(2026, 5, 4, tzinfo=UTC)
 WEIGHTS = b"weights"
 FILE = ArtefactFile(name="adapter_model.safetensors", size=len(WEIGHTS), sha256=hashlib.sha256(WEIGHTS).hexdigest())
 MANIFEST = Manifest(name="ada", base=BaseModelOf(name="served"), configuration={"run": "r1"}, files=(FILE,), created=AT)
+ENCODER = MANIFEST.model_copy(
+    update={"name": "tiny-r2", "kind": "encoder", "base": BaseModelOf(name="tiny"), "configuration": {"run": "r2"}}
+)
 
 
 PLACED = Placement(
@@ -78,13 +82,14 @@ def run_of(run_id: str, kind: RunKind, artefact: str | None) -> TrainingRun:
 
 @dataclass
 class House:
-    """A persistence that keeps one adapter and two runs, and an embedder that is interrupted once."""
+    """A persistence that keeps one adapter, an encoder or not, and two runs, and an embedder that is interrupted once."""
 
     folder: StateFolder
     sent: bytes = WEIGHTS
     embeds: bool = True
     shared: bool = False
     everybody: bool = False
+    encoder_kept: bool = False
     interrupted: int = 1
     asked: list[TrainingMaterial] = field(default_factory=list)
     texts: list[EmbedRequest] = field(default_factory=list)
@@ -103,7 +108,9 @@ class House:
         await (await broker.connect(Principal.INFERENCE)).serve(EMBED, self._embed, replica="one")
 
     async def _adapters(self, _: Empty) -> Adapters:
-        return Adapters(adapters=(KeptAdapter(name="ada", signed=SignedManifest(body=""), manifest=MANIFEST),), key="")
+        manifests = (MANIFEST, ENCODER) if self.encoder_kept else (MANIFEST,)
+        kept = (KeptAdapter(name=one.name, signed=SignedManifest(body=""), manifest=one) for one in manifests)
+        return Adapters(adapters=tuple(kept), key="")
 
     async def _run(self, ref: RunRef) -> TrainingRun:
         known = {"r1": run_of("r1", RunKind.ADAPTER, "ada"), "r2": run_of("r2", RunKind.MNTP, None)}
@@ -112,7 +119,7 @@ class House:
         return known[ref.run_id]
 
     async def _trained(self, asked: ListTrained) -> Trained:
-        name, of = asked.adapters[0], {"ada": "r1", "encoder-r2": "r2"}
+        name, of = asked.adapters[0], {"ada": "r1", "tiny-r2": "r2"}
         told = TrainedAdapter(adapter=name, datasets=(of[name],), owners=("ada",), shared=False, recorded_at=AT)
         return Trained(adapters=(told,))
 
@@ -163,7 +170,7 @@ async def test_an_adapter_is_found_by_its_name_and_by_its_run_and_an_encoder_by_
     (house.folder.training_runs / "r2" / "encoder").mkdir(parents=True)
     found = await evaluating.resolved(house.bus, house.folder, wanted("r2"))
     assert (found.model, found.evaluate) == ("tiny", Evaluated(subject="r2", run="r2"))
-    with pytest.raises(AdapterNotFound, match="nobody is no adapter that is kept"):
+    with pytest.raises(AdapterNotFound, match="nobody is no adapter or encoder that is kept"):
         await evaluating.resolved(house.bus, house.folder, wanted("nobody"))
 
 
@@ -171,10 +178,24 @@ async def test_an_adapter_is_found_by_its_name_and_by_its_run_and_an_encoder_by_
     ("about", "dataset"), [(Evaluated(subject="ada"), "r1"), (Evaluated(subject="x", run="r2"), "r2")]
 )
 async def test_what_trained_it_is_not_asked_for(house: House, about: Evaluated, dataset: str) -> None:
-    found, lacking = await evaluating.unseen(house.bus, about)
+    found, lacking = await evaluating.unseen(house.bus, about, "tiny")
     assert house.asked == [TrainingMaterial(unseen_by=(dataset,))]
     assert found is not None
     assert not lacking
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_an_encoder_is_measured_as_it_is_kept_or_else_as_its_run_left_it(house: House, kept: bool) -> None:
+    house.encoder_kept = kept
+    left = house.folder.training_runs / "r2" / "encoder"
+    left.mkdir(parents=True)
+    found = await evaluating.resolved(house.bus, house.folder, wanted("tiny-r2" if kept else "r2"))
+    assert found.evaluate is not None
+    assert (found.model, found.evaluate.run) == ("tiny", "r2")
+    run = run_of("r3", RunKind.EVALUATE, None).model_copy(update={"evaluate": found.evaluate})
+    about, exam = await evaluating.gathered(house.bus, house.folder, run)
+    assert about.encoder == (house.folder.training_runs / "r3" / "subject" if kept else left)
+    assert exam is not None
 
 
 async def test_files_come_as_they_were_signed_or_not_at_all(house: House, tmp_path: Path) -> None:
@@ -210,7 +231,7 @@ async def test_words_go_into_an_encoder_only_where_all_share_or_there_is_nobody_
     house: House, tmp_path: Path, shared: bool, everybody: bool
 ) -> None:
     house.shared, house.everybody = shared, everybody
-    drawn = gathering.drawn(house.bus, "r9", handing_in.own_words("r9"), tmp_path / "dataset", for_all=True)
+    drawn = gathering.drawn(house.bus, "r9", AdapterWanted(name="r9"), tmp_path / "dataset", for_all=True)
     if shared or everybody:
         assert (await drawn).is_dir()
         return
