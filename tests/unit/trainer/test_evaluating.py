@@ -82,7 +82,7 @@ def run_of(run_id: str, kind: RunKind, artefact: str | None) -> TrainingRun:
 
 @dataclass
 class House:
-    """A persistence that keeps one adapter, an encoder or not, and two runs, and an embedder that is interrupted once."""
+    """A persistence with one adapter, an encoder or not, and two runs; and an embedder that is interrupted once."""
 
     folder: StateFolder
     sent: bytes = WEIGHTS
