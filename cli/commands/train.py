@@ -121,7 +121,14 @@ def mntp(
     if text is None and not own:
         raise CommandError("there is nothing to learn from", "give --text FILE, or --own, or both", code=Exit.USAGE)
     name = asking.bring(installation.folder, text) if text is not None else None
-    about = {"kind": RunKind.MNTP, "model": model, "text": name, "own": own, "seed": seed, "options": options}
+    about: dict[str, object] = {
+        "kind": RunKind.MNTP,
+        "model": model,
+        "text": name,
+        "own": own,
+        "seed": seed,
+        "options": options,
+    }
     about["sts"] = asking.bring(installation.folder, sts) if sts is not None else None
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 
@@ -178,7 +185,7 @@ def adapter(
     }
     owners = asyncio.run(asking.owners(installation, owner or []))
     wanted = {"name": name, "base": base, "owners": owners, "rated_up": rated_up, "options": options}
-    about = {"kind": RunKind.ADAPTER, "model": model, "seed": seed, "adapter": wanted}
+    about: dict[str, object] = {"kind": RunKind.ADAPTER, "model": model, "seed": seed, "adapter": wanted}
     about["text"] = asking.bring(installation.folder, text) if text is not None else None
     _begin(installation, _wanted(StartRun, about), detach, as_json)
 

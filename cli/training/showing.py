@@ -107,7 +107,7 @@ def measured(run: TrainingRun) -> list[str]:
 
 def measures(run: TrainingRun) -> list[tuple[str, ...]]:
     """Its evaluation as rows of a table."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in measured(run):
         numbers = [run.metrics.get(f"{name}, {part}") for part in _PARTS]
         before, after, gain, low, high = ("?" if one is None else f"{one:.4g}" for one in numbers)
