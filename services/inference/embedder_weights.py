@@ -27,7 +27,7 @@ class Weights:
 
         try:
             self._file: Any = safe_open(path, "np")
-            self._names: dict[str, str] = {_bare(name): name for name in self._file.offset_keys()}
+            self._names: dict[str, str] = {_bare(name): name for name in self._file.offset_keys()}  # type: ignore[no-untyped-call]
         except (SafetensorError, OSError) as error:
             raise ModelBroken(f"{path.parent.name}'s {path.name} can't be read") from error
 

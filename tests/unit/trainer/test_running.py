@@ -30,7 +30,7 @@ from libs.shared.contracts.training import (
 )
 from libs.shared.errors import RunNotFound, Unavailable
 from libs.shared.layout import StateFolder
-from services.trainer import running
+from services.trainer import handing_in_encoders, running
 from services.trainer.running import Runner
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
 from services.trainer.yielding import Yielding
@@ -144,10 +144,16 @@ class House:
         return self.reports[-1]
 
 
+async def kept(bus: object, run: TrainingRun, spec: object, folder: Path, done: Done) -> Done:
+    """As the installation would keep it."""
+    return done.model_copy(update={"artefact": f"llama-{run.run_id}"})
+
+
 @pytest.fixture
 async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setattr(running, "RETRY_S", (0.0,))
     monkeypatch.setattr(running, "lacking", lambda: None)
+    monkeypatch.setattr(handing_in_encoders, "hand_in", kept)
     made = House(StateFolder(tmp_path))
     await made.open()
     return made
@@ -155,7 +161,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 async def test_what_came_of_it_is_reported(house: House) -> None:
     told = await house.deliver(Life((at(10), at(20), DONE)))
-    assert (told.state, told.artefact, told.metrics) == (RunState.DONE, "encoder", DONE.metrics)
+    assert (told.state, told.artefact, told.metrics) == (RunState.DONE, "llama-r1", DONE.metrics)
 
 
 async def test_a_process_that_dies_is_begun_again(house: House) -> None:
