@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.person import Answer, Meet, Person, log_in_first
-from tests.support import language_model
+from tests.support import adapters, language_model
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
 
@@ -37,6 +38,37 @@ def test_what_can_not_be_trained_is_refused_with_the_reason(running: Installatio
     ran = running.run("train", "adapter", "--model", "nobody", "--name", "../ada")
     assert (ran.returncode, "adapter.name" in ran.stderr) == (2, True), ran.stderr
     assert json.loads(running.mongars("train", "status", "--json")) == []
+
+
+def test_what_happens_to_an_adapter_is_told_live_to_those_who_may_see_it(running: Installation, tmp_path: Path) -> None:
+    keys = {
+        "admin": running.mongars("keys", "create", "--user", "admin", "--name", "e", "--scope", "admin").strip(),
+        "reader": running.key("reader"),
+    }
+    folder = adapters.write_gguf(tmp_path, "live", seed=0)
+    with ExitStack() as stack:
+        told = {name: stack.enter_context(live_events(running.url, key)) for name, key in keys.items()}
+        running.mongars("models", "adapters", "import", str(folder), "--only-for", "admin")
+        assert next(told["admin"]) == {"adapter": "live", "change": "kept", "role": None, "share": None}
+        running.mongars("models", "adapters", "promote", "live")
+        assert next(told["admin"]) == {"adapter": "live", "change": "promoted", "role": "chat", "share": 1.0}
+        running.mongars("models", "adapters", "rollback", "live")
+        assert next(told["admin"])["change"] == "rolled_back"
+        running.mongars("models", "adapters", "rm", "live")
+        assert next(told["admin"])["change"] == "removed"
+        everybodys = adapters.write_gguf(tmp_path, "everybodys", seed=1)
+        running.mongars("models", "adapters", "import", str(everybodys))
+        assert next(told["reader"])["adapter"] == "everybodys", "the first that isn't another's alone"
+        running.mongars("models", "adapters", "rm", "everybodys")
+
+
+@contextmanager
+def live_events(url: str, key: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """What each event says, from now on."""
+    with httpx.stream("GET", f"{url}/api/v1/events", headers={"authorization": f"Bearer {key}"}, timeout=60) as told:
+        lines = told.iter_lines()
+        assert next(lines).startswith("retry")
+        yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
 
 
 @pytest.mark.soak

@@ -221,5 +221,5 @@ ADAPTERS_CHANGED = Broadcast(
     "mongars.v1.persistence.adapters_changed",
     AdaptersChanged,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.COGNITION, Principal.INFERENCE}),
+    callers=frozenset({Principal.API, Principal.COGNITION, Principal.INFERENCE}),
 )

@@ -215,8 +215,12 @@ RUN_PROGRESSED = Broadcast(
     "mongars.v1.trainer.run_progressed",
     RunProgressed,
     owner=Principal.TRAINER,
-    callers=frozenset({Principal.CLI, Principal.OPERATOR, Principal.OPS}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPERATOR, Principal.OPS}),
 )
+RUN_CHANGED = Broadcast(
+    "mongars.v1.persistence.run_changed", RunRef, owner=Principal.PERSISTENCE, callers=frozenset({Principal.API})
+)
+"""It is new, or in another state: whoever shows runs reads them again."""
 KEEP_RUN = Rpc("mongars.v1.persistence.keep_run", StartRun, TrainingRun, owner=Principal.PERSISTENCE, callers=_TRAINER)
 """Keeps the run, and its job, in one transaction."""
 REPORT_RUN = Rpc(

@@ -17,6 +17,7 @@ from libs.shared.contracts.training import (
     LIST_RUNS,
     READ_RUN,
     REPORT_RUN,
+    RUN_CHANGED,
     TRAINING_REQUESTED,
     ListRuns,
     MntpOptions,
@@ -108,3 +109,19 @@ async def test_an_unknown_run_is_refused_by_name(trainer: Bus) -> None:
         await trainer.request(READ_RUN, RunRef(run_id="none"))
     with pytest.raises(RunNotFound):
         await report(trainer, "none", RunState.DONE)
+
+
+async def test_a_new_state_is_announced_and_where_it_stands_is_not(broker: MemoryBroker, trainer: Bus) -> None:
+    heard: asyncio.Queue[RunRef] = asyncio.Queue()
+    api = await broker.connect(Principal.API)
+    await api.subscribe(RUN_CHANGED, heard.put)
+    run = await trainer.request(KEEP_RUN, ASKED)
+    await report(trainer, run.run_id, RunState.RUNNING)
+    await report(trainer, run.run_id, RunState.RUNNING, progress=RunProgress(phase="mntp", step=3, steps=12))
+    await report(trainer, run.run_id, RunState.DONE)
+    await report(trainer, run.run_id, RunState.FAILED)
+    after = await trainer.request(KEEP_RUN, ASKED)
+    async with asyncio.timeout(LIMIT_S):
+        told = [(await heard.get()).run_id for _ in range(4)]
+    assert told == [run.run_id] * 3 + [after.run_id], "queued, running, done; and the next"
+    await api.drain(1)
