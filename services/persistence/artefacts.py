@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from libs.shared.artefacts.manifests import public_key, sign, verified
+from libs.shared.artefacts.naming import free_name
 from libs.shared.bus import Bus
 from libs.shared.contracts.adapters import (
     ARTEFACTS,
@@ -60,8 +61,10 @@ class Artefacts:
             if (kept := await self._kept(manifest.name)) is not None:
                 if kept.manifest is not None and _same(kept.manifest, manifest):
                     return kept.signed
+                taken = {about.name.removeprefix(_MANIFESTS) for about in await self._store.list()}
                 raise AdapterExists(
-                    f"there is another adapter {manifest.name}: choose another name, or remove it first"
+                    f"there is another adapter {manifest.name}: choose another name, such as "
+                    f"{free_name(manifest.name, taken)}, or remove it first"
                 )
             for file in manifest.files:
                 about = await self._store.about(file.sha256)

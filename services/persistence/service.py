@@ -161,6 +161,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (job_contracts.FINISH_JOB, jobs.finish_job),
     (training_contracts.KEEP_RUN, runs.keep_run),
     (training_contracts.REPORT_RUN, runs.report_run),
+    (training_contracts.FORGET_RUN, runs.forget_run),
     (training_contracts.READ_RUN, runs.read_run),
     (training_contracts.LIST_RUNS, runs.list_runs),
     (backup_contracts.SETTLE_BACKUP, backups.settle_backup),

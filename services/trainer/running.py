@@ -25,7 +25,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import gathering, handing_in
+from services.trainer import folders, gathering, handing_in
 from services.trainer.availability import lacking
 from services.trainer.process import RunProcess
 from services.trainer.spec import AdapterSpec, RunSpec, kept
@@ -187,9 +187,13 @@ class Runner:
         )
 
     async def _tidy(self, run: TrainingRun) -> None:
-        """People's words don't outlive the run that learns from them."""
+        """People's words don't outlive the run that learns from them, and folders don't become ever more."""
         if run.adapter is not None:
             await asyncio.to_thread(handing_in.clear, self._folder.training_runs / run.run_id)
+        try:
+            await folders.prune(self._bus, self._folder.training_runs)
+        except (ServiceError, OSError) as error:  # the next run's end looks again
+            log.debug("folders_unpruned", reason=type(error).__name__)
 
     async def _attempt(self, current: Current, folder: Path, threads: int) -> None:
         """One life of the run's process."""

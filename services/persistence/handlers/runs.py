@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from libs.shared.contracts.base import Empty
 from libs.shared.contracts.training import ListRuns, ReportRun, RunRef, StartRun, TrainingRun, TrainingRuns
 from services.persistence.announcing import announce_run
 from services.persistence.cursors import decode_cursor, encode_cursor
@@ -28,6 +29,13 @@ async def report_run(request: ReportRun, parts: Parts) -> TrainingRun:
     if kept.state is not before:
         await announce_run(parts.bus, kept.run_id)
     return kept
+
+
+async def forget_run(request: RunRef, parts: Parts) -> Empty:
+    """One that has ended."""
+    async with parts.database.transaction() as session:
+        await runs.forget_run(session, request.run_id)
+    return Empty()
 
 
 async def read_run(request: RunRef, parts: Parts) -> TrainingRun:

@@ -20,7 +20,7 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound
+from libs.shared.errors import RunNotFound, RunUnderWay
 from services.persistence.repositories import work
 from services.persistence.tables import JobRow, TrainingRunRow
 
@@ -118,6 +118,14 @@ async def report_run(session: AsyncSession, report: ReportRun, now: datetime) ->
         row.finished_at = now
         await work.finish_job(session, _job_report(report), now)
     return as_run(row)
+
+
+async def forget_run(session: AsyncSession, run_id: str) -> None:
+    """Raises RunNotFound, RunUnderWay."""
+    row = await _row(session, run_id, locked=True)
+    if not RunState(row.state).ended:
+        raise RunUnderWay("the run hasn't ended: cancel it first")
+    await session.delete(row)
 
 
 def _job_report(report: ReportRun) -> FinishJob:

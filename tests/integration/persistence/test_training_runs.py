@@ -13,6 +13,7 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.jobs import LIST_JOBS, JobState, ListJobs
 from libs.shared.contracts.training import (
+    FORGET_RUN,
     KEEP_RUN,
     LIST_RUNS,
     READ_RUN,
@@ -29,7 +30,7 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound
+from libs.shared.errors import RunNotFound, RunUnderWay
 from tests.support.persistence import Client, RunningPersistence
 
 LIMIT_S = 10
@@ -125,3 +126,14 @@ async def test_a_new_state_is_announced_and_where_it_stands_is_not(broker: Memor
         told = [(await heard.get()).run_id for _ in range(4)]
     assert told == [run.run_id] * 3 + [after.run_id], "queued, running, done; and the next"
     await api.drain(1)
+
+
+async def test_a_run_is_forgotten_once_it_has_ended(trainer: Bus) -> None:
+    run = await trainer.request(KEEP_RUN, ASKED)
+    with pytest.raises(RunUnderWay):
+        await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+    await report(trainer, run.run_id, RunState.CANCELLED)
+    await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+    for gone in (READ_RUN, FORGET_RUN):
+        with pytest.raises(RunNotFound):
+            await trainer.request(gone, RunRef(run_id=run.run_id))
