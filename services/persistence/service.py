@@ -32,7 +32,7 @@ from libs.shared.disk_room import DISK_FULL, DiskRoom
 from libs.shared.errors import ServiceError
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
-from services.persistence import forgetting, housekeeping
+from services.persistence import forgetting, housekeeping, restored_adapters
 from services.persistence.applying import TurnApplier
 from services.persistence.artefacts import ARTEFACT_KEY, Artefacts
 from services.persistence.backup_list import BackupList
@@ -237,6 +237,7 @@ async def _open_and_serve(
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
     context.tasks.create_task(housekeeping.run(parts, settings))
+    context.tasks.create_task(restored_adapters.run(parts, settings.folder.restored_adapters))
 
 
 async def build(bus: Bus, database: Database, slots: SlotFile, settings: PersistenceSettings) -> Parts:

@@ -191,11 +191,11 @@ READ_ADAPTER_FILE = Stream(
     ReadAdapterFile,
     AdapterPiece,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.INFERENCE}),
+    callers=frozenset({Principal.CLI, Principal.INFERENCE}),
     max_bytes=2 * MIB,
     window=8,
 )
-"""Also for nodes on other machines, which may ask JetStream nothing."""
+"""Also for nodes on other machines, which may ask JetStream nothing; the command line puts them into backups."""
 SERVE_ADAPTER = Rpc(
     "mongars.v1.persistence.serve_adapter",
     ServeAdapter,

@@ -30,7 +30,9 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound, RunUnderWay
+from libs.shared.errors import RunLost, RunNotFound, RunUnderWay
+from services.persistence.repositories import runs
+from services.persistence.restoring import RUN_LOST
 from tests.support.persistence import Client, RunningPersistence
 
 LIMIT_S = 10
@@ -134,6 +136,22 @@ async def test_a_run_is_forgotten_once_it_has_ended(trainer: Bus) -> None:
         await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
     await report(trainer, run.run_id, RunState.CANCELLED)
     await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
-    for gone in (READ_RUN, FORGET_RUN):
-        with pytest.raises(RunNotFound):
-            await trainer.request(gone, RunRef(run_id=run.run_id))
+    with pytest.raises(RunNotFound):
+        await trainer.request(READ_RUN, RunRef(run_id=run.run_id))
+    with pytest.raises(RunNotFound):
+        await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+
+
+async def test_runs_that_had_not_ended_when_their_backup_was_made_have_failed(
+    persistence: RunningPersistence, trainer: Bus, client: Client
+) -> None:
+    queued, running, done = [await trainer.request(KEEP_RUN, ASKED) for _ in range(3)]
+    await report(trainer, running.run_id, RunState.RUNNING, progress=RunProgress(phase="mntp", step=3, steps=12))
+    await report(trainer, done.run_id, RunState.DONE)
+    async with persistence.parts.database.transaction() as session:
+        assert await runs.end_unfinished(session, RunLost(RUN_LOST), persistence.parts.clock()) == 2
+    for run in (queued, running):
+        found = await trainer.request(READ_RUN, RunRef(run_id=run.run_id))
+        assert (found.state, found.error, found.detail) == (RunState.FAILED, "run_lost", RUN_LOST)
+        assert (await job_of(client, run.run_id))[1:] == (JobState.FAILED, "run_lost")
+    assert (await trainer.request(READ_RUN, RunRef(run_id=done.run_id))).state is RunState.DONE
