@@ -83,6 +83,22 @@ class Gateway:
             for line in answer:
                 yield json.loads(line)
 
+    def events(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Server-sent events as they come, each with ``id``, ``type`` and ``data``, until the stream ends."""
+        found: dict[str, Any] = {"id": None}
+        with self._answer("GET", _with_query(path, query), None, {"accept": "text/event-stream"}) as answer:
+            for raw in answer:
+                name, _, value = raw.decode().rstrip("\r\n").partition(": ")
+                if name == "event":
+                    found["type"] = value
+                elif name == "id":
+                    found["id"] = value
+                elif name == "data":
+                    found["data"] = json.loads(value)
+                elif not name and "data" in found:
+                    yield found
+                    found = {"id": None}
+
     def download(self, path: str, into: BinaryIO, **query: str) -> None:
         """Writes the answer into ``into`` as it comes."""
         with self._answer("GET", _with_query(path, dict(query)), None, {}) as answer:
@@ -112,8 +128,10 @@ class Gateway:
 
 def _with_query(path: str, query: dict[str, Any]) -> str:
     told = {name: _written(value) for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(told)}" if told else path
+    return f"{path}?{urlencode(told, doseq=True)}" if told else path
 
 
-def _written(value: str | int | float | bool) -> str:
+def _written(value: str | int | float | bool | list[str]) -> str | list[str]:
+    if isinstance(value, list):
+        return value
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,6 +17,7 @@ from cli.commands import (
     doctor,
     documents,
     embedders,
+    events,
     joining,
     keys,
     life,
@@ -58,6 +59,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(upstreams.app, name="upstreams")
 app.add_typer(nodes.app, name="nodes")
 app.add_typer(train.app, name="train")
+app.command("events")(events.events)
 app.command("join")(joining.join)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="users")

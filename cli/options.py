@@ -59,13 +59,15 @@ def chosen_installation(state: Path | None, *, by_root: bool = False, node_too: 
 
 
 @contextmanager
-def own_gateway(state: Path | None, user: str | None, key_name: str, *, make_user: bool = False) -> Iterator[Gateway]:
+def own_gateway(
+    state: Path | None, user: str | None, key_name: str, *, make_user: bool = False, all_rights: bool = False
+) -> Iterator[Gateway]:
     """The installation's HTTP surface, with a key of the command's own."""
     from cli.gateway import Gateway
     from cli.own_key import own_key
 
     installation = chosen_installation(state)
-    with own_key(installation, user, key_name, make_user=make_user) as key:
+    with own_key(installation, user, key_name, make_user=make_user, all_rights=all_rights) as key:
         yield Gateway(installation.marker.ports.http, key)
 
 

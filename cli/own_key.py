@@ -26,6 +26,8 @@ class OwnKey:
     secret: str = ""
     make_user: bool = False
     """An account of that name where there is none: for what adds something, so that a slip of the pen makes none."""
+    all_rights: bool = False
+    """Those of the account, where a key is a plain user's otherwise; without a name: of an administrator."""
     _made: list[tuple[str, str]] = field(default_factory=list)
 
     def renew(self) -> None:
@@ -41,9 +43,11 @@ class OwnKey:
 
 
 @contextmanager
-def own_key(installation: Installation, user: str | None, name: str, *, make_user: bool = False) -> Iterator[OwnKey]:
+def own_key(
+    installation: Installation, user: str | None, name: str, *, make_user: bool = False, all_rights: bool = False
+) -> Iterator[OwnKey]:
     """A fresh key; revoked at the end, unless the installation went away before."""
-    key = OwnKey(installation, user, name, make_user=make_user)
+    key = OwnKey(installation, user, name, make_user=make_user, all_rights=all_rights)
     key.renew()
     try:
         yield key
@@ -55,17 +59,20 @@ def own_key(installation: Installation, user: str | None, name: str, *, make_use
 async def _make_key(key: OwnKey) -> tuple[str, str, str]:
     from cli import accounts
     from cli.bus import as_command
-    from libs.shared.contracts.common import MemoryMode
+    from libs.shared.contracts.common import MemoryMode, Role
 
     async with as_command(key.installation) as bus:
         if key.user is None:
-            user = accounts.only([u for u in await accounts.all_users(bus) if not u.disabled])
+            able = [user for user in await accounts.all_users(bus) if not user.disabled]
+            admins = [user for user in able if user.role is Role.ADMIN] if key.all_rights else []
+            user = admins[0] if admins else accounts.only(able)
         elif key.make_user:
             user = await accounts.ensure_user(bus, key.user)
         else:
             user = await accounts.user_named(bus, key.user)
         expires_at = accounts.expiry(_KEY_LIFE, datetime.now(UTC))
-        secret, made = await accounts.create_key(bus, user, key.name, MemoryMode.READ_WRITE, expires_at)
+        scopes = (user.role.value,) if key.all_rights else ()
+        secret, made = await accounts.create_key(bus, user, key.name, MemoryMode.READ_WRITE, expires_at, scopes)
     return user.user_id, made.key_id, secret.secret
 
 

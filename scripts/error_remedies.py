@@ -154,6 +154,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "request_timeout": ("the body took too long to arrive", "send it again, over a better connection"),
     "not_found": ("there is nothing at this path", "`/openapi.json` lists the paths"),
     "method_not_allowed": ("the path doesn't know the method", "`/openapi.json` lists the methods"),
+    "run_lost": ("the run had not ended when its backup was made, and no backup has runs", "ask for it again"),
     "run_not_found": ("there is no such training run", "`mongars train status` lists them"),
     "text_not_found": (
         "there is no such text to train on",

@@ -18,6 +18,8 @@ DATABASE = "database.dump"
 """Member: pg_dump's custom format."""
 FOLDER = "folder/"
 """Members below: files of the state folder, by their path in it."""
+ADAPTERS = "adapters/"
+"""Members below: files of the artefact store under ``files/`` and their hash, signed manifests under ``manifests/``."""
 _ABOUT, _BEGIN, _DATA, _END, _ACCOUNT = b"A", b"B", b"D", b"E", b"Z"
 
 
@@ -41,6 +43,9 @@ class About(_Told):
     counts: dict[str, int]
     """Rows of each table in the dump."""
     keys: int
+    adapters: int = 0
+    adapter_bytes: int = 0
+    """Of all their files."""
     backup: Backup
     """Itself, as the installation's list had it when it was begun."""
 
@@ -69,6 +74,30 @@ class Taking(Protocol):
     def __call__(self, content: bytes, /) -> object: ...
 
 
+class Filling:
+    """One member on its way in."""
+
+    def __init__(self, writer: Writer, members: list[Member], name: str) -> None:
+        self._writer = writer
+        self._members = members
+        self._name = name
+        self._digest, self._size = hashlib.sha256(), 0
+        writer.message(_BEGIN + _Name(name=name).model_dump_json().encode())
+
+    def take(self, piece: bytes) -> None:
+        """Of any size."""
+        self._digest.update(piece)
+        self._size += len(piece)
+        for at in range(0, len(piece), MESSAGE_BYTES - 1):
+            self._writer.message(_DATA + piece[at : at + MESSAGE_BYTES - 1])
+
+    def end(self) -> Member:
+        member = Member(name=self._name, size_bytes=self._size, sha256=self._digest.hexdigest())
+        self._writer.message(_END + member.model_dump_json().encode())
+        self._members.append(member)
+        return member
+
+
 class Packing:
     """Writes description, members, account, in this order."""
 
@@ -79,17 +108,14 @@ class Packing:
 
     def add(self, name: str, content: Iterator[bytes]) -> Member:
         """One member of pieces of any size."""
-        digest, size = hashlib.sha256(), 0
-        self._writer.message(_BEGIN + _Name(name=name).model_dump_json().encode())
+        filling = self.begin(name)
         for piece in content:
-            digest.update(piece)
-            size += len(piece)
-            for at in range(0, len(piece), MESSAGE_BYTES - 1):
-                self._writer.message(_DATA + piece[at : at + MESSAGE_BYTES - 1])
-        member = Member(name=name, size_bytes=size, sha256=digest.hexdigest())
-        self._writer.message(_END + member.model_dump_json().encode())
-        self._members.append(member)
-        return member
+            filling.take(piece)
+        return filling.end()
+
+    def begin(self, name: str) -> Filling:
+        """A member that is given piece by piece; ``end`` has to follow before another begins."""
+        return Filling(self._writer, self._members, name)
 
     def finish(self) -> Account:
         account = Account(members=tuple(self._members))

@@ -8,13 +8,13 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from cli.backups import journal_copies, records, recovery_key
+from cli.backups import adapters, journal_copies, records, recovery_key
 from cli.backups.contents import DATABASE, FOLDER, KEYS, About, Packing
 from cli.backups.postgres_tools import Tool, dump, fitting, needs_tls
 from cli.backups.recovery_key import Seal
@@ -26,6 +26,7 @@ from cli.installation import Installation
 from cli.progress import Progress
 from cli.version import product_version
 from libs.shared.bus.base import Bus
+from libs.shared.contracts.adapters import KeptAdapter
 from libs.shared.contracts.backups import (
     LIST_BACKUPS,
     SETTLE_BACKUP,
@@ -48,6 +49,8 @@ _OURS_MAJOR = 18
 _LARGEST_FILE = 4 * 1024 * 1024
 _LEFT_OUT = ("broker", "database", "slots", "run", "ray", "logs", "models", "upgrade", "keys/nats", "invitations")
 """Made anew where it is restored, in the backup by another way, or to be had again (models, invitations)."""
+_ENDS_HERE = ("training", "restored-adapters")
+"""Runs and their texts: people's words in the clear, which nothing would forget there."""
 _FILES_LEFT_OUT = (
     *("keys/database.password", ".lock", "backups/.lock", "backups/last.json", "caretaker.json"),
     *("joined-nodes.json", "keys/.joining.lock"),  # a backup must not let in again who was removed after it
@@ -61,6 +64,8 @@ class Made:
     backup: Backup
     cut: Cut
     took_s: float
+    adapters: tuple[str, ...] = ()
+    adapter_bytes: int = 0
 
     def as_json(self) -> dict[str, object]:
         position = self.cut.position
@@ -71,6 +76,8 @@ class Made:
             "cut": {"at": self.cut.at, "epoch": position.epoch, "sequence": position.sequence},
             "turns": self.cut.counts.get("turns", 0),
             "keys": self.cut.keys,
+            "adapters": len(self.adapters),
+            "adapter_bytes": self.adapter_bytes,
             "took_s": round(self.took_s, 2),
         }
 
@@ -125,7 +132,7 @@ async def _make(installation: Installation, target: Path, progress: Progress, sc
         request = TakeCut(backup_id=backup_id, place=str(place), scheduled=scheduled)
         partial = place.with_name(place.name + _PARTIAL)
         try:
-            cut = await _write(bus, request, partial, installation, seal, tool, progress)
+            written = await _write(bus, request, partial, installation, seal, tool, progress)
             partial.replace(place)
             sync_folder(place.parent)
         except BaseException as error:
@@ -140,7 +147,7 @@ async def _make(installation: Installation, target: Path, progress: Progress, sc
         backup = await bus.request(SETTLE_BACKUP, settled)
         with suppress(OSError):  # the caretaker tries again
             journal_copies.carry(installation.folder.forgettings, place.parent, seal)
-    return Made(backup, cut, time.monotonic() - begun)
+    return Made(backup, written.cut, time.monotonic() - begun, written.adapters, written.adapter_bytes)
 
 
 def _seal(folder: StateFolder) -> Seal:
@@ -199,6 +206,13 @@ def _abandoned(backup: Backup) -> SettleBackup:
     return SettleBackup(backup_id=backup.backup_id, state=state, size_bytes=size)
 
 
+@dataclass(frozen=True)
+class _Written:
+    cut: Cut
+    adapters: tuple[str, ...]
+    adapter_bytes: int
+
+
 async def _write(
     bus: Bus,
     request: TakeCut,
@@ -207,7 +221,7 @@ async def _write(
     seal: Seal,
     tool: Tool,
     progress: Progress,
-) -> Cut:
+) -> _Written:
     with partial.open("xb") as file:
         async with bus.stream(TAKE_CUT, request) as chunks:
             with progress.step("Waiting until everything that was answered is kept"):
@@ -217,16 +231,19 @@ async def _write(
             (backup,) = [
                 one for one in (await bus.request(LIST_BACKUPS, Empty())).backups if one.backup_id == request.backup_id
             ]
-            packing = Packing(_writer(file, seal, backup), _about(installation, cut, backup, tool))
+            kept = await adapters.kept(bus)
+            packing = Packing(_writer(file, seal, backup), _about(installation, cut, backup, tool, kept))
             for name, path in folder_files(installation.folder):
                 packing.add(FOLDER + name, iter((path.read_bytes(),)))
             packing.add(KEYS, iter(keys))
             with progress.step("Copying the database"):
                 await _dump(packing, installation, tool, cut, chunks)
-            packing.finish()
+        with progress.step("Copying adapters") if kept else nullcontext():
+            packed = await adapters.pack(bus, packing, kept)
+        packing.finish()
         file.flush()
         os.fsync(file.fileno())
-    return cut
+    return _Written(cut, packed, adapters.size_bytes([one for one in kept if one.name in packed]))
 
 
 async def _cut(chunks: AsyncIterator[CutChunk]) -> Cut:
@@ -269,7 +286,7 @@ def _writer(file: BinaryIO, seal: Seal, backup: Backup) -> Writer:
     return Writer(file, seal, header)
 
 
-def _about(installation: Installation, cut: Cut, backup: Backup, tool: Tool) -> About:
+def _about(installation: Installation, cut: Cut, backup: Backup, tool: Tool, kept: list[KeptAdapter]) -> About:
     return About(
         product_version=product_version(),
         folder_format=FORMAT_VERSION,
@@ -278,6 +295,8 @@ def _about(installation: Installation, cut: Cut, backup: Backup, tool: Tool) -> 
         http_port=installation.marker.ports.http,
         counts=cut.counts,
         keys=cut.keys,
+        adapters=len(kept),
+        adapter_bytes=adapters.size_bytes(kept),
         backup=backup,
     )
 
@@ -287,7 +306,7 @@ def folder_files(folder: StateFolder) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.root.rglob("*")):
         name = path.relative_to(folder.root).as_posix()
         left_out = name in _FILES_LEFT_OUT or name.endswith((".new", _PARTIAL, SUFFIX))
-        if left_out or any(name == top or name.startswith(top + "/") for top in _LEFT_OUT):
+        if left_out or any(name == top or name.startswith(top + "/") for top in (*_LEFT_OUT, *_ENDS_HERE)):
             continue
         with suppress(OSError):
             if path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST_FILE:

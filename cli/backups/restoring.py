@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from cli import creation, ports
-from cli.backups import journal_copies, siblings
+from cli.backups import adapters, journal_copies, siblings
 from cli.backups.checking import checked
-from cli.backups.contents import DATABASE, FOLDER, KEYS, About, Taking, unpack
+from cli.backups.contents import ADAPTERS, DATABASE, FOLDER, KEYS, About, Taking, unpack
 from cli.backups.postgres_tools import Tool, fitting, needs_tls
 from cli.backups.postgres_tools import restoring as pg_restore
 from cli.backups.recovery_key import RecoveryKey
@@ -60,6 +60,7 @@ class Restored:
             "backup_id": cut.backup_id,
             "made_by": self.about.product_version,
             "cut": {"at": cut.cut_at, "epoch": cut.cut.epoch, "sequence": cut.cut.sequence},
+            "adapters": self.about.adapters,
             **self.found,
         }
 
@@ -172,6 +173,8 @@ class _Restoring:
                     return self._into_persistence(stack)
                 if name == DATABASE:
                     return self._into_database(stack, password)
+                if name.startswith(ADAPTERS):
+                    return self._beside(name)
                 return self._into_folder(name)
 
             def end(name: str) -> None:
@@ -194,6 +197,14 @@ class _Restoring:
 
         self._ends[name] = write
         return content.extend
+
+    def _beside(self, name: str) -> Taking:
+        """The store is the broker's, which doesn't run: persistence puts them into it at its start."""
+        file = adapters.taken_into(self.wanted.folder.restored_adapters, name)
+        if file is None:
+            raise damaged("an adapter in it has a strange name")
+        self._ends[name] = lambda: adapters.closed(file)
+        return file.write
 
     def _into_persistence(self, stack: ExitStack) -> Taking:
         child = stack.enter_context(self._persistence("keys", stdin=subprocess.PIPE))

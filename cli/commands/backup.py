@@ -137,6 +137,8 @@ def verify(file: FileArgument, key_file: KeyFileOption = None, as_json: JsonOpti
             "cut": {"at": cut.cut_at, "epoch": cut.cut.epoch, "sequence": cut.cut.sequence},
             "counts": about.counts,
             "keys": about.keys,
+            "adapters": about.adapters,
+            "adapter_bytes": about.adapter_bytes,
             "members": [member.model_dump() for member in account.members],
         }
         words = (
@@ -270,6 +272,10 @@ def restore(
         line(
             f"The ledger of settings does not fit from entry {found['ledger_broken_at']} on, as when it was backed up."
         )
+    if restored.about.adapters:
+        line(f"{restored.about.adapters} adapters come into the store at the first start.")
+    if found["runs_ended"]:
+        line(f"{found['runs_ended']} training runs that had not ended are failed now: ask for them again.")
     line(f"Start it with: mongars up --state {restored.installation.folder.root}")
 
 
@@ -331,6 +337,8 @@ def _tell(made: Made, as_json: bool) -> None:
         f"Cut: {made.cut.at.isoformat(timespec='milliseconds')} (stream {position.epoch}, {position.sequence}). "
         "Every turn that was answered before is in it."
     )
+    if made.adapters:
+        line(f"Adapters: {len(made.adapters)}, {made.adapter_bytes / 2**20:.1f} MiB of it.")
 
 
 def _row(backup: Backup) -> dict[str, Any]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 FINDINGS = 1
 _LOOKED_AT = (
-    "looked at: disks, memory, limits, clock, heat, packages, settings, folder, permissions, keys, ports, supervisor, "
-    "broker, database, services, duties, backups, certificate, models"
+    "looked at: disks, memory, limits, clock, heat, packages, training, settings, folder, permissions, keys, ports, "
+    "supervisor, broker, database, services, duties, backups, certificate, models"
 )
 
 

@@ -284,6 +284,21 @@ def cancel(run_id: RunArgument, state: StateOption = None, as_json: JsonOption =
     _tell(installation, asyncio.run(asking.cancel(installation, _id(run_id))), as_json)
 
 
+@app.command("rm")
+def remove(run_id: RunArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Remove a run that has ended, with its folder; an adapter that came of it stays (mongars models adapters rm).
+
+    An encoder that lies in the run's folder goes with it. Exit code 5: it hasn't ended, or there is none such.
+    """
+    from cli.training import asking
+
+    asyncio.run(asking.remove(chosen_installation(state), _id(run_id)))
+    if as_json:
+        answer({"removed": run_id})
+    else:
+        line(f"Removed {run_id}.")
+
+
 def _id(run_id: str) -> str:
     if not run_id.isalnum():
         raise CommandError(f"{run_id!r} is no run", "see: mongars train status", code=Exit.USAGE)

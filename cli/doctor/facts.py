@@ -81,6 +81,8 @@ class Machine:
     board: str = ""
     packages_missing: tuple[str, ...] = ()
     programs_missing: tuple[str, ...] = ()
+    training_missing: tuple[str, ...] = ()
+    """Libraries without which nothing can be trained."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from libs.shared.training_libraries import REMEDY
+
 
 class Severity(StrEnum):
     """How bad it is."""
@@ -131,6 +133,11 @@ _MACHINE = {
         _E, "this Python can't run this version", "make a virtual environment with Python 3.11 or 3.12"
     ),
     "package-missing": Kind(_E, "a package that a service needs is not installed", "run: make install"),
+    "training-not-installed": Kind(
+        _N,
+        "what training at home needs is not installed, and everything else works without it",
+        f"some 800 MB, if you want it: {REMEDY}",
+    ),
     "program-missing": Kind(_E, "a program that the installation needs is not installed", "install it"),
     "version-older": Kind(
         _W, "a newer version than this started the installation last", "install that version or a newer one"

@@ -104,6 +104,15 @@ async def every(installation: Installation, state: RunState | None) -> tuple[Tra
         return (await bus.request(LIST_RUNS, ListRuns(limit=_LISTED, state=state))).runs
 
 
+async def remove(installation: Installation, run_id: str) -> None:
+    """Raises CommandError."""
+    from cli.bus import as_command
+    from libs.shared.contracts.training import REMOVE_RUN, RunRef
+
+    async with as_command(installation) as bus:
+        await bus.request(REMOVE_RUN, RunRef(run_id=run_id))
+
+
 async def cancel(installation: Installation, run_id: str) -> TrainingRun:
     from cli.bus import as_command
     from libs.shared.contracts.training import CANCEL_RUN, RunRef

@@ -334,6 +334,13 @@ class RunNotFound(ServiceError):
     status = 404
 
 
+class RunLost(ServiceError):
+    """Of a run in a restored backup: what it had learnt is in none."""
+
+    code = "run_lost"
+    status = 409
+
+
 class TextNotFound(ServiceError):
     """There is no such text to train on in the installation."""
 

@@ -154,6 +154,11 @@ class StateFolder:
         return self.keys / "recovery.json"
 
     @property
+    def restored_adapters(self) -> Path:
+        """Adapters out of a backup, until persistence has put them into the store."""
+        return self.root / "restored-adapters"
+
+    @property
     def models(self) -> Path:
         """Model files, and the embedder's built graph."""
         return self.root / "models"

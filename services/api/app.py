@@ -27,6 +27,7 @@ from services.api.routes import (
     conversations,
     documents,
     embeddings,
+    events,
     health,
     jobs,
     keys,
@@ -61,6 +62,7 @@ _MODULES = (
     training,
     changes,
     adapters,
+    events,
     health,
     console,
 )

@@ -52,6 +52,12 @@ class Gate:
         self._limits.take(allowance)
         scope[CALLER] = caller
 
+    async def again(self, scope: Scope, access: Access) -> Caller:
+        """The caller of a request that goes on, as it is now; nothing is counted. Raises as ``admit`` but for that."""
+        caller = await self._caller(_credential(scope))
+        permit(caller, access)
+        return caller
+
     async def _caller(self, credential: str) -> Caller:
         if credential.startswith(API_KEY_MARK):
             return await self._by_key(credential)

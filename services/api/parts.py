@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -16,6 +17,7 @@ from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.api.accounts import Accounts
 from services.api.gate import Gate
+from services.api.live.telling import Live
 from services.api.lockout import Lockout, Patience
 from services.api.logins import Logins
 from services.api.passwords import Passwords
@@ -44,6 +46,7 @@ class Parts:
     gate: Gate
     readiness: Readiness
     preemption: Preemption
+    live: Live
     archives: asyncio.Semaphore
     """How many archives may be imported at the same time."""
     importers: set[str] = field(default_factory=set)
@@ -98,6 +101,7 @@ class Parts:
             gate=gate,
             readiness=Readiness(bus),
             preemption=Preemption(bus, steady),
+            live=Live(bus, most=settings.event_streams, boot=secrets.token_hex(4)),
             archives=asyncio.Semaphore(settings.archives_at_once),
         )
 
@@ -105,6 +109,7 @@ class Parts:
         """Hears of changed accounts and ended sessions, and takes over the limits as they were."""
         await self.bus.subscribe(ACCOUNT_CHANGED, self.accounts.forget)
         await self.revocations.start()
+        await self.live.start()
         await self.limits.load(self.bus.bucket(LIMITS))
 
     async def save_limits(self) -> None:

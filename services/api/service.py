@@ -100,6 +100,7 @@ async def wire(context: ServiceContext) -> None:
     listener = listen(settings.http_host, settings.http_port)
     log.info("http_listening", port=listener.getsockname()[1])
     context.tasks.create_task(parts.save_limits())
+    context.tasks.create_task(parts.live.run())
     app = create_app(parts, version=version("mongars"))
     context.tasks.create_task(serve_until_cancelled(http_server(parts, app), listener))
     if settings.lan_host is not None:

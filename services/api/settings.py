@@ -23,6 +23,8 @@ class ApiSettings(ServiceSettings):
     """The port of that."""
     http_connections: int = Field(default=1024, ge=8)
     """Most connections at the same time; further ones get 503."""
+    event_streams: int = Field(default=64, ge=1)
+    """Most streams of live events at the same time; further ones are told to come again."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
     body_limit_bytes: int = Field(default=8 * MIB, ge=1024)

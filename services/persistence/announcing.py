@@ -1,4 +1,4 @@
-"""Telling the other services that a user's memory, or how an adapter stands, is not what they last saw."""
+"""Telling the other services that a user's memory, an adapter's standing or a run is not what they last saw."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from libs.shared.bus import Bus
 from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
 from libs.shared.contracts.memory import MEMORY_CHANGED, MemoryChanged
+from libs.shared.contracts.training import RUN_CHANGED, RunRef
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 
@@ -31,3 +32,11 @@ async def announce_standing(bus: Bus, adapters: Iterable[str]) -> None:
         await bus.broadcast(STANDING_CHANGED, StandingChanged(adapters=named))
     except ServiceError as error:
         log.warning("standing_not_announced", reason=error.code)
+
+
+async def announce_run(bus: Bus, run_id: str) -> None:
+    """Lossy too: whoever shows runs also reads them now and then."""
+    try:
+        await bus.broadcast(RUN_CHANGED, RunRef(run_id=run_id))
+    except ServiceError as error:
+        log.debug("run_not_announced", reason=error.code)

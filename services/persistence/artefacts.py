@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from pydantic import ValidationError
 
 from libs.shared.artefacts.encoders import check_encoder, embedder_of
+from libs.shared.artefacts.keeping import pieces_of
 from libs.shared.artefacts.manifests import public_key, sign, verified
+from libs.shared.artefacts.naming import free_name
 from libs.shared.bus import Bus
 from libs.shared.contracts.adapters import (
     ARTEFACTS,
+    ArtefactFile,
     InService,
     KeptAdapter,
     Manifest,
@@ -65,8 +69,10 @@ class Artefacts:
             if (kept := await self._kept(manifest.name)) is not None:
                 if kept.manifest is not None and _same(kept.manifest, manifest):
                     return kept.signed
+                taken = {about.name.removeprefix(_MANIFESTS) for about in await self._store.list()}
                 raise AdapterExists(
-                    f"there is another adapter {manifest.name}: choose another name, or remove it first"
+                    f"there is another adapter {manifest.name}: choose another name, such as "
+                    f"{free_name(manifest.name, taken)}, or remove it first"
                 )
             for file in manifest.files:
                 about = await self._store.about(file.sha256)
@@ -76,6 +82,31 @@ class Artefacts:
             await self._store.put(_MANIFESTS + manifest.name, _once(signed.model_dump_json().encode()))
         log.info("adapter_kept", adapter=manifest.name, files=len(manifest.files))
         return signed
+
+    async def put_back(self, signed: SignedManifest, files: Path) -> None:
+        """One that was kept here before, with its files in a folder under their hashes. One that is there is no error.
+
+        Raises AdapterExists, StorageFull, ArtefactCorrupt and its kin where it can't be trusted, OSError.
+        """
+        manifest = verified(signed, self.key)
+        async with self._lock:
+            if (there := await self._kept(manifest.name)) is not None:
+                if there.signed == signed:
+                    return
+                raise AdapterExists(f"there is another adapter {manifest.name}")
+            for file in manifest.files:
+                await self._put_file(file, files / file.sha256)
+            await self._store.put(_MANIFESTS + manifest.name, _once(signed.model_dump_json().encode()))
+
+    async def _put_file(self, file: ArtefactFile, path: Path) -> None:
+        if await self._store.about(file.sha256) is not None:
+            return
+        if not await asyncio.to_thread(path.is_file):
+            raise ArtefactCorrupt(f"{file.name} isn't there")
+        about = await self._store.put(file.sha256, pieces_of(path))
+        if (about.sha256, about.size) != (file.sha256, file.size):
+            await self._store.delete(file.sha256)
+            raise ArtefactCorrupt(f"{file.name} is not what was signed")
 
     async def all(self) -> tuple[KeptAdapter, ...]:
         """By name; those with a manifest that can't be trusted each with the reason."""

@@ -16,17 +16,20 @@ from typing import Any, BinaryIO
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
+from libs.shared.errors import RunLost
 from libs.shared.sealing import Unreadable, unseal
 from services.persistence import forgetting, journal
 from services.persistence.parts import Parts
 from services.persistence.postgres import Database, Statement, judge_schema
 from services.persistence.repositories import forgetting as forgetting_rows
 from services.persistence.repositories import ledger as ledger_rows
+from services.persistence.repositories import runs
 from services.persistence.sealing import KeysDontFit
 from services.persistence.service import build, open_slots
 from services.persistence.settings import PersistenceSettings, get_settings
 from services.persistence.slot_file import RECORD_BYTES, KeyGone, write_anew
 
+RUN_LOST = "the installation was restored from a backup, which has no runs: ask for it again"
 _TIMEOUT_S = 300.0
 """Of a statement: nobody waits for an answer here."""
 _OPENED_EACH = 300
@@ -64,7 +67,9 @@ async def replay(settings: PersistenceSettings) -> dict[str, Any]:
         parts = await build(bus, database, slots, settings)
         stack.push_async_callback(parts.indexes.close)
         replayed = await _replay_forgettings(parts)
-        return {"forgettings_replayed": replayed, **await _look(parts)}
+        async with parts.database.transaction() as session:
+            ended = await runs.end_unfinished(session, RunLost(RUN_LOST), parts.clock())
+        return {"forgettings_replayed": replayed, "runs_ended": ended, **await _look(parts)}
 
 
 async def _replay_forgettings(parts: Parts) -> int:

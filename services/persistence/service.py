@@ -32,7 +32,7 @@ from libs.shared.disk_room import DISK_FULL, DiskRoom
 from libs.shared.errors import ServiceError
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
-from services.persistence import forgetting, housekeeping
+from services.persistence import forgetting, housekeeping, restored_adapters
 from services.persistence.applying import TurnApplier
 from services.persistence.artefacts import ARTEFACT_KEY, Artefacts
 from services.persistence.backup_list import BackupList
@@ -161,6 +161,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (job_contracts.FINISH_JOB, jobs.finish_job),
     (training_contracts.KEEP_RUN, runs.keep_run),
     (training_contracts.REPORT_RUN, runs.report_run),
+    (training_contracts.FORGET_RUN, runs.forget_run),
     (training_contracts.READ_RUN, runs.read_run),
     (training_contracts.LIST_RUNS, runs.list_runs),
     (backup_contracts.SETTLE_BACKUP, backups.settle_backup),
@@ -236,6 +237,7 @@ async def _open_and_serve(
     context.tasks.create_task(parts.outbox.run())
     context.tasks.create_task(parts.mirror.run())
     context.tasks.create_task(housekeeping.run(parts, settings))
+    context.tasks.create_task(restored_adapters.run(parts, settings.folder.restored_adapters))
 
 
 async def build(bus: Bus, database: Database, slots: SlotFile, settings: PersistenceSettings) -> Parts:

@@ -1,19 +1,8 @@
-"""Whether this machine has the libraries that training needs: looked for, and not imported.
-
-The service itself imports none of them: they take seconds and hundreds of megabytes, in the process of a run alone.
-"""
+"""Whether this machine has the libraries that training needs; the service itself imports none of them."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-LIBRARIES = ("torch", "transformers", "peft", "safetensors")
-REMEDY = "make install EXTRAS=trainer"
-
-
-def missing_libraries() -> tuple[str, ...]:
-    """Those of ``LIBRARIES`` that aren't installed."""
-    return tuple(name for name in LIBRARIES if find_spec(name) is None)
+from libs.shared.training_libraries import REMEDY, missing_libraries
 
 
 def lacking() -> str | None:

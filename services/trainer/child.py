@@ -5,7 +5,6 @@ It ends with its parent, lets everything else on the machine pass, and says how 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,24 +16,15 @@ import psutil
 
 from libs.shared.contracts.training import RunProgress
 from libs.shared.errors import RunUnderWay, ServiceError
+from libs.shared.parent import end_with
 from services.trainer.spec import ADAPTER, ENCODER, FILE, RunSpec
 from services.trainer.telling import REFUSED, STOPPED, UNDER_WAY, Done, Refused, Stands
 
-_PR_SET_PDEATHSIG = 1
 _LEAST_PRIORITY = 19
 
 
 class Stopped(Exception):
     """It was asked to stop; all that it has learnt lies in its folder."""
-
-
-def end_with(parent: int) -> None:
-    """The kernel kills this process, also while it is stopped, when the one that began it ends in whatever way."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent:  # it ended before the kernel was told
-        os._exit(UNDER_WAY)
 
 
 def step_aside() -> None:
@@ -51,7 +41,7 @@ def tell(word: Stands | Done | Refused) -> None:
 
 def main(folder: Path, parent: int) -> int:
     """The exit code."""
-    end_with(parent)
+    end_with(parent, exit_code=UNDER_WAY)
     step_aside()
     asked_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))

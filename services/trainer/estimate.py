@@ -53,9 +53,13 @@ class Shape:
 
     @property
     def resident_bytes(self) -> int:
-        """Weights, adapters with all that the optimiser remembers, and the libraries."""
+        """With an encoder's adapters."""
+        return self.resident_with(LORA_RANK)
+
+    def resident_with(self, rank: int) -> int:
+        """Weights, adapters of that rank with all that the optimiser remembers, and the libraries."""
         wide = 2 * (self.width + self.queries) + 2 * (self.width + self.keys) + 3 * (self.width + self.inner)
-        adapters = LORA_RANK * self.layers * wide * OF_ADAPTER
+        adapters = rank * self.layers * wide * OF_ADAPTER
         return FLOAT * (self.weights + adapters) + LIBRARIES_BYTES
 
     def _layer_token(self) -> int:
@@ -108,10 +112,7 @@ def refuse_what_does_not_fit(shape: Shape, options: MntpOptions, free: int) -> N
 def what_would_fit(shape: Shape, options: MntpOptions, free: int) -> str:
     """The least change that makes it fit, in words."""
     if shape.resident_bytes >= free:
-        model_mib = max(0, free - LIBRARIES_BYTES) / MIB / FLOAT
-        return (
-            f"a model of at most {model_mib:.0f} million weights would fit, and this one has {shape.weights / 1e6:.0f}"
-        )
+        return smaller_model(shape, free)
 
     def fits(changed: MntpOptions) -> bool:
         return needed_bytes(shape, changed, twice=True) <= free
@@ -124,6 +125,12 @@ def what_would_fit(shape: Shape, options: MntpOptions, free: int) -> str:
         for name in ("block_tokens", "sentence_tokens", "contrast_batch")
         if getattr(smaller, name) != getattr(options, name)
     )
+
+
+def smaller_model(shape: Shape, free: int) -> str:
+    """How large one may be, in words."""
+    model_mib = max(0, free - LIBRARIES_BYTES) / MIB / FLOAT
+    return f"a model of at most {model_mib:.0f} million weights would fit, and this one has {shape.weights / 1e6:.0f}"
 
 
 def _smaller(options: MntpOptions, fits: Callable[[MntpOptions], bool]) -> MntpOptions | None:

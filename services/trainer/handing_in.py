@@ -8,6 +8,7 @@ from pathlib import Path
 
 from libs.shared.artefacts.folders import files_of, fingerprint
 from libs.shared.artefacts.keeping import keep_folder
+from libs.shared.artefacts.naming import free_name, numbered
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import LIST_ADAPTERS, BaseModelOf, Manifest
 from libs.shared.contracts.base import Empty
@@ -21,6 +22,8 @@ from services.trainer.gathering import WITHDRAWN, refuse_withdrawn
 from services.trainer.spec import RunSpec
 from services.trainer.telling import Done
 
+OTHER_NAMES = 99
+"""That are looked at for a free one."""
 DATASET = "dataset"
 """In a run's folder."""
 PUBLIC = frozenset(
@@ -31,12 +34,19 @@ PUBLIC = frozenset(
 
 async def refuse_taken(bus: Bus, name: str, run_id: str | None = None) -> None:
     """Raises AdapterExists where another than the run's own is called so, or was: what was trained on people's words is
-    recorded for good."""
+    recorded for good, and tells what becomes of them by that name. One that is free is named."""
     kept = (await bus.request(LIST_ADAPTERS, Empty())).adapters
-    recorded = (await bus.request(LIST_TRAINED, ListTrained(adapters=(name,)))).adapters
+    asked = (name, *numbered(name, OTHER_NAMES))
+    all_recorded = (await bus.request(LIST_TRAINED, ListTrained(adapters=asked, limit=len(asked)))).adapters
+    recorded = [one for one in all_recorded if one.adapter == name]
     foreign = any(one.datasets != (run_id,) for one in recorded)
     if foreign or (not recorded and any(one.name == name for one in kept)):
-        raise AdapterExists(f"there is, or was, another adapter {name}: choose another name")
+        taken = {one.name for one in kept} | {one.adapter for one in all_recorded}
+        free = free_name(name, taken, OTHER_NAMES)
+        raise AdapterExists(
+            f"there is, or was, another adapter {name}, and what trained it is recorded for good: "
+            f"choose another name{f', such as {free}' if free else ''}"
+        )
 
 
 async def already_kept(bus: Bus, run: TrainingRun) -> Done | None:

@@ -27,7 +27,7 @@ from libs.shared.contracts.training import (
 from libs.shared.errors import RunNotFound, ServiceError, TimedOut, TrainingUnavailable, Unavailable
 from libs.shared.layout import StateFolder
 from libs.shared.telemetry import get_logger, metrics
-from services.trainer import evaluating, examining, gathering, handing_in, handing_in_encoders
+from services.trainer import evaluating, examining, folders, gathering, handing_in, handing_in_encoders
 from services.trainer.availability import lacking
 from services.trainer.curation import shelf
 from services.trainer.process import RunProcess
@@ -227,12 +227,16 @@ class Runner:
         )
 
     async def _tidy(self, run: TrainingRun) -> None:
-        """People's words don't outlive the run that learns from them."""
+        """People's words don't outlive the run that learns from them, and folders don't become ever more."""
         folder = self._folder.training_runs / run.run_id
         if run.adapter is not None or run.evaluate is not None or run.own:
             await asyncio.to_thread(handing_in.clear, folder)
         else:
             await asyncio.to_thread(shutil.rmtree, folder / EXAM, ignore_errors=True)
+        try:
+            await folders.prune(self._bus, self._folder.training_runs)
+        except (ServiceError, OSError) as error:  # the next run's end looks again
+            log.debug("folders_unpruned", reason=type(error).__name__)
 
     async def _attempt(self, current: Current, folder: Path, threads: int) -> None:
         """One life of the run's process."""

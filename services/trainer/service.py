@@ -5,7 +5,7 @@ from __future__ import annotations
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
-from libs.shared.contracts.training import CANCEL_RUN, START_RUN, TRAINING_REQUESTED
+from libs.shared.contracts.training import CANCEL_RUN, REMOVE_RUN, START_RUN, TRAINING_REQUESTED
 from libs.shared.hardware import recommended_worker_count
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
@@ -36,6 +36,7 @@ async def serve(bus: Bus, settings: TrainerSettings) -> None:
     await bus.subscribe(PREEMPT, yielding.preempted)
     await bus.serve(START_RUN, training.start_run)
     await bus.serve(CANCEL_RUN, training.cancel_run)
+    await bus.serve(REMOVE_RUN, training.remove_run)
     await bus.consume(TRAINING_REQUESTED, TRAINING_REQUESTED.consumers[0], runner.run)
 
 

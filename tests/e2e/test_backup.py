@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.person import Meet, Person
+from tests.support import adapters
 from tests.support.installation import Installation, unusual_port
 
 
@@ -78,6 +79,12 @@ def restored(
     return elsewhere, said
 
 
+def in_service(made: Installation) -> dict[str, list[tuple[str, float]]]:
+    """The adapters that are kept, and where each answers."""
+    listed = json.loads(made.mongars("models", "adapters", "list", "--json"))
+    return {one["name"]: [(served["role"], served["share"]) for served in one["in_service"]] for one in listed}
+
+
 def test_a_lost_installation_lives_again_from_its_backup(
     make_installation: Callable[..., Installation], meet: Meet, tmp_path: Path
 ) -> None:
@@ -86,12 +93,15 @@ def test_a_lost_installation_lives_again_from_its_backup(
     api_keys = [made.key(f"talker-{number}") for number in range(3)]
     people = [meet(made, key=one) for one in api_keys]
     secret = people[0].say("My safe opens with the word quetzalcoatl.")
+    made.mongars("models", "adapters", "import", str(adapters.write_gguf(tmp_path, "ada", seed=0)))
+    made.mongars("models", "adapters", "canary", "ada", "--share", "0.25")
     talkers, disk = Talkers(people), tmp_path / "disk"
     with talkers.talking():
         talkers.wait_for(15)
         backup = json.loads(made.mongars("backup", "--to", str(disk), "--json"))
         talkers.wait_for(len(talkers.answered) + 10)
     cut = datetime.fromisoformat(backup["cut"]["at"])
+    assert (backup["adapters"], backup["adapter_bytes"] > 1000) == (1, True)
     before = {said for said, at in talkers.answered.items() if at < cut}
     assert len(before) >= 15
     assert len(before) < len(talkers.answered), "some came after the cut"
@@ -105,6 +115,8 @@ def test_a_lost_installation_lives_again_from_its_backup(
     elsewhere, found = restored(made, Path(backup["file"]), key, tmp_path, make_installation)
     assert found["forgettings_replayed"] == 1
     assert found["unreadable"] == 0
+    assert elsewhere.wait_until(lambda: in_service(elsewhere) == {"ada": [("chat", 0.25)]}, 60)
+    assert not (elsewhere.state / "restored-adapters").exists()
     again = [meet(elsewhere, key=one) for one in api_keys]  # their keys are good there too
     kept = sum((said_by(person) for person in again), Counter[str]())
     missing = [said for said in before if not kept[said]]

@@ -97,6 +97,9 @@ def _installed(machine: Machine) -> Iterator[Finding]:
         yield Finding("package-missing", f"the package {name} is not installed", name)
     for name in machine.programs_missing:
         yield Finding("program-missing", f"the program {name} is not installed", name)
+    if machine.training_missing:
+        names = ", ".join(machine.training_missing)
+        yield Finding("training-not-installed", f"nothing can be trained here without {names}")
 
 
 def _settings(facts: Facts) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from cli.version import product_version
 from libs.shared.hardware import Sensors, read_board
 from libs.shared.hardware.boards import ROOT
 from libs.shared.layout import StateFolder
+from libs.shared.training_libraries import missing_libraries
 
 _NEEDED_EXTRAS = frozenset({"api", "cognition", "scheduler", "persistence", "inference", "cli"})
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)[^;]*(?:;\s*(.*))?$")
@@ -44,6 +45,7 @@ def look(folder: StateFolder, *, root: Path = ROOT) -> Machine:
         board=read_board(root).name,
         packages_missing=tuple(_packages_missing()),
         programs_missing=tuple(_programs_missing(folder)),
+        training_missing=missing_libraries(),
     )
 
 

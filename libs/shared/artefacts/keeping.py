@@ -26,12 +26,13 @@ async def keep_folder(bus: Bus, folder: Path, manifest: Manifest) -> Manifest:
             "one that isn't needed (mongars models adapters rm NAME)"
         )
     for file in missing:
-        await store.put(file.sha256, _pieces(folder / file.name))
+        await store.put(file.sha256, pieces_of(folder / file.name))
     signed = await bus.request(KEEP_ADAPTER, KeepAdapter(manifest=manifest))
     return Manifest.model_validate_json(signed.body)
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    """A file's bytes. Raises OSError."""
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, _BLOCK):
             yield piece

@@ -198,11 +198,11 @@ READ_ADAPTER_FILE = Stream(
     ReadAdapterFile,
     AdapterPiece,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.INFERENCE, Principal.TRAINER}),
+    callers=frozenset({Principal.CLI, Principal.INFERENCE, Principal.TRAINER}),
     max_bytes=2 * MIB,
     window=8,
 )
-"""Also for nodes on other machines, which may ask JetStream nothing."""
+"""Also for nodes on other machines, which may ask JetStream nothing; the command line puts them into backups."""
 SERVE_ADAPTER = Rpc(
     "mongars.v1.persistence.serve_adapter",
     ServeAdapter,
@@ -228,5 +228,5 @@ ADAPTERS_CHANGED = Broadcast(
     "mongars.v1.persistence.adapters_changed",
     AdaptersChanged,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.COGNITION, Principal.INFERENCE}),
+    callers=frozenset({Principal.API, Principal.COGNITION, Principal.INFERENCE}),
 )

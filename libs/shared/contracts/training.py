@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from libs.shared.contracts.base import Broadcast, Consumer, Event, Message, Principal, Rpc
+from libs.shared.contracts.base import Broadcast, Consumer, Empty, Event, Message, Principal, Rpc
 from libs.shared.contracts.common import AdapterName, Id, Page
 from libs.shared.contracts.jobs import JOBS
 
@@ -243,18 +243,34 @@ CANCEL_RUN = Rpc(
     "mongars.v1.trainer.cancel_run", RunRef, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=30.0
 )
 """Returns once it has ended; one that has ended already is answered as it is."""
+REMOVE_RUN = Rpc(
+    "mongars.v1.trainer.remove_run",
+    RunRef,
+    Empty,
+    owner=Principal.TRAINER,
+    callers=frozenset({Principal.CLI}),
+    timeout_s=30.0,
+)
+"""Its folder and its record, for good; what is recorded of the words that trained an adapter stays. Raises
+``run_not_found``, ``run_under_way`` for one that hasn't ended."""
 RUN_PROGRESSED = Broadcast(
     "mongars.v1.trainer.run_progressed",
     RunProgressed,
     owner=Principal.TRAINER,
-    callers=frozenset({Principal.CLI, Principal.OPERATOR, Principal.OPS}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPERATOR, Principal.OPS}),
 )
+RUN_CHANGED = Broadcast(
+    "mongars.v1.persistence.run_changed", RunRef, owner=Principal.PERSISTENCE, callers=frozenset({Principal.API})
+)
+"""It is new, or in another state: whoever shows runs reads them again."""
 KEEP_RUN = Rpc("mongars.v1.persistence.keep_run", StartRun, TrainingRun, owner=Principal.PERSISTENCE, callers=_TRAINER)
 """Keeps the run, and its job, in one transaction."""
 REPORT_RUN = Rpc(
     "mongars.v1.persistence.report_run", ReportRun, TrainingRun, owner=Principal.PERSISTENCE, callers=_TRAINER
 )
 """The run as it is kept then; raises ``run_not_found``."""
+FORGET_RUN = Rpc("mongars.v1.persistence.forget_run", RunRef, Empty, owner=Principal.PERSISTENCE, callers=_TRAINER)
+"""Raises as REMOVE_RUN."""
 READ_RUN = Rpc("mongars.v1.persistence.read_run", RunRef, TrainingRun, owner=Principal.PERSISTENCE, callers=_READERS)
 LIST_RUNS = Rpc(
     "mongars.v1.persistence.list_runs", ListRuns, TrainingRuns, owner=Principal.PERSISTENCE, callers=_READERS

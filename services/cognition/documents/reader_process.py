@@ -7,30 +7,26 @@ reads appears nowhere but in the answer.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
-import signal
 import sys
 
 from libs.shared.errors import InvalidRequest, ServiceError, TooLarge
+from libs.shared.parent import end_with
 from services.cognition.documents.blocks import Contents
 from services.cognition.documents.kinds import Kind, recognise
 
 NICENESS = 10
 """Turns go first."""
 OPEN_FILES = 64
-PR_SET_PDEATHSIG = 1
 DEEPEST_RECURSION = 400
 """Honest documents nest a few levels; more would end in the processor's stack."""
 
 
 def leash(parent: int, memory_mib: int, cpu_s: int) -> None:
     """From now on this process ends with its parent, and takes no more memory, time or files than that."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)  # it was gone before it could be followed
+    end_with(parent)
     os.nice(NICENESS)
     sys.setrecursionlimit(DEEPEST_RECURSION)
     for what, most in (

@@ -38,7 +38,7 @@ log = get_logger(__name__)
 async def keep_adapter(request: KeepAdapter, parts: Parts) -> SignedManifest:
     """Signs it; nodes hear of it."""
     signed = await parts.artefacts.keep(request.manifest)
-    await _tell(request.manifest.name, parts)
+    await tell_of(request.manifest.name, parts)
     return signed
 
 
@@ -109,7 +109,7 @@ async def remove_adapter(request: RemoveAdapter, parts: Parts) -> Empty:
     if kept is not None and kept.manifest is not None and in_service(await _in_force(parts), kept.manifest):
         raise AdapterInUse(f"{request.adapter} is in service: roll that back first")
     await parts.artefacts.remove(request.adapter)
-    await _tell(request.adapter, parts)
+    await tell_of(request.adapter, parts)
     return Empty()
 
 
@@ -127,7 +127,8 @@ async def _in_force(parts: Parts) -> RuntimeSettings:
     return settings_from({row.key: row.value for row in found})[0]
 
 
-async def _tell(adapter: str, parts: Parts) -> None:
+async def tell_of(adapter: str, parts: Parts) -> None:
+    """Whoever holds a list of them asks again."""
     try:
         await parts.bus.broadcast(ADAPTERS_CHANGED, AdaptersChanged(adapter=adapter))
     except ServiceError as error:

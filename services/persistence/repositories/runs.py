@@ -21,7 +21,7 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound
+from libs.shared.errors import RunNotFound, RunUnderWay, ServiceError
 from services.persistence.repositories import work
 from services.persistence.tables import JobRow, TrainingRunRow
 
@@ -135,6 +135,24 @@ async def report_run(session: AsyncSession, report: ReportRun, now: datetime) ->
         row.finished_at = now
         await work.finish_job(session, _job_report(report), now)
     return as_run(row)
+
+
+async def end_unfinished(session: AsyncSession, why: ServiceError, now: datetime) -> int:
+    """Every run that is queued or goes on has failed; how many there were."""
+    states = [state.value for state in RunState if not state.ended]
+    rows = (await session.scalars(select(TrainingRunRow).where(TrainingRunRow.state.in_(states)))).all()
+    for row in rows:
+        failed = ReportRun(run_id=row.run_id, state=RunState.FAILED, error=why.code, detail=why.detail)
+        await report_run(session, failed, now)
+    return len(rows)
+
+
+async def forget_run(session: AsyncSession, run_id: str) -> None:
+    """Raises RunNotFound, RunUnderWay."""
+    row = await _row(session, run_id, locked=True)
+    if not RunState(row.state).ended:
+        raise RunUnderWay("the run hasn't ended: cancel it first")
+    await session.delete(row)
 
 
 def _job_report(report: ReportRun) -> FinishJob:

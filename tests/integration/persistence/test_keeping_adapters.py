@@ -57,6 +57,7 @@ from libs.shared.errors import (
     ArtefactForeign,
     ChangeConflict,
 )
+from services.persistence import restored_adapters
 from services.persistence.repositories import ledger as rows
 from tests.support.persistence import Client, RunningPersistence
 from tests.support.trained import BOTH, Scene, choose
@@ -258,3 +259,43 @@ async def test_whose_it_is_follows_what_they_decide(cli: Bus, scene: Scene) -> N
 def test_nodes_are_told_the_public_half_of_a_key_that_no_file_holds(persistence: RunningPersistence) -> None:
     folder: Path = persistence.settings.folder.keys
     assert {path.name for path in folder.iterdir()} == {"installation.key"}
+
+
+def set_aside(folder: Path, *kept: KeptAdapter, body: bytes = WEIGHTS) -> Path:
+    """As a restore lays them down."""
+    for name in ("files", "manifests"):
+        (folder / name).mkdir(parents=True)
+    (folder / "files" / hashlib.sha256(WEIGHTS).hexdigest()).write_bytes(body)
+    for one in kept:
+        (folder / "manifests" / one.name).write_text(one.signed.model_dump_json())
+    return folder
+
+
+async def test_what_a_restore_laid_down_is_kept_again_as_it_was_signed(
+    persistence: RunningPersistence, cli: Bus, node: Bus, tmp_path: Path
+) -> None:
+    manifest = await keep(cli)
+    before = (await listed(cli))["ada"]
+    foreign = before.model_copy(
+        update={"name": "eve", "signed": sign(b"another " * 4, manifest.model_copy(update={"name": "eve"}))}
+    )
+    await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="ada", actor="admin"))
+    assert await listed(cli) == {}
+    folder = set_aside(tmp_path / "restored", before, foreign)
+    await restored_adapters.run(persistence.parts, folder)
+    assert not folder.exists()
+    assert await listed(cli) == {"ada": before}, "and nobody else's"
+    assert await read(node, manifest) == WEIGHTS
+    assert await restored_adapters.bring_in(persistence.parts, set_aside(tmp_path / "again", before)) == 1
+
+
+async def test_what_came_damaged_out_of_a_backup_is_left_out(
+    persistence: RunningPersistence, cli: Bus, tmp_path: Path
+) -> None:
+    await keep(cli)
+    before = (await listed(cli))["ada"]
+    await cli.request(REMOVE_ADAPTER, RemoveAdapter(adapter="ada", actor="admin"))
+    folder = set_aside(tmp_path / "restored", before, body=b"others")
+    assert await restored_adapters.bring_in(persistence.parts, folder) == 0
+    assert await listed(cli) == {}
+    assert (await cli.request(LIST_ADAPTERS, Empty())).free_bytes > 0

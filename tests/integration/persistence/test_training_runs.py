@@ -13,10 +13,12 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.jobs import LIST_JOBS, JobState, ListJobs
 from libs.shared.contracts.training import (
+    FORGET_RUN,
     KEEP_RUN,
     LIST_RUNS,
     READ_RUN,
     REPORT_RUN,
+    RUN_CHANGED,
     TRAINING_REQUESTED,
     ListRuns,
     MntpOptions,
@@ -28,7 +30,9 @@ from libs.shared.contracts.training import (
     TrainingRequested,
     TrainingRun,
 )
-from libs.shared.errors import RunNotFound
+from libs.shared.errors import RunLost, RunNotFound, RunUnderWay
+from services.persistence.repositories import runs
+from services.persistence.restoring import RUN_LOST
 from tests.support.persistence import Client, RunningPersistence
 
 LIMIT_S = 10
@@ -108,3 +112,46 @@ async def test_an_unknown_run_is_refused_by_name(trainer: Bus) -> None:
         await trainer.request(READ_RUN, RunRef(run_id="none"))
     with pytest.raises(RunNotFound):
         await report(trainer, "none", RunState.DONE)
+
+
+async def test_a_new_state_is_announced_and_where_it_stands_is_not(broker: MemoryBroker, trainer: Bus) -> None:
+    heard: asyncio.Queue[RunRef] = asyncio.Queue()
+    api = await broker.connect(Principal.API)
+    await api.subscribe(RUN_CHANGED, heard.put)
+    run = await trainer.request(KEEP_RUN, ASKED)
+    await report(trainer, run.run_id, RunState.RUNNING)
+    await report(trainer, run.run_id, RunState.RUNNING, progress=RunProgress(phase="mntp", step=3, steps=12))
+    await report(trainer, run.run_id, RunState.DONE)
+    await report(trainer, run.run_id, RunState.FAILED)
+    after = await trainer.request(KEEP_RUN, ASKED)
+    async with asyncio.timeout(LIMIT_S):
+        told = [(await heard.get()).run_id for _ in range(4)]
+    assert told == [run.run_id] * 3 + [after.run_id], "queued, running, done; and the next"
+    await api.drain(1)
+
+
+async def test_a_run_is_forgotten_once_it_has_ended(trainer: Bus) -> None:
+    run = await trainer.request(KEEP_RUN, ASKED)
+    with pytest.raises(RunUnderWay):
+        await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+    await report(trainer, run.run_id, RunState.CANCELLED)
+    await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+    with pytest.raises(RunNotFound):
+        await trainer.request(READ_RUN, RunRef(run_id=run.run_id))
+    with pytest.raises(RunNotFound):
+        await trainer.request(FORGET_RUN, RunRef(run_id=run.run_id))
+
+
+async def test_runs_that_had_not_ended_when_their_backup_was_made_have_failed(
+    persistence: RunningPersistence, trainer: Bus, client: Client
+) -> None:
+    queued, running, done = [await trainer.request(KEEP_RUN, ASKED) for _ in range(3)]
+    await report(trainer, running.run_id, RunState.RUNNING, progress=RunProgress(phase="mntp", step=3, steps=12))
+    await report(trainer, done.run_id, RunState.DONE)
+    async with persistence.parts.database.transaction() as session:
+        assert await runs.end_unfinished(session, RunLost(RUN_LOST), persistence.parts.clock()) == 2
+    for run in (queued, running):
+        found = await trainer.request(READ_RUN, RunRef(run_id=run.run_id))
+        assert (found.state, found.error, found.detail) == (RunState.FAILED, "run_lost", RUN_LOST)
+        assert (await job_of(client, run.run_id))[1:] == (JobState.FAILED, "run_lost")
+    assert (await trainer.request(READ_RUN, RunRef(run_id=done.run_id))).state is RunState.DONE

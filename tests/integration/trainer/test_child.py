@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 60
 CHILD = """
 import json, os, psutil, sys, time
-from services.trainer.child import end_with, step_aside
+from libs.shared.parent import end_with
+from services.trainer.child import step_aside
 end_with(int(sys.argv[1]))
 step_aside()
 kind = psutil.Process().ionice().ioclass

@@ -19,6 +19,7 @@ from cli.doctor.looking.backups import look as look_at_backups
 from cli.doctor.looking.machine import look as look_at_machine
 from cli.probes import Readiness
 from cli.supervision.client import Process
+from libs.shared import training_libraries
 from libs.shared.layout import StateFolder
 
 NOW = 1_800_000_000.0
@@ -205,6 +206,23 @@ def test_a_gpu_that_lies_idle_is_named_with_what_mends_it(reason: str) -> None:
 def test_the_worst_is_said_first() -> None:
     facts = replace(HEALTHY, machine=replace(WELL, throttled=True, python=(3, 9)))
     assert [finding.severity for finding in judge(facts)] == [Severity.ERROR, Severity.WARNING]
+
+
+def test_what_training_lacks_is_a_note_with_what_brings_it() -> None:
+    (finding,) = judge(replace(HEALTHY, machine=replace(WELL, training_missing=("torch", "peft"))))
+    assert (finding.code, finding.severity) == ("training-not-installed", Severity.NOTE)
+    assert "torch, peft" in finding.what
+    assert "make install EXTRAS=trainer" in finding.remedy
+
+
+def test_what_training_lacks_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_libraries, "find_spec", lambda name: None if name == "peft" else object())
+    assert look_at_machine(StateFolder(tmp_path)).training_missing == ("peft",)
+
+
+@pytest.mark.parametrize("state", ["fatal", "stopped"])
+def test_a_trainer_that_does_not_run_is_named(state: str) -> None:
+    assert running(processes=process("trainer", state)) == ["service-stopped"]
 
 
 def test_codes_are_words_with_dashes() -> None:

@@ -202,7 +202,7 @@ async def test_a_name_is_taken_by_others_and_not_by_the_run_itself(house: House)
     await house.hand_in()
     await handing_in.refuse_taken(house.bus, "ada", "r1")
     for run_id in (None, "r2"):
-        with pytest.raises(AdapterExists):
+        with pytest.raises(AdapterExists, match="such as ada-2"):
             await handing_in.refuse_taken(house.bus, "ada", run_id)
     house.recorded = None  # brought from a folder, and trained on nobody's words
     with pytest.raises(AdapterExists):
