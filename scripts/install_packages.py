@@ -143,7 +143,7 @@ class Environment:
 
     def compile(self) -> None:
         """What was installed, once and on every core: pip would on one, and a service at its first start."""
-        asked = [self.python, "-m", "compileall", "-qq", "-j", "0", self.folder / "lib"]
+        asked = [str(self.python), "-m", "compileall", "-qq", "-j", "0", str(self.folder / "lib")]
         subprocess.run(asked, check=False, timeout=1800)  # noqa: S603 - some carry files that are no Python of today
 
 
