@@ -9,6 +9,9 @@ export PYTHON
 # What starts processes is run once more when it fails, a second later, and the summary counts it as rerun: on a busy
 # machine one start in thousands is late.
 AGAIN = --reruns 1 --reruns-delay 1 -r aR
+# Two files at a time, each with the processes that it starts, in the order of tests/conftest.py; what is marked alone
+# waits until nothing else runs.
+BESIDE = -q -n 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +32,7 @@ ifdef PYTEST_ARGS
 	@.venv/bin/python -m pytest -m "not soak" $(PYTEST_ARGS)
 else
 	@.venv/bin/python -m pytest -m "not soak" -q -n logical --dist loadfile tests/unit tests/contract
-	@.venv/bin/python -m pytest -m "not soak" $(AGAIN) tests/integration tests/e2e
+	@.venv/bin/python -m pytest -m "not soak" $(BESIDE) $(AGAIN) tests/integration tests/e2e
 endif
 
 lint: ## Run the checks without the tests

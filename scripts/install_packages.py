@@ -133,14 +133,18 @@ class Environment:
         """Installs by uv, or by pip where uv isn't or can't. Raises CalledProcessError."""
         uv = shutil.which("uv") if with_uv else None
         if uv is not None:
-            # pip compiles what it installs; uv only when it is told to
-            asked = [uv, "pip", "install", "--compile-bytecode", "--python", str(self.python)]
+            asked = [uv, "pip", "install", "--python", str(self.python)]
             command = [*asked, *self.sources().for_uv(), *arguments]
             environment = {**os.environ, "VIRTUAL_ENV": str(self.folder)}
             if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0:  # noqa: S603 - uv
                 return
             say("uv could not; trying pip")
-        _run_pip([str(self.python), "-m", "pip", "install", "--progress-bar", "off", *arguments])
+        _run_pip([str(self.python), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", *arguments])
+
+    def compile(self) -> None:
+        """What was installed, once and on every core: pip would on one, and a service at its first start."""
+        asked = [str(self.python), "-m", "compileall", "-qq", "-j", "0", str(self.folder / "lib")]
+        subprocess.run(asked, check=False, timeout=1800)  # noqa: S603 - some carry files that are no Python of today
 
 
 def _run_pip(command: list[str]) -> None:
@@ -208,6 +212,8 @@ def install(environment: Environment, asked: Iterable[str]) -> bool:
         environment.install([*requirement(wanted & PIP_ONLY), "--constraint", "constraints.txt"], with_uv=False)
     if "inference" in wanted:
         environment.install(["--no-deps", pinned(constraints.decode(), EMBEDDER)])
+    say("  compiling them")
+    environment.compile()
     environment.finished(mark, wanted)
     return True
 

@@ -23,9 +23,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model that was trained a little for this run: ``tiny`` (Hugging Face) and ``tiny.gguf``."""
-    return language_model.make(tmp_path_factory.mktemp("models"))
+def models() -> Path:
+    """Holds a language model that was trained a little: ``tiny`` (Hugging Face) and ``tiny.gguf``."""
+    return language_model.cached()
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def test_the_nats_command_sees_every_service_and_node_with_ray(by_ray: Installat
     passes("nats_ops.py", by_ray, "--services", SERVICES)
 
 
+@pytest.mark.alone
 @pytest.mark.torch
 @pytest.mark.ray
 def test_a_killed_inference_serves_again_through_ray_within_twenty_seconds(by_ray: Installation, meet: Meet) -> None:

@@ -75,6 +75,7 @@ def kill_each_part(made: Installation, meet: Meet, chats: int) -> dict[str, floa
     return took
 
 
+@pytest.mark.alone
 def test_no_answered_turn_is_lost_or_doubled_by_kills(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:

@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any
 
 from cli.installation import load
 from cli.supervision.place import supervisor_of
+from tests.support.turns import once
 
 ROOT = Path(__file__).resolve().parents[2]
 _CHECK_EVERY_S = 0.05
 _COMMAND_TIMEOUT_S = 180.0
+_STARTING = Path(tempfile.gettempdir()) / f"mongars-starting-{os.getuid()}.lock"
 INLINE = {"MONGARS_INFERENCE_RUNTIME": "inline", "MONGARS_OLLAMA_URL": "none"}
 """What makes an installation quick and the same everywhere: no Ray, and no Ollama that happens to run."""
 
@@ -44,15 +47,17 @@ class Installation:
         self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """``mongars ARGUMENTS`` with its outcome, whatever that is."""
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.shell,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-            cwd=cwd or self.code,
-        )
+        # Of two that are started in the same second, both would find the broker's usual port free.
+        with once(_STARTING) if arguments[:1] == ("up",) else nullcontext():
+            return subprocess.run(
+                self.command(*arguments),
+                env=self.shell,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                cwd=cwd or self.code,
+            )
 
     def mongars(self, *arguments: str, cwd: Path | None = None) -> str:
         """What ``mongars ARGUMENTS`` printed; it has to succeed."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from tests.support.turns import once
 
 SENTENCES = (
     "the cat sat on the mat and looked at the moon",
@@ -49,14 +50,11 @@ def cached() -> Path:
     """A folder with both formats, made once a machine for this version of the file."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"mongars-tiny-{os.getuid()}-{version}"
-    if not (folder / GGUF_FILE).is_file():
-        aside = Path(tempfile.mkdtemp(dir=folder.parent))
-        make(aside)
-        try:
+    with once(folder.with_suffix(".lock")):
+        if not (folder / GGUF_FILE).is_file():
+            aside = Path(tempfile.mkdtemp(dir=folder.parent))
+            make(aside)
             aside.rename(folder)
-        except OSError:
-            # Another run was quicker.
-            shutil.rmtree(aside)
     return folder
 
 

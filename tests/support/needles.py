@@ -8,6 +8,12 @@ import numpy as np
 
 _HEAD = 8
 """Bytes by which a needle is recognised before it is compared whole."""
+_WORD = 4
+"""Content is read in words of so many bytes. Wherever a head lies, it holds one of them whole, at one of as many
+places."""
+_MIXED = np.uint32(2654435761)
+_BITS = 20
+_SHIFT = np.uint32(32 - _BITS)
 
 
 class Needles:
@@ -20,17 +26,20 @@ class Needles:
                 raise ValueError("a needle of fewer than eight bytes is found everywhere")
             self._by_head.setdefault(int.from_bytes(needle[:_HEAD], "little"), []).append(needle)
         self._heads = np.array(sorted(self._by_head), dtype="<u8")
-        self._pairs = np.zeros(2**16, dtype=bool)
-        self._pairs[(self._heads & 0xFFFF).astype(int)] = True
+        self._words = np.zeros(2**_BITS, dtype=bool)
+        """Whether a head holds a word that is mixed to this."""
+        for place in range(_WORD):
+            self._words[_mixed((self._heads >> np.uint64(8 * place)).astype("<u4"))] = True
 
     def within(self, content: bytes) -> set[bytes]:
         """Those that lie anywhere in it."""
         if len(content) < _HEAD or not len(self._heads):
             return set()
+        words = np.frombuffer(content, dtype="<u4", count=len(content) // _WORD)
+        likely = np.flatnonzero(self._words[_mixed(words)]) * _WORD
+        places = (likely[:, None] - np.arange(_WORD)).ravel()
+        places = places[(places >= 0) & (places <= len(content) - _HEAD)]
         read = np.frombuffer(content, dtype=np.uint8)
-        last = len(read) - _HEAD + 1
-        pairs = read[:last].astype(np.uint16) | (read[1 : last + 1].astype(np.uint16) << 8)
-        places = np.flatnonzero(self._pairs[pairs])
         windows = np.lib.stride_tricks.sliding_window_view(read, _HEAD)[places]
         heads = np.ascontiguousarray(windows).view("<u8").ravel()
         chosen = np.isin(heads, self._heads)
@@ -40,3 +49,8 @@ class Needles:
             for needle in self._by_head[head]
             if content.startswith(needle, place)
         }
+
+
+def _mixed(words: np.ndarray[tuple[int, ...], np.dtype[np.uint32]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
+    """A word's place in the table, by a multiplication that wraps."""
+    return (words * _MIXED) >> _SHIFT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.installation import ROOT
@@ -23,6 +24,7 @@ def unpack(folder: Path) -> Path:
         f"the history lacks {COMMIT}, the release before this one (a shallow clone?): git fetch --unshallow"
     )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archived.stdout, check=True)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "libs", "services", "cli"], cwd=folder, check=True)
     record = folder / f"mongars-{VERSION}.dist-info"
     record.mkdir()
     (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mongars\nVersion: {VERSION}\n")

@@ -156,6 +156,7 @@ def test_status_costs_little_more_than_its_libraries(running: Installation) -> N
     assert cpu_s(lambda: running.mongars("status", "--json")) < 4 * bare
 
 
+@pytest.mark.alone
 def test_a_killed_service_is_back_within_five_seconds_and_counted(running: Installation) -> None:
     before = running.status()["services"]["api"]["restarts"]
     assert running.kill_and_wait("api") < 5

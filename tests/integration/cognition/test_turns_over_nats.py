@@ -183,6 +183,7 @@ async def check_cancellation(house: House) -> float:
     return closed[0] - left
 
 
+@pytest.mark.alone
 async def test_a_client_that_leaves_stops_the_replica_within_a_tenth_of_a_second(house: House) -> None:
     assert await check_cancellation(house) < CANCEL_LIMIT_S
     async with asyncio.timeout(LIMIT_S):

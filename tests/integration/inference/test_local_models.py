@@ -92,6 +92,7 @@ async def check_that_closing_frees_the_worker(backend: Backend) -> None:
         raise AssertionError("the model still generates")
 
 
+@pytest.mark.alone
 async def test_leaving_an_answer_stops_the_model_within_100_ms(backend: Backend) -> None:
     await check_that_closing_frees_the_worker(backend)
 

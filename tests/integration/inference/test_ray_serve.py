@@ -18,7 +18,9 @@ from tests.integration.inference.conftest import RunningService, ask, running, s
 from tests.support import adapters
 from tests.support.broker import TestBroker
 
-pytestmark = [pytest.mark.ray, pytest.mark.torch]
+pytestmark = [pytest.mark.ray, pytest.mark.torch, pytest.mark.alone, pytest.mark.timeout(900)]
+"""Ray alone keeps two cores busy while it starts."""
+_STARTED_S = 240.0
 
 
 def processes_of(state: Path) -> list[psutil.Process]:
@@ -52,7 +54,7 @@ async def test_the_life_of_a_model_on_ray_serve(tmp_path: Path, state_of_module:
     async with TestBroker(tmp_path) as broker, running(broker, state, runtime="ray") as service:
         health = await service.until_ready()
         assert health.dependencies["runtime"].detail == "ray"
-        replica = await service.replica_of("tiny")
+        replica = await service.replica_of("tiny", timeout_s=_STARTED_S)
         told = await service.until(lambda t: not t.degraded)
         assert told.runtime == "ray"
         await service.until(lambda t: "trial" in {model.rates.source for model in t.models})

@@ -50,6 +50,7 @@ async def test_a_node_embeds_generates_and_says_what_is_broken(broker: TestBroke
         assert (await service.until_loaded()).degraded == told.degraded
 
 
+@pytest.mark.alone
 async def test_load_is_told_at_once(broker: TestBroker, furnished: Path) -> None:
     async with running(broker, furnished) as service:
         replica = await service.replica_of("tiny")
@@ -60,6 +61,7 @@ async def test_load_is_told_at_once(broker: TestBroker, furnished: Path) -> None
         await service.until(lambda t: t.in_flight == 0, timeout_s=0.5)
 
 
+@pytest.mark.alone
 async def test_draining_is_told_at_once_and_requests_still_answered(broker: TestBroker, furnished: Path) -> None:
     async with running(broker, furnished) as service:
         replica = await service.replica_of("tiny")
@@ -96,6 +98,7 @@ async def test_the_check_of_stopping_notices_a_kill(broker: TestBroker, furnishe
             await check_that_what_is_in_flight_is_answered(service, signal.SIGKILL)
 
 
+@pytest.mark.alone
 async def test_a_killed_node_is_back_within_five_seconds(broker: TestBroker, furnished: Path) -> None:
     async with running(broker, furnished) as service:
         await service.until_ready()

@@ -20,6 +20,15 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def emptied(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test made in the server that all share goes with it."""
+    shared: Cluster | None = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    yield
+    if shared is not None:
+        shared.drop_unused()
+
+
 @pytest.fixture
 def broker() -> MemoryBroker:
     return MemoryBroker()

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
+import pytest
+
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.scheduling import LIST_NODES, PLACE, Placement, PlaceRequest
@@ -70,6 +72,7 @@ async def serving(api: Bus) -> float:
             return monotonic()
 
 
+@pytest.mark.alone
 async def test_a_killed_scheduler_places_again_within_a_second_of_its_return(tmp_path: Path) -> None:
     async with TestBroker(tmp_path) as broker, asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
         inference, cognition, api = [

@@ -78,6 +78,7 @@ async def yielded(house: House) -> float:
     return await watching
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("cheap")
 async def test_a_run_makes_way_within_a_tenth_of_a_second_and_goes_on_when_it_is_quiet(
     house: House, record_property: Callable[[str, object], None]

@@ -99,6 +99,9 @@ class Recorded(Environment):
     def install(self, arguments: Sequence[str], *, with_uv: bool = True) -> None:
         self.installs.append((list(arguments), with_uv))
 
+    def compile(self) -> None:
+        """There is nothing."""
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Recorded:
@@ -184,6 +187,17 @@ def test_an_environment_whose_making_was_cut_off_is_made_again(tmp_path: Path) -
     venv.create(environment.folder, with_pip=False, symlinks=True)
     environment.make()
     subprocess.run([environment.python, "-m", "pip", "--version"], check=True, capture_output=True)
+
+
+def test_what_was_installed_is_compiled_but_for_what_cannot_be(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    environment.python = Path(sys.executable)
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    packages.mkdir(parents=True)
+    for name, text in {"whole.py": "ANSWER = 42\n", "of_old.py": "print 42\n"}.items():
+        (packages / name).write_text(text)
+    environment.compile()
+    assert [path.name.partition(".")[0] for path in packages.rglob("*.pyc")] == ["whole"]
 
 
 def test_the_products_own_code_is_compiled_before_a_service_needs_it(
