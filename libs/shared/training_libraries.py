@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-LIBRARIES = ("torch", "transformers", "peft", "safetensors")
+LIBRARIES = ("torch", "transformers", "peft", "safetensors", "faker")
 REMEDY = "make install EXTRAS=trainer"
 
 

@@ -87,7 +87,8 @@ def _name(value: str) -> bool:
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|M|Mme|Mlle|Pr|Monsieur|Madame|Mademoiselle|Maître|Docteur|Doctor|Professor)"
 _CAPITAL = r"[A-ZÀ-ÖØ-Þ]"
 _WORD = rf"{_CAPITAL}[\w’'-]*[^\W\d_]\b"
-_FULL_NAME = rf"{_WORD}(?:[ \u00a0](?:(?:de|du|la|le|van|von|der|bin|al)[ \u00a0])*{_WORD}){{0,3}}"
+FULL_NAME = rf"{_WORD}(?:[ \u00a0](?:(?:de|du|la|le|van|von|der|bin|al)[ \u00a0])*{_WORD}){{0,3}}"
+"""A pattern: words with capitals, and what stands between them in a surname."""
 _INTRODUCED = (
     r"(?:[Mm]y (?:full |first |last |family )?name(?:'s|’s| is)|[Ii](?:'m|’m| am) (?:called|named)|[Cc]all me"
     r"|[Mm]oi,? c['’]est|[Ii]ci"
@@ -280,14 +281,14 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(Kind.ADDRESS, re.compile(rf"\b(?:BP|B\.P\.|P\.?O\.? Box) \d{{1,6}}\b(?:,? \d{{5}} {_TOWN})?")),
     Form(Kind.ADDRESS, re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b")),
-    Form(Kind.NAME, re.compile(rf"\b{_INTRODUCED}\s+(?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b{_INTRODUCED}\s+(?P<it>{FULL_NAME})"), _name, plain=_NOTHING),
     Form(Kind.NAME, re.compile(rf"\b{_GREETING},? (?P<it>{_WORD})"), _name, plain=_NOTHING),
-    Form(Kind.NAME, re.compile(rf"\b(?:[Tt]his is|[Ii]t['’]s) (?P<it>{_FULL_NAME}) speaking\b"), _name, plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b(?:[Tt]his is|[Ii]t['’]s) (?P<it>{FULL_NAME}) speaking\b"), _name, plain=_NOTHING),
     Form(
         Kind.NAME,
-        re.compile(rf"\b[Ii](?:['’]m| am) (?P<it>{_FULL_NAME})(?=[,.!]? (?:nice|pleased|and you|by the way))"),
+        re.compile(rf"\b[Ii](?:['’]m| am) (?P<it>{FULL_NAME})(?=[,.!]? (?:nice|pleased|and you|by the way))"),
         _name,
         plain=_NOTHING,
     ),
-    Form(Kind.NAME, re.compile(rf"\b{_TITLE}\.?[ \u00a0](?P<it>{_FULL_NAME})"), _name, plain=_NOTHING),
+    Form(Kind.NAME, re.compile(rf"\b{_TITLE}\.?[ \u00a0](?P<it>{FULL_NAME})"), _name, plain=_NOTHING),
 )  # fmt: skip

@@ -85,9 +85,10 @@ def page(card: Card) -> str:
         f"# Dataset {card.version[:12]}\n\n{_table(('', ''), facts)}\n"
         f"## Left out\n\n{_table(('why', 'exchanges'), left) if left else 'Nothing.'}\n\n"
         f"## Replaced by a word of its kind\n\n{_table(('kind', 'times'), personal) if personal else 'Nothing.'}\n\n"
-        'Names are replaced only in conversations that introduce them (after a title, "my name is", "je m\'appelle"), '
-        "postal addresses only where a street or a British postcode is written as one. Other names, places and what "
-        "tells of somebody by its sense are still in the examples: the folder is to be kept as the conversations are.\n"
+        'Names are replaced where they are introduced (after a title, "my name is", "je m\'appelle") and where a '
+        "first name is a common one in twenty countries, postal addresses only where a street or a British postcode "
+        "is written as one. Other names, places and what tells of somebody by its sense are still in the examples: "
+        "the folder is to be kept as the conversations are.\n"
     )
 
 

@@ -9,7 +9,7 @@ from services.trainer import availability
 
 
 def test_what_is_missing_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = ("transformers", "safetensors")
+    there = ("transformers", "safetensors", "faker")
     monkeypatch.setattr(training_libraries, "find_spec", lambda name: object() if name in there else None)
     assert training_libraries.missing_libraries() == ("torch", "peft")
     assert availability.lacking() == (

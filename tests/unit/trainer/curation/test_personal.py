@@ -35,10 +35,9 @@ def test_what_only_looks_personal_is_left() -> None:
     assert {text: find(text) for text in HARMLESS if find(text)} == {}
 
 
-def test_names_are_found_where_a_text_says_that_they_are_names_and_nowhere_else() -> None:
-    introduced = list(names(1, EACH, INTRODUCED))
-    assert sum(covered(one, find(one.text)) for one in introduced) / EACH >= LEAST
-    assert not any(find(one.text) for one in names(1, EACH, MENTIONED)), "then the documents say less than is done"
+def test_names_are_found_whether_they_are_introduced_or_merely_mentioned() -> None:
+    for sentences in (INTRODUCED, MENTIONED):
+        assert sum(covered(one, find(one.text)) for one in names(1, EACH, sentences)) / EACH >= LEAST
 
 
 def test_who_is_greeted_has_a_name_unless_it_is_everybody() -> None:
@@ -61,7 +60,6 @@ def test_of_what_is_written_otherwise_it_is_known_how_much_is_missed() -> None:
         "correct horse battery staple",
         "12 the Cedars, Leeds",
         "anna",
-        "Étienne",
     ], "then the documents say something else"
 
 

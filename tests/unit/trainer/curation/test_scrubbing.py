@@ -36,8 +36,8 @@ def test_a_name_that_is_known_needs_no_introduction() -> None:
 
 
 def test_conversations_know_nothing_of_each_other() -> None:
-    Scrubber().learn(["My name is Amina."])
-    assert Scrubber().scrub("Amina") == "Amina"
+    Scrubber().learn(["My name is Zorblax."])
+    assert Scrubber().scrub("Zorblax") == "Zorblax"
 
 
 @settings(max_examples=60, deadline=None)
