@@ -53,18 +53,22 @@ def run_speed(args: argparse.Namespace) -> tuple[list[Aim], dict[str, Any]]:
     """The table of ways, on the processor or the GPU."""
     from bench.training import speed
 
-    on_gpu = args.command == "accelerator"
-    case = speed.SEVEN_B if on_gpu else speed.SMALL
+    case = speed.SMALL
+    if args.command == "accelerator":
+        case = speed.REHEARSAL if args.rehearsal else speed.SEVEN_B
+    on_gpu = case.device == "cuda"
+    names = [speed.OURS, *speed.PEERS, *([speed.COMPILED] if args.compiled else [])]
     with tempfile.TemporaryDirectory() as folder:
-        found = speed.compare(case, Path(folder), 1 if args.quick else 3)
-    middles = {peer: found.middle(peer) for peer in speed.PEERS}
+        found = speed.compare(case, Path(folder), 1 if args.quick else 3, names=names)
+    middles = {peer: found.middle(peer) for peer in names[1:]}
     rows = [
         (name, median(pace.clock for pace in paces), *(f"{ratio:.2f}" for ratio in middles.get(name, ())))
         for name, paces in found.paces.items()
     ]
-    columns = ("loop", "tokens/s", "ours over it", "by processor time")
-    print("\n" + table(columns, [(*row, *("—" * (len(columns) - len(row)))) for row in rows]))
-    wanted = GPU_AIMS if on_gpu else {speed.PUBLISHED: CPU_AIM}
+    columns = ("loop", "tokens/s", "ours over it", "by processor time", "processor s to warm up")
+    shown = [(*row, *("—" * (len(columns) - 1 - len(row))), f"{median(found.warm_s[str(row[0])]):.0f}") for row in rows]
+    print("\n" + table(columns, shown))
+    wanted = {} if args.rehearsal else GPU_AIMS if on_gpu else {speed.PUBLISHED: CPU_AIM}
     # One thread's processor time is the same beside other work; the clock isn't. A GPU has only the clock.
     held = {peer: ratio.clock if on_gpu else ratio.processor for peer, ratio in middles.items()}
     aims = [Aim(f"over {peer}", held[peer], aim, "times", at_least=True) for peer, aim in wanted.items()]
@@ -78,6 +82,7 @@ def run_speed(args: argparse.Namespace) -> tuple[list[Aim], dict[str, Any]]:
         "losses": found.losses,
         "loss_apart": found.apart,
         "mfu": found.mfu,
+        "warm_processor_s": found.warm_s,
         "case": case.model_dump(),
     }
     return aims, figures
@@ -100,10 +105,26 @@ def parsed() -> argparse.Namespace:
         ablation.add_argument(f"--{part}", nargs="+", default=[], metavar="NAME=VALUE", help=f"such as {example}")
     speed = commands.add_parser("speed", help="tokens a second on the processor beside the published recipe")
     gpu = commands.add_parser("accelerator", help="the same at the shape of a 7 B model, on a GPU")
+    speed.add_argument(
+        "--compiled", action="store_true", help="our loop through torch.compile too; it needs a C++ compiler"
+    )
+    speed.set_defaults(rehearsal=False)
+    gpu.set_defaults(compiled=False)
+    gpu.add_argument("--rehearsal", action="store_true", help="every step of it, tiny and on the processor")
     for command in (ablation, speed, gpu):
         command.add_argument("--quick", action="store_true", help="one seed, or one round")
         command.add_argument("--json", type=Path, help="where to write the figures")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.command == "accelerator" and not args.rehearsal and not gpu_is_there():
+        parser.error("torch sees no GPU; --rehearsal goes through the same steps without one")
+    return args
+
+
+def gpu_is_there() -> bool:
+    """Whether torch can compute on one."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def main() -> None:
