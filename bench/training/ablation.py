@@ -39,7 +39,7 @@ MNTP = Mntp(
 SIMCSE = SimCse(
     steps=60,
     gradient_checkpointing=False,
-    sentence_tokens=32,
+    sentence_tokens=16,
     optimiser=Optimiser(learning_rate=3e-3),
     report_steps=20,
     checkpoint_steps=1000,
