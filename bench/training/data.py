@@ -12,6 +12,8 @@ _BEFORE = re.compile(r" (n't|'s|'re|'ve|'d|'ll|'m|[.,;:!?%)\]])")
 _AFTER = re.compile(r"([(\[$]) ")
 _SENTENCE_END = re.compile(r"(?<=[.!?]) +(?=[A-Z\"])")
 SENTENCE_WORDS = (4, 60)
+HELD_OUT = 20
+"""One paragraph of so many is kept from training."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ def documents(paths: Sequence[Path]) -> list[str]:
     """Paragraphs of WikiText files; its headings are left out."""
     lines = (plain(line) for path in paths for line in path.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("=")]
+
+
+def apart(paragraphs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those to train on, and those to measure a language model's loss on."""
+    kept = [text for at, text in enumerate(paragraphs) if at % HELD_OUT]
+    return kept, list(paragraphs[::HELD_OUT])
 
 
 def sentences(paragraphs: Sequence[str]) -> list[str]:

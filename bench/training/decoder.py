@@ -88,6 +88,16 @@ def pretrained(shape: Shape, texts: Sequence[str], cache: Path, seed: int) -> tu
     return model, transformers.AutoTokenizer.from_pretrained(folder)
 
 
+def loss_per_byte(model: Any, tokenizer: Any, texts: Sequence[str], block_tokens: int) -> float:
+    """Bits for each byte of ``texts`` by next-token prediction: the same scale for every vocabulary."""
+    blocks = torch.from_numpy(packed(tokenized(texts, tokenizer), block_tokens))
+    with torch.inference_mode():
+        nats = sum(float(model(input_ids=rows, labels=rows).loss) * len(rows) for rows in blocks.split(64))
+    # The loss is a mean over the tokens that have one before them; the tail that fills no block is left out of both.
+    read = sum(len(text.encode()) for text in tokenizer.batch_decode(blocks))
+    return nats * (block_tokens - 1) / np.log(2) / read
+
+
 def _pretrain(model: Any, blocks: Any, shape: Shape, seed: int) -> None:
     steps = int(shape.passes * len(blocks) / shape.batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=shape.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -27,7 +28,7 @@ from services.trainer.preparing import work_of
 from services.trainer.progress import peak_flops
 from services.trainer.run import seed_of
 
-OURS, PUBLISHED, TUNED = "ours", "published", "tuned"
+OURS, PUBLISHED, TUNED, COMPILED = "ours", "published", "tuned", "ours, compiled"
 PEERS = (PUBLISHED, TUNED)
 MASKING = Vocabulary(size=4096, mask_id=7, special_ids=(0, 1))
 
@@ -70,6 +71,19 @@ SEVEN_B = Case(
     half=True,
 )
 """Llama 2 7B's shape, with D.1's batch; the published recipe alone has room for it at once."""
+REHEARSAL = SEVEN_B.model_copy(
+    update={
+        "width": 64,
+        "inner": 128,
+        "layers": 2,
+        "heads": 2,
+        "vocabulary": 4096,
+        "config": SEVEN_B.config.model_copy(update={"steps": 4, "batch": 8, "micro_batch": 2, "block_tokens": 32}),
+        "warm_steps": 2,
+        "device": "cpu",
+    }
+)
+"""What is done on a GPU, in bfloat16, compiled and divided as there, but so small that a processor does it."""
 
 
 class Moment(NamedTuple):
@@ -133,8 +147,8 @@ def now(case: Case) -> Moment:
     return Moment(time.perf_counter(), time.process_time())
 
 
-def ours(case: Case, folder: Path) -> Measured:
-    """The product's loop, with its checkpoints at the beginning and the end."""
+def ours(case: Case, folder: Path, *, compiled: bool | None = None) -> Measured:
+    """The product's loop, with its checkpoints at the beginning and the end; ``compiled`` None: as the case says."""
     measured, asked = Measured(), count()
 
     def stop() -> bool:
@@ -147,7 +161,10 @@ def ours(case: Case, folder: Path) -> Measured:
         """Told after the last step, before its checkpoint."""
         measured.at.append(now(case))
 
-    config = case.config.model_copy(update={"report_steps": case.config.steps, "checkpoint_steps": case.config.steps})
+    changed = {"report_steps": case.config.steps, "checkpoint_steps": case.config.steps}
+    if compiled is not None:
+        changed["compiled"] = compiled
+    config = case.config.model_copy(update=changed)
     _, outcome = mntp.train(config, model_of(case), blocks_of(case), MASKING, folder, report=report, stop=stop)
     measured.losses = outcome.losses
     return measured
@@ -236,6 +253,7 @@ WAYS: dict[str, Callable[[Case, Path], Measured]] = {
     OURS: ours,
     PUBLISHED: published,
     TUNED: partial(published, tuned=True),
+    COMPILED: partial(ours, compiled=True),
 }
 
 
@@ -246,6 +264,8 @@ class Comparison:
     paces: dict[str, list[Pace]]
     losses: dict[str, list[float]]
     """Of each step, in the last round."""
+    warm_s: dict[str, list[float]]
+    """Of a processor, before the first step that counts: making the model, compiling, the warm steps."""
     apart: dict[str, float]
     """By how much of itself the peer's loss differs from ours, at the worst step."""
     mfu: float | None
@@ -261,24 +281,36 @@ class Comparison:
         return Pace(median(one.clock for one in found), median(one.processor for one in found))
 
 
-def compare(case: Case, folder: Path, rounds: int) -> Comparison:
-    """All ways, one after another in turn, ``rounds`` times; each round begins with another way."""
+def compare(case: Case, folder: Path, rounds: int, *, names: Sequence[str] = (OURS, *PEERS)) -> Comparison:
+    """These ways, one after another in turn, ``rounds`` times; each round begins with another way."""
     if case.device == "cpu":
         # Threads that wait for each other use processor time too.
         torch.set_num_threads(1)
-    paces: dict[str, list[Pace]] = {name: [] for name in WAYS}
+    paces: dict[str, list[Pace]] = {name: [] for name in names}
+    warm: dict[str, list[float]] = {name: [] for name in names}
     losses: dict[str, list[float]] = {}
     for turn in range(rounds):
-        for name in rotated(list(WAYS), turn):
+        for name in rotated(names, turn):
+            began = time.process_time()
             measured = WAYS[name](case, folder / f"{name}-{turn}")
+            warm[name].append(measured.at[0].processor - began)
+            forget()
             paces[name].append(measured.pace(case))
             losses[name] = measured.losses
             print("  {}: {:.0f} tokens/s, {:.0f} a processor's second".format(name, *paces[name][-1]), flush=True)
-    apart = {name: _apart(losses[OURS], losses[name]) for name in PEERS}
-    return Comparison(paces, losses, apart, _mfu(case, median(pace.clock for pace in paces[OURS])))
+    apart = {name: _apart(losses[OURS], losses[name]) for name in names if name in PEERS}
+    return Comparison(paces, losses, warm, apart, _mfu(case, median(pace.clock for pace in paces[OURS])))
 
 
-def rotated(names: list[str], by: int) -> Iterator[str]:
+def forget() -> None:
+    """Gives the last run's memory and compiled code back: the ``Trainer`` is held by itself in circles, and after some
+    recompilations of one function the compiler would leave the next model as it is, without a word."""
+    gc.collect()
+    torch.compiler.reset()
+    torch.cuda.empty_cache()
+
+
+def rotated(names: Sequence[str], by: int) -> Iterator[str]:
     """The same names, beginning elsewhere."""
     return (names[(at + by) % len(names)] for at in range(len(names)))
 
