@@ -34,7 +34,8 @@ def test_one_that_was_trained_says_from_which_run_and_how_it_was_judged() -> Non
     assert (other["trained"], other["used"], own["used"]) == (None, False, True)
     assert own["trained"]["signed_by"] == "this installation"
     assert cells(other)[5:] == ("-", "-")
-    assert cells(own)[:1] + cells(own)[5:] == ("tiny-1", "run r1, of tiny", "accepted: better")
+    told = cells(own)
+    assert (told[0], *told[5:]) == ("tiny-1", "run r1, of tiny", "accepted: better")
 
 
 def test_one_that_no_node_has_is_listed_with_the_reason() -> None:
