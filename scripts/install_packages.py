@@ -191,7 +191,7 @@ def say(text: str) -> None:
 
 def compile_sources(environment: Environment) -> None:
     """Here, once, and not in each service at its first start; what is compiled already is passed over."""
-    folders = ["libs", "services", "cli"]
+    folders = ["libs", "services", "cli", "migrations"]
     subprocess.run(  # noqa: S603 - the environment's own Python; what can't be written is compiled at each start
         [environment.python, "-m", "compileall", "-q", *folders], cwd=ROOT, check=False, timeout=600
     )

@@ -203,11 +203,11 @@ def test_what_was_installed_is_compiled_but_for_what_cannot_be(tmp_path: Path) -
 def test_the_products_own_code_is_compiled_before_a_service_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in ("libs", "services", "cli"):
+    for folder in ("libs", "services", "cli", "migrations"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "part.py").write_text("ANSWER = 42\n")
     made = Environment(tmp_path / "venv")
     made.python = Path(sys.executable)
     monkeypatch.setattr(install_packages, "ROOT", tmp_path)
     install_packages.compile_sources(made)
-    assert sorted(path.parts[-3] for path in tmp_path.rglob("*.pyc")) == ["cli", "libs", "services"]
+    assert sorted(path.parts[-3] for path in tmp_path.rglob("*.pyc")) == ["cli", "libs", "migrations", "services"]
