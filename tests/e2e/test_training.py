@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e.person import Answer, Meet, Person, log_in_first
@@ -175,6 +179,79 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
         admin.post("/api/v1/adapters/ada/rollback").raise_for_status()
         assert made.wait_until(answers("tiny"), WAIT_S)
         print(f"\nrolled back, and answered by the model alone again, after {time.monotonic() - begun:.3f} s")
+
+
+@pytest.mark.soak
+@pytest.mark.torch
+@pytest.mark.timeout(1800)
+def test_a_run_whose_every_part_is_killed_makes_the_same_adapter_and_leaves_no_word(
+    make_installation: Callable[..., Installation], meet: Meet
+) -> None:
+    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
+    made.up()
+    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
+    teacher = meet(made, "teacher")
+    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    for who in PEOPLE:
+        teach(teacher, who)
+    long = ("--passes", "60", "--batch", "4", "--rank", "4", "--learning-rate", "0.002", "--checkpoint-steps", "5")
+    made.wait_whole()
+
+    def asked(name: str, *more: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(
+            made.mongars("train", "adapter", "--model", "tiny", "--name", name, "--rated-up", *long, *more, "--json")
+        )
+        return told
+
+    undisturbed = asked("ada")
+    assert undisturbed["artefact"] == "ada", undisturbed
+    run_id = asked("bea", "--detach")["run_id"]
+    for kill in ("child", "trainer", "broker", "child"):
+        assert made.wait_until(partial(moved_on, made, run_id, checkpointed(made, run_id)), WAIT_S)
+        assert not ended(made, run_id), f"it ended before its {kill} could be killed"
+        if kill == "child":
+            os.kill(child_of(made, run_id), signal.SIGKILL)
+        else:
+            made.kill_and_wait(kill, 120)
+    assert made.wait_until(lambda: ended(made, run_id), WAIT_S, every_s=1.0)
+    killed = json.loads(made.mongars("train", "status", run_id, "--json"))
+    assert killed["artefact"] == "bea", killed
+    assert killed["metrics"] == undisturbed["metrics"]
+    nodes = made.state / "models" / "adapters"
+    weights = [nodes / name / "adapter_model.safetensors" for name in ("ada", "bea")]
+    assert made.wait_until(lambda: all(path.is_file() for path in weights), WAIT_S)
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    for one in (undisturbed["run_id"], run_id):
+        check_that_no_word_is_left(made, one, "near the lake")
+
+
+def checkpointed(made: Installation, run_id: str) -> int:
+    """When the run's newest checkpoint was written, in nanoseconds; 0: there is none."""
+    folder = made.state / "training" / "runs" / run_id / "sft"
+    times = []
+    for path in folder.rglob("*.safetensors"):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times, default=0)
+
+
+def moved_on(made: Installation, run_id: str, before: int) -> bool:
+    """Whether there is a newer checkpoint than ``before``, or none any more."""
+    return checkpointed(made, run_id) != before
+
+
+def ended(made: Installation, run_id: str) -> bool:
+    ran = made.run("train", "status", run_id, "--json")
+    return ran.returncode == 0 and json.loads(ran.stdout)["state"] not in ("queued", "running")
+
+
+def child_of(made: Installation, run_id: str) -> int:
+    """The run's process."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "services.trainer.child" in words and any(word.endswith(f"/runs/{run_id}") for word in words):
+            return int(process.pid)
+    raise AssertionError("the run has no process")
 
 
 def teach(teacher: Person, who: str) -> Answer:
