@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -112,9 +113,17 @@ async def test_the_bound_fails_a_trainer_that_hears_of_no_request(
     await house.cancel(run_id)
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made before there is any connection that a loop which computes would lose."""
+    path = tmp_path_factory.mktemp("rated") / "pairs.tsv"
+    write_pairs_that_it_gets_wrong(path)
+    return path
+
+
 @pytest.mark.torch
-async def test_a_run_makes_an_encoder_that_is_better_and_tells_how_it_went(house: House) -> None:
-    write_pairs_that_it_gets_wrong(house.folder.training_texts / "pairs.tsv")
+async def test_a_run_makes_an_encoder_that_is_better_and_tells_how_it_went(pairs: Path, house: House) -> None:
+    shutil.copy(pairs, house.folder.training_texts / "pairs.tsv")
     run_id = await house.start(SHORT.model_copy(update={"steps": 20, "contrast_steps": 5}), sts="pairs.tsv")
     run = await house.ended(run_id)
     assert (run.state, run.error, run.artefact) == (RunState.DONE, None, f"tiny-{run_id}"), run.detail
