@@ -34,7 +34,9 @@ def run_ablation(args: argparse.Namespace) -> tuple[list[Aim], dict[str, Any]]:
     seeds = range(1 if args.quick else args.seeds)
     found = measure_all(documents(args.text), splits, recipe, seeds, args.cache, args.processes)
     columns = ("stage", *splits, *(f"{split}, whitened" for split in splits), "mean cosine", "processor s")
-    print("\nSpearman x 100, mean ± standard deviation of the seeds\n" + table(columns, rows(found, list(splits))))
+    print(
+        "\nSpearman x 100, mean ± standard deviation of the seeds\n" + table(columns, list(rows(found, list(splits))))
+    )
     bits = fmean(one.bits_per_byte for one in found)
     losses = {name: fmean(one.losses[name] for one in found) for name in found[0].losses}
     print(f"decoder: {bits:.3f} bits a byte of unread text; last losses: {losses}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -90,12 +91,15 @@ def pretrained(shape: Shape, texts: Sequence[str], cache: Path, seed: int) -> tu
 
 def loss_per_byte(model: Any, tokenizer: Any, texts: Sequence[str], block_tokens: int) -> float:
     """Bits for each byte of ``texts`` by next-token prediction: the same scale for every vocabulary."""
-    blocks = torch.from_numpy(packed(tokenized(texts, tokenizer), block_tokens))
+    blocks = packed(tokenized(texts, tokenizer), block_tokens)
+    nats = 0.0
     with torch.inference_mode():
-        nats = sum(float(model(input_ids=rows, labels=rows).loss) * len(rows) for rows in blocks.split(64))
+        for start in range(0, len(blocks), 64):
+            rows = torch.from_numpy(blocks[start : start + 64])
+            nats += float(model(input_ids=rows, labels=rows).loss) * len(rows)
     # The loss is a mean over the tokens that have one before them; the tail that fills no block is left out of both.
     read = sum(len(text.encode()) for text in tokenizer.batch_decode(blocks))
-    return nats * (block_tokens - 1) / np.log(2) / read
+    return nats * (block_tokens - 1) / math.log(2) / read
 
 
 def _pretrain(model: Any, blocks: Any, shape: Shape, seed: int) -> None:
