@@ -20,6 +20,8 @@ FORMAT = 1
 MOST_FILE_BYTES = 2048 * MIB
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ServedRole = Literal["chat", "code"]
+ServiceRole = Literal["chat", "code", "embed"]
+"""An encoder's is ``embed``."""
 
 
 class ArtefactFile(Message):
@@ -72,7 +74,7 @@ class InService(Message):
     """Where an adapter answers: with a share of 1 every request of the role, else so many of its conversations. An
     encoder embeds every memory."""
 
-    role: Literal["chat", "code", "embed"]
+    role: ServiceRole
     share: float
 
 

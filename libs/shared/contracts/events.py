@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from libs.shared.contracts.adapters import ServedRole
+from libs.shared.contracts.adapters import ServiceRole
 from libs.shared.contracts.base import Message
 from libs.shared.contracts.common import AdapterName
 from libs.shared.contracts.training import RunProgressed, TrainingRun
@@ -48,7 +48,7 @@ class AdapterChanged(Message):
 
     adapter: AdapterName
     change: AdapterChange
-    role: ServedRole | None = None
+    role: ServiceRole | None = None
     share: float | None = None
 
 

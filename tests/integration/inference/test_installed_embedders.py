@@ -130,6 +130,7 @@ def as_onnx(folder: Path, source: Path, *, whole_sentences: bool) -> Path:
     folder.mkdir(parents=True)
     shutil.copy(source / "tokenizer.json", folder)
     shape = embedder_build.read_shape(source)
+    assert isinstance(shape, embedder_graph.Shape)
     weights = load_file(source / "model.safetensors")
     export = embedder_graph.sentence_graph if whole_sentences else embedder_graph.token_graph
     (folder / "model.onnx").write_bytes(export(weights, shape))
