@@ -1,4 +1,4 @@
-"""The folders of runs that have ended: the newest stay, and one that has a result stays until somebody removes it."""
+"""The folders of runs that have ended: the newest stay. What came of a run lies in the store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.training import LIST_RUNS, ListRuns, RunKind, TrainingRun
+from libs.shared.contracts.training import LIST_RUNS, ListRuns, TrainingRun
 
 KEPT_FOLDERS = 50
 """Of runs that have ended."""
@@ -27,12 +27,8 @@ async def prune(bus: Bus, root: Path, most: int = KEPT_FOLDERS) -> int:
 
 
 def removable(runs: Sequence[TrainingRun], there: set[str], most: int) -> list[str]:
-    """Of ``runs``, the newest first, whose folders are ``there``. Pure.
-
-    An encoder lies in its run's folder alone, and what is not known of nobody may judge.
-    """
-    ended = [run for run in runs if run.state.ended and run.run_id in there]
-    return [run.run_id for run in ended[most:] if run.kind is RunKind.ADAPTER or run.artefact is None]
+    """Of ``runs``, the newest first, whose folders are ``there``; a folder of which nothing is known stays. Pure."""
+    return [run.run_id for run in runs if run.state.ended and run.run_id in there][most:]
 
 
 def _there(root: Path) -> set[str]:

@@ -38,11 +38,11 @@ def run(number: int, state: RunState = RunState.DONE, *, encoder: bool = False) 
     )
 
 
-def test_the_newest_stay_and_what_has_not_ended_and_what_holds_an_encoder() -> None:
+def test_the_newest_stay_and_what_has_not_ended() -> None:
     runs = [run(6), run(5, RunState.RUNNING), run(4), run(3, encoder=True), run(2), run(1, RunState.FAILED)]
     there = {"r6", "r5", "r4", "r3", "r2", "r1", "nobody-knows"}
-    assert removable(runs, there, 2) == ["r2", "r1"]
-    assert removable(runs, there - {"r2"}, 2) == ["r1"], "what is gone already counts for nothing"
+    assert removable(runs, there, 2) == ["r3", "r2", "r1"]
+    assert removable(runs, there - {"r4"}, 2) == ["r2", "r1"], "what is gone already counts for nothing"
     assert removable(runs, there, 50) == []
 
 
