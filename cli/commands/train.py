@@ -100,8 +100,9 @@ def mntp(
 
     The defaults are the published ones. It has to be better than the model untrained, and than what embeds now, at the
     questions of conversations that may be used (mongars consents), or else at the pairs of --sts. Ctrl-C leaves the run
-    going; mongars train cancel ends it. Exit code 0: better (with --detach: asked for), 1: it failed or was cancelled,
-    5: refused, and why: it can't be done here, it isn't better, or nothing could tell.
+    going; mongars train cancel ends it. Exit code 0: it is kept, being better, or nothing could tell; then it has to be
+    measured before it is used (with --detach: asked for), 1: it failed or was cancelled, 5: it can't be done here, or
+    isn't better, and why.
     """
     from cli.training import asking
     from libs.shared.contracts.training import MntpOptions, RunKind, StartRun
@@ -193,7 +194,7 @@ def adapter(
 @app.command("evaluate")
 def evaluate(
     subject: Annotated[
-        str, typer.Argument(metavar="NAME_OR_RUN", help="An adapter that is kept, or a run that made an encoder.")
+        str, typer.Argument(metavar="NAME_OR_RUN", help="An adapter or an encoder that is kept, or a run.")
     ],
     sts: StsOption = None,
     text: OtherTextOption = None,
@@ -286,9 +287,10 @@ def cancel(run_id: RunArgument, state: StateOption = None, as_json: JsonOption =
 
 @app.command("rm")
 def remove(run_id: RunArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Remove a run that has ended, with its folder; an adapter that came of it stays (mongars models adapters rm).
+    """Remove a run that has ended, with its folder. What came of it stays (mongars models adapters rm, mongars
+    embedders rm), but for an encoder that its evaluation refused.
 
-    An encoder that lies in the run's folder goes with it. Exit code 5: it hasn't ended, or there is none such.
+    Exit code 5: it hasn't ended, or there is none such.
     """
     from cli.training import asking
 

@@ -96,6 +96,10 @@ def _result(run: TrainingRun) -> str | None:
     if run.artefact is None or run.evaluate is not None:
         return None
     if run.adapter is None:
+        from libs.shared.artefacts.encoders import ACCEPTED
+
+        if ACCEPTED not in run.metrics:
+            return f"encoder {run.artefact}; measure it with: mongars train evaluate {run.artefact} --sts FILE"
         return f"encoder {run.artefact}; put it to use with: mongars embedders use {run.artefact}"
     return f"adapter {run.artefact}; put it into service with: mongars models adapters promote {run.artefact}"
 

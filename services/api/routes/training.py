@@ -67,7 +67,7 @@ class NewAdapter(Body):
 class Evaluated(Body):
     """What to measure anew."""
 
-    subject: AdapterName = Field(description="An adapter's name, or a run's id.")
+    subject: AdapterName = Field(description="The name of an adapter or an encoder, or a run's id.")
 
 
 class NewRun(Body):
@@ -91,7 +91,7 @@ class NewRun(Body):
     options: Options = Options()
     adapter: NewAdapter | None = Field(default=None, description="For `adapter`.")
     evaluate: Evaluated | None = Field(
-        default=None, description="For `evaluate`: an adapter that is kept, or a run that made an encoder."
+        default=None, description="For `evaluate`: an adapter or an encoder that is kept, or a run."
     )
 
     @model_validator(mode="after")

@@ -69,8 +69,10 @@ def test_a_run_that_failed_says_why_and_one_that_is_done_how_its_result_is_used(
     assert ("because", "it needs more (model_does_not_fit)") in list(facts(failed, tmp_path))
     done = RUN.model_copy(update={"state": RunState.DONE, "artefact": "tiny-r1", "metrics": {"mntp_loss_last": 2.0}})
     said = dict(facts(done, tmp_path))
-    assert said["result"] == "encoder tiny-r1; put it to use with: mongars embedders use tiny-r1"
+    assert said["result"] == "encoder tiny-r1; measure it with: mongars train evaluate tiny-r1 --sts FILE"
     assert said["mntp loss last"] == "2"
+    better = done.model_copy(update={"metrics": {"accepted": 1.0}})
+    assert dict(facts(better, tmp_path))["result"].endswith("put it to use with: mongars embedders use tiny-r1")
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (150, "2 min"), (12600, "3.5 h")])
