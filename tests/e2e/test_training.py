@@ -194,7 +194,7 @@ def test_a_run_whose_every_part_is_killed_makes_the_same_adapter_and_leaves_no_w
     assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
     for who in PEOPLE:
         teach(teacher, who)
-    long = ("--passes", "60", "--batch", "4", "--rank", "4", "--learning-rate", "0.002", "--checkpoint-steps", "5")
+    long = ("--passes", "400", "--batch", "4", "--rank", "4", "--learning-rate", "0.0005", "--checkpoint-steps", "5")
     made.wait_whole()
 
     def asked(name: str, *more: str) -> dict[str, Any]:
