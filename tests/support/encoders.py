@@ -51,7 +51,7 @@ def manifest_of(folder: Path, name: str, **about: Any) -> Manifest:
     )
     told = json.loads((folder / "embedder.json").read_bytes())
     given = {
-        "configuration": {name: told[name] for name in ("version", "dimensions", "max_tokens")},
+        "configuration": {"run": "r1"} | {name: told[name] for name in ("version", "dimensions", "max_tokens")},
         "metrics": {"accepted": 1.0, "decision": "accepted: better"},
     }
     base = BaseModelOf(name="tiny")

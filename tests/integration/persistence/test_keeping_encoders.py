@@ -26,6 +26,15 @@ from libs.shared.contracts.adapters import (
 )
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.ledger import READ_SETTINGS, Change, ReadSettings
+from libs.shared.contracts.training import (
+    KEEP_RUN,
+    REPORT_RUN,
+    Evaluated,
+    ReportRun,
+    RunKind,
+    RunState,
+    StartRun,
+)
 from libs.shared.errors import AdapterInUse, AdapterMismatched, ChangeConflict, EncoderUnproven, InvalidRequest
 from services.persistence.handlers import encoders as handlers
 from tests.integration.persistence.test_finding_memories import EMBEDDER, TEXTS, keep_and_index
@@ -121,6 +130,29 @@ async def check_only_proven_ones_are_used(cli: Bus, folder: Path) -> None:
 
 async def test_what_was_never_found_to_help_is_used_only_by_who_insists(cli: Bus, tmp_path: Path) -> None:
     await check_only_proven_ones_are_used(cli, tmp_path)
+
+
+async def measured(trainer: Bus, accepted: float) -> None:
+    """An evaluation of the encoder, asked for and come to its end."""
+    asked = StartRun(kind=RunKind.EVALUATE, model="tiny", evaluate=Evaluated(subject="tiny-1", run="r1"))
+    run = await trainer.request(KEEP_RUN, asked)
+    report = ReportRun(run_id=run.run_id, state=RunState.DONE, metrics={"accepted": accepted})
+    await trainer.request(REPORT_RUN, report)
+
+
+async def test_the_last_evaluation_decides(cli: Bus, broker: MemoryBroker, tmp_path: Path) -> None:
+    trainer = await broker.connect(Principal.TRAINER)
+    await keep(cli, tmp_path, metrics={"mntp_loss_last": 2.0})
+    await measured(trainer, 0.0)
+    with pytest.raises(EncoderUnproven):
+        await use(cli)
+    await measured(trainer, 1.0)
+    await use(cli, instead_of="built-in@1")
+    await roll_back(cli)
+    await measured(trainer, 0.0)
+    with pytest.raises(EncoderUnproven):
+        await use(cli)
+    await trainer.drain(1)
 
 
 async def test_the_check_notices_that_the_verdict_is_not_asked(
