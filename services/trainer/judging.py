@@ -11,7 +11,7 @@ import numpy as np
 
 from libs.shared.errors import InvalidRequest, ModelBroken
 from services.trainer.bidirectional import make_bidirectional
-from services.trainer.encoder import Tell, load
+from services.trainer.encoder import Tell, load, load_tokenizer
 from services.trainer.evaluation import exam_vectors
 from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means
 from services.trainer.evaluation.decision import Verdict
@@ -72,10 +72,11 @@ def _measured(
     spec: RunSpec, model_folder: Path, exam: Exam, blocks: Tokens | None, *, causal: bool
 ) -> tuple[dict[str, Vectors], list[float]]:
     """Vectors of the exam's texts, and what hidden tokens cost with attention in both directions, block by block."""
-    model, tokenizer = load(model_folder)
+    # An encoder that is kept has its tokens alone, and not what its model's tokenizer says of them.
+    model, tokenizer = load(model_folder)[0], load_tokenizer(spec.model)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if padding is None:
-        raise ModelBroken(f"the tokenizer of {model_folder.name} has no token to pad with")
+        raise ModelBroken(f"the tokenizer of {spec.model.name} has no token to pad with")
     if not causal:
         make_bidirectional(model)
     vectors = {name: _vectors(model, tokenizer, texts, int(padding)) for name, texts in exam.texts.items()}

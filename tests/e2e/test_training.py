@@ -21,6 +21,7 @@ from tests.e2e.person import Answer, Meet, Person, log_in_first
 from tests.support import adapters, language_model
 from tests.support.installation import Installation
 from tests.support.language_model import SENTENCES
+from tests.support.rated_pairs import write_pairs_that_it_gets_wrong
 
 OPTIONS = ("--steps", "400", "--batch", "4", "--block-tokens", "32", "--learning-rate", "0.004")
 CONTRAST = ("--contrast-steps", "20", "--contrast-batch", "8", "--sentence-tokens", "16", "--checkpoint-steps", "20")
@@ -254,6 +255,42 @@ def child_of(made: Installation, run_id: str) -> int:
     raise AssertionError("the run has no process")
 
 
+@pytest.mark.soak
+@pytest.mark.torch
+@pytest.mark.timeout(1200)  # beside other work a run of the lowest priority takes its time
+def test_an_encoder_of_what_was_said_is_kept_measured_anew_and_used_as_its_last_evaluation_says(
+    make_installation: Callable[..., Installation], meet: Meet, tmp_path: Path
+) -> None:
+    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
+    made.up()
+    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
+    teacher = meet(made, "teacher")
+    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    for who in PEOPLE:
+        teach(teacher, who)
+    asked = ("train", "mntp", "--model", "tiny", "--own", "--text", str(story(tmp_path)), *OPTIONS, *CONTRAST, "--json")
+    alone = json.loads(made.run(*asked).stdout)
+    assert alone["error"] == "adapter_not_allowed", alone
+    teacher.http.patch("/api/v1/consents", json={"share_adapters": True}).raise_for_status()
+    run = json.loads(made.mongars(*asked))
+    print(f"\n{run['detail']}")
+    assert (run["state"], "accepted" in run["metrics"]) == ("done", False), run
+    check_that_no_word_is_left(made, run["run_id"], "near the lake", judged=False)
+    name = run["artefact"]
+    assert name in made.mongars("consents", "adapters", "--user", "teacher")
+    unproven = made.run("embedders", "use", name)
+    assert (unproven.returncode, f"train evaluate {name}" in unproven.stderr) == (5, True), unproven.stderr
+
+    pairs = tmp_path / "pairs.tsv"
+    write_pairs_that_it_gets_wrong(pairs)
+    ran = made.run("train", "evaluate", name, "--sts", str(pairs), "--json")
+    measured = json.loads(ran.stdout)
+    print(f"\n{measured['detail']}")
+    better = measured["metrics"]["accepted"] == 1.0
+    assert (measured["state"], ran.returncode) == ("done", 0 if better else 5), ran.stderr
+    assert made.run("embedders", "use", name).returncode == (0 if better else 5)
+
+
 def teach(teacher: Person, who: str) -> Answer:
     """Asks, puts the answer right, rates what it says then, and allows its conversation to be trained on."""
     said = teacher.say(f"where does my {who} live", max_tokens=8)
@@ -282,11 +319,12 @@ def check_that_others_use_it_while_it_is_shared(
         )
 
 
-def check_that_no_word_is_left(made: Installation, run_id: str, word: str) -> None:
+def check_that_no_word_is_left(made: Installation, run_id: str, word: str, *, judged: bool = True) -> None:
     """The run's folder has its card and its figures, and neither text nor weights."""
     folder = made.state / "training" / "runs" / run_id
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {"card.json", "evaluation.json", "loss.svg"} <= {path.name for path in files}
+    told = {"card.json", "loss.svg"} | ({"evaluation.json"} if judged else set())
+    assert told <= {path.name for path in files}
     assert not [
         path for path in files if path.suffix in {".jsonl", ".safetensors", ".gguf"} and "progress" not in path.name
     ]
