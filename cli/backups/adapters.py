@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -83,8 +84,6 @@ def taken_into(folder: Path, name: str) -> BinaryIO | None:
 
 def closed(file: BinaryIO) -> None:
     """With all that was written on the disk."""
-    import os
-
     with closing(file):
         file.flush()
         os.fsync(file.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -13,19 +12,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from libs.shared.artefacts.bringing import bring_file
 from libs.shared.artefacts.encoders import embedder_of
 from libs.shared.artefacts.folders import ABOUT_FILE, MANIFEST_FILE, fingerprint
-from libs.shared.artefacts.manifests import check_file
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import (
     ADAPTERS_CHANGED,
     LIST_ADAPTERS,
-    READ_ADAPTER_FILE,
     AdaptersChanged,
-    ArtefactFile,
     BaseModelOf,
     Manifest,
-    ReadAdapterFile,
     SignedManifest,
 )
 from libs.shared.contracts.base import MIB, Empty
@@ -150,27 +146,12 @@ class ArtefactFetcher:
         aside.mkdir()
         try:
             for file in wanted.manifest.files:
-                await self._fetch_file(name, file, aside / file.name)
+                await bring_file(self._bus, name, file, aside / file.name)
             await asyncio.to_thread(_finish, aside, wanted)
             await asyncio.to_thread(_put, aside, folder / name)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
             raise
-
-    async def _fetch_file(self, adapter: str, file: ArtefactFile, path: Path) -> None:
-        digest, size = hashlib.sha256(), 0
-        asked = ReadAdapterFile(adapter=adapter, sha256=file.sha256)
-        with path.open("xb") as out:
-            async with self._bus.stream(READ_ADAPTER_FILE, asked) as pieces:
-                async for piece in pieces:
-                    size += len(piece.data)
-                    if size > file.size:
-                        break  # it is refused below
-                    digest.update(piece.data)
-                    await asyncio.to_thread(out.write, piece.data)
-            check_file(file, size, digest)
-            out.flush()
-            await asyncio.to_thread(_to_disk, out.fileno())
 
 
 def bases_of(specs: dict[str, ModelSpec]) -> dict[str, BaseModelOf]:

@@ -99,11 +99,14 @@ def needed_bytes(shape: Shape, options: MntpOptions, *, twice: bool) -> int:
 def refuse_what_does_not_fit(shape: Shape, options: MntpOptions, free: int) -> None:
     """Raises ModelDoesNotFit with both figures, and with what would fit."""
     needed = needed_bytes(shape, options, twice=True)
-    if needed <= free:
-        return
-    figures = f"the run needs {needed / MIB:.0f} MiB and {free / MIB:.0f} MiB are free"
-    raise ModelDoesNotFit(
-        f"{figures}: {what_would_fit(shape, options, free)}",
+    if needed > free:
+        raise does_not_fit(needed, free, what_would_fit(shape, options, free))
+
+
+def does_not_fit(needed: int, free: int, what_would: str) -> ModelDoesNotFit:
+    """Both figures, in bytes, and what would fit, in words. Pure."""
+    return ModelDoesNotFit(
+        f"the run needs {needed / MIB:.0f} MiB and {free / MIB:.0f} MiB are free: {what_would}",
         needed_mib=round(needed / MIB),
         available_mib=round(free / MIB),
     )

@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from libs.shared.contracts.training import AdapterOptions
-from libs.shared.errors import ModelDoesNotFit
 from services.trainer.curation.exchanges import Example, Exchange
-from services.trainer.estimate import FLOAT, MIB, Shape, smaller_model
+from services.trainer.estimate import FLOAT, Shape, does_not_fit, smaller_model
 
 LEAST_ROW_TOKENS = 16
 LEAST_RANK = 1
@@ -41,14 +40,8 @@ def adapter_bytes(shape: Shape, rank: int, tokens: int, *, rows: int = 1, twice:
 def refuse_adapter_that_does_not_fit(shape: Shape, options: AdapterOptions, longest: int, free: int) -> None:
     """Raises ModelDoesNotFit with both figures, and with what would fit."""
     needed = adapter_bytes(shape, options.rank, longest)
-    if needed <= free:
-        return
-    figures = f"the run needs {needed / MIB:.0f} MiB and {free / MIB:.0f} MiB are free"
-    raise ModelDoesNotFit(
-        f"{figures}: {what_would_fit(shape, options, longest, free)}",
-        needed_mib=round(needed / MIB),
-        available_mib=round(free / MIB),
-    )
+    if needed > free:
+        raise does_not_fit(needed, free, what_would_fit(shape, options, longest, free))
 
 
 def what_would_fit(shape: Shape, options: AdapterOptions, longest: int, free: int) -> str:

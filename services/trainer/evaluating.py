@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from pathlib import Path
 
-from libs.shared.artefacts.manifests import check_file
+from libs.shared.artefacts.bringing import bring_file
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import (
     LIST_ADAPTERS,
-    READ_ADAPTER_FILE,
-    ArtefactFile,
     Manifest,
-    ReadAdapterFile,
 )
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.material import LIST_TRAINED, Chosen, ListTrained
@@ -96,21 +92,8 @@ async def fetch(bus: Bus, name: str, folder: Path) -> Path:
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     for file in manifest.files:
-        await _fetch_file(bus, name, file, folder / file.name)
+        await bring_file(bus, name, file, folder / file.name)
     return folder
-
-
-async def _fetch_file(bus: Bus, name: str, file: ArtefactFile, path: Path) -> None:
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as out:
-        async with bus.stream(READ_ADAPTER_FILE, ReadAdapterFile(adapter=name, sha256=file.sha256)) as pieces:
-            async for piece in pieces:
-                size += len(piece.data)
-                if size > file.size:
-                    break  # it is refused below
-                digest.update(piece.data)
-                await asyncio.to_thread(out.write, piece.data)
-    check_file(file, size, digest)
 
 
 async def _manifest(bus: Bus, name: str) -> Manifest | None:

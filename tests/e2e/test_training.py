@@ -138,11 +138,7 @@ WAIT_S = 240.0
 def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and_rolled_back(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:
-    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
-    made.up()
-    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
-    teacher = meet(made, "teacher")
-    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    made, teacher = with_a_model(make_installation, meet)
     asked = ("train", "adapter", "--model", "tiny", "--name", "ada", *LEARN)
     refused = made.run(*asked)
     assert refused.returncode == 5, refused.stderr
@@ -188,11 +184,7 @@ def test_ten_answers_that_were_rated_make_an_adapter_that_answers_is_tainted_and
 def test_a_run_whose_every_part_is_killed_makes_the_same_adapter_and_leaves_no_word(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:
-    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
-    made.up()
-    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
-    teacher = meet(made, "teacher")
-    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    made, teacher = with_a_model(make_installation, meet)
     for who in PEOPLE:
         teach(teacher, who)
     long = ("--passes", "400", "--batch", "4", "--rank", "4", "--learning-rate", "0.0005", "--checkpoint-steps", "5")
@@ -261,11 +253,7 @@ def child_of(made: Installation, run_id: str) -> int:
 def test_an_encoder_of_what_was_said_is_kept_measured_anew_and_used_as_its_last_evaluation_says(
     make_installation: Callable[..., Installation], meet: Meet, tmp_path: Path
 ) -> None:
-    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
-    made.up()
-    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
-    teacher = meet(made, "teacher")
-    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    made, teacher = with_a_model(make_installation, meet)
     for who in PEOPLE:
         teach(teacher, who)
     asked = ("train", "mntp", "--model", "tiny", "--own", "--text", str(story(tmp_path)), *OPTIONS, *CONTRAST, "--json")
@@ -289,6 +277,16 @@ def test_an_encoder_of_what_was_said_is_kept_measured_anew_and_used_as_its_last_
     better = measured["metrics"]["accepted"] == 1.0
     assert (measured["state"], ran.returncode) == ("done", 0 if better else 5), ran.stderr
     assert made.run("embedders", "use", name).returncode == (0 if better else 5)
+
+
+def with_a_model(make_installation: Callable[..., Installation], meet: Meet) -> tuple[Installation, Person]:
+    """An installation that answers by the tiny model, which can be trained there; and who teaches it."""
+    made = make_installation(MONGARS_TRAINING_THREADS="1", MONGARS_DEFAULT_CONTEXT_TOKENS="512", MONGARS_MODELS=TINY)
+    made.up()
+    shutil.copytree(language_model.cached() / language_model.FOLDER, made.state / "models" / "tiny")
+    teacher = meet(made, "teacher")
+    assert made.wait_until(lambda: "tiny" in {model["id"] for model in teacher.models()}, WAIT_S)
+    return made, teacher
 
 
 def teach(teacher: Person, who: str) -> Answer:

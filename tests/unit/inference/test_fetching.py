@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.shared.artefacts import bringing
 from libs.shared.artefacts.manifests import public_key, sign
 from libs.shared.bus.base import Bus
 from libs.shared.bus.memory import MemoryBroker
@@ -129,7 +130,7 @@ async def test_corrupt_unsigned_foreign_and_mismatched_ones_are_refused_by_name(
 
 
 async def test_the_check_notices_files_that_are_not_verified(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "check_file", lambda *_: None)
+    monkeypatch.setattr(bringing, "check_file", lambda *_: None)
     with pytest.raises(AssertionError):
         await check_bad_ones_never_lie_here(house)
 

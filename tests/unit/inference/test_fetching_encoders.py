@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from libs.shared.artefacts import bringing
 from libs.shared.artefacts.manifests import sign
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.adapters import KeptAdapter, SignedManifest
@@ -146,7 +147,7 @@ async def test_one_that_can_not_be_built_is_refused_before_it_lies_there(house: 
 @pytest.mark.parametrize(
     ("where", "check", "code"),
     [
-        (fetching, "check_file", "artefact_corrupt"),
+        (bringing, "check_file", "artefact_corrupt"),
         (artefacts, "verified", "artefact_unsigned"),
         (artefacts, "verified", "artefact_foreign"),
         (fetching, "check_embedder", "adapter_mismatched"),
