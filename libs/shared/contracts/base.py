@@ -28,6 +28,7 @@ class Principal(StrEnum):
     PERSISTENCE = "persistence"
     SCHEDULER = "scheduler"
     INFERENCE = "inference"
+    OPTIMIZER = "optimizer"
     TRAINER = "trainer"
     CLI = "cli"
     """The ``mongars`` command of whoever owns the state folder."""

@@ -96,13 +96,73 @@ class RuntimeSettings(Message):
     """And one that may be answered at greater length; 512 are allowed where a request doesn't say."""
 
 
+class ChangeKind(StrEnum):
+    """What a change is of, and so what applying it does."""
+
+    SETTING = "setting"
+    """``key`` names a field of RuntimeSettings; an adapter goes into service and out of it by one as well."""
+    DIGEST = "digest"
+    """``key`` is ``digest:`` and a user's id; ``before`` and ``after`` name a generation of that user's digests (None:
+    none), and the commitment to it: what it says lies in erasable rows."""
+
+
 class ChangeState(StrEnum):
-    """The life of a change; ``applied`` and ``rolled_back`` are what settings show."""
+    """The life of a change. What is in force: ``applied`` (and watched), ``kept``, and ``canary`` for its share.
+
+    An operator's own edit goes from ``proposed`` to ``applied`` by an admin's leave; the optimizer's is evaluated first,
+    and waits for ``approved`` where the policy asks for it.
+    """
 
     PROPOSED = "proposed"
+    EVALUATED = "evaluated"
+    """Measured, and found to help."""
+    APPROVED = "approved"
+    CANARY = "canary"
     APPLIED = "applied"
+    """In force, and watched: a guardrail that worsens beyond noise rolls it back."""
+    KEPT = "kept"
+    """In force; the watch is over."""
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+
+
+class Measured(Message):
+    """A measure before and after: of paired questions, of a canary's conversations beside the others, of time."""
+
+    measure: str = Field(max_length=64)
+    """Such as ``coverage_at_300``, ``evidence_at_10``, ``latency_p99_s``, ``error_share``."""
+    by: Literal["replay", "canary", "watch"]
+    before: float
+    after: float
+    low: float
+    """Of the 95 % interval of after − before (of their ratio, where ``unit`` is ``ratio``)."""
+    high: float
+    samples: int = Field(ge=0)
+    unit: str = Field(default="", max_length=16)
+    better: Literal["more", "less"] = "more"
+
+
+class Step(Message):
+    """One step of a change's life, chained to the step before it (of whichever change) and signed.
+
+    ``hash`` is SHA-256 over the canonical JSON of every field but ``hash`` and ``signature``; the first step's covers the
+    change's own hash too, since that is what it records.
+    """
+
+    sequence: int
+    change_id: Id
+    change_hash: str
+    state: ChangeState
+    at: datetime
+    actor: str
+    reason: str = ""
+    measured: tuple[Measured, ...] = ()
+    previous_hash: str
+    hash: str
+    key: str
+    """Base64, the installation's public key for the ledger."""
+    signature: str
+    """Base64, Ed25519 over ``hash``."""
 
 
 class Change(Message):
@@ -110,7 +170,7 @@ class Change(Message):
 
     change_id: Id
     sequence: int
-    kind: Literal["setting"] = "setting"
+    kind: ChangeKind = ChangeKind.SETTING
     key: str
     before: Any
     after: Any
@@ -118,8 +178,19 @@ class Change(Message):
     state: ChangeState
     proposed: Stamp
     decided: Stamp | None = None
+    """By whom it came into its state, and when."""
     previous_hash: str
     hash: str
+    steps: tuple[Step, ...] = ()
+    """What happened to it, oldest first; left out of lists unless asked for."""
+
+
+class ListChanges(Page):
+    """Newest first; ``steps``: with what happened to each."""
+
+    state: ChangeState | None = None
+    key: str | None = None
+    steps: bool = False
 
 
 class Changes(Message):
@@ -132,6 +203,7 @@ class Changes(Message):
 class ProposeChange(Message):
     """Proposes, and applies at once when ``apply`` (an admin's own edit)."""
 
+    kind: ChangeKind = ChangeKind.SETTING
     key: str
     value: Any
     reason: str = Field(default="", max_length=500)
@@ -142,17 +214,61 @@ class ProposeChange(Message):
 class Decision(StrEnum):
     """What can be done with a change."""
 
+    ACCEPT = "accept"
+    """Its evaluation found that it helps; the optimizer's alone, as are the three that follow."""
+    TRY_OUT = "try_out"
+    """On a share of the traffic."""
+    APPLY = "apply"
+    KEEP = "keep"
     APPROVE = "approve"
+    """An admin's: applies what an operator proposed, permits what the optimizer did."""
     REJECT = "reject"
     ROLL_BACK = "rollback"
 
 
 class DecideChange(Message):
-    """Raises ``change_not_found``, or ``change_state`` when the decision does not fit the change's state."""
+    """Raises ``change_not_found``, or ``change_state`` when the decision does not fit the change's state.
+
+    A decision that was taken already changes nothing and gives the change as it is, so that it may be asked again.
+    """
 
     change_id: Id
     decision: Decision
     actor: str
+    reason: str = Field(default="", max_length=500)
+    measured: tuple[Measured, ...] = Field(default=(), max_length=16)
+    share: float | None = Field(default=None, gt=0, le=0.5)
+    """Of the traffic, where it is tried out."""
+
+
+class Trial(Message):
+    """A setting that is tried out on a share of the conversations."""
+
+    change_id: Id
+    key: str
+    value: Any
+    share: float = Field(gt=0, le=0.5)
+
+
+class InForce(Message):
+    """What the bucket holds: the settings, what is tried out, and the change that the watch looks at."""
+
+    settings: RuntimeSettings
+    trial: Trial | None = None
+    last_change: Id | None = None
+
+
+class VerifyLedger(Message):
+    """Asks whether the chain holds, signatures included. Reads the whole ledger."""
+
+
+class LedgerVerified(Message):
+    """``broken_at``: the sequence of the first step that doesn't fit; None: all fit."""
+
+    changes: int
+    steps: int
+    broken_at: int | None = None
+    key: str
 
 
 class SettingsRead(Message):
@@ -182,7 +298,9 @@ SETTINGS_KEY = "runtime"
 SETTINGS = Bucket(
     name="settings",
     writers=frozenset({Principal.PERSISTENCE}),
-    readers=frozenset({Principal.API, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE}),
+    readers=frozenset(
+        {Principal.API, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE, Principal.OPTIMIZER}
+    ),
 )
 """Key ``runtime`` holds RuntimeSettings; written by persistence after commit and again at its start."""
 
@@ -191,7 +309,7 @@ READ_SETTINGS = Rpc(
     ReadSettings,
     SettingsRead,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI, Principal.INFERENCE}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.INFERENCE, Principal.OPTIMIZER}),
 )
 """Also for nodes on other machines, which may not read the bucket."""
 PROPOSE_CHANGE = Rpc(
@@ -199,21 +317,29 @@ PROPOSE_CHANGE = Rpc(
     ProposeChange,
     Change,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPTIMIZER}),
 )
 DECIDE_CHANGE = Rpc(
     "mongars.v1.persistence.decide_change",
     DecideChange,
     Change,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPTIMIZER}),
 )
 LIST_CHANGES = Rpc(
     "mongars.v1.persistence.list_changes",
-    Page,
+    ListChanges,
     Changes,
     owner=Principal.PERSISTENCE,
-    callers=frozenset({Principal.API, Principal.CLI}),
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPTIMIZER}),
+)
+VERIFY_LEDGER = Rpc(
+    "mongars.v1.persistence.verify_ledger",
+    VerifyLedger,
+    LedgerVerified,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.CLI, Principal.OPTIMIZER}),
+    timeout_s=60.0,
 )
 CHANGE_RECORDED = Event(
     "mongars.v1.persistence.change_recorded",
