@@ -5,22 +5,61 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from pydantic import ValidationError
 
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import Change, ChangeState, Decision, RuntimeSettings
+from libs.shared.contracts.ledger import (
+    OPTIMIZER_ACTOR,
+    Change,
+    ChangeKind,
+    ChangeState,
+    Decision,
+    RuntimeSettings,
+    Trying,
+    trying,
+)
 from libs.shared.errors import ChangeConflict, InvalidRequest, SettingUnknown
+from services.persistence.steps import FIRST_HASH
 
-FIRST_HASH = "0" * 64
-"""What stands before the first entry."""
-_NEXT_STATE = {
-    (ChangeState.PROPOSED, Decision.APPROVE): ChangeState.APPLIED,
-    (ChangeState.PROPOSED, Decision.REJECT): ChangeState.REJECTED,
-    (ChangeState.APPLIED, Decision.ROLL_BACK): ChangeState.ROLLED_BACK,
+_UNDECIDED = frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED, ChangeState.APPROVED})
+_PERMITTED = frozenset({ChangeState.EVALUATED, ChangeState.APPROVED})
+_IN_FORCE = frozenset({ChangeState.CANARY, ChangeState.APPLIED, ChangeState.KEPT})
+IN_FLIGHT = _UNDECIDED | {ChangeState.CANARY, ChangeState.APPLIED}
+"""Something is still to happen to such a change."""
+_FROM = {
+    Decision.ACCEPT: frozenset({ChangeState.PROPOSED}),
+    Decision.TRY_OUT: _PERMITTED,
+    Decision.APPLY: _PERMITTED | {ChangeState.CANARY},
+    Decision.KEEP: frozenset({ChangeState.APPLIED}),
+    Decision.APPROVE: frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED}),
+    Decision.REJECT: _UNDECIDED,
+    Decision.ROLL_BACK: _IN_FORCE,
 }
+_TO = {
+    Decision.ACCEPT: ChangeState.EVALUATED,
+    Decision.TRY_OUT: ChangeState.CANARY,
+    Decision.APPLY: ChangeState.APPLIED,
+    Decision.KEEP: ChangeState.KEPT,
+    Decision.REJECT: ChangeState.REJECTED,
+    Decision.ROLL_BACK: ChangeState.ROLLED_BACK,
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a decision depends on beside the change: its key's value now, and who set it; what else is under way."""
+
+    current: Any
+    setter: str | None
+    """The change that set the value, which a later one has replaced otherwise; None: the default holds."""
+    setter_state: ChangeState | None = None
+    trial: str | None = None
+    """The change that is tried out, of whichever key."""
+    asks_approval: bool = False
 
 
 def checked_value(key: str, value: Any) -> Any:
@@ -69,12 +108,22 @@ def entry_hash(change: Change) -> str:
 
 
 def new_entry(
-    *, change_id: str, sequence: int, key: str, before: Any, after: Any, reason: str, proposed: Stamp, previous: str
+    *,
+    change_id: str,
+    sequence: int,
+    key: str,
+    before: Any,
+    after: Any,
+    reason: str,
+    proposed: Stamp,
+    previous: str,
+    kind: ChangeKind = ChangeKind.SETTING,
 ) -> Change:
     """A proposed change, chained to the entry before."""
     change = Change(
         change_id=change_id,
         sequence=sequence,
+        kind=kind,
         key=key,
         before=before,
         after=after,
@@ -87,20 +136,67 @@ def new_entry(
     return change.model_copy(update={"hash": entry_hash(change)})
 
 
-def decide(change: Change, decision: Decision, *, current: Any, last_change: str | None) -> ChangeState:
-    """The state after ``decision``. ``current`` is the setting's value now, ``last_change`` what set it.
+def of_optimizer(change: Change) -> bool:
+    """Whether the optimizer proposed it: what it proposes is measured first."""
+    return change.proposed.actor == OPTIMIZER_ACTOR
 
-    Raises ChangeConflict: for a state that the decision doesn't fit, for a proposal made against another value,
-    and for rolling back what a later change has replaced.
+
+def state_after(change: Change, decision: Decision) -> ChangeState | None:
+    """Where the decision leads; None where it doesn't fit the change's state.
+
+    A decision that was taken already leads where the change is.
     """
-    after = _NEXT_STATE.get((change.state, decision))
+    if decision is Decision.APPROVE:
+        return _approved(change)
+    after = _TO[decision]
+    return after if change.state is after or change.state in _FROM[decision] else None
+
+
+def _approved(change: Change) -> ChangeState | None:
+    """An admin's leave applies what a person proposed, and permits what the optimizer proposed and measured."""
+    if not of_optimizer(change):
+        return ChangeState.APPLIED if change.state in (ChangeState.PROPOSED, ChangeState.APPLIED) else None
+    return ChangeState.APPROVED if change.state in _PERMITTED else None
+
+
+def decide(change: Change, decision: Decision, standing: Standing) -> ChangeState:
+    """The state after ``decision``: the change's own where it was decided so already.
+
+    Raises ChangeConflict: for a state that the decision doesn't fit, for a proposal made against another value, for
+    what needs an admin's leave and hasn't it, for a key of which a change is being tried out or watched, and for
+    rolling back what a later change has replaced.
+    """
+    after = state_after(change, decision)
     if after is None:
         raise ChangeConflict(f"a change that is {change.state.value} can't be decided so", state=change.state.value)
-    if after is ChangeState.APPLIED and current != change.before:
-        raise ChangeConflict("the setting has changed since this was proposed: propose it again")
-    if after is ChangeState.ROLLED_BACK and last_change != change.change_id:
-        raise ChangeConflict("a later change set this: roll that back first", last_change=last_change)
+    if after is change.state:
+        return after
+    if after in (ChangeState.APPLIED, ChangeState.CANARY):
+        _check_entry(change, decision, after, standing)
+    if (
+        after is ChangeState.ROLLED_BACK
+        and change.state is not ChangeState.CANARY
+        and standing.setter != change.change_id
+    ):
+        raise ChangeConflict("a later change set this: roll that back first", last_change=standing.setter)
     return after
+
+
+def _check_entry(change: Change, decision: Decision, after: ChangeState, standing: Standing) -> None:
+    if standing.current != change.before:
+        raise ChangeConflict("the setting has changed since this was proposed: propose it again")
+    if decision is Decision.APPROVE:
+        return
+    if standing.asks_approval and change.state is ChangeState.EVALUATED:
+        raise ChangeConflict("an administrator has to allow it first", state=change.state.value)
+    if standing.setter_state is ChangeState.APPLIED:
+        raise ChangeConflict(
+            "another change of this is still watched: wait until it is kept", last_change=standing.setter
+        )
+    if standing.trial not in (None, change.change_id):
+        raise ChangeConflict("another change is being tried out: wait until it is decided", last_change=standing.trial)
+    if after is ChangeState.CANARY and Trying.BY_CONVERSATION not in trying(change.key):
+        raise ChangeConflict("this can't be tried out on a share of the conversations: apply it, and watch")
 
 
 def broken_link(changes: Iterable[Change], *, head_sequence: int, head_hash: str) -> int | None:

@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass, field
 
 from libs.shared.bus import Bus
-from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY
+from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, InForce, told_in_force
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.ledger import settings_from
 from services.persistence.postgres import Database
-from services.persistence.repositories import ledger
+from services.persistence.repositories import ledger, steps
 
 log = get_logger(__name__)
 
@@ -34,10 +34,12 @@ class SettingsMirror:
         """Writes the entry from the database. Raises ServiceError."""
         async with self.database.transaction() as session:
             rows = await ledger.read_settings(session)
+            trial = await steps.trial_now(session)
         settings, refused = settings_from({row.key: row.value for row in rows})
         if refused:
             log.warning("settings_refused", keys=list(refused))
-        await self.bus.bucket(SETTINGS).put(SETTINGS_KEY, settings.model_dump_json().encode())
+        told = InForce(settings=settings, trial=trial, last_change=rows[0].change_id if rows else None)
+        await self.bus.bucket(SETTINGS).put(SETTINGS_KEY, told_in_force(told))
 
     async def run(self) -> None:
         """Follows changes until it is cancelled."""

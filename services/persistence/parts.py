@@ -15,6 +15,7 @@ from services.persistence.applying import TurnApplier
 from services.persistence.artefacts import Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
+from services.persistence.deciding import Ledger
 from services.persistence.fact_keys import FactKeys
 from services.persistence.indexes import Indexes
 from services.persistence.mirror import SettingsMirror
@@ -62,6 +63,7 @@ class Parts:
     room: DiskRoom
     backups: BackupList
     artefacts: Artefacts
+    ledger: Ledger
     journal: Path
     """Where forgettings are written down outside of the database."""
     fact_keys: FactKeys = field(default_factory=FactKeys)

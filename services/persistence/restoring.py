@@ -22,8 +22,7 @@ from services.persistence import forgetting, journal
 from services.persistence.parts import Parts
 from services.persistence.postgres import Database, Statement, judge_schema
 from services.persistence.repositories import forgetting as forgetting_rows
-from services.persistence.repositories import ledger as ledger_rows
-from services.persistence.repositories import runs
+from services.persistence.repositories import ledger_checks, runs
 from services.persistence.sealing import KeysDontFit
 from services.persistence.service import build, open_slots
 from services.persistence.settings import PersistenceSettings, get_settings
@@ -89,7 +88,7 @@ async def _look(parts: Parts) -> dict[str, Any]:
         ((users, turns, messages),) = await _COUNTS.fetch(driver)
         opened, unreadable = await _open_some(driver, parts)
     async with parts.database.transaction() as session:
-        broken = await ledger_rows.verify(session)
+        ledger = await ledger_checks.verified(session, parts.ledger.signer.key)
     return {
         "users": users,
         "turns": turns,
@@ -97,7 +96,7 @@ async def _look(parts: Parts) -> dict[str, Any]:
         "opened": opened,
         "unreadable": unreadable,
         "searchable": await _load_indexes(parts),
-        "ledger_broken_at": broken,
+        "ledger_broken_at": ledger.entry_broken_at or ledger.broken_at,
     }
 
 

@@ -27,17 +27,20 @@ from libs.shared.contracts import recall as recall_contracts
 from libs.shared.contracts import training as training_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
+from libs.shared.contracts.ledger import ChangeKind
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.disk_room import DISK_FULL, DiskRoom
 from libs.shared.errors import ServiceError
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping, restored_adapters
+from services.persistence.appliers import SettingApplier
 from services.persistence.applying import TurnApplier
 from services.persistence.artefacts import ARTEFACT_KEY, Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cutting import take_cut
+from services.persistence.deciding import Ledger
 from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
@@ -67,12 +70,12 @@ from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
 from services.persistence.parts import Parts, new_id, utc_now
 from services.persistence.postgres import Database, judge_schema
-from services.persistence.repositories import ledger as ledger_rows
+from services.persistence.repositories import ledger_checks, work
 from services.persistence.repositories import turns as turn_rows
-from services.persistence.repositories import work
 from services.persistence.sealing import KeyRing, read_installation_key
 from services.persistence.settings import PersistenceSettings
 from services.persistence.slot_file import SlotFile, SlotFileBusy
+from services.persistence.steps import STEP_KEY, StepSigner
 from services.persistence.tables import SCHEMA_REVISION
 from services.persistence.unused_keys import UnusedKeys
 from services.persistence.watermark import Watermark
@@ -157,6 +160,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (ledger_contracts.PROPOSE_CHANGE, ledger.propose_change),
     (ledger_contracts.DECIDE_CHANGE, ledger.decide_change),
     (ledger_contracts.LIST_CHANGES, ledger.list_changes),
+    (ledger_contracts.VERIFY_LEDGER, ledger.verify_ledger),
     (job_contracts.LIST_JOBS, jobs.list_jobs),
     (job_contracts.FINISH_JOB, jobs.finish_job),
     (training_contracts.KEEP_RUN, runs.keep_run),
@@ -286,6 +290,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),
         backups=await asyncio.to_thread(BackupList, settings.folder.backup_list),
         artefacts=Artefacts(bus, keys.derived_key(ARTEFACT_KEY)),
+        ledger=Ledger(StepSigner(keys.derived_key(STEP_KEY)), {ChangeKind.SETTING: SettingApplier()}),
         journal=settings.folder.forgettings,
     )
 
@@ -348,7 +353,11 @@ async def open_slots(settings: PersistenceSettings, database: Database) -> SlotF
 
 async def _check_ledger(parts: Parts, context: ServiceContext) -> None:
     async with parts.database.transaction() as session:
-        broken = await ledger_rows.verify(session)
-    if broken is not None:
-        log.error("ledger_broken", sequence=broken)
-    context.degraded("ledger", broken is not None)
+        if adopted := await parts.ledger.adopt(session):
+            log.info("ledger_steps_begun", changes=adopted)
+    async with parts.database.transaction() as session:
+        found = await ledger_checks.verified(session, parts.ledger.signer.key)
+    broken = found.entry_broken_at is not None or found.broken_at is not None
+    if broken:
+        log.error("ledger_broken", sequence=found.entry_broken_at, step=found.broken_at)
+    context.degraded("ledger", broken)

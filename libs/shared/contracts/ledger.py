@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from libs.shared.contracts.base import MIB, Bucket, Event, JetStream, Message, Principal, Rpc
 from libs.shared.contracts.common import Id, Page, Stamp
@@ -54,6 +55,25 @@ class Canary(Message):
     """Of the conversations: one that has it keeps it while the share grows."""
 
 
+class Trying(StrEnum):
+    """How a setting may be tried before it holds for all, and by whom it may be set; stands beside its field."""
+
+    BY_CONVERSATION = "by_conversation"
+    """Cognition reads it for one conversation at a time, so that a share of them can have another value."""
+    BY_PEOPLE = "by_people"
+    """The optimizer may not touch it: it says what may leave the network, or what the optimizer itself may do."""
+
+
+class ChangeKind(StrEnum):
+    """What a change is of, and so what applying it does."""
+
+    SETTING = "setting"
+    """``key`` names a field of RuntimeSettings; an adapter goes into service and out of it by one as well."""
+    DIGEST = "digest"
+    """``key`` is ``digest:`` and a user's id; ``before`` and ``after`` name a generation of that user's digests (None:
+    none), and the commitment to it: what it says lies in erasable rows."""
+
+
 class RuntimeSettings(Message):
     """What may be changed while the installation runs. Every change is a ledger entry and can be rolled back."""
 
@@ -71,18 +91,18 @@ class RuntimeSettings(Message):
     embedder: str | None = Field(default=None, max_length=128, pattern=r"^[\w.-]+@[\w.-]+$")
     """``name@version`` of the embedder that every memory should have vectors of; None: each keeps the one that it has,
     and a new one takes the first that is served."""
-    recall_k: int = Field(default=8, ge=0, le=50)
+    recall_k: Annotated[int, Trying.BY_CONVERSATION] = Field(default=8, ge=0, le=50)
     """Most memories in a prompt."""
-    recall_weights: RecallWeights = RecallWeights()
+    recall_weights: Annotated[RecallWeights, Trying.BY_CONVERSATION] = RecallWeights()
     """Set as a whole, so that one roll-back restores them all; a weight that is left out has its default."""
-    recall_min_score: float = Field(default=0.4, ge=0, le=1)
+    recall_min_score: Annotated[float, Trying.BY_CONVERSATION] = Field(default=0.4, ge=0, le=1)
     """Least evidence, by terms or by meaning, that a memory needs to stand in a prompt; the scale does not depend on
     the question."""
-    prompt_memory_share: float = Field(default=0.35, ge=0, le=0.9)
+    prompt_memory_share: Annotated[float, Trying.BY_CONVERSATION] = Field(default=0.35, ge=0, le=0.9)
     """Share of the model's context that memories may take."""
     extraction: Literal["rules", "model"] = "rules"
     """What draws facts from what was said: rules, or rules and then a language model that can keep to a JSON schema."""
-    remote_models: bool = False
+    remote_models: Annotated[bool, Trying.BY_PEOPLE] = False
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
     """Where requests run: where they end first and make others wait least, or by queues alone (docs/nodes.md)."""
@@ -94,23 +114,29 @@ class RuntimeSettings(Message):
     """A request with more to read, as it is estimated when it is placed, is not short."""
     hedging_answer_tokens: int = Field(default=512, ge=0, le=32_768)
     """And one that may be answered at greater length; 512 are allowed where a request doesn't say."""
+    approval: Annotated[Literal["none", "digests", "settings", "all"], Trying.BY_PEOPLE] = "none"
+    """Of which changes that the optimizer proposes, and found to help, an administrator has to allow each."""
+
+    def asks_approval(self, kind: ChangeKind) -> bool:
+        """Whether an administrator has to allow the optimizer's changes of this kind."""
+        return self.approval in ("all", f"{kind.value}s")
 
 
-class ChangeKind(StrEnum):
-    """What a change is of, and so what applying it does."""
+def trying(key: str) -> frozenset[Trying]:
+    """What is declared beside a setting; nothing for a key that is none."""
+    field = RuntimeSettings.model_fields.get(key)
+    return frozenset(mark for mark in field.metadata if isinstance(mark, Trying)) if field else frozenset()
 
-    SETTING = "setting"
-    """``key`` names a field of RuntimeSettings; an adapter goes into service and out of it by one as well."""
-    DIGEST = "digest"
-    """``key`` is ``digest:`` and a user's id; ``before`` and ``after`` name a generation of that user's digests (None:
-    none), and the commitment to it: what it says lies in erasable rows."""
+
+OPTIMIZER_ACTOR = "optimizer"
+"""In whose name the optimizer proposes and decides."""
 
 
 class ChangeState(StrEnum):
     """The life of a change. What is in force: ``applied`` (and watched), ``kept``, and ``canary`` for its share.
 
-    An operator's own edit goes from ``proposed`` to ``applied`` by an admin's leave; the optimizer's is evaluated first,
-    and waits for ``approved`` where the policy asks for it.
+    An operator's own edit goes from ``proposed`` to ``applied`` by an admin's leave; the optimizer's is evaluated
+    first, and waits for ``approved`` where the policy asks for it.
     """
 
     PROPOSED = "proposed"
@@ -145,8 +171,8 @@ class Measured(Message):
 class Step(Message):
     """One step of a change's life, chained to the step before it (of whichever change) and signed.
 
-    ``hash`` is SHA-256 over the canonical JSON of every field but ``hash`` and ``signature``; the first step's covers the
-    change's own hash too, since that is what it records.
+    ``hash`` is SHA-256 over the canonical JSON of every field but ``hash`` and ``signature``; the change's own hash is
+    among them, since that is what happened to it.
     """
 
     sequence: int
@@ -181,6 +207,8 @@ class Change(Message):
     """By whom it came into its state, and when."""
     previous_hash: str
     hash: str
+    in_force: bool = False
+    """Whether its key's value is this change's now; of one that is tried out, whether its trial runs."""
     steps: tuple[Step, ...] = ()
     """What happened to it, oldest first; left out of lists unless asked for."""
 
@@ -190,6 +218,9 @@ class ListChanges(Page):
 
     state: ChangeState | None = None
     key: str | None = None
+    in_flight: bool = False
+    """Only those that something is still to happen to: neither kept, nor rejected, nor rolled back."""
+    change_id: Id | None = None
     steps: bool = False
 
 
@@ -258,6 +289,28 @@ class InForce(Message):
     last_change: Id | None = None
 
 
+class _Beside(Message):
+    trial: Trial | None = None
+    last_change: Id | None = None
+
+
+def told_in_force(in_force: InForce) -> bytes:
+    """The bucket's value: the settings' own fields, so that a release that knows no trials reads it as ever, and what
+    stands beside them."""
+    beside = _Beside(trial=in_force.trial, last_change=in_force.last_change).model_dump(mode="json")
+    return json.dumps(in_force.settings.model_dump(mode="json") | beside).encode()
+
+
+def heard_in_force(value: bytes) -> InForce:
+    """What the bucket's value says; a trial that this release can't read is none. Raises ValidationError."""
+    settings = RuntimeSettings.model_validate_json(value)
+    try:
+        beside = _Beside.model_validate_json(value)
+    except ValidationError:
+        return InForce(settings=settings)
+    return InForce(settings=settings, trial=beside.trial, last_change=beside.last_change)
+
+
 class VerifyLedger(Message):
     """Asks whether the chain holds, signatures included. Reads the whole ledger."""
 
@@ -267,6 +320,8 @@ class LedgerVerified(Message):
 
     changes: int
     steps: int
+    entry_broken_at: int | None = None
+    """The sequence of the first entry that doesn't fit the chain of entries; None: all fit."""
     broken_at: int | None = None
     key: str
 
@@ -276,6 +331,7 @@ class SettingsRead(Message):
 
     settings: RuntimeSettings
     last_change: Id | None = None
+    trial: Trial | None = None
 
 
 class ReadSettings(Message):
@@ -302,7 +358,8 @@ SETTINGS = Bucket(
         {Principal.API, Principal.COGNITION, Principal.SCHEDULER, Principal.INFERENCE, Principal.OPTIMIZER}
     ),
 )
-"""Key ``runtime`` holds RuntimeSettings; written by persistence after commit and again at its start."""
+"""Key ``runtime`` holds InForce, as ``told_in_force`` tells it; written by persistence after commit and again at its
+start."""
 
 READ_SETTINGS = Rpc(
     "mongars.v1.persistence.read_settings",

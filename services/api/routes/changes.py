@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import AfterValidator, Field, JsonValue
 
 from libs.shared.contracts.common import Id, Role
@@ -14,14 +14,20 @@ from libs.shared.contracts.ledger import (
     LIST_CHANGES,
     PROPOSE_CHANGE,
     READ_SETTINGS,
+    VERIFY_LEDGER,
     Change,
     Changes,
+    ChangeState,
     DecideChange,
     Decision,
+    LedgerVerified,
+    ListChanges,
     ProposeChange,
     ReadSettings,
     SettingsRead,
+    VerifyLedger,
 )
+from libs.shared.errors import ChangeNotFound
 from services.api.access import Access, Caller
 from services.api.bodies import Body
 from services.api.pages import PageOf
@@ -66,23 +72,44 @@ async def change_setting(parts: PartsOf, caller: CallerOf, body: SettingsPatch) 
     )
 
 
-async def list_changes(parts: PartsOf, page: PageOf) -> Changes:
-    """The ledger, newest first."""
-    return await parts.bus.request(LIST_CHANGES, page)
+async def list_changes(
+    parts: PartsOf,
+    page: PageOf,
+    state: Annotated[ChangeState | None, Query(description="Only those that are in this state")] = None,
+    key: Annotated[
+        str | None, Query(max_length=80, pattern=r"^[A-Za-z0-9_:-]+$", description="Only those of this key")
+    ] = None,
+) -> Changes:
+    """The ledger, newest first; without what happened to each."""
+    asked = ListChanges(limit=page.limit, cursor=page.cursor, state=state, key=key)
+    return await parts.bus.request(LIST_CHANGES, asked)
+
+
+async def read_change(parts: PartsOf, change_id: ChangeId) -> Change:
+    """One change, with every step of its life: who, when, why, and what was measured."""
+    found = await parts.bus.request(LIST_CHANGES, ListChanges(limit=1, change_id=change_id, steps=True))
+    if not found.changes:
+        raise ChangeNotFound("there is no such change")
+    return found.changes[0]
+
+
+async def verify_ledger(parts: PartsOf) -> LedgerVerified:
+    """Whether every hash, link and signature of the ledger fits. Reads all of it."""
+    return await parts.bus.request(VERIFY_LEDGER, VerifyLedger())
 
 
 async def approve_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
-    """Applies a proposed change."""
+    """Applies what an operator proposed; permits what the optimizer proposed and found to help."""
     return await _decide(parts, caller, change_id, Decision.APPROVE)
 
 
 async def reject_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
-    """Refuses a proposed change."""
+    """Refuses a change that isn't in force."""
     return await _decide(parts, caller, change_id, Decision.REJECT)
 
 
 async def roll_back_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
-    """Undoes an applied change."""
+    """Undoes a change: of one that is tried out, its trial."""
     return await _decide(parts, caller, change_id, Decision.ROLL_BACK)
 
 
@@ -93,11 +120,14 @@ async def _decide(parts: Parts, caller: Caller, change_id: str, decision: Decisi
 
 
 _OPTIONS: dict[str, Any] = {"tags": ["settings"]}
+_ALL = "/api/v1/changes"
 _ONE = "/api/v1/changes/{change_id}"
 ENDPOINTS = (
     Endpoint(method="GET", path="/api/v1/settings", handler=read_settings, access=Access.OPERATOR, options=_OPTIONS),
     Endpoint(method="PATCH", path="/api/v1/settings", handler=change_setting, access=Access.OPERATOR, options=_OPTIONS),
-    Endpoint(method="GET", path="/api/v1/changes", handler=list_changes, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="GET", path=_ALL, handler=list_changes, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="GET", path=_ALL + "/verify", handler=verify_ledger, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="GET", path=_ONE, handler=read_change, access=Access.OPERATOR, options=_OPTIONS),
     Endpoint(method="POST", path=_ONE + "/approve", handler=approve_change, access=Access.ADMIN, options=_OPTIONS),
     Endpoint(method="POST", path=_ONE + "/reject", handler=reject_change, access=Access.ADMIN, options=_OPTIONS),
     Endpoint(method="POST", path=_ONE + "/rollback", handler=roll_back_change, access=Access.ADMIN, options=_OPTIONS),

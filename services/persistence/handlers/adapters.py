@@ -26,6 +26,7 @@ from libs.shared.contracts.material import TrainedAdapter
 from libs.shared.errors import AdapterInUse, AdapterTainted, ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.artefacts import CANARY, PROMOTED, in_service, keys_of, names, reference
+from services.persistence.deciding import Said
 from services.persistence.handlers import encoders, ledger
 from services.persistence.handlers.trained import standings
 from services.persistence.ledger import settings_from
@@ -96,7 +97,7 @@ async def roll_back_adapter(request: RollBackAdapter, parts: Parts) -> RolledBac
         for key in keys_of(manifest):
             while (row := await rows.read_setting(session, key)) is not None and names(row.value, name):
                 change = await rows.find(session, row.change_id)
-                changes.append(await ledger.decide_on(session, change, Decision.ROLL_BACK, stamp))
+                changes.append(await parts.ledger.decide(session, change, Decision.ROLL_BACK, Said(stamp)))
         if not changes:
             raise ChangeConflict(f"{request.adapter} is in no service", state="not_in_service")
     ledger.tell(parts)

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import Change, ChangeState
+from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState, ListChanges
 from libs.shared.errors import ChangeNotFound
-from services.persistence.ledger import broken_link
+from services.persistence.ledger import IN_FLIGHT
 from services.persistence.tables import ChangeRow, LedgerHeadRow, SettingRow
-
-_AT_ONCE = 1000
+from services.persistence.tables.base import among
 
 
 def as_change(row: ChangeRow) -> Change:
@@ -25,6 +24,7 @@ def as_change(row: ChangeRow) -> Change:
     return Change(
         change_id=row.change_id,
         sequence=row.sequence,
+        kind=ChangeKind(row.kind),
         key=row.key,
         before=row.before,
         after=row.after,
@@ -39,14 +39,16 @@ def as_change(row: ChangeRow) -> Change:
 
 async def lock_head(session: AsyncSession) -> LedgerHeadRow:
     """The end of the chain; whoever appends or decides holds it until the commit."""
-    return (await session.scalars(select(LedgerHeadRow).where(LedgerHeadRow.id == 1).with_for_update())).one()
+    statement = select(LedgerHeadRow).where(LedgerHeadRow.id == 1).with_for_update()
+    return (await session.scalars(statement.execution_options(populate_existing=True))).one()
 
 
 async def append(session: AsyncSession, change: Change) -> None:
     """Adds an entry at the locked head."""
     await session.execute(
         insert(ChangeRow).values(
-            **change.model_dump(exclude={"proposed", "decided", "state"}),
+            **change.model_dump(exclude={"proposed", "decided", "state", "kind", "in_force", "steps"}),
+            kind=change.kind.value,
             state=change.state.value,
             proposed_by=change.proposed.actor,
             proposed_at=change.proposed.at,
@@ -76,12 +78,31 @@ async def set_state(session: AsyncSession, change: Change, state: ChangeState, d
     return change.model_copy(update={"state": state, "decided": decided})
 
 
-async def newest(session: AsyncSession, limit: int, before: int | None) -> Sequence[ChangeRow]:
-    """Newest first, one more than ``limit`` where there are more."""
-    statement = select(ChangeRow).order_by(ChangeRow.sequence.desc()).limit(limit + 1)
+async def newest(session: AsyncSession, asked: ListChanges, before: int | None) -> Sequence[ChangeRow]:
+    """Newest first, one more than the limit where there are more."""
+    statement = select(ChangeRow).order_by(ChangeRow.sequence.desc()).limit(asked.limit + 1)
     if before is not None:
         statement = statement.where(ChangeRow.sequence < before)
+    if asked.state is not None:
+        statement = statement.where(ChangeRow.state == asked.state.value)
+    if asked.key is not None:
+        statement = statement.where(ChangeRow.key == asked.key)
+    if asked.change_id is not None:
+        statement = statement.where(ChangeRow.change_id == asked.change_id)
+    if asked.in_flight:
+        statement = statement.where(among(ChangeRow.state, [state.value for state in IN_FLIGHT]))
     return (await session.scalars(statement)).all()
+
+
+async def in_flight(session: AsyncSession, key: str, actor: str) -> str | None:
+    """A change of this key that ``actor`` proposed, and that isn't kept, rejected or rolled back."""
+    statement = select(ChangeRow.change_id).where(
+        ChangeRow.key == key,
+        ChangeRow.proposed_by == actor,
+        among(ChangeRow.state, [state.value for state in IN_FLIGHT]),
+    )
+    found: str | None = await session.scalar(statement.limit(1))
+    return found
 
 
 async def read_setting(session: AsyncSession, key: str) -> SettingRow | None:
@@ -105,34 +126,3 @@ async def put_setting(session: AsyncSession, key: str, value: Any, change_id: st
 async def remove_setting(session: AsyncSession, key: str) -> None:
     """Lets the default hold again."""
     await session.execute(delete(SettingRow).where(SettingRow.key == key).execution_options(synchronize_session=False))
-
-
-async def setter_before(session: AsyncSession, change: Change) -> str | None:
-    """The applied change of the same key before ``change``, which a rollback puts in force again."""
-    statement = (
-        select(ChangeRow.change_id)
-        .where(
-            ChangeRow.key == change.key,
-            ChangeRow.state == ChangeState.APPLIED.value,
-            ChangeRow.change_id != change.change_id,
-        )
-        .order_by(ChangeRow.decided_at.desc(), ChangeRow.sequence.desc())
-        .limit(1)
-    )
-    found: str | None = await session.scalar(statement)
-    return found
-
-
-async def verify(session: AsyncSession) -> int | None:
-    """The sequence of the first entry that doesn't fit the chain; None when all fit. Reads the whole ledger."""
-    head = (await session.scalars(select(LedgerHeadRow))).one()
-    count = await session.scalar(select(func.count()).select_from(ChangeRow)) or 0
-    changes: list[Change] = []
-    while len(changes) < count:
-        after = changes[-1].sequence if changes else 0
-        statement = select(ChangeRow).where(ChangeRow.sequence > after).order_by(ChangeRow.sequence).limit(_AT_ONCE)
-        found = (await session.scalars(statement)).all()
-        if not found:
-            break
-        changes += [as_change(row) for row in found]
-    return broken_link(changes, head_sequence=head.sequence, head_hash=head.hash)

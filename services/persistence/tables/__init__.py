@@ -13,7 +13,7 @@ from services.persistence.tables.conversations import (
     WatermarkRow,
 )
 from services.persistence.tables.index import MemberRow, SegmentRow
-from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
+from services.persistence.tables.ledger import ChangeRow, ChangeStepRow, LedgerHeadRow, SettingRow, TrialRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
 from services.persistence.tables.runs import TrainingRunRow
 from services.persistence.tables.training import (
@@ -28,7 +28,7 @@ from services.persistence.tables.training import (
 )
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "AppliedPositionRow",
     "Base",
     "ChangeRow",
+    "ChangeStepRow",
     "ConsentRow",
     "ConversationRow",
     "DatasetMemberRow",
@@ -64,6 +65,7 @@ __all__ = [
     "TrainedAdapterRow",
     "TrainingChoiceRow",
     "TrainingRunRow",
+    "TrialRow",
     "TurnRow",
     "UserRow",
     "WatermarkRow",

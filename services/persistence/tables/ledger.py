@@ -9,14 +9,15 @@ from services.persistence.tables.base import Base, Identifier, Json, Moment, Who
 
 
 class ChangeRow(Base):
-    """A ledger entry; ``hash`` covers all but its state and decision, and the hash before it."""
+    """A ledger entry; ``hash`` covers all but its state and decision, and the hash before it. Its state is its last
+    step's."""
 
     __tablename__ = "changes"
 
     change_id: Mapped[Identifier] = mapped_column(primary_key=True)
     sequence: Mapped[Whole] = mapped_column(unique=True)
     kind: Mapped[str] = mapped_column(String(16))
-    key: Mapped[str] = mapped_column(String(64), index=True)
+    key: Mapped[str] = mapped_column(String(80), index=True)
     before: Mapped[Json]
     after: Mapped[Json]
     reason: Mapped[str] = mapped_column(String(500))
@@ -29,8 +30,38 @@ class ChangeRow(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class ChangeStepRow(Base):
+    """What happened to a change; all steps of all changes form one chain, and each is signed."""
+
+    __tablename__ = "change_steps"
+
+    sequence: Mapped[Whole] = mapped_column(primary_key=True, autoincrement=False)
+    change_id: Mapped[Identifier] = mapped_column(ForeignKey("changes.change_id"), index=True)
+    change_hash: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(128))
+    reason: Mapped[str] = mapped_column(String(500))
+    measured: Mapped[Json]
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+    key: Mapped[str] = mapped_column(String(64))
+    signature: Mapped[str] = mapped_column(String(128))
+
+
+class TrialRow(Base):
+    """What is tried out on a share of the conversations. One at a time, so that what it does can be told apart."""
+
+    __tablename__ = "trials"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    change_id: Mapped[Identifier] = mapped_column(ForeignKey("changes.change_id"))
+    share: Mapped[float]
+
+
 class LedgerHeadRow(Base):
-    """The end of the chain; locked by whoever appends or decides. One row."""
+    """The ends of both chains; locked by whoever appends or decides. One row."""
 
     __tablename__ = "ledger_head"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -38,6 +69,8 @@ class LedgerHeadRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sequence: Mapped[Whole]
     hash: Mapped[str] = mapped_column(String(64))
+    step_sequence: Mapped[Whole]
+    step_hash: Mapped[str] = mapped_column(String(64))
 
 
 class SettingRow(Base):

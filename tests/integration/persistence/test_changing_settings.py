@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import text
 
 from libs.shared.bus.memory import MemoryBroker
-from libs.shared.contracts.common import Page
 from libs.shared.contracts.ledger import (
     CHANGE_RECORDED,
     DECIDE_CHANGE,
@@ -24,13 +23,14 @@ from libs.shared.contracts.ledger import (
     ChangeState,
     DecideChange,
     Decision,
+    ListChanges,
     ProposeChange,
     ReadSettings,
     RuntimeSettings,
 )
 from libs.shared.errors import ChangeConflict, ChangeNotFound, InvalidRequest, SettingUnknown
 from services.persistence.handlers import ledger as handlers
-from services.persistence.repositories import ledger
+from services.persistence.repositories import ledger_checks
 from tests.support.persistence import Client, RunningPersistence
 
 
@@ -63,7 +63,8 @@ async def told(client: Client, wanted: int) -> None:
 
 async def verified(persistence: RunningPersistence) -> int | None:
     async with persistence.parts.database.transaction() as session:
-        return await ledger.verify(session)
+        found = await ledger_checks.verified(session, persistence.parts.ledger.signer.key)
+    return found.entry_broken_at or found.broken_at
 
 
 async def test_a_proposal_changes_nothing_until_it_is_approved(client: Client) -> None:
@@ -108,7 +109,7 @@ async def test_what_does_not_fit_is_refused_and_leaves_no_entry(client: Client) 
         await propose(client, 99)
     with pytest.raises(ChangeNotFound):
         await client.bus.request(DECIDE_CHANGE, DecideChange(change_id="x", decision=Decision.REJECT, actor="a"))
-    assert (await client.bus.request(LIST_CHANGES, Page())).changes == ()
+    assert (await client.bus.request(LIST_CHANGES, ListChanges())).changes == ()
     change = await propose(client, 3)
     await decide(client, change, Decision.REJECT)
     with pytest.raises(ChangeConflict):
@@ -117,7 +118,7 @@ async def test_what_does_not_fit_is_refused_and_leaves_no_entry(client: Client) 
 
 async def test_entries_made_at_once_form_one_chain(client: Client, persistence: RunningPersistence) -> None:
     await asyncio.gather(*(propose(client, n % 50) for n in range(12)))
-    changes = (await client.bus.request(LIST_CHANGES, Page(limit=5))).changes
+    changes = (await client.bus.request(LIST_CHANGES, ListChanges(limit=5))).changes
     assert [change.sequence for change in changes] == [12, 11, 10, 9, 8]
     assert await verified(persistence) is None
 
@@ -133,8 +134,8 @@ async def test_a_forged_entry_is_found(client: Client, persistence: RunningPersi
 async def test_the_ledger_is_listed_page_by_page(client: Client) -> None:
     for n in range(3):
         await propose(client, n)
-    first = await client.bus.request(LIST_CHANGES, Page(limit=2))
-    second = await client.bus.request(LIST_CHANGES, Page(limit=2, cursor=first.next_cursor))
+    first = await client.bus.request(LIST_CHANGES, ListChanges(limit=2))
+    second = await client.bus.request(LIST_CHANGES, ListChanges(limit=2, cursor=first.next_cursor))
     assert [c.sequence for c in first.changes + second.changes] == [3, 2, 1]
 
 

@@ -185,10 +185,10 @@ async def test_it_is_promoted_and_rolled_back_to_what_there_was_before(cli: Bus)
 
 
 async def test_the_check_notices_a_roll_back_that_restores_nothing(cli: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def forget(session: AsyncSession, change: Change, _: object) -> None:
+    async def forget(_: object, session: AsyncSession, change: Change, *__: object) -> None:
         await rows.remove_setting(session, change.key)
 
-    monkeypatch.setattr("services.persistence.handlers.ledger._restore", forget)
+    monkeypatch.setattr("services.persistence.appliers.SettingApplier.restore", forget)
     with pytest.raises(AssertionError):
         await check_promoting_and_rolling_back(cli)
 
