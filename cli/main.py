@@ -27,6 +27,7 @@ from cli.commands import (
     observe,
     ratings,
     service,
+    sleep,
     support,
     train,
     trust,
@@ -59,6 +60,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(upstreams.app, name="upstreams")
 app.add_typer(nodes.app, name="nodes")
 app.add_typer(train.app, name="train")
+app.add_typer(sleep.app, name="sleep")
 app.command("events")(events.events)
 app.command("join")(joining.join)
 app.add_typer(keys.app, name="keys")

@@ -31,7 +31,8 @@ def programs(installation: Installation, binaries: Binaries | None, node: str) -
     environment = {**mark, **service_environment(installation)}
     seed = broker.inference_seed(installation.reachable, node)
     inference = {"MONGARS_NODE_ID": node, "MONGARS_NATS_SEED_FILE": str(seed)}
-    own = {Principal.INFERENCE: inference, Principal.TRAINER: {"MONGARS_NODE_ID": node}}
+    here = {"MONGARS_NODE_ID": node}
+    own = {Principal.INFERENCE: inference, Principal.TRAINER: here, Principal.OPTIMIZER: here}
     services = (
         Program(
             service.value,

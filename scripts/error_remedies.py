@@ -164,6 +164,8 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "too little was said that may be trained on, or too much of it is left out",
         "the detail says why: allow more with `mongars consents allow CONVERSATION` or `mongars consents future on`",
     ),
+    "nothing_to_do": ("none of the phases that were asked for is there", "`mongars sleep status` lists those that are"),
+    "sleep_under_way": ("the installation sleeps already", "follow it with `mongars sleep status`"),
     "training_diverged": ("a run lost what it had learnt", "train with a lower learning rate"),
     "training_unavailable": (
         "what training needs isn't installed where the trainer runs",

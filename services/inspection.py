@@ -21,7 +21,7 @@ from libs.shared.errors import ModelBroken
 from libs.shared.layout import StateFolder
 from libs.shared.settings import ServiceSettings
 
-_SERVICES = ("api", "cognition", "persistence", "scheduler", "inference", "trainer")
+_SERVICES = ("api", "cognition", "persistence", "scheduler", "inference", "trainer", "optimizer")
 _PREFIX = "MONGARS_"
 
 

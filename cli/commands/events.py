@@ -21,14 +21,15 @@ def events(
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="run.changed, run.progressed or adapter.changed; may be repeated. Without it all of them.",
+            help="run.changed, run.progressed, adapter.changed, sleep.changed or change.changed; may be repeated. "
+            "Without it all of them.",
         ),
     ] = None,
     user: UserOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what happens from now on: training runs and adapters, as its account may see them. Ctrl-C ends it.
+    """Tell what happens from now on: runs, adapters, the night, the ledger, as its account may see it. Ctrl-C ends it.
 
     Without --user it is told what an administrator may see. With --json one JSON object a line: id, type, data.
     Exit code 3: the gateway stopped; what happened meanwhile is then for the lists to say (mongars train status,
@@ -58,6 +59,13 @@ def said(kind: str, data: dict[str, Any]) -> str:
         case "adapter.changed":
             share = f" for {data['share']:.0%} of {data['role']}" if data["share"] else ""
             return f"adapter {data['adapter']}: {data['change'].replace('_', ' ')}{share}"
+        case "sleep.changed":
+            from cli.sleeping.showing import standing as of_sleep
+            from libs.shared.contracts.sleep import Cycle
+
+            return f"sleep {data['cycle_id'][:12]}: {of_sleep(Cycle.model_validate_json(json.dumps(data)))}"
+        case "change.changed":
+            return f"change {data['change_id']} of {data['key']}: {data['state'].replace('_', ' ')}"
         case "lost":
             return "something was missed: mongars train status and mongars models adapters list have how it stands"
         case "ended":

@@ -362,6 +362,20 @@ class TrainingUnavailable(ServiceError):
     status = 503
 
 
+class NothingToDo(ServiceError):
+    """No phase of a sleep is there that was asked for."""
+
+    code = "nothing_to_do"
+    status = 409
+
+
+class SleepUnderWay(ServiceError):
+    """The installation sleeps already, here or on another node: one cycle goes on at a time."""
+
+    code = "sleep_under_way"
+    status = 409
+
+
 class MaterialWithdrawn(ServiceError):
     """What a dataset was drawn from may no longer be trained on; ``data["turn_ids"]`` names it."""
 

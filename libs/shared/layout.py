@@ -179,6 +179,11 @@ class StateFolder:
         return self.training / "runs"
 
     @property
+    def sleep(self) -> Path:
+        """What the optimizer knows: its cycles, the week's pattern, what other nodes tried, a folder for each phase."""
+        return self.root / "sleep"
+
+    @property
     def rates(self) -> Path:
         """JSON, a file for each model and machine: how fast it was, written by inference alone."""
         return self.root / "rates"

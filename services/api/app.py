@@ -37,6 +37,7 @@ from services.api.routes import (
     placement,
     ratings,
     receipts,
+    sleep,
     training,
     users,
 )
@@ -61,6 +62,7 @@ _MODULES = (
     jobs,
     training,
     changes,
+    sleep,
     adapters,
     events,
     health,

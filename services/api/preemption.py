@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Literal
 
@@ -32,7 +33,7 @@ class Preemption:
             return
         self._told_at = now
         try:
-            await self._bus.broadcast(PREEMPT, Preempt(kind=kind))
+            await self._bus.broadcast(PREEMPT, Preempt(kind=kind, arrived_at=datetime.now(UTC)))
         except ServiceError as error:
             self._told_at = float("-inf")
             log.debug("preemption_untold", code=error.code)

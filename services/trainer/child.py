@@ -5,32 +5,22 @@ It ends with its parent, lets everything else on the machine pass, and says how 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from libs.shared.background.aside import step_aside
 from libs.shared.contracts.training import RunProgress
 from libs.shared.errors import RunUnderWay, ServiceError
 from libs.shared.parent import end_with
 from services.trainer.spec import ADAPTER, ENCODER, FILE, RunSpec
 from services.trainer.telling import REFUSED, STOPPED, UNDER_WAY, Done, Refused, Stands
 
-_LEAST_PRIORITY = 19
-
 
 class Stopped(Exception):
     """It was asked to stop; all that it has learnt lies in its folder."""
-
-
-def step_aside() -> None:
-    """Everything else comes first, at the processors and at the disks."""
-    os.nice(_LEAST_PRIORITY)
-    psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
 
 
 def tell(word: Stands | Done | Refused) -> None:

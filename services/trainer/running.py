@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from libs.shared.background.yielding import Yielding
 from libs.shared.bus.base import Bus, Delivery
 from libs.shared.contracts.material import Chosen
 from libs.shared.contracts.training import (
@@ -34,7 +35,6 @@ from services.trainer.process import RunProcess
 from services.trainer.spec import EXAM, AdapterSpec, EvaluateSpec, RunSpec, kept
 from services.trainer.spec import FILE as SPEC_FILE
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
-from services.trainer.yielding import Yielding
 
 REPORT_S = 2.0
 """Between two reports to be kept; each is broadcast at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from libs.shared.background.yielding import Yielding
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
@@ -13,7 +14,6 @@ from services.trainer.availability import lacking
 from services.trainer.handlers import Training
 from services.trainer.running import Runner
 from services.trainer.settings import TrainerSettings
-from services.trainer.yielding import Yielding
 
 log = get_logger(__name__)
 

@@ -17,7 +17,7 @@ from tests.e2e.person import Meet, Person
 from tests.support.installation import ROOT, Installation, installation
 
 ACCEPT = Path(os.environ.get("MONGARS_ACCEPT", ROOT.parent / "shared" / "accept"))
-SERVICES = "api,cognition,persistence,scheduler,inference,trainer"
+SERVICES = "api,cognition,persistence,scheduler,inference,trainer,optimizer"
 LOADED_WITHIN_S = 120.0
 
 

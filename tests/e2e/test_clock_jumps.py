@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 _TWO_HOURS_S = 7200
-_SERVICES = ("persistence", "scheduler", "inference", "cognition", "api", "trainer")
+_SERVICES = ("persistence", "scheduler", "inference", "cognition", "api", "trainer", "optimizer")
 _FACTS = {
     0: "My sister Odile moved to Chicoutimi in May.",
     _TWO_HOURS_S: "The barn behind the house is painted ochre.",

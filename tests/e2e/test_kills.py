@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.person import Meet, Person
 from tests.support.installation import Installation
 
-PARTS = ("api", "cognition", "persistence", "scheduler", "inference", "trainer", "broker", "database")
+PARTS = ("api", "cognition", "persistence", "scheduler", "inference", "trainer", "optimizer", "broker", "database")
 READY_AGAIN_S = 5.0
 
 

@@ -21,6 +21,7 @@ from libs.shared.contracts import (
     recall,
     scheduling,
     sessions,
+    sleep,
     telemetry,
     training,
     turns,
@@ -45,6 +46,7 @@ _MODULES = (
     ratings,
     recall,
     scheduling,
+    sleep,
     telemetry,
     training,
     turns,
@@ -63,5 +65,5 @@ def _declared() -> tuple[AnyContract, ...]:
 
 CONTRACTS: tuple[AnyContract, ...] = _declared()
 STREAMS: tuple[JetStream, ...] = (turns.TURNS, jobs.JOBS, ledger.LEDGER)
-BUCKETS: tuple[Bucket, ...] = (*sessions.BUCKETS, ledger.SETTINGS)
+BUCKETS: tuple[Bucket, ...] = (*sessions.BUCKETS, ledger.SETTINGS, sleep.SLEEP)
 OBJECT_STORES: tuple[ObjectStore, ...] = (adapters.ARTEFACTS,)

@@ -45,9 +45,10 @@ SERVICES: tuple[Principal, ...] = (
     Principal.COGNITION,
     Principal.API,
     Principal.TRAINER,
+    Principal.OPTIMIZER,
 )
 """The services that exist, in the order in which they start."""
-IN_BACKGROUND = frozenset({Principal.TRAINER})
+IN_BACKGROUND = frozenset({Principal.TRAINER, Principal.OPTIMIZER})
 """Those that no answer needs: an installation is ready without them, and they start once it is."""
 
 

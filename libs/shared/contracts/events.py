@@ -8,6 +8,8 @@ from typing import Literal
 from libs.shared.contracts.adapters import ServiceRole
 from libs.shared.contracts.base import Message
 from libs.shared.contracts.common import AdapterName
+from libs.shared.contracts.ledger import Change
+from libs.shared.contracts.sleep import Cycle
 from libs.shared.contracts.training import RunProgressed, TrainingRun
 
 
@@ -20,6 +22,10 @@ class EventType(StrEnum):
     """Where a run stands; only the newest counts, and none is repeated. To operators."""
     ADAPTER_CHANGED = "adapter.changed"
     """To operators, and to those who may use it."""
+    SLEEP_CHANGED = "sleep.changed"
+    """A cycle of the night began, goes on or ended; only the newest of each counts. To operators."""
+    CHANGE_CHANGED = "change.changed"
+    """An entry of the ledger is there, or in another state. To operators."""
     LOST = "lost"
     """Something was missed: read the lists again."""
     ENDED = "ended"
@@ -68,6 +74,8 @@ DATA: dict[EventType, type[Message]] = {
     EventType.RUN_CHANGED: TrainingRun,
     EventType.RUN_PROGRESSED: RunProgressed,
     EventType.ADAPTER_CHANGED: AdapterChanged,
+    EventType.SLEEP_CHANGED: Cycle,
+    EventType.CHANGE_CHANGED: Change,
     EventType.LOST: Lost,
     EventType.ENDED: Ended,
 }

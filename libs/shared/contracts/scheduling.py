@@ -144,6 +144,8 @@ class Preempt(Message):
     """Somebody waits for an answer from now on: whoever does work for which nobody waits stops it."""
 
     kind: Literal["chat", "embed", "search"] = "chat"
+    arrived_at: datetime | None = None
+    """By the api's clock; how long it takes to make way is counted from there."""
 
 
 class PlaceJob(Message):
@@ -317,7 +319,7 @@ PLACE_JOB = Rpc(
     PlaceJob,
     JobPlacement,
     owner=Principal.SCHEDULER,
-    callers=frozenset({Principal.COGNITION, Principal.TRAINER}),
+    callers=frozenset({Principal.COGNITION, Principal.TRAINER, Principal.OPTIMIZER}),
     timeout_s=2.0,
 )
 EXPLAIN_JOB = Rpc(
@@ -333,7 +335,7 @@ PREEMPT = Broadcast(
     "mongars.v1.scheduler.preempt",
     Preempt,
     owner=Principal.API,
-    callers=frozenset({Principal.COGNITION, Principal.INFERENCE, Principal.TRAINER}),
+    callers=frozenset({Principal.COGNITION, Principal.INFERENCE, Principal.TRAINER, Principal.OPTIMIZER}),
 )
 """The api, which knows first, tells it; the subject is the scheduler's, whose business it is."""
 OUTCOME = Broadcast(

@@ -148,6 +148,8 @@ class NodeTelemetry(Message):
     power_source: str = "estimate"
     """``battery`` or ``board``: all that the machine draws; ``processor``: without disks, memory and losses;
     ``estimate``: nothing measures. GPUs that measure themselves are in it. ``battery``: it is being emptied."""
+    battery_share: float | None = None
+    """How full the battery is, 0 to 1; None: there is none."""
     power_budget_w: float | None = None
     """While the machine draws more, it is given no work for which nobody waits; None: there is no such limit."""
     gpus: tuple[Gpu, ...] = ()
@@ -181,7 +183,7 @@ NODE = Broadcast(
     "mongars.v1.telemetry.node",
     NodeTelemetry,
     owner=Principal.INFERENCE,
-    callers=frozenset({Principal.SCHEDULER, Principal.OPERATOR, Principal.OPS}),
+    callers=frozenset({Principal.SCHEDULER, Principal.OPTIMIZER, Principal.OPERATOR, Principal.OPS}),
 )
 REPLICA = Broadcast(
     "mongars.v1.telemetry.replica",

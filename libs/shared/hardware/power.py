@@ -98,6 +98,11 @@ class Battery:
         drawn = [w for pack in self._packs if (w := self._drawn(pack)) is not None]
         return sum(drawn) if drawn else None
 
+    def share(self) -> float | None:
+        """How full they are on average, 0 to 1; None: there is none, or none says it."""
+        told = [percent for pack in self._packs if (percent := read_int(pack / "capacity")) is not None]
+        return round(min(1.0, max(0.0, sum(told) / len(told) / 100)), 3) if told else None
+
     @staticmethod
     def _drawn(pack: Path) -> float | None:
         if read_text(pack / "status") != "Discharging":

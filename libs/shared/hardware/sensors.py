@@ -13,7 +13,7 @@ from libs.shared.hardware.boards import ROOT, Board, read_board
 from libs.shared.hardware.cgroups import MemoryLimit, cpu_seconds, memory_limits, read_groups
 from libs.shared.hardware.firmware import Firmware
 from libs.shared.hardware.gpus import jetson_reader, nvml
-from libs.shared.hardware.power import PowerMeter
+from libs.shared.hardware.power import Battery, PowerMeter
 from libs.shared.hardware.sysfs import read_pairs, read_text
 from libs.shared.hardware.thermal import Thermometer, ThrottleWatch, Throttling
 from libs.shared.hardware.workers import read_capacity
@@ -36,6 +36,7 @@ class Sample:
     gpus: tuple[Gpu, ...]
     free_disk_mib: float
     power_source: str = "estimate"
+    battery_share: float | None = None
     throttle_reasons: tuple[str, ...] = ()
     throttled_since_boot: tuple[str, ...] = ()
 
@@ -102,6 +103,7 @@ class Sensors:
         firmware = Firmware(root)
         self._thermometer, self._throttle = Thermometer(root), ThrottleWatch(root, firmware)
         self._power = PowerMeter(root, board.profile, firmware, clock())
+        self._battery = Battery(root)
         self._gpus = self._gpu_reader(board, root == ROOT if ask_driver is None else ask_driver)
         self._times = self._read_times()
         self._utilisation = 0.0
@@ -128,6 +130,7 @@ class Sensors:
             gpus=gpus,
             free_disk_mib=self._free_disk_mib(),
             power_source=power.source,
+            battery_share=self._battery.share(),
             throttle_reasons=throttling.reasons,
             throttled_since_boot=throttling.since_boot,
         )

@@ -40,6 +40,9 @@ PAUSE = Label(
     "training.pause.reason",
     frozenset({"request", "busy", "recent_request", "hot", "throttled", "on_battery", "over_power_budget", "no_room"}),
 )
+SLEEP_PHASE = Label("sleep.phase", frozenset({"light", "deep", "paradoxical"}))
+SLEEP_END = Label("sleep.outcome", frozenset({"done", "woken", "interrupted"}))
+ENERGY_SOURCE = Label("sleep.energy.source", frozenset({"measured", "estimated"}))
 CACHE = Label(
     "cache.name",
     frozenset({"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts"}),
@@ -54,6 +57,7 @@ _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24,
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_YIELD = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 _HTTP = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Bounds as the GenAI and HTTP semantic conventions advise them."""
 
@@ -127,6 +131,17 @@ CACHE_EVICTIONS = Counter(REGISTRY, "cache.evictions", "Entries that left a cach
 SCHEDULER_DECISIONS = Counter(REGISTRY, "scheduler.decisions", "Placements, and refusals to place, by reason", REASON)
 TRAINING_RUNS = Counter(REGISTRY, "training.runs", "Training runs that ended, by outcome", TRAINING)
 TRAINING_PAUSES = Counter(REGISTRY, "training.pauses", "Times that a run made way, by reason", PAUSE)
+SLEEP_CYCLES = Counter(REGISTRY, "sleep.cycles", "Cycles of the night that ended, by outcome", SLEEP_END)
+SLEEP_JOULES = Counter(
+    REGISTRY, "sleep.joules", "Drawn by phases of the night beyond idleness", SLEEP_PHASE, ENERGY_SOURCE
+)
+SLEEP_PREEMPTION = Histogram(
+    REGISTRY,
+    "sleep.preemption.duration",
+    "From a request's arrival at the gateway until what runs in the night uses no processor",
+    unit="s",
+    bounds=_YIELD,
+)
 HTTP_DURATION = Histogram(
     REGISTRY,
     "http.server.request.duration",

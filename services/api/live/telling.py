@@ -1,4 +1,4 @@
-"""Who listens, and what is told to them: changes of runs and adapters, and where runs stand."""
+"""Who listens, and what is told to them: changes of runs, adapters and the ledger, and where runs and sleeps stand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, KeptAdapter
 from libs.shared.contracts.base import Empty, Message
 from libs.shared.contracts.events import Ended, EventType
-from libs.shared.contracts.ledger import SETTINGS
+from libs.shared.contracts.ledger import LIST_CHANGES, SETTINGS, Change, ListChanges
 from libs.shared.contracts.material import STANDING_CHANGED
+from libs.shared.contracts.sleep import SLEEP_CHANGED, Cycle
 from libs.shared.contracts.training import (
     LIST_RUNS,
     RUN_CHANGED,
@@ -24,7 +25,7 @@ from libs.shared.errors import Overloaded, Unavailable
 from services.api.access import Caller
 from services.api.live.events import Happened
 from services.api.live.mailbox import Mailbox, Told
-from services.api.live.watching import Watch, adapter_changes, run_changes
+from services.api.live.watching import Watch, adapter_changes, ledger_changes, run_changes
 
 MOST_OF_ONE = 8
 """Streams that one caller may have open."""
@@ -32,6 +33,7 @@ MOST_KEPT = 256
 """Events that a client which comes again can still be told."""
 RETRY_AFTER_S = 30.0
 _WATCHED_RUNS = 200
+_WATCHED_CHANGES = 100
 
 
 class Live:
@@ -49,6 +51,7 @@ class Live:
         self._stopped = False
         self._runs = Watch(self._read_runs, run_changes, self.tell)
         self._adapters = Watch(self._read_adapters, adapter_changes, self.tell)
+        self._ledger = Watch(self._read_ledger, ledger_changes, self.tell)
 
     async def start(self) -> None:
         """Hears of everything that it tells. Raises ServiceError."""
@@ -56,6 +59,7 @@ class Live:
         await self._bus.subscribe(RUN_CHANGED, self._run_changed)
         await self._bus.subscribe(ADAPTERS_CHANGED, self._adapter_changed)
         await self._bus.subscribe(STANDING_CHANGED, self._adapter_changed)
+        await self._bus.subscribe(SLEEP_CHANGED, self._slept)
         await self._bus.bucket(SETTINGS).watch(self._setting_changed)
 
     async def run(self) -> None:
@@ -64,6 +68,7 @@ class Live:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._runs.run())
                 tasks.create_task(self._adapters.run())
+                tasks.create_task(self._ledger.run())
         finally:
             self.stop()
 
@@ -127,9 +132,17 @@ class Live:
 
     async def _setting_changed(self, _key: str, _value: bytes | None) -> None:
         self._adapters.wake()
+        self._ledger.wake()
+
+    async def _slept(self, told: Cycle) -> None:
+        self.tell(Happened(EventType.SLEEP_CHANGED, told, about=told.cycle_id))
+        self._ledger.wake()
 
     async def _read_runs(self) -> Sequence[TrainingRun]:
         return (await self._bus.request(LIST_RUNS, ListRuns(limit=_WATCHED_RUNS))).runs
+
+    async def _read_ledger(self) -> Sequence[Change]:
+        return (await self._bus.request(LIST_CHANGES, ListChanges(limit=_WATCHED_CHANGES))).changes
 
     async def _read_adapters(self) -> Sequence[KeptAdapter]:
         return (await self._bus.request(LIST_ADAPTERS, Empty())).adapters

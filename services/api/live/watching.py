@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from libs.shared.contracts.adapters import InService, KeptAdapter
 from libs.shared.contracts.events import AdapterChange, AdapterChanged, EventType
+from libs.shared.contracts.ledger import Change
 from libs.shared.contracts.training import TrainingRun
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
@@ -69,6 +70,14 @@ def run_changes(before: Sequence[TrainingRun], now: Sequence[TrainingRun]) -> It
     for run in sorted(now, key=lambda one: one.created_at):
         if known.get(run.run_id) is not run.state:
             yield Happened(EventType.RUN_CHANGED, run)
+
+
+def ledger_changes(before: Sequence[Change], now: Sequence[Change]) -> Iterator[Happened]:
+    """Entries that are new, or in another state; the oldest first. Pure."""
+    known = {change.change_id: change.state for change in before}
+    for change in sorted(now, key=lambda one: one.sequence):
+        if known.get(change.change_id) is not change.state:
+            yield Happened(EventType.CHANGE_CHANGED, change)
 
 
 def adapter_changes(before: Sequence[KeptAdapter], now: Sequence[KeptAdapter]) -> Iterator[Happened]:

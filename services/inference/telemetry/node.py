@@ -97,6 +97,7 @@ def describe(
         power_w=sample.power_w,
         power_measured=sample.power_measured,
         power_source=sample.power_source,
+        battery_share=sample.battery_share,
         power_budget_w=facts.power_budget_w,
         gpus=sample.gpus,
         in_flight=sum(state.in_flight for state in states),

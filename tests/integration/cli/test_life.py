@@ -107,7 +107,7 @@ def test_a_password_that_was_never_shown_is_replaced_by_another(running: Install
 def test_status_names_every_part_with_its_process(running: Installation) -> None:
     said = running.status()
     assert list(said["services"]) == [
-        *("broker", "database", "persistence", "scheduler", "inference", "cognition", "api", "trainer"),
+        *("broker", "database", "persistence", "scheduler", "inference", "cognition", "api", "trainer", "optimizer"),
     ]
     for row in said["services"].values():
         assert row["state"] == "running"
@@ -131,6 +131,14 @@ def test_the_trainer_waits_small_without_its_libraries(running: Installation) ->
     loaded = " ".join(mapped.path for mapped in process.memory_maps())
     assert "torch" not in loaded
     assert "numpy" not in loaded
+    assert process.memory_info().rss < TRAINER_BYTES
+
+
+def test_the_optimizer_waits_small_without_what_its_nights_need(running: Installation) -> None:
+    process = psutil.Process(running.status()["services"]["optimizer"]["pid"])
+    loaded = " ".join(mapped.path for mapped in process.memory_maps())
+    for library in ("numpy", "scipy", "torch"):
+        assert library not in loaded
     assert process.memory_info().rss < TRAINER_BYTES
 
 

@@ -19,7 +19,7 @@ LIMIT_S = 60
 CHILD = """
 import json, os, psutil, sys, time
 from libs.shared.parent import end_with
-from services.trainer.child import step_aside
+from libs.shared.background.aside import step_aside
 end_with(int(sys.argv[1]))
 step_aside()
 kind = psutil.Process().ionice().ioclass

@@ -16,6 +16,7 @@ from time import perf_counter, sleep
 import psutil
 import pytest
 
+from libs.shared.background.yielding import Yielding
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.training import MntpOptions, RunState
 from libs.shared.errors import Unavailable
@@ -24,7 +25,6 @@ from services.trainer import process
 from services.trainer.service import serve
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import RunSpec
-from services.trainer.yielding import Yielding
 from tests.support.broker import TestBroker
 from tests.support.rated_pairs import write_pairs_that_it_gets_wrong
 from tests.support.training_house import BUSY, ROOM, SHORT, House, burning, child_of, processor_ns, state_folder

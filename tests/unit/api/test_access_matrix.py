@@ -81,6 +81,8 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/api/v1/nodes/{node_id}/undrain"): OPERATORS,
     ("GET", "/api/v1/placement"): frozenset({"admin"}),
     ("GET", "/api/v1/jobs"): OPERATORS,
+    ("GET", "/api/v1/sleep"): OPERATORS,
+    ("POST", "/api/v1/sleep/now"): OPERATORS,
     ("GET", "/api/v1/training/runs"): OPERATORS,
     ("POST", "/api/v1/training/runs"): OPERATORS,
     ("GET", "/api/v1/training/runs/{run_id}"): OPERATORS,

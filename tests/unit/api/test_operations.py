@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from libs.shared.contracts.accounts import CreateUser
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.base import IN_BACKGROUND, Principal
 from libs.shared.contracts.common import MemoryMode, Position, Role
 from libs.shared.contracts.conversations import ListConversations
 from libs.shared.contracts.ledger import DecideChange, Decision, ProposeChange
@@ -25,7 +25,7 @@ async def test_readiness_names_every_dependency(api: Api) -> None:
     answer = await api.client.get("/readyz")
     told = answer.json()
     assert (answer.status_code, told["ready"]) == (200, True)
-    names = {"broker", "database", "persistence", "scheduler", "inference", "cognition", "trainer"}
+    names = {"broker", "database", "persistence", "scheduler", "inference", "cognition", "trainer", "optimizer"}
     assert set(told["dependencies"]) == names
     assert told["degraded"] == ["no-model"]
 
@@ -40,12 +40,15 @@ async def test_readiness_says_which_service_is_down(api: Api, service: Principal
     assert down == ({service.value, "database"} if service is Principal.PERSISTENCE else {service.value})
 
 
-async def test_a_trainer_that_is_down_is_named_and_keeps_nobody_waiting(api: Api) -> None:
-    await api.house.buses[Principal.TRAINER].drain(1.0)
+@pytest.mark.parametrize("service", sorted(IN_BACKGROUND))
+async def test_what_works_in_the_background_and_is_down_is_named_and_keeps_nobody_waiting(
+    api: Api, service: Principal
+) -> None:
+    await api.house.buses[service].drain(1.0)
     answer = await api.client.get("/readyz")
     told = answer.json()
     assert (answer.status_code, told["ready"]) == (200, True)
-    assert told["dependencies"]["trainer"] == {"ok": False, "detail": "does not answer"}
+    assert told["dependencies"][service.value] == {"ok": False, "detail": "does not answer"}
 
 
 def test_a_service_that_waits_says_for_what() -> None:
@@ -66,7 +69,7 @@ async def test_everything_is_down_without_the_broker(api: Api) -> None:
 async def test_metrics_of_every_service_are_one_exposition(api: Api) -> None:
     text = (await api.client.get("/metrics", headers=api.key("ops", Role.OPERATOR, scopes=("metrics",)))).text
     assert text.count("# TYPE up gauge") == 1
-    for service in ("cognition", "persistence", "scheduler", "inference", "trainer"):
+    for service in ("cognition", "persistence", "scheduler", "inference", "trainer", "optimizer"):
         assert f'up{{service="{service}"}} 1.0' in text
     assert "http_server_request_duration_seconds_bucket" in text
 

@@ -24,7 +24,18 @@ from libs.shared.layout import StateFolder
 
 NOW = 1_800_000_000.0
 MIB = 2**20
-NAMES = ("broker", "database", "persistence", "scheduler", "inference", "cognition", "api", "trainer", "caretaker")
+NAMES = (
+    "broker",
+    "database",
+    "persistence",
+    "scheduler",
+    "inference",
+    "cognition",
+    "api",
+    "trainer",
+    "optimizer",
+    "caretaker",
+)
 WELL = Machine(
     now_s=NOW,
     python=(3, 11),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from libs.shared.artefacts.manifests import sign
+from libs.shared.background.yielding import Yielding
 from libs.shared.bus.base import Delivery
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.adapters import (
@@ -59,7 +60,6 @@ from services.trainer.curation import shelf
 from services.trainer.running import Runner
 from services.trainer.spec import AdapterSpec, RunSpec
 from services.trainer.telling import Done
-from services.trainer.yielding import Yielding
 from tests.unit.trainer.test_gathering import given
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)

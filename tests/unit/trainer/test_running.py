@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.shared.background.yielding import Yielding
 from libs.shared.bus.base import Delivery
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.base import Principal
@@ -33,7 +34,6 @@ from libs.shared.layout import StateFolder
 from services.trainer import handing_in_encoders, running
 from services.trainer.running import Runner
 from services.trainer.telling import UNDER_WAY, Done, Refused, Stands
-from services.trainer.yielding import Yielding
 
 LIMIT_S = 30
 DONE = Done(artefact="encoder", metrics={"mntp_loss_last": 1.0})

@@ -1,4 +1,4 @@
-"""Whether a run may use the machine now: it makes way for requests at once, and for heat and power soon."""
+"""Whether work may use the machine now: it makes way for requests at once, and for heat and power soon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from libs.shared.telemetry import get_logger
 HOLD_S = 0.5
 """How long a request that an api has announced counts as under way: by then the scheduler knows of it."""
 LOOK_S = 2.0
-"""Between two questions while a run goes on: heat changes no faster, and requests are announced."""
+"""Between two questions while the work goes on: heat changes no faster, and requests are announced."""
 SHORTEST_WAIT_S = 0.1
 LONGEST_WAIT_S = 10.0
 REQUEST = "request"
@@ -23,12 +23,18 @@ log = get_logger(__name__)
 
 
 class Yielding:
-    """Stops what runs as soon as a request is announced, and lets it go on when the scheduler finds room again."""
+    """Stops what runs as soon as a request is announced, and lets it go on when the scheduler finds room again.
 
-    def __init__(self, bus: Bus, node_id: str | None, clock: Callable[[], float] = monotonic) -> None:
+    ``presses``: whether it insists on room after having waited for long, as PlaceJob says; else it waits on.
+    """
+
+    def __init__(
+        self, bus: Bus, node_id: str | None, clock: Callable[[], float] = monotonic, *, presses: bool = True
+    ) -> None:
         self._bus = bus
         self._node_id = node_id
         self._clock = clock
+        self._presses = presses
         self._held_until = 0.0
         self._stop: Callable[[], None] = lambda: None
 
@@ -86,7 +92,7 @@ class Yielding:
         if left_s > 0:
             return (REQUEST,), left_s
         waited_s = 0.0 if held_since is None else max(0.0, self._clock() - held_since)
-        found = await self._room(waited_s)
+        found = await self._room(waited_s if self._presses else 0.0)
         if self._held_until > self._clock():  # announced while the scheduler was asked
             return (REQUEST,), HOLD_S
         if found.room:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from libs.shared.background import yielding
+from libs.shared.background.yielding import Yielding
 from libs.shared.bus.memory import MemoryBroker, MemoryBus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob, Preempt
-from services.trainer import yielding
-from services.trainer.yielding import Yielding
 
 LIMIT_S = 20
 ROOM = JobPlacement(room=True)

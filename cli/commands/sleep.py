@@ -1,0 +1,137 @@
+"""``mongars sleep``: what the installation does for itself while nobody needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.errors import CommandError, Exit
+from cli.options import JsonOption, StateOption, answer, chosen_installation, line, path_part
+
+if TYPE_CHECKING:
+    from libs.shared.contracts.sleep import Phase
+
+app = typer.Typer(
+    help="Sommeil Paradoxal: while nobody needs it the installation improves itself, each time in phases (light: "
+    "memories, deep: settings, paradoxical: what comes next), and makes way for every request at once. Whatever it "
+    "changes stands in the ledger and can be undone. docs/sleep.md says when it sleeps, and what each phase does.",
+    no_args_is_help=True,
+)
+
+
+@app.command("now")
+def now(
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--phase",
+            metavar="NAME",
+            help="light, deep or paradoxical; may be repeated. Without it all.",
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Show how it goes, until it has ended.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a cycle now, without waiting for a quiet time. It makes way for requests, heat and power all the same.
+
+    Ctrl-C leaves it going. Exit code 0: it has begun (with --wait: ended well), 1: with --wait, it didn't end well,
+    5: it can't begin, and why: there is nothing to do, or one is under way.
+    """
+    from cli.sleeping import asking
+    from cli.sleeping.showing import outcomes, standing
+
+    installation = chosen_installation(state)
+    cycle = asyncio.run(asking.begin(installation, _phases(phase or [])))
+    if wait:
+        from cli.progress import Progress
+
+        told = Progress(quiet=as_json)
+        told.say(f"cycle {cycle.cycle_id}; Ctrl-C leaves it going")
+        with told.changing("begins") as say:
+            cycle = asyncio.run(asking.follow(installation, cycle, lambda one, held: say(standing(one, held))))
+    if as_json:
+        answer(cycle.model_dump(mode="json"))
+    else:
+        line(f"cycle {cycle.cycle_id}: {standing(cycle)}")
+        for said in outcomes(cycle) if wait else ():
+            line(f"  {said}")
+    if wait and cycle.state.value != "done":
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command("status")
+def status(
+    cycles: Annotated[int, typer.Option("--cycles", metavar="N", min=0, max=50, help="Of those that ended.")] = 10,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show whether it sleeps, why not, how long it will stay quiet, and the last cycles with what they did."""
+    from cli.listing import show
+    from cli.sleeping import asking
+    from cli.sleeping.showing import CYCLES, facts, outcomes, row
+
+    told = asyncio.run(asking.status(chosen_installation(state), cycles))
+    if as_json:
+        answer(told.model_dump(mode="json"))
+        return
+    for name, text in facts(told):
+        line(f"{name:<9} {text}")
+    if told.cycles:
+        line("")
+        show(CYCLES, [row(cycle) for cycle in told.cycles], nothing="")
+        line("")
+        line("the last one:")
+        for said in outcomes(told.cycles[0]):
+            line(f"  {said}")
+
+
+@app.command("ledger")
+def ledger(
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="The newest so many.")] = 20,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the ledger, newest first: every change of settings, memory digests and adapters, whoever proposed it."""
+    from cli.listing import show
+    from cli.sleeping import asking
+    from cli.sleeping.showing import CHANGES, change_row
+
+    changes = asyncio.run(asking.ledger(chosen_installation(state), limit))
+    if as_json:
+        answer([change.model_dump(mode="json") for change in changes])
+    else:
+        show(CHANGES, [change_row(change) for change in changes], nothing="nothing was changed yet")
+
+
+@app.command("rollback")
+def rollback(
+    change: Annotated[str, typer.Argument(metavar="CHANGE", help="As mongars sleep ledger shows it.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger.")] = "",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo a change: what was in force before it is in force again, at once.
+
+    Exit code 5: there is no such change, or it isn't in force.
+    """
+    from cli.sleeping import asking
+
+    change_id = path_part(change, "change", "mongars sleep ledger")
+    told = asyncio.run(asking.roll_back(chosen_installation(state), change_id, reason))
+    if as_json:
+        answer(told.model_dump(mode="json"))
+    else:
+        line(f"{told.change_id}: {told.state.value.replace('_', ' ')}; {told.key} is as it was")
+
+
+def _phases(names: list[str]) -> tuple[Phase, ...]:
+    from libs.shared.contracts.sleep import Phase
+
+    try:
+        return tuple(Phase(name) for name in names)
+    except ValueError:
+        known = ", ".join(phase.value for phase in Phase)
+        raise CommandError("there is no such phase", f"these are: {known}", code=Exit.USAGE) from None

@@ -1,0 +1,1 @@
+"""``mongars sleep``: what it asks, and how it says what it hears."""

@@ -1,0 +1,86 @@
+"""The only wiring of the optimizer: what it hears, what it serves, and the night."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from uuid import uuid4
+
+from libs.shared.background.yielding import Yielding
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.scheduling import PREEMPT, Preempt
+from libs.shared.contracts.sleep import OPTIMISATION, SLEEP_NOW, SLEEP_STATUS
+from libs.shared.contracts.telemetry import NODE
+from libs.shared.hardware import recommended_worker_count
+from libs.shared.hardware.boards import read_board
+from libs.shared.hardware.workers import read_capacity
+from libs.shared.service import ServiceContext
+from services.optimizer.cycle import Machine
+from services.optimizer.gate import Gate
+from services.optimizer.handlers import Handlers
+from services.optimizer.night import Night, Parts
+from services.optimizer.own_use import OwnUse
+from services.optimizer.record import Record
+from services.optimizer.sensing import Sensing
+from services.optimizer.settings import OptimizerSettings
+from services.optimizer.sharing import Others
+from services.optimizer.stopping import measure
+from services.optimizer.telling import Telling
+
+
+async def wire(context: ServiceContext) -> None:
+    """Serves every subject of the optimizer."""
+    settings = context.settings
+    assert isinstance(settings, OptimizerSettings)
+    parts = assembled(context.bus, settings)
+    night = Night(parts)
+    await serve(context.bus, context.tasks, parts, night)
+    context.tasks.create_task(night.run())
+    context.tasks.create_task(parts.telling.run())
+
+
+def assembled(bus: Bus, settings: OptimizerSettings) -> Parts:
+    """Its parts, on what earlier ones of it left behind."""
+    folder, gate = settings.folder.sleep, Gate()
+    owner = settings.node_id or socket.gethostname().partition(".")[0][:60] or "node"
+    sensing = Sensing(settings.node_id, OwnUse(gate), folder / "weeks.json")
+    capacity = read_capacity()
+    return Parts(
+        bus=bus,
+        settings=settings,
+        gate=gate,
+        sensing=sensing,
+        record=Record(folder / "cycles.json"),
+        others=Others(owner, folder / "others.json"),
+        telling=Telling(bus, owner, uuid4().hex, folder / "told.json"),
+        yielding=Yielding(bus, settings.node_id, presses=False),
+        machine=Machine(
+            threads=settings.sleep_threads or recommended_worker_count(),
+            cores=float(capacity.physical_cores),
+            profile=read_board().profile,
+            account=sensing.account,
+        ),
+        owner=owner,
+    )
+
+
+async def serve(bus: Bus, tasks: asyncio.TaskGroup, parts: Parts, night: Night) -> None:
+    """Requests are heard of before anything is begun."""
+    handlers = Handlers(parts, night)
+
+    async def preempted(told: Preempt) -> None:
+        running = [process.pid for process in parts.gate.processes if not process.paused]
+        await parts.yielding.preempted(told)
+        night.requested(told)
+        if running:
+            tasks.create_task(_measured(running, told))
+
+    await bus.subscribe(PREEMPT, preempted)
+    await bus.subscribe(NODE, parts.sensing.node)
+    await bus.subscribe(OPTIMISATION, parts.others.told)
+    await bus.serve(SLEEP_NOW, handlers.sleep_now)
+    await bus.serve(SLEEP_STATUS, handlers.sleep_status)
+
+
+async def _measured(running: list[int], told: Preempt) -> None:
+    await measure(running, told.arrived_at)

@@ -1,0 +1,86 @@
+"""The night in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cli.commands.events import said
+from cli.commands.sleep import _phases
+from cli.errors import CommandError
+from cli.sleeping.showing import REASONS, facts, outcomes, row, standing
+from libs.shared.contracts.sleep import (
+    AnswerEnergy,
+    Cycle,
+    CycleState,
+    Energy,
+    Phase,
+    PhaseOutcome,
+    PhaseProgress,
+    PhaseState,
+    SleepStatus,
+)
+from services.optimizer.idleness import deciding
+
+BEGUN = datetime(2026, 5, 4, 2, 0, tzinfo=UTC)
+DONE = PhaseOutcome(
+    phase=Phase.LIGHT,
+    state=PhaseState.DONE,
+    done="2 duplicates merged",
+    took_s=90.0,
+    held_s=30.0,
+    energy=Energy(joules=120.0, source="measured"),
+    changes=("c1",),
+)
+RUNNING = PhaseOutcome(
+    phase=Phase.DEEP, state=PhaseState.RUNNING, progress=PhaseProgress(doing="replaying", step=3, steps=40)
+)
+CYCLE = Cycle(cycle_id="0123456789abcdef", state=CycleState.RUNNING, begun_at=BEGUN, phases=(DONE, RUNNING))
+
+
+def ended(state: CycleState, reason: str = "") -> Cycle:
+    return CYCLE.model_copy(update={"state": state, "reason": reason, "ended_at": BEGUN + timedelta(minutes=5)})
+
+
+def test_where_a_cycle_stands_is_one_line() -> None:
+    assert standing(CYCLE) == "deep phase, replaying, 3/40"
+    assert standing(CYCLE, ("request",)) == "deep phase, replaying, 3/40, makes way: somebody waits for an answer"
+    assert standing(ended(CycleState.WOKEN, "many_requests")) == "woken: many requests came in the last minutes"
+    assert said("sleep.changed", CYCLE.model_dump(mode="json")) == "sleep 0123456789ab: deep phase, replaying, 3/40"
+
+
+def test_a_cycle_is_listed_with_what_its_phases_did_and_drew() -> None:
+    assert row(ended(CycleState.DONE))[3:5] == ("5 min", "light done, deep running")
+    assert next(outcomes(CYCLE)) == (
+        "light: done; 2 duplicates merged; 90 s, of which 30 s making way; 120.0 J measured; changes: c1"
+    )
+
+
+def test_how_it_stands_says_honestly_that_there_is_nothing_to_do() -> None:
+    nothing = dict(facts(SleepStatus(enabled=True, phases=(), idle=True)))
+    assert nothing["awake"].startswith("there is nothing to do")
+    waiting = SleepStatus(
+        enabled=True,
+        phases=(Phase.LIGHT,),
+        idle=False,
+        reasons=("hot",),
+        expected_quiet_s=7200.0,
+        answers=AnswerEnergy(per_answer_j=4.0, answers=30, source="measured", saved_j=15.0),
+    )
+    told = dict(facts(waiting))
+    assert (told["awake"], told["forecast"]) == ("the machine is hot", "quiet for about 2.0 h")
+    assert told["answers"] == "4.0 J each, measured; 15 J saved since the last cycle with changes"
+
+
+def test_every_reason_that_is_decided_by_has_its_words() -> None:
+    source = deciding.__loader__.get_source(deciding.__name__)  # type: ignore[union-attr]
+    for reason in ("request_in_flight", "recent_request", "many_requests", "visit_expected", "quiet_hours", "busy"):
+        assert f'"{reason}"' in source
+        assert reason in REASONS
+
+
+def test_a_phase_that_there_is_not_is_refused_before_anything_is_asked() -> None:
+    assert _phases(["light", "deep"]) == (Phase.LIGHT, Phase.DEEP)
+    with pytest.raises(CommandError, match="no such phase"):
+        _phases(["nap"])
