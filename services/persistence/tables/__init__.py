@@ -12,6 +12,7 @@ from services.persistence.tables.conversations import (
     TurnRow,
     WatermarkRow,
 )
+from services.persistence.tables.digests import DigestGenerationRow, DigestRow
 from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, LedgerHeadRow, SettingRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
@@ -28,7 +29,7 @@ from services.persistence.tables.training import (
 )
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "DatasetMemberRow",
     "DatasetOwnerRow",
     "DatasetRow",
+    "DigestGenerationRow",
+    "DigestRow",
     "FactRow",
     "FactSourceRow",
     "ForgettingRow",
