@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, tzinfo
 
 from libs.shared.dates import DAY_S, Time, places, written_day, written_month
@@ -9,6 +10,7 @@ from libs.shared.text import Language, fold, language
 
 _VAGUE = ("recent", "lately", "the other day", "l'autre jour", "dernierement", "ces ")
 """Forms for a time that nobody could name."""
+_POSSESSIVE = re.compile(r"(?:['’]s\b)?")
 
 
 def dated(sentence: str, at: datetime) -> str:
@@ -25,7 +27,8 @@ def dated(sentence: str, at: datetime) -> str:
             continue
         written = written_out(named.time, at.tzinfo, code)
         if written is not None:
-            sentence = f"{sentence[: named.end]} ({written}){sentence[named.end :]}"
+            end = named.end + len(_POSSESSIVE.match(sentence[named.end :])[0])  # type: ignore[index]  # may be empty
+            sentence = f"{sentence[:end]} ({written}){sentence[end:]}"
     return sentence
 
 

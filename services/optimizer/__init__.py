@@ -1,1 +1,0 @@
-"""Sommeil Paradoxal: what the installation does for itself while nobody needs it."""

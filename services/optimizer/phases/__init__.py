@@ -1,1 +1,0 @@
-"""What a night consists of: a module for each phase."""
