@@ -1,0 +1,1 @@
+"""Sommeil Paradoxal: what the installation does for itself while nobody needs it."""

@@ -1,0 +1,1 @@
+"""What a night consists of: a module for each phase."""
