@@ -24,7 +24,7 @@ def covered(answer: str, context: str) -> float:
 
 
 def shown(items: Iterable[MemoryItem]) -> str:
-    """As a reader of ``GET /api/v1/memories`` has it: each text with who said it and when; a digest says both itself."""
+    """As a reader of ``GET /api/v1/memories`` has it: each text with who said it when; a digest says that itself."""
     return "\n".join(
         item.text if item.digest else f"{item.at.date().isoformat()}, {item.speaker}: {item.text}" for item in items
     )

@@ -59,14 +59,14 @@ class Undigested(Message):
 
 
 class BeginDigests(Message):
-    """Opens the user's next generation, or goes on with the one that is being written by the same recipe and embedder.
+    """Opens the user's next generation, or goes on with the one that is being written by the same recipe and embedder
+    (that of the user's memory).
 
     What is in force stays so; what was written beyond it and not put in force goes.
     """
 
     user_id: Id
     recipe: str = Field(min_length=1, max_length=64)
-    embedder: str | None = Field(default=None, max_length=128)
 
 
 class ReadUndigested(Message):

@@ -317,7 +317,7 @@ PLACE_JOB = Rpc(
     PlaceJob,
     JobPlacement,
     owner=Principal.SCHEDULER,
-    callers=frozenset({Principal.COGNITION, Principal.TRAINER}),
+    callers=frozenset({Principal.COGNITION, Principal.TRAINER, Principal.OPTIMIZER}),
     timeout_s=2.0,
 )
 EXPLAIN_JOB = Rpc(

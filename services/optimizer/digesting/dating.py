@@ -38,7 +38,7 @@ def written_out(time: Time, zone: tzinfo | None, code: Language) -> str | None:
     days = (end - begin) / DAY_S
     first = datetime.fromtimestamp(begin, zone)
     last = datetime.fromtimestamp(end, zone) - timedelta(days=1)
-    middle = first + (last - first) / 2
+    middle = datetime.fromtimestamp((begin + end) / 2, zone)
     if days < 1.5:
         return written_day(first, code)
     if days < 3:  # from Friday evening on

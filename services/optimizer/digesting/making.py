@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from libs.shared.contracts.base import Message
 from libs.shared.contracts.common import Id
 from services.optimizer.digesting.dating import dated
+from services.optimizer.digesting.measuring import Tally, tally
 from services.optimizer.digesting.telling import telling
 
 RECIPE = "extractive@1"
@@ -36,7 +37,14 @@ class Telling(Message):
     read: tuple[str, ...]
 
 
-_SAID, _TELLING = TypeAdapter(tuple[Said, ...]), TypeAdapter(tuple[Telling, ...])
+class Made(Message):
+    """What the child process hands back."""
+
+    tellings: tuple[Telling, ...]
+    tally: Tally
+
+
+_SAID = TypeAdapter(tuple[Said, ...])
 
 
 def digests(memories: Sequence[Said]) -> tuple[Telling, ...]:
@@ -52,17 +60,15 @@ def _digest(memory: Said) -> Telling:
 
 def job(payload: bytes) -> bytes:
     """``digests`` as the child process runs it."""
-    return _TELLING.dump_json(digests(_SAID.validate_json(payload)))
+    memories = _SAID.validate_json(payload)
+    made = digests(memories)
+    told = tally([memory.text for memory in memories], [one.read for one in made])
+    return Made(tellings=made, tally=told).model_dump_json().encode()
 
 
 def payload_of(memories: Sequence[Said]) -> bytes:
     """For ``job``."""
     return _SAID.dump_json(tuple(memories))
-
-
-def result_of(result: bytes) -> tuple[Telling, ...]:
-    """What ``job`` returned."""
-    return _TELLING.validate_json(result)
 
 
 def in_bytes(vectors: Sequence[bytes]) -> bytes:

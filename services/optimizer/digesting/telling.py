@@ -31,7 +31,12 @@ def telling(text: str) -> tuple[str, ...]:
 
 def tells(sentence: str) -> bool:
     """A question tells nothing; nor does what has hardly a word of its own, but for a number."""
-    if _QUESTION.search(sentence):
-        return False
-    own = {word for word in words(fold(sentence)) if not is_stop(word) and word not in _COURTESIES}
+    own = own_words(sentence)
     return len(own) >= LEAST_WORDS or any(character.isdigit() for word in own for character in word)
+
+
+def own_words(sentence: str) -> frozenset[str]:
+    """Its different words but small ones and courtesies; none of a question."""
+    if _QUESTION.search(sentence):
+        return frozenset()
+    return frozenset(word for word in words(fold(sentence)) if not is_stop(word) and word not in _COURTESIES)

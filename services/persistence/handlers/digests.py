@@ -43,11 +43,12 @@ async def list_undigested(request: ListUndigested, parts: Parts) -> Undigested:
 
 async def begin_digests(request: BeginDigests, parts: Parts) -> Generation:
     """The generation to write to: the one that is being written already, or a fresh one above what is in force."""
+    embedder = (await parts.indexes.profile(request.user_id)).embedder
     async with parts.database.writing() as driver:
         await digests.lock(driver, request.user_id)
         await accounts.keys_of(driver, parts.keys, request.user_id)
         known = await digests.all_of(driver, request.user_id)
-        chosen, superfluous = next_of(known, request.recipe, request.embedder, parts.new_id())
+        chosen, superfluous = next_of(known, request.recipe, embedder, parts.new_id())
         await digests.drop(driver, request.user_id, superfluous)
         if chosen not in known:
             await digests.begin(driver, request.user_id, chosen, parts.clock())

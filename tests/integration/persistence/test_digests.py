@@ -57,7 +57,7 @@ async def night(broker: MemoryBroker, persistence: RunningPersistence) -> AsyncI
 
 
 async def begin(night: Bus, user_id: str, recipe: str = RECIPE) -> Generation:
-    return await night.request(BEGIN_DIGESTS, BeginDigests(user_id=user_id, recipe=recipe, embedder=EMBEDDER))
+    return await night.request(BEGIN_DIGESTS, BeginDigests(user_id=user_id, recipe=recipe))
 
 
 async def waiting(night: Bus, user_id: str, generation: Generation) -> list[UndigestedMemory]:
