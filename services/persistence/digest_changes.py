@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.shared.bus import Bus
 from libs.shared.contracts.digests import KEY, InForceValue
 from libs.shared.contracts.ledger import Change
 from libs.shared.errors import ChangeConflict, InvalidRequest, SettingUnknown
+from services.persistence.announcing import announce_memory_changed
 from services.persistence.repositories import digests
 
 
@@ -52,6 +54,11 @@ class DigestApplier:
     async def restore(self, session: AsyncSession, change: Change, setter: str | None, at: datetime) -> None:
         """The former generation, or none."""
         await _put(session, change.key, change.before, setter)
+
+
+async def announce(bus: Bus, key: str) -> None:
+    """After the commit: whoever keeps something of this user's memory asks anew."""
+    await announce_memory_changed(bus, user_of(key))
 
 
 async def _put(session: AsyncSession, key: str, value: Any, setter: str | None) -> None:

@@ -37,7 +37,6 @@ from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState
 from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
 from libs.shared.errors import ChangeConflict, DigestsGone, InvalidRequest, ServiceError, SettingUnknown
 from libs.shared.sealing import Unreadable, unseal
-from services.persistence import taking
 from services.persistence.digest_changes import DigestApplier
 from services.persistence.handlers.digests import next_of
 from services.persistence.repositories import digests as rows
@@ -368,7 +367,6 @@ async def test_the_check_notices(
     night: Bus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert taking.digests is rows, "what is patched is what is used"
     with monkeypatch.context() as patched:
         mutation(patched)
         with pytest.raises((AssertionError, pytest.fail.Exception, ServiceError)):
