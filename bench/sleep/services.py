@@ -1,8 +1,8 @@
 """One night in the real services: cognition and persistence on a real PostgreSQL, the light phase between them.
 
-What is not real here: the scheduler always has room, and the built-in embedder computes in this process, out of a file
-of its vectors; the ledger's hand is its applier alone. Contexts are those of ``SEARCH_MEMORY``, which
-``GET /api/v1/memories`` hands through.
+What is not real here: the scheduler always has room; the built-in embedder computes in this process (for questions and
+imports out of a file of its vectors); the ledger's hand is its applier alone. Contexts are those of ``SEARCH_MEMORY``,
+which ``GET /api/v1/memories`` hands through.
 """
 
 from __future__ import annotations
@@ -195,8 +195,11 @@ class _Node:
         return JobPlacement(placement=await self.place(asked), room=True)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        made = self._vectors.of(request.texts, request.purpose)
-        vectors = tuple(made[one] for one in request.texts)
+        if request.background:  # what a night asks for is computed in any case: its cost is measured
+            vectors = tuple(vector for vector, _ in self._vectors.load().compute(list(request.texts)))
+        else:
+            made = self._vectors.of(request.texts, request.purpose)
+            vectors = tuple(made[one] for one in request.texts)
         return Embeddings(embedder=self._vectors.embedder, dimensions=384, vectors=vectors, prompt_tokens=0)
 
 
