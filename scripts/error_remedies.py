@@ -53,6 +53,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "the change is no longer in a state for this decision",
         "read it again, and decide on what it is now",
     ),
+    "digests_gone": (
+        "a generation of digests that is gone, or to which nothing more is written",
+        "nothing: another night makes one anew",
+    ),
     "setting_unknown": ("there is no such setting", "the settings list names them"),
     "node_not_found": ("there is no such node", "`/api/v1/nodes` lists them"),
     "node_silent": (

@@ -73,6 +73,13 @@ class OfflineMemory:
         hits = spread_out([self._hit(one) for one in ranked], weights.repetition, past=evidence.question.past)
         return [hit.item.id for hit in hits[:K]]
 
+    def hits(self, evidence: Evidence, weights: RecallWeights, most: int) -> tuple[Hit, ...]:
+        """What a search of so many brings, best first; more are read, as the product does, since some repeat others."""
+        wanted = most + most // 2 + 4
+        ranked = [one for one in evidence.ranked(weights) if one.score > 0][: wanted + wanted // 2 + 4]
+        hits = [self._hit(one) for one in ranked]
+        return spread_out(hits, weights.repetition, past=evidence.question.past)
+
     def _placed(self, question: Question) -> Question:
         if question.anchor is None:
             return question

@@ -49,11 +49,15 @@ class Vectors:
         row = self._kept.execute("select vector from vectors where text = ?", (_key(text),)).fetchone()
         return row[0] if row else None
 
-    def _embedded(self, texts: list[str]) -> list[bytes]:
+    def load(self) -> Model:
+        """The model, before an event loop runs in which a new text may come."""
         if self._model is None:
             asyncio.run(prepare(self._spec))
             self._model = Model(self._spec, threads=1)
-        return [vector for vector, _ in self._model.compute(texts)]
+        return self._model
+
+    def _embedded(self, texts: list[str]) -> list[bytes]:
+        return [vector for vector, _ in self.load().compute(texts)]
 
     def _keep(self, texts: list[str], vectors: list[bytes]) -> None:
         with self._kept:

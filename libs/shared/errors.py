@@ -221,6 +221,13 @@ class SettingUnknown(ServiceError):
     status = 422
 
 
+class DigestsGone(ServiceError):
+    """A generation of digests that isn't there any more, or to which nothing more may be written."""
+
+    code = "digests_gone"
+    status = 409
+
+
 class NodeNotFound(ServiceError):
     code = "node_not_found"
     status = 404

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from libs.shared import dates
 from libs.shared import text as words_
-from services.cognition import dates
 
 MOST_EVENT_WORDS = 12
 _UNITS = {

@@ -108,10 +108,10 @@ def _validity(hit: Hit) -> str:
 
 
 def _told(hit: Hit, question: str, room: int) -> str:
-    """The text; of a long one the facts that were drawn from it, where they hold what it has of the question, else the
-    sentences nearest to the question."""
+    """What its digest tells, or the text; of a long one the facts that were drawn from it, where they hold what it has
+    of the question, else the sentences nearest to the question."""
     item = hit.item
-    whole = item.text
+    whole = hit.told or item.text
     if len(whole) <= SHORT_CHARACTERS:
         return whole
     facts = " ".join(fact.text for fact in item.facts if fact.valid_to is None)

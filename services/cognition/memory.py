@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from libs.shared import dates
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.ledger import RuntimeSettings
-from libs.shared.contracts.memory import MemoryChanged, MemoryItems, SearchMemory
+from libs.shared.contracts.memory import MemoryChanged, MemoryItem, MemoryItems, SearchMemory
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, Interval, ReadMemories
 from libs.shared.errors import NotYetApplied, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import fold
-from services.cognition import dates
+from services.cognition.composing import POOL, composed
+from services.cognition.digests import Told, read_digests, with_told
 from services.cognition.embedding import Embedder
 from services.cognition.measuring import measured
 from services.cognition.patience import ask
@@ -104,16 +106,40 @@ class Memory:
         """SEARCH_MEMORY."""
         position = request.read_after or await self._sessions.last(request.user_id)
         now = request.now if request.now is not None and request.now.tzinfo is not None else datetime.now(UTC)
+        patience_s = self._settings.restart_patience_s
+        composing = (
+            request.budget_tokens is not None
+            and (await self._profiles.of(request.user_id, patience_s=patience_s)).digested
+        )
         unfitting = 0 if request.budget_tokens is None else spare(request.k)
-        asked = Asked(request.query, position, now, most=request.k, of_no_use=unfitting)
-        found = await self.recall(request.user_id, asked, patience_s=self._settings.restart_patience_s)
-        hits = found.hits if request.budget_tokens is None else within(found.hits, request.budget_tokens)
-        items = tuple(hit.item for hit in hits[: request.k])
+        most = max(request.k, POOL) if composing else request.k
+        asked = Asked(request.query, position, now, most=most, of_no_use=unfitting)
+        found = await self.recall(request.user_id, asked, patience_s=patience_s)
+        told = await read_digests(self._bus, request.user_id, found.hits[:POOL]) if composing else None
+        items = await self._shown(request, found, told)
         if not request.explain:
             items = tuple(item.model_copy(update={"parts": {}}) for item in items)
             return MemoryItems(items=items, degraded=found.degraded)
-        told = understood(found.question, now) if found.question else {}
-        return MemoryItems(items=items, degraded=found.degraded, understood=told)
+        understood_ = understood(found.question, now) if found.question else {}
+        if told is not None:
+            understood_ |= {"digests": told.generation}
+        return MemoryItems(items=items, degraded=found.degraded, understood=understood_)
+
+    async def _shown(self, request: SearchMemory, found: Recollection, told: Told | None) -> tuple[MemoryItem, ...]:
+        """The best; within a budget as many as fit, or sentences of their digests."""
+        if request.budget_tokens is None:
+            return tuple(hit.item for hit in found.hits[: request.k])
+        if told is None or found.question is None:
+            return tuple(hit.item for hit in within(found.hits, request.budget_tokens)[: request.k])
+        vector = await self._vectors.of(request.user_id, found.question.text, told.embedder) if told.embedder else None
+        return composed(
+            found.hits,
+            told.digests,
+            found.question,
+            vector.vector if vector else None,
+            tokens=request.budget_tokens,
+            most=request.k,
+        )
 
     async def recall_for_turn(
         self, user_id: str, question: str, read_after: Position | None, *, kept: bool, shown: int
@@ -140,7 +166,10 @@ class Memory:
         except (NotYetApplied, TimedOut, Unavailable) as error:
             log.info("recall_failed", code=error.code)
             return None
-        return replace(found, hits=distinct(found.hits))
+        hits = distinct(found.hits)
+        if hits and (await self._profiles.of(user_id, patience_s=patience_s)).digested:
+            hits = with_told(hits, await read_digests(self._bus, user_id, hits))
+        return replace(found, hits=hits)
 
     async def recall(self, user_id: str, asked: Asked, *, patience_s: float) -> Recollection:
         """What fits the question. Raises what persistence raises; a missing embedder only degrades."""

@@ -21,6 +21,8 @@ class KnownProfile:
     names: Names
     embedder: str | None
     """None: the memory has no vectors yet."""
+    digested: bool = False
+    """Whether digests are in force."""
 
 
 class Profiles:
@@ -39,7 +41,7 @@ class Profiles:
 
     async def _read(self, user_id: str, patience_s: float) -> KnownProfile:
         profile = await ask(self._bus, READ_PROFILE, ReadProfile(user_id=user_id), patience_s=patience_s)
-        return KnownProfile(Names(profile.names), profile.embedder)
+        return KnownProfile(Names(profile.names), profile.embedder, profile.digests is not None)
 
     def changed(self, user_id: str) -> None:
         """The user's memory is another now."""

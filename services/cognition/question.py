@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from libs.shared import dates
 from libs.shared import text as words_
-from services.cognition import anchors, dates
+from services.cognition import anchors
 from services.cognition.anchors import Anchor
 
 USER, ASSISTANT = "user", "assistant"

@@ -27,6 +27,8 @@ class Hit:
     """0..1, how much of the question is in it."""
     until: datetime | None = None
     """When another memory told otherwise."""
+    told: str = ""
+    """What it tells, by its digest: shorter, its times written out; empty where there is none."""
 
 
 def spread_out(hits: Sequence[Hit], repetition: float, *, past: bool = False) -> tuple[Hit, ...]:

@@ -14,6 +14,7 @@ from libs.shared.contracts import accounts as account_contracts
 from libs.shared.contracts import adapters as adapter_contracts
 from libs.shared.contracts import backups as backup_contracts
 from libs.shared.contracts import conversations as conversation_contracts
+from libs.shared.contracts import digests as digest_contracts
 from libs.shared.contracts import documents as document_contracts
 from libs.shared.contracts import forgetting as forgetting_contracts
 from libs.shared.contracts import indexing as indexing_contracts
@@ -48,6 +49,7 @@ from services.persistence.handlers import (
     backups,
     consents,
     conversations,
+    digests,
     documents,
     facts,
     finding,
@@ -96,6 +98,7 @@ _KEEPING = frozenset(
         keeping_contracts.KEEP_NOTE,
         keeping_contracts.REWRITE_MEMORY,
         keeping_contracts.KEEP_DOCUMENT,
+        digest_contracts.KEEP_DIGESTS,
         training_contracts.KEEP_RUN,
         account_contracts.CREATE_USER,
         adapter_contracts.KEEP_ADAPTER,
@@ -126,6 +129,12 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (keeping_contracts.KEEP_DOCUMENT, documents.keep_document),
     (keeping_contracts.FIND_FACTS, facts.find_facts),
     (keeping_contracts.KEEP_FACTS, facts.keep_facts),
+    (digest_contracts.LIST_UNDIGESTED, digests.list_undigested),
+    (digest_contracts.BEGIN_DIGESTS, digests.begin_digests),
+    (digest_contracts.READ_UNDIGESTED, digests.read_undigested),
+    (digest_contracts.KEEP_DIGESTS, digests.keep_digests),
+    (digest_contracts.SEAL_DIGESTS, digests.seal_digests),
+    (digest_contracts.READ_DIGESTS, digests.read_digests),
     (memory_contracts.LIST_MEMORIES, memories.list_memories),
     (memory_contracts.READ_MEMORY, memories.read_memory),
     (document_contracts.LIST_DOCUMENTS, documents.list_documents),

@@ -17,7 +17,7 @@ from libs.shared.contracts.forgetting import Removed
 from libs.shared.sealing import Unreadable, seal, unseal
 from services.persistence.asking_again import ask_again
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, forgetting, ratings, removal, segments, trained
+from services.persistence.repositories import accounts, digests, forgetting, ratings, removal, segments, trained
 from services.persistence.repositories.forgetting import Promise
 from services.persistence.repositories.removal import Doomed, SealedSibling
 from services.persistence.repositories.trained import Cause, Kind
@@ -83,9 +83,10 @@ async def take(driver: Any, promise: Promise, parts: Parts) -> Taken:
 
 
 async def take_derived(driver: Any, user_id: str, doomed: Sequence[Doomed], taken: Taken, parts: Parts) -> None:
-    """What was made from these messages: facts, places in the index, jobs, mentions; adapters that were trained on them
+    """What was made from these messages: facts, digests, places in the index, jobs, mentions; adapters trained on them
     are tainted. The messages stay."""
     turns = sorted({message.turn_id for message in doomed})
+    await digests.remove_of_turns(driver, user_id, turns)
     taken.adapters.update(await trained.taint(driver, parts.keys, Kind.TURN, turns, taken.cause, parts.clock()))
     ids = [message.message_id for message in doomed]
     await _take_facts(driver, user_id, await removal.facts_without_source(driver, user_id, ids), taken)

@@ -94,7 +94,7 @@ EMBED = Rpc(
     EmbedRequest,
     Embeddings,
     owner=Principal.INFERENCE,
-    callers=frozenset({Principal.COGNITION, Principal.API, Principal.TRAINER}),
+    callers=frozenset({Principal.COGNITION, Principal.API, Principal.TRAINER, Principal.OPTIMIZER}),
     max_bytes=16 * MIB,
     timeout_s=30.0,
     each_instance=True,

@@ -76,6 +76,11 @@ class MemoryItem(Message):
     superseded_by: Id | None = None
     """A newer memory that tells otherwise."""
     parts: dict[str, float] = Field(default_factory=dict)
+    digest: bool = False
+    """Of a search with a budget, where digests are in force: the text is put together of sentences of ``sources``,
+    each as it was said with its times written out; ``id`` is the best of them."""
+    sources: tuple[Id, ...] = ()
+    """The memories that a digest's sentences are from, in their order."""
 
 
 class SearchMemory(Message):

@@ -27,6 +27,8 @@ class Profile(Message):
     embedder: str | None = None
     """``name@version`` whose vectors are searched: the question needs one of it. None: no vectors yet."""
     memories: int = 0
+    digests: int | None = None
+    """The generation of digests that is in force; None: none is."""
 
 
 class Interval(Message):

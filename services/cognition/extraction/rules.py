@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from libs.shared import dates
 from libs.shared.contracts.memory import MemoryKind
 from libs.shared.text import fold
-from services.cognition import dates
 from services.cognition.extraction import (
     english_life,
     english_things,

@@ -10,7 +10,7 @@ from libs.shared.contracts.recall import Candidates, FindCandidates, Profile, Re
 from libs.shared.errors import InvalidRequest
 from services.persistence.handlers.memories import readable_items
 from services.persistence.parts import Parts
-from services.persistence.repositories import accounts, memories, segments
+from services.persistence.repositories import accounts, digests, memories, segments
 from services.persistence.repositories.memories import SealedMemory
 
 MOST_FRESH = 32
@@ -20,8 +20,11 @@ MOST_FRESH_BYTES = 4 * MIB
 
 
 async def read_profile(request: ReadProfile, parts: Parts) -> Profile:
-    """Names, embedder and size of a user's memory."""
-    return await parts.indexes.profile(request.user_id)
+    """Names, embedder and size of a user's memory, and which digests are in force."""
+    profile = await parts.indexes.profile(request.user_id)
+    async with parts.database.plainly() as driver:
+        generation = await digests.in_force(driver, request.user_id)
+    return profile.model_copy(update={"digests": generation.number if generation else None})
 
 
 async def find_candidates(request: FindCandidates, parts: Parts) -> Candidates:

@@ -12,6 +12,7 @@ from services.persistence.tables.conversations import (
     TurnRow,
     WatermarkRow,
 )
+from services.persistence.tables.digests import DigestGenerationRow, DigestRow
 from services.persistence.tables.index import MemberRow, SegmentRow
 from services.persistence.tables.ledger import ChangeRow, ChangeStepRow, LedgerHeadRow, SettingRow, TrialRow
 from services.persistence.tables.memories import FactRow, FactSourceRow, MemoryStateRow, ReceiptRow
@@ -43,6 +44,8 @@ __all__ = [
     "DatasetMemberRow",
     "DatasetOwnerRow",
     "DatasetRow",
+    "DigestGenerationRow",
+    "DigestRow",
     "FactRow",
     "FactSourceRow",
     "ForgettingRow",

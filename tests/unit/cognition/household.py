@@ -11,6 +11,7 @@ from typing import Any
 from libs.shared.bus.base import Bus, Delivery
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Speaker, Usage
+from libs.shared.contracts.digests import READ_DIGESTS, Digest, Digests, Generation, ReadDigests
 from libs.shared.contracts.indexing import (
     INDEX_MESSAGES,
     READ_UNINDEXED,
@@ -101,6 +102,8 @@ class Persistence:
     uses: dict[str, int] = field(default_factory=dict)
     embedder: str | None = None
     """Of the vectors that the memory has."""
+    digests: dict[str, Digest] | None = None
+    """By memory; None: no generation is in force."""
     kept_facts: list[KeepFacts] = field(default_factory=list)
     history: dict[str, tuple[TurnMessage, ...]] = field(default_factory=dict)
     place: Joined = field(default_factory=Joined)
@@ -120,6 +123,7 @@ class Persistence:
         await self.bus.serve(READ_PROFILE, self.profile)
         await self.bus.serve(FIND_CANDIDATES, self.find)
         await self.bus.serve(READ_MEMORIES, self.read_memories)
+        await self.bus.serve(READ_DIGESTS, self.read_digests)
         await self.bus.serve(FIND_FACTS, self.find_facts)
         await self.bus.serve(KEEP_FACTS, self.keep_facts)
         await self.bus.serve(READ_UNINDEXED, self.read_unindexed)
@@ -152,7 +156,8 @@ class Persistence:
     async def profile(self, question: ReadProfile) -> Profile:
         self._note(question, "profile")
         names = dict.fromkeys(item.speaker for item in self.known if item.speaker not in tuple(Speaker))
-        return Profile(names=tuple(names), embedder=self.embedder, memories=len(self.known))
+        generation = None if self.digests is None else 1
+        return Profile(names=tuple(names), embedder=self.embedder, memories=len(self.known), digests=generation)
 
     async def find(self, question: FindCandidates) -> Candidates:
         self._note(question, "find")
@@ -190,6 +195,14 @@ class Persistence:
         self._note(question, "read_memories")
         items = tuple(self.known[ordinal] for ordinal in question.ordinals)
         return MemoriesRead(ordinals=question.ordinals, items=items)
+
+    async def read_digests(self, question: ReadDigests) -> Digests:
+        self._note(question, "read_digests")
+        if self.digests is None:
+            return Digests()
+        generation = Generation(generation_id="g", number=1, base=1, recipe="r@1", embedder=self.embedder)
+        told = tuple(self.digests[one] for one in question.message_ids if one in self.digests)
+        return Digests(generation=generation, digests=told)
 
     async def find_facts(self, question: FindFacts) -> Facts:
         self._note(question, "find_facts")

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from libs.shared.contracts.digests import Digest, ReadDigests
 from libs.shared.contracts.memory import MEMORY_CHANGED, SEARCH_MEMORY, MemoryChanged, SearchMemory
 from libs.shared.contracts.recall import FindCandidates, ReadMemories, ReadProfile
 from libs.shared.errors import BackendFailed
@@ -195,3 +196,58 @@ async def test_a_prompt_that_takes_anything_would_be_noticed(household: Build, m
     monkeypatch.setattr(recall, "_evidence", lambda found, whole: 1.0)
     with pytest.raises(AssertionError):
         await check_nothing_unrelated_is_recalled(await household(whole))
+
+
+# ---------------------------------------------------------------- digests
+
+
+def digested(home: Household) -> str:
+    """A memory with a digest; its id."""
+    item = home.persistence.remember("Hello there! My dog is called Rex. How are you?")
+    told = ("My dog is called Rex.",)
+    home.persistence.digests = {item.id: Digest(message_id=item.id, sentences=told)}
+    return item.id
+
+
+BUDGET = QUESTION.model_copy(update={"budget_tokens": 100})
+
+
+async def test_within_a_budget_digests_are_told_and_say_of_what(household: Build) -> None:
+    home = await household()
+    message_id = digested(home)
+    found = await home.api.request(SEARCH_MEMORY, BUDGET)
+    (item,) = found.items
+    assert (item.text, item.digest, item.sources) == ("1 May 2026. User: My dog is called Rex.", True, (message_id,))
+    assert item.parts
+    assert found.understood["digests"] == 1
+
+
+async def test_without_a_budget_memories_stand_as_they_were_said(household: Build) -> None:
+    home = await household()
+    digested(home)
+    (item,) = (await home.api.request(SEARCH_MEMORY, QUESTION)).items
+    assert (item.text, item.digest) == ("Hello there! My dog is called Rex. How are you?", False)
+    assert not asked_for(home, ReadDigests)
+
+
+@pytest.mark.parametrize("rolled_back", [True, False])
+async def test_digests_that_are_gone_or_can_t_be_read_are_done_without(household: Build, rolled_back: bool) -> None:
+    home = await household()
+    digested(home)
+    await home.api.request(SEARCH_MEMORY, BUDGET)
+    if rolled_back:
+        home.persistence.digests = None
+    else:
+        home.persistence.refusing["read_digests"] = BackendFailed("broken")
+    (item,) = (await home.api.request(SEARCH_MEMORY, BUDGET)).items
+    assert (item.text, item.digest) == ("Hello there! My dog is called Rex. How are you?", False)
+
+
+async def test_a_prompt_has_what_a_digest_tells(household: Build) -> None:
+    home = await household(whole)
+    digested(home)
+    await home.ask(request())
+    ((_, given),) = home.inference.requests
+    prompt = " ".join(message.text for message in given.messages)
+    assert "the user: My dog is called Rex.\n" in prompt
+    assert "How are you?" not in prompt

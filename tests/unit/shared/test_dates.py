@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.shared.dates import DAY_S, Time, between, find
 from libs.shared.text import fold
-from services.cognition.dates import DAY_S, Time, between, find
 
 NOW = datetime(2026, 11, 22, 15, tzinfo=UTC)
 """A Sunday."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from libs.shared.text import Language
+
 DAY_S = 86_400.0
 YEARS_BACK = 60
 """Of a day or month without a year, so many years are thought of."""
@@ -133,6 +135,35 @@ def find(folded: str, now: datetime, *, day_first: bool = False) -> tuple[tuple[
     for form in _FORMS:
         folded = form.pattern.sub(lambda match, form=form: keep(form, match), folded)  # type: ignore[misc]
     return tuple(found), folded
+
+
+@dataclass(frozen=True)
+class Named:
+    """A time where a text names it."""
+
+    start: int
+    end: int
+    """Characters of the folded text; ``end`` is not in it."""
+    time: Time
+    absolute: bool
+    """It says its year itself."""
+
+
+def places(folded: str, now: datetime) -> list[Named]:
+    """Every time that a folded text names, in order; of two that overlap the one whose form is tried first."""
+    found: list[Named] = []
+    for form in (*_FORMS, *_AHEAD):
+        for match in form.pattern.finditer(folded):
+            if any(one.start < match.end() and match.start() < one.end for one in found):
+                continue
+            parts = match.groupdict() | {"day_first": None}
+            try:
+                time = form.read(parts, now)
+            except (ValueError, OverflowError):
+                continue
+            if time is not None:
+                found.append(Named(match.start(), match.end(), time, bool(parts.get("year"))))
+    return sorted(found, key=lambda one: one.start)
 
 
 def _midnight(at: datetime) -> datetime:
@@ -350,3 +381,49 @@ _FORMS = tuple(
         (rf"\b(?:in|during|since|by|of|en|depuis|durant|dans)\s+(?:l'annee\s+)?{_Y}\b", _read_year),
     )
 )  # fmt: skip
+
+
+def _read_next_weekday(parts: Parts, now: datetime) -> Time | None:
+    """The first one after today."""
+    ahead = (WEEKDAYS[parts["weekday"] or ""] - now.weekday() - 1) % 7 + 1
+    return _days_back(-ahead)(parts, now)
+
+
+def _read_next_unit(parts: Parts, now: datetime) -> Time | None:
+    """The calendar's week, month or year after this one."""
+    days, midnight = _UNITS[parts["unit"] or ""], _midnight(now)
+    if days > 300:
+        return between(datetime(now.year + 1, 1, 1, tzinfo=now.tzinfo), datetime(now.year + 2, 1, 1, tzinfo=now.tzinfo))
+    if days > 28:
+        return between(*_month(now.year + now.month // 12, now.month % 12 + 1, now))
+    monday = midnight - timedelta(days=now.weekday() - 7)
+    return between(monday, monday + timedelta(days=7))
+
+
+_AHEAD = tuple(
+    _Form(re.compile(pattern), read)
+    for pattern, read in (
+        (r"\btomorrow\b(?: (?:morning|evening|night))?|\bdemain\b(?: (?:matin|soir))?", _days_back(-1)),
+        (r"\bnext (?P<unit>week|month|year)\b|\b(?:la |le |l')?(?P<fois>semaine|mois|an|annee) prochaine?\b",
+         _also(_read_next_unit, unit="fois")),
+        (rf"\b(?:next|this coming) {_W}\b", _read_next_weekday),
+        (rf"\b(?P<jour>{_any(WEEKDAYS)}) prochain\b", _also(_read_next_weekday, weekday="jour")),
+    )
+)  # fmt: skip
+"""What lies ahead: for reading what was said, since a question seldom asks for it."""
+
+_FRENCH_MONTHS = (
+    *("janvier", "février", "mars", "avril", "mai", "juin"),
+    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
+)
+
+
+def written_day(day: datetime, language: Language) -> str:
+    """As one says it: 7 May 2023."""
+    return f"{day.day} {written_month(day, language)}"
+
+
+def written_month(day: datetime, language: Language) -> str:
+    """May 2023."""
+    name = f"{day:%B}" if language == "en" else _FRENCH_MONTHS[day.month - 1]
+    return f"{name} {day.year}"

@@ -1,0 +1,259 @@
+"""The light phase against real persistence: bounded batches, resumed, and put before the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from libs.shared.bus import Bus
+from libs.shared.bus.memory import MemoryBroker
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.common import Stamp
+from libs.shared.contracts.digests import READ_DIGESTS, ReadDigests
+from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexRow
+from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
+from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
+    LIST_CHANGES,
+    PROPOSE_CHANGE,
+    Change,
+    Changes,
+    ChangeState,
+    DecideChange,
+    ProposeChange,
+)
+from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob, Placement
+from libs.shared.contracts.sleep import PhaseProgress, Tried
+from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.errors import Preempted
+from services.optimizer.jobs import found as job_found
+from services.optimizer.phases import light
+from services.optimizer.phases.base import Job, PhaseReport
+from services.persistence.digest_changes import DigestApplier
+from tests.support.persistence import START, Client, RunningPersistence, imported
+
+EMBEDDER = "mini@1"
+MINI = ServedModel(name="mini", backend="mini", kind="embed", context_tokens=256, dimensions=4)
+
+
+@dataclass
+class Ledger:
+    """What persistence does with a change of this kind, in small: its applier is the real one."""
+
+    changes: list[Change] = field(default_factory=list)
+    decided: list[DecideChange] = field(default_factory=list)
+
+    def propose(self, request: ProposeChange) -> Change:
+        value = DigestApplier().checked(request.key, request.value)
+        change = Change(
+            change_id=f"c{len(self.changes)}",
+            sequence=len(self.changes) + 1,
+            kind=request.kind,
+            key=request.key,
+            before=None,
+            after=value,
+            reason=request.reason,
+            state=ChangeState.PROPOSED,
+            proposed=Stamp(actor=request.actor, at=START),
+            previous_hash="",
+            hash="",
+        )
+        self.changes.append(change)
+        return change
+
+
+@dataclass
+class Work:
+    """PhaseWork: jobs run here, through bytes as in the child."""
+
+    real: Bus
+    folder: Path
+    ledger: Ledger = field(default_factory=Ledger)
+    cycle_id: str = "night"
+    others: tuple[Tried, ...] = ()
+    seconds_left: float = 600.0
+    jobs: int = 0
+    most_jobs: int = 1000
+    """After so many the time is over."""
+    told: list[PhaseProgress] = field(default_factory=list)
+
+    @property
+    def bus(self) -> Any:
+        return self
+
+    async def request(self, contract: Any, request: Any, **where: Any) -> Any:
+        if contract is PROPOSE_CHANGE:
+            return self.ledger.propose(request)
+        if contract is DECIDE_CHANGE:
+            self.ledger.decided.append(request)
+            return self.ledger.changes[-1]
+        if contract is LIST_CHANGES:
+            return Changes(changes=tuple(self.ledger.changes))
+        return await self.real.request(contract, request, **where)
+
+    async def clear(self) -> None: ...
+
+    async def compute(self, job: Job) -> bytes:
+        self.jobs += 1
+        if self.jobs >= self.most_jobs:
+            self.seconds_left = 0.0
+        return job_found(job.name)(job.payload)
+
+    def tell(self, progress: PhaseProgress) -> None:
+        self.told.append(progress)
+
+
+@dataclass
+class Node:
+    """A scheduler and a node that embeds."""
+
+    room: bool = True
+    refusal: Exception | None = None
+    embedded: list[EmbedRequest] = field(default_factory=list)
+
+    async def place(self, _: PlaceJob) -> JobPlacement:
+        placed = Placement(node_id="n", replica="e0", model=MINI, policy="test")
+        return JobPlacement(placement=placed if self.room else None, room=self.room)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        self.embedded.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        vectors = tuple(np.full(4, 0.5, dtype="<f4").tobytes() for _ in request.texts)
+        return Embeddings(embedder=EMBEDDER, dimensions=4, vectors=vectors, prompt_tokens=1)
+
+
+@pytest_asyncio.fixture
+async def node(broker: MemoryBroker) -> AsyncIterator[Node]:
+    node = Node()
+    scheduler, inference = await broker.connect(Principal.SCHEDULER), await broker.connect(Principal.INFERENCE)
+    await scheduler.serve(PLACE_JOB, node.place)
+    await inference.serve(EMBED, node.embed, replica="e0")
+    yield node
+    await scheduler.drain(1)
+    await inference.drain(1)
+
+
+@pytest_asyncio.fixture
+async def work(broker: MemoryBroker, persistence: RunningPersistence, tmp_path: Path) -> AsyncIterator[Work]:
+    bus = await broker.connect(Principal.OPTIMIZER)
+    folder = tmp_path / "light"
+    folder.mkdir()
+    yield Work(bus, folder)
+    await bus.drain(1)
+
+
+async def remembered(client: Client, count: int, first: int = 0, user_id: str | None = None) -> tuple[str, list[str]]:
+    """A user with so many indexed memories, each of a greeting and a telling sentence."""
+    user_id = user_id or await client.user()
+    texts = [f"Hey there, good to see you! I met friend {n} in Lyon yesterday." for n in range(first, first + count)]
+    turns = (imported(f"t{first + n}", text, minute=first + n) for n, text in enumerate(texts))
+    ids = [item.id for item in (await client.import_turns(user_id, *turns)).items]
+    vector = np.full(4, 0.5, dtype="<f4").tobytes()
+    rows = tuple(IndexRow(message_id=one, terms={"lyon": 1}, vector=vector) for one in ids)
+    await client.cognition.request(INDEX_MESSAGES, IndexMessages(user_id=user_id, embedder=EMBEDDER, rows=rows))
+    return user_id, ids
+
+
+async def applied(persistence: RunningPersistence, change: Change) -> None:
+    async with persistence.parts.database.transaction() as session:
+        await DigestApplier().apply(session, change, START)
+
+
+async def night(work: Work) -> PhaseReport:
+    return await light.propose(work)
+
+
+async def test_a_night_digests_what_was_said_and_puts_it_before_the_ledger(
+    client: Client, persistence: RunningPersistence, node: Node, work: Work
+) -> None:
+    user_id, ids = await remembered(client, 40)
+    report = await night(work)
+    (change,) = work.ledger.changes
+    assert report.changes == (change.change_id,)
+    assert report.figures["digests"] == 40
+    assert report.figures["tokens_after"] < report.figures["tokens_before"]
+    (decision,) = work.ledger.decided
+    assert [one.measure for one in decision.measured] == ["tokens_of_a_memory", "words_kept"]
+    assert all(request.background for request in node.embedded)
+    await applied(persistence, change)
+    read = await client.cognition.request(READ_DIGESTS, ReadDigests(user_id=user_id, message_ids=tuple(ids)))
+    told = {one.message_id: one for one in read.digests}
+    assert told[ids[3]].sentences == ("I met friend 3 in Lyon yesterday (28 February 2026).",)
+    assert len(told[ids[3]].vectors) == 4
+    assert read.generation is not None
+    assert read.generation.embedder == EMBEDDER
+
+
+async def test_the_next_night_digests_only_what_is_new(
+    client: Client, persistence: RunningPersistence, node: Node, work: Work
+) -> None:
+    user_id, first = await remembered(client, 40)
+    await night(work)
+    await applied(persistence, work.ledger.changes[0])
+    work.ledger.changes.clear()
+    assert (await night(work)).figures["digests"] == 0
+    _, second = await remembered(client, 35, first=40, user_id=user_id)
+    assert (await night(work)).figures["digests"] == 35
+    await applied(persistence, work.ledger.changes[0])
+    asked = ReadDigests(user_id=user_id, message_ids=(*first, *second))
+    assert len((await client.cognition.request(READ_DIGESTS, asked)).digests) == 75
+
+
+async def test_a_night_that_ran_out_of_time_goes_on_in_the_next(
+    client: Client, node: Node, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(light, "BATCH", 15)
+    await remembered(client, 40)
+    work.most_jobs = 2
+    report = await night(work)
+    assert (report.left, report.changes, report.figures["digests"]) == (True, (), 30)
+    again = Work(work.real, work.folder, work.ledger)
+    report = await night(again)
+    assert (report.left, len(report.changes)) == (False, 1)
+    assert again.ledger.decided[0].measured[0].samples == 40, "what the first night measured counts"
+    assert list(work.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", [None, Preempted("somebody asks")])
+async def test_without_room_it_waits_for_another_night(
+    client: Client, node: Node, work: Work, refusal: Exception | None
+) -> None:
+    await remembered(client, 40)
+    node.room, node.refusal = refusal is not None, refusal
+    report = await night(work)
+    assert (report.left, report.changes) == (True, ())
+    node.room, node.refusal = True, None
+    assert len((await night(work)).changes) == 1
+
+
+async def test_a_generation_that_waits_for_its_decision_is_left_alone(client: Client, node: Node, work: Work) -> None:
+    await remembered(client, 40)
+    await night(work)
+    report = await night(work)
+    assert (report.changes, report.figures["digests"]) == ((), 0)
+    assert len(work.ledger.changes) == 1
+
+
+async def test_nothing_that_was_said_lies_in_the_folder(
+    client: Client, node: Node, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(light, "BATCH", 15)
+    await remembered(client, 40)
+    work.most_jobs = 1
+    await night(work)
+    (left,) = work.folder.iterdir()
+    assert set(json.loads(left.read_text())) == {"memories", "before", "after", "squares", "words", "kept"}
+
+
+async def test_too_few_memories_are_kept_for_another_night(client: Client, node: Node, work: Work) -> None:
+    await remembered(client, 5)
+    report = await night(work)
+    assert (report.changes, report.figures["digests"]) == ((), 5)
