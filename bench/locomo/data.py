@@ -34,6 +34,7 @@ class Asked:
     text: str
     kind: str
     gold: frozenset[str]
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _said(turn: dict[str, Any]) -> str:
 
 def _asked(name: str, known: set[str], entry: dict[str, Any]) -> Asked:
     gold = frozenset(_id(name, turn) for turn in entry.get("evidence", ())) & known
-    return Asked(entry["question"], KINDS[entry["category"]], gold)
+    return Asked(entry["question"], KINDS[entry["category"]], gold, str(entry.get("answer", "")))
 
 
 def every(conversations: Sequence[Conversation]) -> tuple[Turn, ...]:

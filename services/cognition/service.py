@@ -23,6 +23,7 @@ from libs.shared.contracts.memory import (
     MemoryItems,
     SearchMemory,
 )
+from libs.shared.contracts.replay import REPLAY_ASKED
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
@@ -40,6 +41,7 @@ from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
+from services.cognition.replaying.replaying import Replayer
 from services.cognition.room import Room
 from services.cognition.searchable import Searchable
 from services.cognition.sessions import Sessions
@@ -87,6 +89,7 @@ async def serve(
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)
+    replayer = Replayer(bus, embedder, traffic)
     room = Room(bus, embedder.model_for)
     reading = ModelReading(bus, outcomes, facts, traffic, in_force, room)
     indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading, room=room)
@@ -100,6 +103,8 @@ async def serve(
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
     await bus.subscribe(MEMORY_CHANGED, memory.changed)
     await bus.subscribe(PREEMPT, traffic.preempted)
+    await bus.serve(REPLAY_ASKED, replayer.replay)
+    await bus.subscribe(MEMORY_CHANGED, replayer.changed)
     await bus.serve(IMPORT_TURNS, importer.import_turns)
     await bus.serve(ADD_MEMORY, importer.add)
     await bus.serve(EDIT_MEMORY, importer.edit)

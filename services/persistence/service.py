@@ -24,6 +24,7 @@ from libs.shared.contracts import material as material_contracts
 from libs.shared.contracts import memory as memory_contracts
 from libs.shared.contracts import ratings as rating_contracts
 from libs.shared.contracts import recall as recall_contracts
+from libs.shared.contracts import replay as replay_contracts
 from libs.shared.contracts import training as training_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
@@ -42,6 +43,7 @@ from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
     adapters,
+    asked,
     backups,
     consents,
     conversations,
@@ -135,6 +137,8 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (material_contracts.RECORD_DATASET, trained.record_dataset),
     (material_contracts.RECORD_ADAPTER, trained.record_adapter),
     (material_contracts.LIST_TRAINED, trained.list_trained),
+    (replay_contracts.READ_ASKED, asked.read_asked),
+    (replay_contracts.STILL_ALLOWED, asked.still_allowed),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),

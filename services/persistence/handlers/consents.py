@@ -79,7 +79,8 @@ def chosen(before: TrainingChoices, request: ChangeTrainingChoices, now: datetim
     future = before.future if request.future is None else request.future
     share = before.share_adapters if request.share_adapters is None else request.share_adapters
     since = (before.future_since or now) if future else None
-    return TrainingChoices(future=future, future_since=since, share_adapters=share)
+    tuning = before.tuning if request.tuning is None else request.tuning
+    return TrainingChoices(future=future, future_since=since, share_adapters=share, tuning=tuning)
 
 
 async def _hold(driver: Any, user_id: str) -> None:

@@ -1,0 +1,1 @@
+"""Sommeil Paradoxal: what the installation improves while nobody needs it."""

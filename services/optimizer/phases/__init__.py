@@ -1,0 +1,1 @@
+"""The phases of a night: each an improvement with its measure."""
