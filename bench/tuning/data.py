@@ -1,4 +1,4 @@
-"""LoCoMo's questions as the optimizer would be told of them: numbers, with the truth or what an answer tells as labels."""
+"""LoCoMo's questions as the optimizer is told of them: numbers, labelled by the truth or by what an answer tells."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from services.optimizer.replay.scoring import replay
 
 TOLERATED = 0.01
 """Of what a change isn't meant to better, so much may be lost."""
-MOST_TOKENS = 1.1
 RECALL, EVIDENCE, RANK, IN_PROMPT, TOKENS = (
     "recall",
     "evidence_at_10",
@@ -34,28 +33,23 @@ class Judgement:
 def compare(held: Held, before: RuntimeSettings, after: RuntimeSettings) -> dict[str, Comparison]:
     """Every measure on the same questions, by its name; a conversation is what is independent of the others."""
     one, other = replay(held, before), replay(held, after)
-    found = {name: _compared(name, held, values(one), values(other)) for name, values in _MORE.items()}
-    fewer = _compared(TOKENS, held, one.prompt_tokens, other.prompt_tokens, less=True)
-    return found | {TOKENS: fewer}
-
-
-_MORE = {
-    RECALL: lambda scores: scores.recall,
-    EVIDENCE: lambda scores: scores.evidence,
-    RANK: lambda scores: scores.reciprocal,
-    IN_PROMPT: lambda scores: scores.in_prompt,
-}
+    return {
+        RECALL: _compared(RECALL, held, one.recall, other.recall),
+        EVIDENCE: _compared(EVIDENCE, held, one.evidence, other.evidence),
+        RANK: _compared(RANK, held, one.reciprocal, other.reciprocal),
+        IN_PROMPT: _compared(IN_PROMPT, held, one.in_prompt, other.in_prompt),
+        TOKENS: _compared(TOKENS, held, one.prompt_tokens, other.prompt_tokens, less=True),
+    }
 
 
 def _compared(name: str, held: Held, before: Floats, after: Floats, *, less: bool = False) -> Comparison:
     units = held.conversations
-    tolerated = before.mean() * (MOST_TOKENS - 1) if less and len(before) else TOLERATED
     return compare_means(
         name,
         totals(before, units),
         totals(after, units),
         better="lower" if less else "higher",
-        tolerated=float(tolerated),
+        tolerated=TOLERATED,
     )
 
 

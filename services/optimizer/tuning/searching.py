@@ -13,9 +13,9 @@ from time import monotonic
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from pydantic import BaseModel, ConfigDict
 
 from services.optimizer.tuning.space import BOUNDS, Point
+from services.optimizer.tuning.trials import Tried
 
 STARTUP = 20
 """Trials at random before the estimator has anything to go by."""
@@ -23,17 +23,6 @@ Objective = Callable[[Point, float], tuple[float, bool]]
 """From a point, and the best value so far: (value, whether it was given up after a part of the questions)."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-class Tried(BaseModel):
-    """A trial: what is kept of it, and all that a search needs to go on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    point: Point
-    value: float
-    pruned: bool = False
-    """It was given up after a part of the questions; ``value`` is of that part."""
 
 
 def search(
@@ -91,8 +80,3 @@ def _add(study: optuna.Study, space: dict[str, FloatDistribution], one: Tried) -
             intermediate_values=values,
         )
     )
-
-
-def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """The first of the best that were measured on every question."""
-    return max((one for one in tried if not one.pruned), key=lambda one: one.value, default=None)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from libs.shared.contracts.ledger import Measured, RecallWeights, RuntimeSettings
+from libs.shared.contracts.replay import Evidence
 from libs.shared.evaluation.decision import Verdict
 from services.optimizer.replay.held import Held, share_of
 from services.optimizer.replay.judging import judge
 from services.optimizer.replay.scoring import replay
-from services.optimizer.tuning.searching import Tried, best_of, search
 from services.optimizer.tuning.simplifying import simplified
 from services.optimizer.tuning.space import Point, distance, point_of, weights_of
+from services.optimizer.tuning.trials import Tried, best_of
 
 TOWARDS_CURRENT = 0.02
 """What a point loses for being as far from the current one as can be: of two that find as much, the nearer."""
@@ -26,15 +27,6 @@ KEY = "recall_weights"
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a search may take."""
-
-    trials: int = 300
-    seconds: float = 240.0
-    seed: int = 7
-
-
-@dataclass(frozen=True)
 class Tuned:
     """``weights`` is None where nothing is proposed; ``reason`` says why, or what changed."""
 
@@ -42,44 +34,55 @@ class Tuned:
     reason: str
     verdict: Verdict | None = None
     measured: tuple[Measured, ...] = ()
-    tried: tuple[Tried, ...] = ()
     found: RecallWeights | None = None
     """What the search came to, proposed or not."""
-    evaluations: float = 0.0
-    """Trials, each by the share of the questions that it was measured on."""
 
 
 class Objective:
-    """The value of a point on the questions that are tuned on; ``evaluations`` counts what that took."""
+    """The value of a point on the questions that are tuned on; ``evaluations`` counts what that took, each point by the
+    share of the questions that it was measured on."""
 
-    def __init__(self, tuning: Held, settings: RuntimeSettings) -> None:
-        self._all = tuning
+    def __init__(self, tuning: Held, settings: RuntimeSettings, done: Sequence[Tried] = ()) -> None:
+        """``done``: the trials that a search goes on from."""
         self._settings = settings
         self._current = point_of(settings.recall_weights)
-        part = tuning.only(lambda one: share_of(one.conversation_id, "subset") < SUBSET)
-        self._part = part if LEAST_SUBSET <= len(part) < len(tuning) else None
-        self._best_on_part = float("-inf")
+        part, rest = tuning.only(_in_part), tuning.only(lambda one: not _in_part(one))
+        whole = len(part) < LEAST_SUBSET or not len(rest)
+        self._part: Held = tuning if whole else part
+        self._rest: Held | None = None if whole else rest
+        self._count = max(1, len(tuning))
         self.evaluations = 0.0
+        best = best_of(done)
+        self._best_on_part = self._recall(self._part, best.point) if best is not None else float("-inf")
 
     def __call__(self, point: Point, best: float) -> tuple[float, bool]:
         """(value, given up): on a part of the questions first, where a hopeless one shows."""
-        if self._part is not None:
-            value = self._value(self._part, point)
-            if best > float("-inf") and value < self._best_on_part - HOPELESS:
-                return value, True
-            whole = self.value(point)
-            if whole > best:
-                self._best_on_part = value
-            return whole, False
-        return self.value(point), False
+        on_part = self._recall(self._part, point)
+        if self._rest is not None and on_part < self._best_on_part - HOPELESS:
+            return on_part, True
+        value = self._whole(point, on_part)
+        if value > best:
+            self._best_on_part = on_part
+        return value, False
 
     def value(self, point: Point) -> float:
         """On all questions."""
-        return self._value(self._all, point)
+        return self._whole(point, self._recall(self._part, point))
 
-    def _value(self, held: Held, point: Point) -> float:
-        self.evaluations += len(held) / max(1, len(self._all))
-        return recall_of(held, self._settings, point) - TOWARDS_CURRENT * distance(point, self._current)
+    def _whole(self, point: Point, on_part: float) -> float:
+        recall = on_part
+        if self._rest is not None:
+            share = len(self._part) / self._count
+            recall = share * on_part + (1 - share) * self._recall(self._rest, point)
+        return recall - TOWARDS_CURRENT * distance(point, self._current)
+
+    def _recall(self, held: Held, point: Point) -> float:
+        self.evaluations += len(held) / self._count
+        return recall_of(held, self._settings, point)
+
+
+def _in_part(one: Evidence) -> bool:
+    return share_of(one.conversation_id, "part") < SUBSET
 
 
 def recall_of(held: Held, settings: RuntimeSettings, point: Point) -> float:
@@ -89,36 +92,15 @@ def recall_of(held: Held, settings: RuntimeSettings, point: Point) -> float:
     return float(replay(held, settings.model_copy(update={KEY: weights_of(point)})).recall.mean())
 
 
-def tune(
-    tuning: Held,
-    held_out: Held,
-    settings: RuntimeSettings,
-    *,
-    first: Sequence[Point] = (),
-    budget: Budget | None = None,
-    done: Sequence[Tried] = (),
-    told: Callable[[Tried], None] = lambda _: None,
-) -> Tuned:
-    """Searches on ``tuning``, lets ``held_out`` decide. The current weights are the first trial, ``first`` the next."""
-    budget = budget or Budget()
-    objective = Objective(tuning, settings)
-    current = point_of(settings.recall_weights)
-    tried = search(
-        objective,
-        (current, *first),
-        most=budget.trials,
-        seconds=budget.seconds,
-        seed=budget.seed,
-        done=done,
-        told=told,
-    )
+def concluded(tuning: Held, held_out: Held, settings: RuntimeSettings, tried: Sequence[Tried]) -> Tuned:
+    """What comes of a search: its best, simplified on ``tuning``, and judged on ``held_out``. ``tried`` begins with the
+    weights in force."""
     best = best_of(tried)
     if best is None or best.value <= tried[0].value:
-        none = Tuned(None, "nothing that was tried finds more than the weights in force", tried=tuple(tried))
-        return replace(none, evaluations=objective.evaluations)
-    found = weights_of(simplified(current, best.point, objective.value))
-    outcome = decided(held_out, settings, found)
-    return replace(outcome, tried=tuple(tried), evaluations=objective.evaluations)
+        return Tuned(None, "nothing that was tried finds more than the weights in force")
+    objective = Objective(tuning, settings)
+    found = simplified(point_of(settings.recall_weights), best.point, objective.value)
+    return decided(held_out, settings, weights_of(found))
 
 
 def decided(held_out: Held, settings: RuntimeSettings, found: RecallWeights) -> Tuned:
