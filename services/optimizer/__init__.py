@@ -1,1 +1,1 @@
-"""Sommeil Paradoxal: what the installation improves while nobody needs it."""
+"""Sommeil Paradoxal: what the installation does for itself while nobody needs it."""

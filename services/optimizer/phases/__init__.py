@@ -1,1 +1,1 @@
-"""The phases of a night: each an improvement with its measure."""
+"""What a night consists of: a module for each phase."""

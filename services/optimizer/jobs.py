@@ -1,0 +1,18 @@
+"""The work that is done in a child process, by name: a module for each, imported there alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+JobFunction = Callable[[bytes], bytes]
+
+JOBS: dict[str, str] = {}
+"""Name → ``module:function``; the function takes a payload and returns a result, and may be stopped in the middle."""
+
+
+def found(name: str) -> JobFunction:
+    """Raises KeyError for a name that nothing stands under."""
+    module, _, function = JOBS[name].partition(":")
+    job: JobFunction = getattr(import_module(module), function)
+    return job
