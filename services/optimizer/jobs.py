@@ -7,7 +7,7 @@ from importlib import import_module
 
 JobFunction = Callable[[bytes], bytes]
 
-JOBS: dict[str, str] = {}
+JOBS: dict[str, str] = {"tune": "services.optimizer.tuning.jobs:run"}
 """Name → ``module:function``; the function takes a payload and returns a result, and may be stopped in the middle."""
 
 

@@ -16,6 +16,7 @@ from libs.shared.contracts.replay import Evidence
 Floats = NDArray[np.float64]
 PARTS = tuple(name for name in RecallWeights.model_fields if name != "repetition")
 """What a score is the sum of, in the order of the arrays' last axis."""
+SALT = "held-out"
 HELD_OUT = 0.4
 """Of the conversations: never seen by a search, and what decides."""
 
@@ -86,8 +87,17 @@ def share_of(conversation_id: str, salt: str) -> float:
     return float(int.from_bytes(digest, "big") / 2**64)
 
 
-def parted(evidence: Sequence[Evidence], salt: str = "held-out", share: float = HELD_OUT) -> tuple[Held, Held]:
+def parted(evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT) -> tuple[Held, Held]:
     """(to tune on, held out), by conversation, whose questions would otherwise tell each other's answers."""
-    aside = {one.conversation_id for one in evidence if share_of(one.conversation_id, salt) < share}
-    tuning, out = ([one for one in evidence if (one.conversation_id in aside) is kept] for kept in (False, True))
+    tuning, out = ([one for one in evidence if _aside(one, salt, share) is aside] for aside in (False, True))
     return held(tuning), held(out)
+
+
+def sides(evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT) -> tuple[int, int]:
+    """How many questions lie on either side."""
+    out = sum(_aside(one, salt, share) for one in evidence if one.relevant)
+    return sum(bool(one.relevant) for one in evidence) - out, out
+
+
+def _aside(one: Evidence, salt: str, share: float) -> bool:
+    return share_of(one.conversation_id, salt) < share

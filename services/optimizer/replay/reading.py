@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from libs.shared.bus.base import Bus
@@ -19,11 +19,18 @@ MOST_QUESTIONS = 2000
 """Of a night: the newest conversations come last, and are as good as any others."""
 
 
-async def read_evidence(bus: Bus, *, since: datetime | None = None, most: int = MOST_QUESTIONS) -> list[Evidence]:
-    """At most so many questions. Raises ServiceError."""
+async def read_evidence(
+    bus: Bus,
+    clear: Callable[[], Awaitable[None]],
+    *,
+    since: datetime | None = None,
+    most: int = MOST_QUESTIONS,
+) -> list[Evidence]:
+    """At most so many questions; ``clear`` returns once nobody waits for an answer. Raises ServiceError."""
     found: list[Evidence] = []
     cursor: str | None = None
     while len(found) < most:
+        await clear()
         page = await bus.request(REPLAY_ASKED, ReplayAsked(cursor=cursor, since=since))
         found += page.evidence
         cursor = page.next_cursor

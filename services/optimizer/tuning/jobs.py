@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from libs.shared.contracts.ledger import Measured, RuntimeSettings
 from libs.shared.contracts.replay import Evidence
 from services.optimizer.replay.held import parted
+from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.budgets import CHOICES, tune_budget
 from services.optimizer.tuning.space import Point, point_of
-from services.optimizer.tuning.trials import Tried
 from services.optimizer.tuning.weighing import KEY, Objective, concluded
 
 
@@ -20,14 +20,14 @@ class _Value(BaseModel):
 
 
 class TuneJob(_Value):
-    """Some more trials of one search; ``finish`` to judge what it came to instead."""
+    """Some more points of one search; ``finish`` to judge what it came to instead."""
 
     evidence: tuple[Evidence, ...]
     settings: RuntimeSettings
     first: tuple[Point, ...] = ()
-    done: tuple[Tried, ...] = ()
+    done: tuple[Attempt, ...] = ()
     most: int
-    """Trials, those done among them."""
+    """Points, those done among them."""
     seconds: float
     seed: int
     finish: bool = False
@@ -43,9 +43,9 @@ class Proposal(_Value):
 
 
 class TuneResult(_Value):
-    """All trials so far; what is proposed, or why nothing is, once it is finished."""
+    """All that was tried so far; what is proposed, or why nothing is, once it is finished."""
 
-    tried: tuple[Tried, ...] = ()
+    done: tuple[Attempt, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     reasons: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ def _searched(job: TuneJob) -> TuneResult:
         seed=job.seed,
         done=job.done,
     )
-    return TuneResult(tried=tuple(tried))
+    return TuneResult(done=tuple(tried))
 
 
 def _finished(job: TuneJob) -> TuneResult:
@@ -86,4 +86,4 @@ def _finished(job: TuneJob) -> TuneResult:
         reasons.append(f"{key}: {budget.reason}")
         if budget.value is not None:
             proposals.append(Proposal(key=key, value=budget.value, reason=budget.reason, measured=budget.measured))
-    return TuneResult(tried=job.done, proposals=tuple(proposals), reasons=tuple(reasons))
+    return TuneResult(done=job.done, proposals=tuple(proposals), reasons=tuple(reasons))

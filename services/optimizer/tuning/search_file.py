@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.replay import Evidence
 from libs.shared.durable import write_private
-from services.optimizer.tuning.trials import Tried
+from services.optimizer.tuning.attempts import Attempt
 
 FILE = "search.json"
 
@@ -22,7 +22,7 @@ class SearchFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     of: str
-    tried: tuple[Tried, ...] = ()
+    done: tuple[Attempt, ...] = ()
 
 
 def search_of(evidence: Sequence[Evidence], settings: RuntimeSettings, seed: int) -> str:
@@ -31,19 +31,19 @@ def search_of(evidence: Sequence[Evidence], settings: RuntimeSettings, seed: int
     return sha256(said.encode()).hexdigest()
 
 
-def resumed(folder: Path, of: str) -> tuple[Tried, ...]:
+def resumed(folder: Path, of: str) -> tuple[Attempt, ...]:
     """The trials of that search; none where there are none, or the file is another's or damaged."""
     try:
         kept = SearchFile.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):
         return ()
-    return kept.tried if kept.of == of else ()
+    return kept.done if kept.of == of else ()
 
 
-def keep(folder: Path, of: str, tried: Sequence[Tried]) -> None:
+def keep(folder: Path, of: str, done: Sequence[Attempt]) -> None:
     """Whole or not at all."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(folder / FILE, SearchFile(of=of, tried=tuple(tried)).model_dump_json().encode())
+    write_private(folder / FILE, SearchFile(of=of, done=tuple(done)).model_dump_json().encode())
 
 
 def clear(folder: Path) -> None:

@@ -14,8 +14,8 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.space import BOUNDS, Point
-from services.optimizer.tuning.trials import Tried
 
 STARTUP = 20
 """Trials at random before the estimator has anything to go by."""
@@ -32,17 +32,17 @@ def search(
     most: int,
     seconds: float,
     seed: int,
-    done: Sequence[Tried] = (),
-    told: Callable[[Tried], None] = lambda _: None,
+    done: Sequence[Attempt] = (),
+    told: Callable[[Attempt], None] = lambda _: None,
     bounds: dict[str, tuple[float, float]] = BOUNDS,
-) -> list[Tried]:
+) -> list[Attempt]:
     """Every trial, those ``done`` before included: ``first`` in order, then whatever the estimator asks for.
 
     It ends with the ``most``-th trial, or after so many ``seconds``, whichever comes first.
     """
     space = {name: FloatDistribution(low, high) for name, (low, high) in bounds.items()}
     study = optuna.create_study(direction="maximize")
-    tried: list[Tried] = []
+    tried: list[Attempt] = []
     until = monotonic() + seconds
     for one in done:
         _add(study, space, one)
@@ -51,12 +51,17 @@ def search(
         number = len(tried)
         point = dict(first[number]) if number < len(first) else _asked(study, space, seed, number)
         best = max((one.value for one in tried if not one.pruned), default=float("-inf"))
-        value, pruned = objective(point, best)
-        one = Tried(point=point, value=value, pruned=pruned)
+        value, pruned = _measured(objective, point, best)
+        one = Attempt(point=point, value=value, pruned=pruned)
         _add(study, space, one)
         tried.append(one)
         told(one)
     return tried
+
+
+def _measured(objective: Objective, point: Point, best: float) -> tuple[float, bool]:
+    """Whoever asked for the point, and whatever they said of it."""
+    return objective(point, best)
 
 
 def _asked(study: optuna.Study, space: dict[str, FloatDistribution], seed: int, number: int) -> Point:
@@ -67,7 +72,7 @@ def _asked(study: optuna.Study, space: dict[str, FloatDistribution], seed: int, 
     return {name: float(trial.params[name]) for name in space}
 
 
-def _add(study: optuna.Study, space: dict[str, FloatDistribution], one: Tried) -> None:
+def _add(study: optuna.Study, space: dict[str, FloatDistribution], one: Attempt) -> None:
     kept = {name: one.point[name] for name in space}
     state = TrialState.PRUNED if one.pruned else TrialState.COMPLETE
     values = {0: one.value} if one.pruned else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
+from libs.shared.contracts.sleep import Tried
 from services.optimizer.tuning.space import Point, admitted
 
 MOST_SHARED = 8
@@ -14,34 +16,26 @@ MOST_SHARED = 8
 
 @dataclass(frozen=True)
 class Kept:
-    """A setting that a node kept, and by how much it says that it gained: a claim, which only orders what is tried."""
+    """A value that another proposed, and by how much it says that it gained: a claim, which only settles an order."""
 
-    node: str
     value: Any
     gain: float
+
+
+def kept_in(others: Iterable[Tried], key: str) -> list[Kept]:
+    """What others tell of ``key``: only what they found good enough to propose."""
+    told = (one for one in others if one.key == key and one.proposed)
+    return [Kept(one.value, max((m.after - m.before for m in one.measured), default=0.0)) for one in told]
 
 
 def start_from(shared: Sequence[Kept], own: Point, most: int = MOST_SHARED) -> tuple[Point, ...]:
     """What a search tries after its own current point, the highest claims first; what can't be weights is left out.
 
-    One node's claims take turns with the others', so that none crowds them out.
+    Whatever was claimed, each is measured on one's own questions before anything comes of it.
     """
-    by_node: dict[str, list[Kept]] = {}
-    for kept in sorted(shared, key=lambda one: (-_finite(one.gain), one.node)):
-        by_node.setdefault(kept.node, []).append(kept)
-    turns = [
-        queue[at]
-        for at in range(max(map(len, by_node.values()), default=0))
-        for queue in by_node.values()
-        if at < len(queue)
-    ]
     points: list[Point] = []
-    for kept in turns:
+    for kept in sorted(shared, key=lambda one: -one.gain if isfinite(one.gain) else 0.0):
         point = admitted(kept.value)
         if point is not None and point != own and point not in points:
             points.append(point)
     return tuple(points[:most])
-
-
-def _finite(gain: float) -> float:
-    return gain if abs(gain) < float("inf") else 0.0

@@ -11,9 +11,9 @@ from libs.shared.evaluation.decision import Verdict
 from services.optimizer.replay.held import Held, share_of
 from services.optimizer.replay.judging import judge
 from services.optimizer.replay.scoring import replay
+from services.optimizer.tuning.attempts import Attempt, best_of
 from services.optimizer.tuning.simplifying import simplified
 from services.optimizer.tuning.space import Point, distance, point_of, weights_of
-from services.optimizer.tuning.trials import Tried, best_of
 
 TOWARDS_CURRENT = 0.02
 """What a point loses for being as far from the current one as can be: of two that find as much, the nearer."""
@@ -42,7 +42,7 @@ class Objective:
     """The value of a point on the questions that are tuned on; ``evaluations`` counts what that took, each point by the
     share of the questions that it was measured on."""
 
-    def __init__(self, tuning: Held, settings: RuntimeSettings, done: Sequence[Tried] = ()) -> None:
+    def __init__(self, tuning: Held, settings: RuntimeSettings, done: Sequence[Attempt] = ()) -> None:
         """``done``: the trials that a search goes on from."""
         self._settings = settings
         self._current = point_of(settings.recall_weights)
@@ -92,7 +92,7 @@ def recall_of(held: Held, settings: RuntimeSettings, point: Point) -> float:
     return float(replay(held, settings.model_copy(update={KEY: weights_of(point)})).recall.mean())
 
 
-def concluded(tuning: Held, held_out: Held, settings: RuntimeSettings, tried: Sequence[Tried]) -> Tuned:
+def concluded(tuning: Held, held_out: Held, settings: RuntimeSettings, tried: Sequence[Attempt]) -> Tuned:
     """What comes of a search: its best, simplified on ``tuning``, and judged on ``held_out``. ``tried`` begins with the
     weights in force."""
     best = best_of(tried)

@@ -24,8 +24,8 @@ def evidence(
     size = len(next(iter(columns.values())))
     rows = array("f", [columns[name][place] for place in range(size) for name in columns])
     return Evidence(
-        turn_id=f"t{number}",
-        conversation_id=conversation or f"c{number}",
+        turn_id=f"asked-{number}",
+        conversation_id=conversation or f"talk-{number}",
         parts=tuple(columns),
         columns=rows.tobytes(),
         evidence=(speaks,) * size,
@@ -47,5 +47,5 @@ def _question(number: int, chance: random.Random, telling: str, candidates: int)
     names = ("terms", "meaning", "length", "importance")
     columns = {name: [chance.random() for _ in range(candidates)] for name in names}
     right = chance.randrange(candidates)
-    columns[telling][right] = chance.uniform(0.9, 1.0)
-    return evidence(number, columns, relevant=(right,), conversation=f"c{number // 2}")
+    columns[telling][right] = chance.uniform(0.95, 1.0)
+    return evidence(number, columns, relevant=(right,), conversation=f"talk-{number // 2}")
