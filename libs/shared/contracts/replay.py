@@ -30,6 +30,8 @@ class ReadAsked(Message):
     """Only those asked at this moment or later."""
     user_id: Id | None = None
     """Only this user's."""
+    whatever_answered: bool = False
+    """Also those whose answer tells nothing: what was asked counts, not what came of it."""
 
 
 class AskedTurn(Message):

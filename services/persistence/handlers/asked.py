@@ -24,14 +24,15 @@ async def read_asked(request: ReadAsked, parts: Parts) -> AskedRead:
     """A page over all who allow it."""
     after = decode_cursor(request.cursor, datetime, int) if request.cursor else None
     async with parts.database.plainly() as driver:
-        found = await asked.page(driver, after, request.limit, since=request.since, user_id=request.user_id)
+        found = await asked.page(driver, after, request)
         owners = {}
         for user_id in {one.user_id for one in found}:
             try:
                 owners[user_id] = await accounts.keys_of(driver, parts.keys, user_id)
             except (UserNotFound, KeyGone, Unreadable):
                 continue  # the account went meanwhile, or its key is lost
-    told = await asyncio.to_thread(_opened, found, parts.keys, owners)
+    opened = await asyncio.to_thread(_opened, found, parts.keys, owners)
+    told = tuple(one for one in opened if request.whatever_answered or not is_extractive(one.answer))
     cursor = encode_cursor(found[-1].at, found[-1].ordinal) if len(found) == request.limit else None
     return AskedRead(asked=told, next_cursor=cursor)
 
@@ -57,8 +58,6 @@ def _asked(one: SealedQuestion, keys: KeyRing, user: UserKeys) -> AskedTurn | No
     if not texts.get(Speaker.USER) or not texts.get(Speaker.ASSISTANT):
         return None
     answer = "\n\n".join(texts[Speaker.ASSISTANT])
-    if is_extractive(answer):
-        return None
     return AskedTurn(
         turn_id=one.turn_id,
         user_id=one.user_id,

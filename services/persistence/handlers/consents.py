@@ -16,7 +16,7 @@ from libs.shared.contracts.ratings import (
     TrainingChoicesChanged,
 )
 from libs.shared.errors import ConversationNotFound, UserNotFound
-from services.persistence.announcing import announce_standing
+from services.persistence.announcing import announce_memory_changed, announce_standing
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.opening import open_title
 from services.persistence.parts import Parts
@@ -71,6 +71,8 @@ async def change_training_choices(request: ChangeTrainingChoices, parts: Parts) 
         if before.share_adapters != after.share_adapters:
             told |= set(await trained.adapters_of_owner(driver, request.user_id))
     await announce_standing(parts.bus, told)
+    if before.tuning and not after.tuning:
+        await announce_memory_changed(parts.bus, request.user_id)  # what was prepared of their questions goes
     return TrainingChoicesChanged(choices=after, tainted_adapters=tainted)
 
 

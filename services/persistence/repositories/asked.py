@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from libs.shared.contracts.replay import ReadAsked
 from services.persistence.postgres import Statement
 from services.persistence.repositories.material import SealedSaid
 
@@ -24,7 +25,8 @@ WITH usable AS (
   JOIN messages AS q ON q.turn_id = t.turn_id AND q.speaker = 'user'
   LEFT JOIN ratings AS r ON r.turn_id = t.turn_id
   WHERE {ALLOWED_SQL} AND (CAST(:user_id AS varchar) IS NULL OR p.user_id = :user_id)
-    AND r.thumb IS DISTINCT FROM 'down' AND NOT t.partial AND t.model IS NOT NULL AND t.model <> '{EXTRACTIVE}'
+    AND (CAST(:whatever_answered AS boolean) OR (r.thumb IS DISTINCT FROM 'down'
+      AND NOT t.partial AND t.model IS NOT NULL AND t.model <> '{EXTRACTIVE}'))
     AND q.at >= CAST(:since AS timestamptz)
   GROUP BY t.turn_id
   HAVING (min(q.at), min(q.ordinal)) > (CAST(:at AS timestamptz), CAST(:ordinal AS bigint))
@@ -54,12 +56,18 @@ class SealedQuestion:
     said: tuple[SealedSaid, ...]
 
 
-async def page(
-    driver: Any, after: tuple[datetime, int] | None, most: int, *, since: datetime | None, user_id: str | None
-) -> list[SealedQuestion]:
-    """The next ones, oldest first; fewer than ``most`` at the end."""
+async def page(driver: Any, after: tuple[datetime, int] | None, request: ReadAsked) -> list[SealedQuestion]:
+    """The next ones, oldest first; fewer than the request's limit at the end."""
     at, ordinal = after or (_EARLIEST, 0)
-    rows = await _PAGE.fetch(driver, user_id=user_id, since=since or _EARLIEST, at=at, ordinal=ordinal, most=most)
+    rows = await _PAGE.fetch(
+        driver,
+        user_id=request.user_id,
+        since=request.since or _EARLIEST,
+        whatever_answered=request.whatever_answered,
+        at=at,
+        ordinal=ordinal,
+        most=request.limit,
+    )
     heads: dict[str, tuple[str, str, str, datetime, int]] = {}
     said: dict[str, list[SealedSaid]] = {}
     for turn_id, owner, conversation_id, when, place, *message in rows:

@@ -10,7 +10,7 @@ import pytest
 from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
 from libs.shared.contracts.replay import Evidence
 from libs.shared.errors import InvalidRequest
-from services.optimizer.replay import evaluating
+from services.optimizer.replay import evaluating, judging
 from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation, changed
 from services.optimizer.replay.held import parted, share_of
 from services.optimizer.tuning.budgets import tune_budget
@@ -49,7 +49,7 @@ async def test_zeroed_weights_are_worse_beyond_noise() -> None:
 
 
 async def test_the_check_notices_that_before_is_compared_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = evaluating.judge
+    honest = judging.judge
     monkeypatch.setattr(evaluating, "judge", lambda held, before, _, primary: honest(held, before, before, primary))
     with pytest.raises(AssertionError):
         await check_zeroed_weights_are_worse_beyond_noise()
@@ -107,7 +107,7 @@ async def test_too_few_conversations_tell_nothing() -> None:
 async def test_only_questions_that_no_search_saw_are_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = asked(200)
     seen: list[str] = []
-    honest = evaluating.judge
+    honest = judging.judge
 
     def watching(held: Any, *more: Any) -> Any:
         seen.extend(held.conversations)
