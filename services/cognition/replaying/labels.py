@@ -29,7 +29,7 @@ def rests_on(question: str, answer: str, memories: Sequence[str]) -> tuple[int, 
     own = frozenset(terms(answer)) - frozenset(terms(question))
     held = [own.intersection(terms(text)) for text in memories]
     weights = _rarity(own, held)
-    whole = sum(weights.values())
+    whole = math.fsum(weights.values())
     if not whole:
         return ()
     taken: list[int] = []
@@ -49,7 +49,8 @@ def _rarity(own: Collection[str], held: Sequence[Collection[str]]) -> dict[str, 
 
 
 def _next(held: Sequence[frozenset[str]], weights: dict[str, float], covered: Collection[str]) -> tuple[int, float]:
-    """The memory that holds most of what isn't covered yet, and how much; of equals the first."""
-    more = [sum(weights[word] for word in words.difference(covered)) for words in held]
+    """The memory that holds most of what isn't covered yet, and how much; of equals the first. The sums don't hang on
+    the order of a set, which is another in each process."""
+    more = [math.fsum(weights[word] for word in words.difference(covered)) for words in held]
     best = max(range(len(more)), key=lambda place: more[place], default=-1)
     return (best, more[best]) if best >= 0 else (-1, 0.0)

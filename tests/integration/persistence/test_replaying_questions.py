@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from libs.shared.bus import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.conversations import CHANGE_CONVERSATION, ChangeConversation
-from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
+from libs.shared.contracts.memory import FORGET_MEMORY, MEMORY_CHANGED, MemoryChanged, MemoryRef
 from libs.shared.contracts.ratings import Thumb
 from libs.shared.contracts.replay import (
     READ_ASKED,
@@ -190,3 +191,22 @@ async def test_a_question_is_replayed_as_it_was_in_numbers_alone(
     assert len(one.columns) == 4 * 2 * len(one.parts)
     said = page.model_dump_json()
     assert not any(word in said for word in ("kayak", "violet", "colour", user_id))
+
+
+async def test_withdrawing_drops_what_others_keep_of_the_memory(
+    client: Client, persistence: RunningPersistence, broker: MemoryBroker
+) -> None:
+    heard: asyncio.Queue[MemoryChanged] = asyncio.Queue()
+    await client.cognition.subscribe(MEMORY_CHANGED, heard.put)
+    user_id = await client.user()
+    await choose(client, user_id, tuning=True)
+    await choose(client, user_id, tuning=False)
+    async with asyncio.timeout(5):
+        assert (await heard.get()).user_id == user_id
+
+
+def test_numbers_go_to_the_optimizer_and_texts_to_cognition_alone() -> None:
+    assert REPLAY_ASKED.callers == STILL_ALLOWED.callers == {Principal.OPTIMIZER}
+    assert READ_ASKED.callers == {Principal.COGNITION}
+    texts = {name for name, field in Evidence.model_fields.items() if field.annotation is str}
+    assert texts == {"turn_id", "conversation_id"}
