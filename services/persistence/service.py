@@ -134,6 +134,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (rating_contracts.LIST_CONSENTS, consents.list_consents),
     (rating_contracts.SET_CONSENT, consents.set_consent),
     (rating_contracts.CHANGE_TRAINING_CHOICES, consents.change_training_choices),
+    (material_contracts.COUNT_MATERIAL, trained.count_material),
     (material_contracts.RECORD_DATASET, trained.record_dataset),
     (material_contracts.RECORD_ADAPTER, trained.record_adapter),
     (material_contracts.LIST_TRAINED, trained.list_trained),

@@ -1,4 +1,4 @@
-"""The paradoxical phase: what people will probably ask in the coming hours is made ready.
+"""The paradoxical phase: what people will probably ask in the coming hours is made ready, and training considered.
 
 Cognition knows what was asked, foretells from it, and prepares; this phase says when, and reads nothing but counts. How
 often it is right is measured every night on the days that are past (``foreseen_share``), each foretold from what came
@@ -7,8 +7,11 @@ before it alone.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from libs.shared.contracts.dreaming import PREPARE_AHEAD, PrepareAhead, PreparedAhead
 from services.optimizer.phases.base import PhaseReport, PhaseWork
+from services.optimizer.phases.training import train_where_worth_it
 
 HOURS = 12.0
 """Until the next night at the latest what was prepared is stale."""
@@ -16,10 +19,11 @@ MOST = 64
 
 
 async def propose(work: PhaseWork) -> PhaseReport:
-    """Proposes no change: nothing of it outlives the process that holds it. Raises ServiceError."""
+    """Proposes no change: nothing of what is prepared outlives the process that holds it. Raises ServiceError."""
     await work.clear()
     told = await work.bus.request(PREPARE_AHEAD, PrepareAhead(hours=HOURS, most=MOST))
-    return PhaseReport(_done(told), figures=_figures(told))
+    training = await train_where_worth_it(work, datetime.now(UTC))
+    return PhaseReport(f"{_done(told)}. Training: {training}", figures=_figures(told))
 
 
 def _done(told: PreparedAhead) -> str:
