@@ -19,6 +19,9 @@ from services.persistence.repositories.asked import SealedQuestion
 from services.persistence.sealing import KeyRing, UserKeys
 from services.persistence.slot_file import KeyGone
 
+MOST_CHARACTERS = 16_000
+"""Of a question or an answer: nothing beyond is looked up, and a page of the longest fits the bus."""
+
 
 async def read_asked(request: ReadAsked, parts: Parts) -> AskedRead:
     """A page over all who allow it."""
@@ -62,7 +65,7 @@ def _asked(one: SealedQuestion, keys: KeyRing, user: UserKeys) -> AskedTurn | No
         turn_id=one.turn_id,
         user_id=one.user_id,
         conversation_id=one.conversation_id,
-        question="\n\n".join(texts[Speaker.USER]),
-        answer=answer,
+        question="\n\n".join(texts[Speaker.USER])[:MOST_CHARACTERS],
+        answer=answer[:MOST_CHARACTERS],
         at=one.at,
     )
