@@ -35,6 +35,7 @@ POINTS = 240
 SEED = 7
 BEGIN_AGAIN = 8
 """Best points that a search begins with again, when some of its questions were withdrawn."""
+MOST_SAID = 500
 JUDGED_S = 30.0
 """Of the phase's time, what is left for the judgement."""
 
@@ -106,7 +107,7 @@ async def propose(work: PhaseWork) -> PhaseReport:
         Tried(key=one.key, value=one.value, measured=one.measured, proposed=True, change_id=change)
         for one, change in zip(told.proposals, changes, strict=True)
     )
-    return PhaseReport("; ".join(told.reasons), tuple(changes), tried, _figures(search))
+    return PhaseReport(_shortened(told.reasons), tuple(changes), tried, _figures(search))
 
 
 async def _begun(work: PhaseWork) -> Search:
@@ -144,6 +145,12 @@ async def _proposed(work: PhaseWork, one: Proposal) -> str:
     await work.clear()
     change = ProposeChange(key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER)
     return (await work.bus.request(PROPOSE_CHANGE, change)).change_id
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    """What came of each setting, within what a report may say; the ledger has the whole."""
+    most = MOST_SAID // max(1, len(reasons)) - 2
+    return "; ".join(one if len(one) <= most else one[: most - 1] + "…" for one in reasons)
 
 
 def _figures(search: Search) -> dict[str, float]:

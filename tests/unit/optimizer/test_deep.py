@@ -51,6 +51,7 @@ async def test_weights_that_find_more_are_proposed_with_their_measure(tmp_path: 
     assert recall.low > 0
     assert report.changes[0] == tried.change_id == "change-1"
     assert not report.left
+    assert len(report.done) <= 500
 
 
 async def test_what_gains_nothing_stays_as_it_is(tmp_path: Path) -> None:
