@@ -10,7 +10,8 @@ from bench.tuning.starts import STARTS, with_weights
 from bench.tuning.tuned import FOREVER_S, searched
 from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.replay import Evidence
-from services.optimizer.replay.held import Held, held, share_of
+from services.optimizer.replay.held import Held, held
+from services.optimizer.replay.parting import share_of
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.searching import search
 from services.optimizer.tuning.space import Point, point_of

@@ -16,14 +16,13 @@ from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.telemetry import get_logger
 from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
-from services.optimizer.replay.held import sides
+from services.optimizer.replay.parting import sides
 from services.optimizer.replay.reading import read_evidence, still_allowed
 from services.optimizer.tuning.attempts import Attempt
-from services.optimizer.tuning.jobs import Proposal, TuneJob, TuneResult
+from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
 from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
-from services.optimizer.tuning.space import Point, point_of
+from services.optimizer.tuning.space import KEY, Point, point_of
 from services.optimizer.tuning.warm import kept_in, start_from
-from services.optimizer.tuning.weighing import KEY
 
 JOB = "tune"
 LEAST_QUESTIONS = 30

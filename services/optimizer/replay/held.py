@@ -1,10 +1,9 @@
-"""Evidence as arrays, and its parting by conversation. Pure."""
+"""Evidence as arrays. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,11 @@ from numpy.typing import NDArray
 
 from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.replay import Evidence
+from services.optimizer.replay.parting import HELD_OUT, SALT, aside
 
 Floats = NDArray[np.float64]
 PARTS = tuple(name for name in RecallWeights.model_fields if name != "repetition")
 """What a score is the sum of, in the order of the arrays' last axis."""
-SALT = "held-out"
-HELD_OUT = 0.4
-"""Of the conversations: never seen by a search, and what decides."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +78,7 @@ def _fill(made: Held, place: int, one: Evidence) -> None:
     made.tokens[place, :count] = one.tokens
 
 
-def share_of(conversation_id: str, salt: str) -> float:
-    """Where a conversation lies in 0..1: always the same for one salt, and unlike anything that is said in it."""
-    digest = blake2b(f"{salt}\0{conversation_id}".encode(), digest_size=8).digest()
-    return float(int.from_bytes(digest, "big") / 2**64)
-
-
 def parted(evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT) -> tuple[Held, Held]:
     """(to tune on, held out), by conversation, whose questions would otherwise tell each other's answers."""
-    tuning, out = ([one for one in evidence if _aside(one, salt, share) is aside] for aside in (False, True))
-    return held(tuning), held(out)
-
-
-def sides(evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT) -> tuple[int, int]:
-    """How many questions lie on either side."""
-    out = sum(_aside(one, salt, share) for one in evidence if one.relevant)
-    return sum(bool(one.relevant) for one in evidence) - out, out
-
-
-def _aside(one: Evidence, salt: str, share: float) -> bool:
-    return share_of(one.conversation_id, salt) < share
+    tuning, judging = ([one for one in evidence if aside(one, salt, share) is out] for out in (False, True))
+    return held(tuning), held(judging)

@@ -2,52 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
-
-from libs.shared.contracts.ledger import Measured, RuntimeSettings
-from libs.shared.contracts.replay import Evidence
 from services.optimizer.replay.held import parted
-from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.budgets import CHOICES, tune_budget
-from services.optimizer.tuning.space import Point, point_of
-from services.optimizer.tuning.weighing import KEY, Objective, concluded
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TuneJob(_Value):
-    """Some more points of one search; ``finish`` to judge what it came to instead."""
-
-    evidence: tuple[Evidence, ...]
-    settings: RuntimeSettings
-    first: tuple[Point, ...] = ()
-    done: tuple[Attempt, ...] = ()
-    most: int
-    """Points, those done among them."""
-    seconds: float
-    seed: int
-    finish: bool = False
-
-
-class Proposal(_Value):
-    """A setting that is worth a change, and what that was measured by."""
-
-    key: str
-    value: Any
-    reason: str
-    measured: tuple[Measured, ...]
-
-
-class TuneResult(_Value):
-    """All that was tried so far; what is proposed, or why nothing is, once it is finished."""
-
-    done: tuple[Attempt, ...] = ()
-    proposals: tuple[Proposal, ...] = ()
-    reasons: tuple[str, ...] = ()
+from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
+from services.optimizer.tuning.space import KEY, point_of
+from services.optimizer.tuning.weighing import Objective, concluded
 
 
 def run(body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from libs.shared.contracts.ledger import RecallWeights
 
+KEY = "recall_weights"
 Point = dict[str, float]
 """By weight."""
 _LARGEST = 2.0

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from libs.shared.contracts.ledger import Measured, RecallWeights, RuntimeSettings
 from libs.shared.contracts.replay import Evidence
 from libs.shared.evaluation.decision import Verdict
-from services.optimizer.replay.held import Held, share_of
+from services.optimizer.replay.held import Held
 from services.optimizer.replay.judging import judge
+from services.optimizer.replay.parting import share_of
 from services.optimizer.replay.scoring import replay
 from services.optimizer.tuning.attempts import Attempt, best_of
 from services.optimizer.tuning.simplifying import simplified
-from services.optimizer.tuning.space import Point, distance, point_of, weights_of
+from services.optimizer.tuning.space import KEY, Point, distance, point_of, weights_of
 
 TOWARDS_CURRENT = 0.02
 """What a point loses for being as far from the current one as can be: of two that find as much, the nearer."""
@@ -23,7 +24,6 @@ LEAST_SUBSET = 40
 """Questions below which a part of them tells too little."""
 HOPELESS = 0.03
 """A trial that is worse on the part than the best by more than this is given up."""
-KEY = "recall_weights"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from services.optimizer.phases import deep
 from services.optimizer.phases.base import Job, JobFailed
 from services.optimizer.phases.deep import propose
 from services.optimizer.replay import held as holding
+from services.optimizer.replay import parting
 from services.optimizer.tuning import jobs
-from services.optimizer.tuning.jobs import TuneJob
+from services.optimizer.tuning.exchange import TuneJob
 from services.optimizer.tuning.search_file import FILE
 from tests.unit.optimizer.asked import asked
 from tests.unit.optimizer.nights import Work, night
@@ -33,7 +36,7 @@ def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
 def misleading(count: int) -> list[Evidence]:
     """What helps where it is tuned harms where it is judged: a search alone would fall for it."""
     telling, other = asked(count), asked(count, telling="importance")
-    aside = [holding.share_of(one.conversation_id, holding.SALT) < holding.HELD_OUT for one in telling]
+    aside = [parting.aside(one, parting.SALT, parting.HELD_OUT) for one in telling]
     return [other[place] if out else telling[place] for place, out in enumerate(aside)]
 
 
@@ -160,3 +163,10 @@ async def test_without_time_it_says_that_there_is_more(tmp_path: Path) -> None:
         report = await propose(work)
     assert report.left
     assert work.jobs == []
+
+
+def test_the_waiting_process_loads_no_searcher() -> None:
+    """Numbers are crunched in the child alone: the optimizer's own process stays small through the night."""
+    asking = "import sys, services.optimizer.phases.deep; print(sorted({'numpy', 'optuna'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.strip() == "[]"

@@ -12,7 +12,8 @@ from libs.shared.contracts.replay import Evidence
 from libs.shared.errors import InvalidRequest
 from services.optimizer.replay import evaluating, judging
 from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation, changed
-from services.optimizer.replay.held import parted, share_of
+from services.optimizer.replay.held import parted
+from services.optimizer.replay.parting import share_of
 from services.optimizer.tuning.budgets import tune_budget
 from tests.unit.optimizer.asked import asked
 

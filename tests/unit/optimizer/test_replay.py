@@ -18,7 +18,8 @@ from services.cognition.recall import Found, rank
 from services.cognition.replaying.evidence import as_it_was, evidence_of
 from services.cognition.selection import Hit, spread_out
 from services.optimizer.replay import scoring
-from services.optimizer.replay.held import held, parted, share_of
+from services.optimizer.replay.held import held, parted
+from services.optimizer.replay.parting import share_of
 from services.optimizer.replay.scoring import replay, shown
 from tests.unit.cognition.evidence import NOW, item, rows
 from tests.unit.optimizer.asked import asked, evidence

@@ -13,7 +13,7 @@ from libs.shared.contracts.ledger import Measured, RecallWeights
 from libs.shared.contracts.sleep import Tried
 from services.optimizer.phases import deep
 from services.optimizer.phases.deep import propose
-from services.optimizer.tuning.jobs import TuneJob
+from services.optimizer.tuning.exchange import TuneJob
 from services.optimizer.tuning.space import BOUNDS, admitted, point_of, weights_of
 from services.optimizer.tuning.warm import MOST_SHARED, Kept, kept_in, start_from
 from tests.unit.optimizer.asked import asked
