@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.report import Aim, finish, table
-from services.trainer.evaluation import bootstrap
-from services.trainer.evaluation.bootstrap import Totals, compare_means
-from services.trainer.evaluation.decision import decide
+from libs.shared.evaluation import bootstrap
+from libs.shared.evaluation.bootstrap import Totals, compare_means
+from libs.shared.evaluation.decision import decide
 
 UNITS = (5, 6, 8, 12, 20)
 EFFECTS = (0.5, 1.0, 2.0, 4.0)

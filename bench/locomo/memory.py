@@ -21,6 +21,7 @@ from libs.shared.contracts.recall import FindCandidates
 from services.cognition.memory import EVENT_CANDIDATES, LEAST_EVENT_EVIDENCE, day_of, intervals
 from services.cognition.question import Names, Question, read
 from services.cognition.recall import Found, Ranked, found_in, rank
+from services.cognition.replaying.evidence import as_it_was
 from services.cognition.searchable import Text, row
 from services.cognition.selection import Hit, spread_out
 from services.persistence.additions import Addition, term_rows, vector_rows
@@ -66,6 +67,12 @@ class OfflineMemory:
     def evidence(self, question: str, limit: int) -> Evidence:
         """What is found for a question, at most ``limit`` by each kind of evidence."""
         return self._found(self._placed(read(question, self.names, NOW)), limit)
+
+    def found(self, evidence: Evidence) -> tuple[list[Found], list[MemoryItem]]:
+        """What was found as it would be replayed, with the items."""
+        items = dict(enumerate(self._items))
+        found = as_it_was(evidence.found, items, "", NOW.timestamp())
+        return found, [items[one.ordinal] for one in found]
 
     def best(self, evidence: Evidence, weights: RecallWeights) -> list[str]:
         """The ids that a search shows, best first."""

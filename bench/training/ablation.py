@@ -16,10 +16,10 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from bench.training.data import Pairs, apart, sentences
 from bench.training.decoder import Shape, loss_per_byte, pretrained
+from libs.shared.evaluation.ranks import spearman
 from services.trainer import mntp, simcse
 from services.trainer.bidirectional import make_bidirectional
 from services.trainer.configuration import Mntp, Optimiser, SimCse
-from services.trainer.evaluation.ranks import spearman
 from services.trainer.lora import merged
 from services.trainer.masking import vocabulary_of
 from services.trainer.packing import packed, tokenized

@@ -1,4 +1,5 @@
-"""``mongars consents``: which of one's conversations may be trained on, and who may use what was trained on them."""
+"""``mongars consents``: which of one's conversations may be trained on, who may use what was trained on them, and
+whether one's questions may be replayed."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from cli.listing import day_of, shortened, show
 from cli.options import JsonOption, StateOption, UserOption, answer, line, own_gateway, path_part
 
 app = typer.Typer(
-    help="What of yours may be used for training: nothing, until you allow it. List, allow, withdraw.",
+    help="What of yours may be used for training and tuning: nothing, until you allow it. List, allow, withdraw.",
     no_args_is_help=True,
 )
 ConversationArgument = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Its id, as consents list shows it.")]
@@ -42,6 +43,7 @@ def list_consents(
         return
     line(f"conversations to come   {_future(choices)}")
     line(f"adapters of your words  {'others may use them' if choices['share_adapters'] else 'yours alone'}")
+    line(f"tuning recall           {'your questions may be replayed' if choices['tuning'] else 'not allowed'}")
     show(
         ("conversation", "last used", "training", "messages", "title"),
         [
@@ -126,6 +128,19 @@ def share(
         return
     shared = done["choices"]["share_adapters"]
     line(f"Adapters of your words: {'others may use them, if all agree' if shared else 'yours alone'}.")
+
+
+@app.command("tuning")
+def tuning(
+    switch: SwitchArgument, user: UserOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Let your questions be replayed, on this machine alone, to tune how memories are found; off ends it at once."""
+    done = _choose({"tuning": switch == "on"}, user, state)
+    if as_json:
+        answer(done)
+        return
+    allowed = done["choices"]["tuning"]
+    line(f"Tuning recall: {'your questions may be replayed on this machine' if allowed else 'not allowed'}.")
 
 
 @app.command("adapters")

@@ -185,6 +185,19 @@ class Memory:
             hits = await self._chosen(search, telling, past=question.past)
         return Recollection(hits, degraded, question)
 
+    async def prepare(self, user_id: str, text: str, seconds: float) -> bool:
+        """Makes a question ready that is likely to be asked: its vector is kept for so long, and the index that it is
+        looked up in is in memory. False where there are no vectors. Raises ServiceError; Preempted.
+        """
+        profile = await self._profiles.of(user_id, patience_s=BRIEFLY_S)
+        question = read(text[:QUESTION_CHARACTERS].strip(), profile.names, datetime.now(UTC))
+        query = FindCandidates(user_id=user_id, terms=question.terms, limit=1)
+        await self._bus.request(FIND_CANDIDATES, query)
+        if profile.embedder is None:
+            return False
+        await self._vectors.prepare(user_id, question.text, profile.embedder, seconds)
+        return True
+
     async def _chosen(self, search: _Search, telling: Sequence[Ranked], *, past: bool) -> tuple[Hit, ...]:
         """Of the best as many as are wanted, each a little less for what a better one told already.
 

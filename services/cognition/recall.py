@@ -16,6 +16,7 @@ from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.recall import Candidates
 from libs.shared.extractive import is_extractive
+from libs.shared.recall_sums import NO_PLACE, factors, lifted
 from libs.shared.text import terms
 from services.cognition.question import Question
 from services.cognition.strength import strength
@@ -27,9 +28,6 @@ EPISODE_S = 6 * 3600.0
 """A longer silence within a conversation begins another episode."""
 FRESH_CHARACTERS = 4000
 """Of a memory that isn't indexed yet, the beginning is searched for the question's terms."""
-NO_PLACE = -1
-ABOVE = 1e-6
-"""By so much a memory is lifted above the one that it supersedes."""
 _LONG_WORDS = 60
 _LENGTHS = tuple(math.log1p(n) / math.log1p(_LONG_WORDS) for n in range(_LONG_WORDS + 1))
 
@@ -124,8 +122,8 @@ def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now
     ``whole`` is what a turn with every term of the question would score by BM25. Unless the question is about the past,
     what is superseded never stands above what supersedes it.
     """
-    factors = _factors(found, question, weights)
-    columns = _weighted(_columns(found, question, now), factors)
+    parts = factors(dict(weights), applying(found, question))
+    columns = _weighted(_columns(found, question, now), parts)
     sums = [sum(row) for row in zip(*columns.values(), strict=True)] if columns else [0.0] * len(found)
     scores = [max(0.0, total) for total in sums]
     if not question.past:
@@ -134,7 +132,7 @@ def rank(found: Sequence[Found], question: Question, weights: RecallWeights, now
     for place, (f, score, total) in enumerate(zip(found, scores, sums, strict=True)):
         lift = score - total if score > max(0.0, total) else 0.0
         until = found[f.newer].at if f.newer != NO_PLACE else None
-        ranked.append(Ranked(f, score, _evidence(f, whole), columns, place, lift, until))
+        ranked.append(Ranked(f, score, evidence_for(f, whole), columns, place, lift, until))
     return sorted(ranked, key=best_first)
 
 
@@ -144,22 +142,9 @@ def best_first(one: Ranked) -> tuple[float, float, int, str]:
     return (-one.score, -found.at, -found.ordinal, found.fresh.id if found.fresh else "")
 
 
-def lifted(scores: Sequence[float], newer: Sequence[int]) -> list[float]:
-    """The scores with each superseding memory just above all that it supersedes, however long the chain."""
-    result = list(scores)
-    for start in sorted(range(len(newer)), key=lambda place: -scores[place]):
-        place, after, seen = start, newer[start], {start}
-        while after != NO_PLACE and after not in seen:
-            if result[after] <= result[place]:
-                result[after] = result[place] + ABOVE
-            seen.add(after)
-            place, after = after, newer[after]
-    return result
-
-
-def _factors(found: Sequence[Found], question: Question, weights: RecallWeights) -> dict[str, float]:
-    """The weights of the parts that this question has, such that a memory with all of them scores 1."""
-    applying = {
+def applying(found: Sequence[Found], question: Question) -> frozenset[str]:
+    """The parts that this question, asked of these, has; ``repetition`` is none, since it needs the texts."""
+    has = {
         "meaning": any(f.cosine is not None for f in found),
         "episode_meaning": any(f.cosine is not None for f in found),
         "terms": bool(question.terms),
@@ -172,9 +157,13 @@ def _factors(found: Sequence[Found], question: Question, weights: RecallWeights)
         "name": question.wants_name,
         "repetition": False,
     }
-    wanted = {name: float(value) for name, value in weights if value and applying.get(name, True)}
-    most = sum(value for value in wanted.values() if value > 0) or 1.0
-    return {name: value / most for name, value in wanted.items()}
+    return frozenset(name for name in RecallWeights.model_fields if has.get(name, True))
+
+
+def unweighted(found: Sequence[Found], question: Question, now: float) -> Columns:
+    """Every part that the question has, as it is before any weight."""
+    made = _columns(found, question, now)
+    return {name: made[name]() for name in sorted(applying(found, question))}
 
 
 def _columns(found: Sequence[Found], question: Question, now: float) -> dict[str, Callable[[], list[float]]]:
@@ -201,8 +190,8 @@ def _columns(found: Sequence[Found], question: Question, now: float) -> dict[str
     }
 
 
-def _weighted(made: Mapping[str, Callable[[], list[float]]], factors: Mapping[str, float]) -> Columns:
-    return {name: [factor * value for value in made[name]()] for name, factor in factors.items()}
+def _weighted(made: Mapping[str, Callable[[], list[float]]], by: Mapping[str, float]) -> Columns:
+    return {name: [factor * value for value in made[name]()] for name, factor in by.items()}
 
 
 def _dense(found: Sequence[Found], lexical: Sequence[float]) -> list[float]:
@@ -211,7 +200,7 @@ def _dense(found: Sequence[Found], lexical: Sequence[float]) -> list[float]:
     return [own if f.cosine is not None else words for f, own, words in zip(found, known, lexical, strict=True)]
 
 
-def _evidence(f: Found, whole: float) -> float:
+def evidence_for(f: Found, whole: float) -> float:
     """Either kind may speak for it, and both say more than one: the probabilistic sum of the two."""
     by_terms = min(1.0, f.bm25 / whole) if whole > 0 else 0.0
     by_meaning = min(1.0, max(0.0, ((f.cosine or 0.0) - LEAST_COSINE) / (1 - LEAST_COSINE)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from libs.shared.contracts.memory import MemoryItem
+from libs.shared.recall_sums import NO_PLACE, lifted
 from libs.shared.text import terms
-from services.cognition.recall import NO_PLACE, lifted
 
 BYTES_PER_TOKEN = 3.5
 """Estimated, where no model says how it counts."""

@@ -12,6 +12,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.documents import ADD_DOCUMENT
+from libs.shared.contracts.dreaming import PREPARE_AHEAD
 from libs.shared.contracts.indexing import INDEX_REQUESTED
 from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import (
@@ -23,6 +24,7 @@ from libs.shared.contracts.memory import (
     MemoryItems,
     SearchMemory,
 )
+from libs.shared.contracts.replay import REPLAY_ASKED
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce
@@ -30,6 +32,7 @@ from libs.shared.service import ServiceContext
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.documents.adding import Documents, no_facts
 from services.cognition.documents.reading import Allowance, Reader
+from services.cognition.dreaming.preparing import Preparer
 from services.cognition.embedding import Embedder
 from services.cognition.extraction.keeping import FactKeeper
 from services.cognition.extraction.reading import ModelReading
@@ -40,6 +43,7 @@ from services.cognition.keeping import Keeper
 from services.cognition.memory import Memory
 from services.cognition.outcomes import Outcomes
 from services.cognition.presence import LanguageModel
+from services.cognition.replaying.replaying import Replayer
 from services.cognition.room import Room
 from services.cognition.searchable import Searchable
 from services.cognition.sessions import Sessions
@@ -87,6 +91,8 @@ async def serve(
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)
+    replayer = Replayer(bus, embedder, traffic)
+    preparer = Preparer(bus, memory.prepare, memory.changed, traffic, _now)
     room = Room(bus, embedder.model_for)
     reading = ModelReading(bus, outcomes, facts, traffic, in_force, room)
     indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading, room=room)
@@ -100,6 +106,10 @@ async def serve(
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
     await bus.subscribe(MEMORY_CHANGED, memory.changed)
     await bus.subscribe(PREEMPT, traffic.preempted)
+    await bus.serve(REPLAY_ASKED, replayer.replay)
+    await bus.subscribe(MEMORY_CHANGED, replayer.changed)
+    await bus.serve(PREPARE_AHEAD, preparer.prepare)
+    await bus.subscribe(MEMORY_CHANGED, preparer.changed)
     await bus.serve(IMPORT_TURNS, importer.import_turns)
     await bus.serve(ADD_MEMORY, importer.add)
     await bus.serve(EDIT_MEMORY, importer.edit)

@@ -7,7 +7,10 @@ from importlib import import_module
 
 JobFunction = Callable[[bytes], bytes]
 
-JOBS: dict[str, str] = {"digest": "services.optimizer.digesting.making:job"}
+JOBS: dict[str, str] = {
+    "digest": "services.optimizer.digesting.making:job",
+    "tune": "services.optimizer.tuning.jobs:run",
+}
 """Name → ``module:function``; the function takes a payload and returns a result, and may be stopped in the middle."""
 
 

@@ -113,8 +113,8 @@ class Night:
     def _look(self) -> None:
         parts, asked = self._parts, self._running is not None and self._running.cycle.asked_for
         limits = parts.settings.limits
-        if asked:  # whoever asks for it means now
-            limits = replace(limits, only=None, never=None)
+        if asked:  # whoever asks for it means now, and other programs come first by priority alone
+            limits = replace(limits, only=None, never=None, cpu_leave=float("inf"))
             self._state = replace(self._state, asleep=True, troubled_since=None)
         before = self._decision.reasons
         self._decision = decide(

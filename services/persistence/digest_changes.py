@@ -6,7 +6,7 @@ Within the transaction that records the step. Nothing else puts digests in force
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -17,14 +17,8 @@ from libs.shared.contracts.digests import KEY, InForceValue
 from libs.shared.contracts.ledger import Change
 from libs.shared.errors import ChangeConflict, InvalidRequest, SettingUnknown
 from services.persistence.announcing import announce_memory_changed
+from services.persistence.appliers import Held
 from services.persistence.repositories import digests
-
-
-class Held(NamedTuple):
-    """What is in force, and the change that put it there; None: nothing did."""
-
-    value: Any
-    setter: str | None
 
 
 class DigestApplier:

@@ -25,6 +25,7 @@ from libs.shared.contracts import material as material_contracts
 from libs.shared.contracts import memory as memory_contracts
 from libs.shared.contracts import ratings as rating_contracts
 from libs.shared.contracts import recall as recall_contracts
+from libs.shared.contracts import replay as replay_contracts
 from libs.shared.contracts import training as training_contracts
 from libs.shared.contracts import turns as turn_contracts
 from libs.shared.contracts.base import Rpc
@@ -35,17 +36,19 @@ from libs.shared.errors import ServiceError
 from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.persistence import forgetting, housekeeping, restored_adapters
-from services.persistence.appliers import SettingApplier
+from services.persistence.appliers import Appliers, SettingApplier
 from services.persistence.applying import TurnApplier
 from services.persistence.artefacts import ARTEFACT_KEY, Artefacts
 from services.persistence.backup_list import BackupList
 from services.persistence.conversation_owners import ConversationOwners
 from services.persistence.cutting import take_cut
 from services.persistence.deciding import Ledger
+from services.persistence.digest_changes import DigestApplier
 from services.persistence.handing_over import hand_over
 from services.persistence.handlers import (
     accounts,
     adapters,
+    asked,
     backups,
     consents,
     conversations,
@@ -86,6 +89,7 @@ log = get_logger(__name__)
 
 _RETRY_S = (0.1, 0.2, 0.5, 1.0)
 _MIB = 1024 * 1024
+_APPLIERS: Appliers = {ChangeKind.SETTING: SettingApplier(), ChangeKind.DIGEST: DigestApplier()}
 _USERS_JUDGED = 16
 """One whose key opens is enough; a forgotten one's may be gone already."""
 _SLOT_FILE_WAIT_S = 20.0
@@ -144,9 +148,12 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (rating_contracts.LIST_CONSENTS, consents.list_consents),
     (rating_contracts.SET_CONSENT, consents.set_consent),
     (rating_contracts.CHANGE_TRAINING_CHOICES, consents.change_training_choices),
+    (material_contracts.COUNT_MATERIAL, trained.count_material),
     (material_contracts.RECORD_DATASET, trained.record_dataset),
     (material_contracts.RECORD_ADAPTER, trained.record_adapter),
     (material_contracts.LIST_TRAINED, trained.list_trained),
+    (replay_contracts.READ_ASKED, asked.read_asked),
+    (replay_contracts.STILL_ALLOWED, asked.still_allowed),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
     (account_contracts.LIST_USERS, accounts.list_users),
@@ -299,7 +306,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),
         backups=await asyncio.to_thread(BackupList, settings.folder.backup_list),
         artefacts=Artefacts(bus, keys.derived_key(ARTEFACT_KEY)),
-        ledger=Ledger(StepSigner(keys.derived_key(STEP_KEY)), {ChangeKind.SETTING: SettingApplier()}),
+        ledger=Ledger(StepSigner(keys.derived_key(STEP_KEY)), _APPLIERS),
         journal=settings.folder.forgettings,
     )
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from libs.shared.errors import InvalidRequest
+from libs.shared.evaluation.bootstrap import LEAST_UNITS, Comparison
+from libs.shared.evaluation.decision import Verdict, decide
 from services.trainer import sft
 from services.trainer.chat import Row, Tokenized, tokenized
 from services.trainer.configuration import Sft
 from services.trainer.curation.datasets import Dataset
 from services.trainer.curation.exchanges import Example
-from services.trainer.evaluation.bootstrap import LEAST_UNITS, Comparison
-from services.trainer.evaluation.decision import Verdict, decide
 from services.trainer.evaluation.guards import compare_repetition, compare_text
 from services.trainer.evaluation.measuring import compare_perplexity, write
 from services.trainer.export import save_adapter

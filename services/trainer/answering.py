@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from libs.shared.evaluation.decision import Verdict
 from services.trainer.adapter import Made, make_adapter
 from services.trainer.configuration import Lora, Optimiser, Sft
 from services.trainer.curation import shelf
 from services.trainer.encoder import Tell, figures, finished, load, other_blocks
-from services.trainer.evaluation.decision import Verdict
 from services.trainer.evaluation.figures import figures_of
 from services.trainer.spec import AdapterSpec, RunSpec
 from services.trainer.telling import Done

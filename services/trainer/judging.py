@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from libs.shared.errors import InvalidRequest, ModelBroken
+from libs.shared.evaluation.bootstrap import Comparison, Totals, compare_means
+from libs.shared.evaluation.decision import Verdict
 from services.trainer.bidirectional import make_bidirectional
 from services.trainer.encoder import Tell, load, load_tokenizer
 from services.trainer.evaluation import exam_vectors
-from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means
-from services.trainer.evaluation.decision import Verdict
 from services.trainer.evaluation.encoders import judge, telling_conversations
 from services.trainer.evaluation.exam import Exam
 from services.trainer.evaluation.measuring import write

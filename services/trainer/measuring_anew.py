@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from libs.shared.evaluation.bootstrap import LEAST_UNITS
+from libs.shared.evaluation.decision import Verdict
 from services.trainer.adapter import measured, rows_of
 from services.trainer.configuration import Sft
 from services.trainer.curation import shelf
 from services.trainer.encoder import Tell, load, other_blocks
-from services.trainer.evaluation.bootstrap import LEAST_UNITS
-from services.trainer.evaluation.decision import Verdict
 from services.trainer.evaluation.figures import figures_of
 from services.trainer.evaluation.measuring import write
 from services.trainer.judging import judged

@@ -106,6 +106,9 @@ class RuntimeSettings(Message):
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
     """Where requests run: where they end first and make others wait least, or by queues alone (docs/nodes.md)."""
+    night_training: Annotated[bool, Trying.BY_PEOPLE] = False
+    """Whether an adapter is trained anew by night where people allow more to be trained on than its last run had; off:
+    the night only says that it would be worth it."""
     hedging: bool = False
     """Whether a short request whose first token is late is sent to a second node as well; the slower one is stopped."""
     hedging_share: float = Field(default=0.05, gt=0, le=0.2)

@@ -67,6 +67,21 @@ class MaterialChunk(Message):
     exchanges: tuple[Exchange, ...]
 
 
+class CountMaterial(Message):
+    """Asks how much may be trained on now, of everybody together."""
+
+    since: datetime | None = None
+
+
+class MaterialCounted(Message):
+    """Answers that may be trained on and weren't rated down."""
+
+    exchanges: int
+    since_then: int
+    """Of those, given at that moment or later."""
+    conversations: int
+
+
 class Member(Message):
     """A turn in a dataset, as it was read."""
 
@@ -172,6 +187,13 @@ TRAINING_MATERIAL = Stream(
     callers=_TRAINER,
     max_bytes=64 * MIB,
     window=4,
+)
+COUNT_MATERIAL = Rpc(
+    "mongars.v1.persistence.count_material",
+    CountMaterial,
+    MaterialCounted,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.OPTIMIZER}),
 )
 RECORD_DATASET = Rpc(
     "mongars.v1.persistence.record_dataset",

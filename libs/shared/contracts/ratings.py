@@ -1,4 +1,4 @@
-"""Thumbs on answers, and what of one's conversations may be trained on: the api asks, persistence keeps.
+"""Thumbs on answers, and what of one's conversations may be trained and tuned on: the api asks, persistence keeps.
 
 A thumb says whether an answer was good. It permits nothing: only consent does, a conversation at a time.
 """
@@ -71,6 +71,8 @@ class TrainingChoices(Message):
     """Those that began before this moment are not meant."""
     share_adapters: bool = False
     """Whether others may use an adapter that these words trained."""
+    tuning: bool = False
+    """Whether questions that were asked may be replayed on this machine, to tune how memories are found."""
 
 
 class ChangeTrainingChoices(Message):
@@ -79,6 +81,7 @@ class ChangeTrainingChoices(Message):
     user_id: Id
     future: bool | None = None
     share_adapters: bool | None = None
+    tuning: bool | None = None
 
 
 class TrainingChoicesChanged(Message):

@@ -232,12 +232,14 @@ class TrainingRequested(Message):
     run_id: Id
 
 
-_READERS = frozenset({Principal.API, Principal.CLI, Principal.TRAINER})
+_READERS = frozenset({Principal.API, Principal.CLI, Principal.TRAINER, Principal.OPTIMIZER})
 _TRAINER = frozenset({Principal.TRAINER})
 _ASKERS = frozenset({Principal.API, Principal.CLI})
+_STARTERS = _ASKERS | {Principal.OPTIMIZER}
+"""The optimizer only where ``night_training`` permits it."""
 
 START_RUN = Rpc(
-    "mongars.v1.trainer.start_run", StartRun, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=60.0
+    "mongars.v1.trainer.start_run", StartRun, TrainingRun, owner=Principal.TRAINER, callers=_STARTERS, timeout_s=60.0
 )
 CANCEL_RUN = Rpc(
     "mongars.v1.trainer.cancel_run", RunRef, TrainingRun, owner=Principal.TRAINER, callers=_ASKERS, timeout_s=30.0

@@ -1,4 +1,5 @@
-"""``/api/v1/consents``: which of one's conversations may be trained on, and who may use what was trained on them."""
+"""``/api/v1/consents``: which of one's conversations may be trained on, who may use what was trained on them, and
+whether one's questions may be replayed."""
 
 from __future__ import annotations
 
@@ -33,16 +34,18 @@ class ChoicesPatch(Body):
     """What is absent stays. Both are off until they are switched on.
 
     ``future``: conversations that begin from now on may be trained on; taken back, it withdraws those that it alone had
-    allowed. ``share_adapters``: others may use an adapter that one's words trained.
+    allowed. ``share_adapters``: others may use an adapter that one's words trained. ``tuning``: questions that one
+    asked may be replayed, on this machine, to tune how memories are found; taken back, none is from then on.
     """
 
     future: bool | None = None
     share_adapters: bool | None = None
+    tuning: bool | None = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> ChoicesPatch:
-        if self.future is None and self.share_adapters is None:
-            raise ValueError("Give future or share_adapters")
+        if self.future is None and self.share_adapters is None and self.tuning is None:
+            raise ValueError("Give future, share_adapters or tuning")
         return self
 
 
@@ -90,7 +93,9 @@ async def list_consents(
 async def change_choices(parts: PartsOf, caller: CallerOf, body: ChoicesPatch) -> TrainingChoicesChanged:
     """Changes what holds for all of one's conversations; names the adapters that this taints."""
     permit_memory(caller, MemoryMode.READ_WRITE)
-    change = ChangeTrainingChoices(user_id=caller.user_id, future=body.future, share_adapters=body.share_adapters)
+    change = ChangeTrainingChoices(
+        user_id=caller.user_id, future=body.future, share_adapters=body.share_adapters, tuning=body.tuning
+    )
     return await parts.bus.request(CHANGE_TRAINING_CHOICES, change)
 
 

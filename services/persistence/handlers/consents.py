@@ -16,7 +16,7 @@ from libs.shared.contracts.ratings import (
     TrainingChoicesChanged,
 )
 from libs.shared.errors import ConversationNotFound, UserNotFound
-from services.persistence.announcing import announce_standing
+from services.persistence.announcing import announce_memory_changed, announce_standing
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.opening import open_title
 from services.persistence.parts import Parts
@@ -71,6 +71,8 @@ async def change_training_choices(request: ChangeTrainingChoices, parts: Parts) 
         if before.share_adapters != after.share_adapters:
             told |= set(await trained.adapters_of_owner(driver, request.user_id))
     await announce_standing(parts.bus, told)
+    if before.tuning and not after.tuning:
+        await announce_memory_changed(parts.bus, request.user_id)  # what was prepared of their questions goes
     return TrainingChoicesChanged(choices=after, tainted_adapters=tainted)
 
 
@@ -79,7 +81,8 @@ def chosen(before: TrainingChoices, request: ChangeTrainingChoices, now: datetim
     future = before.future if request.future is None else request.future
     share = before.share_adapters if request.share_adapters is None else request.share_adapters
     since = (before.future_since or now) if future else None
-    return TrainingChoices(future=future, future_since=since, share_adapters=share)
+    tuning = before.tuning if request.tuning is None else request.tuning
+    return TrainingChoices(future=future, future_since=since, share_adapters=share, tuning=tuning)
 
 
 async def _hold(driver: Any, user_id: str) -> None:

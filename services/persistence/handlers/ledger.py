@@ -8,6 +8,7 @@ from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import (
     OPTIMIZER_ACTOR,
     Change,
+    ChangeKind,
     Changes,
     ChangeState,
     DecideChange,
@@ -25,6 +26,7 @@ from libs.shared.errors import ChangeConflict, InvalidRequest
 from services.persistence.appliers import Held, applier_of
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.deciding import Said
+from services.persistence.digest_changes import announce
 from services.persistence.ledger import new_entry, settings_from
 from services.persistence.parts import Parts
 from services.persistence.repositories import ledger, ledger_checks, steps
@@ -64,7 +66,7 @@ async def propose_change(request: ProposeChange, parts: Parts) -> Change:
         change = await parts.ledger.record(session, change, ChangeState.PROPOSED, said)
         if request.apply:
             change = await parts.ledger.decide(session, change, Decision.APPROVE, said)
-    tell(parts)
+    await _told(change, parts)
     return change
 
 
@@ -87,7 +89,7 @@ async def decide_change(request: DecideChange, parts: Parts) -> Change:
         await ledger.lock_head(session)
         change = await ledger.find(session, request.change_id)
         change = await parts.ledger.decide(session, change, request.decision, said)
-    tell(parts)
+    await _told(change, parts)
     return change
 
 
@@ -114,6 +116,12 @@ async def verify_ledger(_: VerifyLedger, parts: Parts) -> LedgerVerified:
     """Whether every entry and every step is what was recorded."""
     async with parts.database.transaction() as session:
         return await ledger_checks.verified(session, parts.ledger.signer.key)
+
+
+async def _told(change: Change, parts: Parts) -> None:
+    tell(parts)
+    if change.kind is ChangeKind.DIGEST:
+        await announce(parts.bus, change.key)
 
 
 def tell(parts: Parts) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from libs.shared.contracts.material import (
+    CountMaterial,
     DatasetRecorded,
     ListTrained,
+    MaterialCounted,
     RecordAdapter,
     RecordDataset,
     Taint,
@@ -17,12 +19,19 @@ from libs.shared.contracts.material import (
 from libs.shared.errors import AlreadyRecorded, DatasetNotFound, MaterialWithdrawn
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.parts import Parts
-from services.persistence.repositories import trained
+from services.persistence.repositories import material, trained
 from services.persistence.repositories.trained import Recorded, Standing, Tainted
 
 _NAMED = 1000
 """Turns that a refusal names."""
 _MOST_ADAPTERS = 100_000
+
+
+async def count_material(request: CountMaterial, parts: Parts) -> MaterialCounted:
+    """How much may be trained on."""
+    async with parts.database.plainly() as driver:
+        exchanges, since_then, conversations = await material.count(driver, request.since)
+    return MaterialCounted(exchanges=exchanges, since_then=since_then, conversations=conversations)
 
 
 async def record_dataset(request: RecordDataset, parts: Parts) -> DatasetRecorded:

@@ -31,7 +31,7 @@ AND (CAST(:at AS timestamptz) IS NULL
 ORDER BY c.updated_at DESC, c.conversation_id DESC LIMIT :most
 """
 )
-_CHOICES = Statement("SELECT future_since, share_adapters FROM training_choices WHERE user_id = :user_id")
+_CHOICES = Statement("SELECT future_since, share_adapters, tuning FROM training_choices WHERE user_id = :user_id")
 _SET = Statement("""
 INSERT INTO conversation_consents AS k (conversation_id, user_id, allowed, at)
 SELECT conversation_id, user_id, CAST(:allowed AS boolean), CAST(:now AS timestamptz) FROM conversations
@@ -41,9 +41,10 @@ ON CONFLICT (conversation_id) DO UPDATE SET allowed = excluded.allowed,
 RETURNING conversation_id
 """)
 _SET_CHOICES = Statement("""
-INSERT INTO training_choices (user_id, future_since, share_adapters)
-VALUES (:user_id, :future_since, CAST(:share AS boolean))
-ON CONFLICT (user_id) DO UPDATE SET future_since = excluded.future_since, share_adapters = excluded.share_adapters
+INSERT INTO training_choices (user_id, future_since, share_adapters, tuning)
+VALUES (:user_id, :future_since, CAST(:share AS boolean), CAST(:tuning AS boolean))
+ON CONFLICT (user_id) DO UPDATE SET future_since = excluded.future_since, share_adapters = excluded.share_adapters,
+  tuning = excluded.tuning
 """)
 _BY_DEFAULT = Statement("""
 SELECT c.conversation_id FROM conversations AS c LEFT JOIN conversation_consents AS k USING (conversation_id)
@@ -89,8 +90,8 @@ async def choices(driver: Any, user_id: str) -> TrainingChoices:
     rows = await _CHOICES.fetch(driver, user_id=user_id)
     if not rows:
         return TrainingChoices()
-    since, share = rows[0]
-    return TrainingChoices(future=since is not None, future_since=since, share_adapters=share)
+    since, share, tuning = rows[0]
+    return TrainingChoices(future=since is not None, future_since=since, share_adapters=share, tuning=tuning)
 
 
 async def decide(driver: Any, user_id: str, conversation_id: str, allowed: bool, now: datetime) -> bool:
@@ -100,7 +101,13 @@ async def decide(driver: Any, user_id: str, conversation_id: str, allowed: bool,
 
 async def choose(driver: Any, user_id: str, chosen: TrainingChoices) -> None:
     """Sets the choices for all conversations."""
-    await _SET_CHOICES.fetch(driver, user_id=user_id, future_since=chosen.future_since, share=chosen.share_adapters)
+    await _SET_CHOICES.fetch(
+        driver,
+        user_id=user_id,
+        future_since=chosen.future_since,
+        share=chosen.share_adapters,
+        tuning=chosen.tuning,
+    )
 
 
 async def allowed_by_default(driver: Any, user_id: str, since: datetime) -> list[str]:

@@ -41,6 +41,15 @@ ORDER BY u.at, u.ordinal, m.ordinal
 _PAGE = Statement(PAGE_SQL)
 
 
+COUNT_SQL = f"""
+SELECT count(*), count(*) FILTER (WHERE a.at >= CAST(:since AS timestamptz)), count(DISTINCT c.conversation_id)
+FROM {DECISIONS_SQL} JOIN messages AS a ON a.conversation_id = c.conversation_id
+JOIN turns AS t ON t.turn_id = a.turn_id LEFT JOIN ratings AS r ON r.turn_id = t.turn_id
+WHERE a.speaker = 'assistant' AND {ALLOWED_SQL} AND r.thumb IS DISTINCT FROM 'down'
+"""  # noqa: S608 - likewise
+_COUNT = Statement(COUNT_SQL)
+
+
 @dataclass(frozen=True)
 class SealedSaid:
     """A message of a turn."""
@@ -85,3 +94,10 @@ async def page(
         turns[turn_id] = SealedTurn(turn_id, when, place, slot, model, partial, conversation_id, thumb, ())
         said.setdefault(turn_id, []).append(SealedSaid(*message))
     return [replace(turn, said=tuple(said[turn.turn_id])) for turn in turns.values()]
+
+
+async def count(driver: Any, since: datetime | None) -> tuple[int, int, int]:
+    """(answers that may be trained on, of those since then, their conversations), of everybody."""
+    rows = await _COUNT.fetch(driver, since=since or _EARLIEST)
+    exchanges, since_then, conversations = rows[0]
+    return exchanges, since_then, conversations

@@ -29,7 +29,7 @@ from services.persistence.tables.training import (
 )
 from services.persistence.tables.work import ForgettingRow, JobRow, OutboxRow, TombstoneRow
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0008"
 """The migration that these tables stand for; a test holds it to the head of the chain."""
 
 __all__ = [

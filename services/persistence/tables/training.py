@@ -3,7 +3,7 @@ key and outlive what they stand for."""
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Identity, Index, LargeBinary, String
+from sqlalchemy import ForeignKey, Identity, Index, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.persistence.tables.base import Base, Identifier, Moment, Whole
@@ -30,6 +30,8 @@ class TrainingChoiceRow(Base):
     future_since: Mapped[Moment | None]
     """Conversations that began since then are allowed unless it was decided otherwise; None: none is."""
     share_adapters: Mapped[bool] = mapped_column(default=False)
+    tuning: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Questions that were asked may be replayed."""
 
 
 class ConsentRow(Base):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.trainer.evaluation.bootstrap import LEAST_UNITS, Comparison, compare_means, compare_ranks, totals
-from services.trainer.evaluation.decision import Verdict, decide
+from libs.shared.evaluation.bootstrap import LEAST_UNITS, Comparison, compare_means, compare_ranks, totals
+from libs.shared.evaluation.decision import Verdict, decide
 from services.trainer.evaluation.exam import Exam
 from services.trainer.evaluation.questions import Questions
 from services.trainer.evaluation.retrieval import Vectors, cosines, recall, reciprocal_ranks

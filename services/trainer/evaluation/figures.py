@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from services.trainer.evaluation.decision import Verdict
+from libs.shared.evaluation.decision import Verdict
 
 ACCEPTED = "accepted"
 PARTS = ("before", "after", "gain", "low", "high", "units")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from libs.shared.evaluation.bootstrap import Comparison, Totals, compare_means, totals
 from services.trainer.chat import Row
-from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means, totals
 from services.trainer.masking import Tokens
 
 REPETITION = "repeated four-token runs of its answers beyond those of the right ones"

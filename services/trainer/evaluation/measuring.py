@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from libs.shared.durable import write_private
+from libs.shared.evaluation.bootstrap import Comparison, Totals, compare_means, totals
+from libs.shared.evaluation.decision import Verdict
 from services.trainer.chat import Row
-from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means, totals
-from services.trainer.evaluation.decision import Verdict
 from services.trainer.sft import answer_losses, parts
 
 FILE = "evaluation.json"

@@ -74,6 +74,7 @@ class House:
     inference: Inference
     persistence: RunningPersistence
     user_id: str
+    optimizer: Bus
 
     async def bring_in(self, *turns: ImportedTurn) -> Imported:
         return await self.api.request(IMPORT_TURNS, ImportTurns(user_id=self.user_id, turns=turns))
@@ -116,7 +117,7 @@ async def house(tmp_path: Path, cluster: Cluster) -> AsyncIterator[House]:
         user_id = new_id()
         await api.request(CREATE_USER, CreateUser(user_id=user_id, name="odile", role=Role.USER))
         inference = Inference(await broker.connect(Principal.INFERENCE))
-        yield House(api, cognition, inference, persistence, user_id)
+        yield House(api, cognition, inference, persistence, user_id, await broker.connect(Principal.OPTIMIZER))
         await cognition.drain(5)
 
 

@@ -12,9 +12,11 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.conversations import CHANGE_CONVERSATION, ChangeConversation
 from libs.shared.contracts.material import (
+    COUNT_MATERIAL,
     RECORD_DATASET,
     TRAINING_MATERIAL,
     Chosen,
+    CountMaterial,
     Exchange,
     Member,
     RecordDataset,
@@ -26,7 +28,7 @@ from services.persistence import handing_over
 from services.persistence.postgres import Statement
 from services.persistence.repositories import consents, material
 from tests.integration.persistence.test_ratings_and_consents import rate
-from tests.support.persistence import Client, RunningPersistence, imported
+from tests.support.persistence import START, Client, RunningPersistence, imported
 from tests.support.trained import allow, choose, talk
 
 
@@ -209,3 +211,19 @@ async def test_conversations_that_trained_something_are_not_given_to_measure_it(
     async with trainer.stream(TRAINING_MATERIAL, asked) as chunks:
         unseen = [exchange async for chunk in chunks for exchange in chunk.exchanges]
     assert [one.conversation_id for one in unseen] == ["since", "since"]
+
+
+async def test_only_what_may_be_trained_on_is_counted(
+    client: Client, persistence: RunningPersistence, broker: MemoryBroker
+) -> None:
+    optimizer = await broker.connect(Principal.OPTIMIZER)
+    user_id = await client.user()
+    await talk(client, persistence, user_id, "allowed", "q", "a")
+    later = await talk(client, persistence, user_id, "allowed", "q", "a", at=START + timedelta(days=1))
+    disliked = await talk(client, persistence, user_id, "allowed", "q", "a")
+    await talk(client, persistence, user_id, "not allowed".replace(" ", "-"), "q", "a")
+    await allow(client, user_id, "allowed")
+    await rate(client, user_id, disliked.turn_id, Thumb.DOWN)
+    counted = await optimizer.request(COUNT_MATERIAL, CountMaterial(since=later.messages[0].at))
+    assert (counted.exchanges, counted.since_then, counted.conversations) == (2, 1, 1)
+    await optimizer.drain(1)

@@ -104,7 +104,8 @@ class RememberedThings:
         return ratings.ConsentSet(consent=self.consent, tainted_adapters=() if wanted.allowed else ("ada",))
 
     def _choose(self, wanted: ratings.ChangeTrainingChoices) -> ratings.TrainingChoicesChanged:
-        changes = {name: value for name in ("future", "share_adapters") if (value := getattr(wanted, name)) is not None}
+        names = ("future", "share_adapters", "tuning")
+        changes = {name: value for name in names if (value := getattr(wanted, name)) is not None}
         self.choices = self.choices.model_copy(update=changes)
         return ratings.TrainingChoicesChanged(choices=self.choices)
 

@@ -25,14 +25,16 @@ async def test_an_answer_is_rated_for_whoever_asks(api: Api) -> None:
 
 async def test_what_may_be_trained_on_is_decided_for_whoever_asks(api: Api) -> None:
     before = (await api.client.get(CONSENTS, headers=api.key())).json()
-    assert before["choices"] == {"future": False, "future_since": None, "share_adapters": False}
+    assert before["choices"] == {"future": False, "future_since": None, "share_adapters": False, "tuning": False}
     assert [(one["conversation_id"], one["allowed"]) for one in before["conversations"]] == [("c1", False)]
     given = await api.client.put(f"{CONSENTS}/c1", json={"allowed": True}, headers=api.key())
     assert (given.json()["consent"]["allowed"], given.json()["tainted_adapters"]) == (True, [])
     taken = await api.client.put(f"{CONSENTS}/c1", json={"allowed": False}, headers=api.key())
     assert (taken.json()["consent"]["allowed"], taken.json()["tainted_adapters"]) == (False, ["ada"])
     changed = await api.client.patch(CONSENTS, json={"share_adapters": True}, headers=api.key())
-    assert changed.json()["choices"] == {"future": False, "future_since": None, "share_adapters": True}
+    assert changed.json()["choices"] == {"future": False, "future_since": None, "share_adapters": True, "tuning": False}
+    replayed = await api.client.patch(CONSENTS, json={"tuning": True}, headers=api.key())
+    assert replayed.json()["choices"]["tuning"] is True
     told = [*api.house.told(SetConsent), *api.house.told(ChangeTrainingChoices), *api.house.told(ListConsents)]
     assert {one.user_id for one in told} == {"id-ana"}
 

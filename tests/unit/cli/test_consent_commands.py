@@ -38,7 +38,7 @@ class Told:
         self.sent: list[Any] = []
         self.tainted: list[str] = []
         self.consent = consent(allowed=False, decided=False)
-        self.choices: dict[str, Any] = {"future": False, "future_since": None, "share_adapters": False}
+        self.choices: dict[str, Any] = {"future": False, "future_since": None, "share_adapters": False, "tuning": False}
         self.refusal: Answer | None = None
 
     def __call__(self, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
@@ -114,6 +114,9 @@ def test_what_is_allowed_is_told_plainly(server: SmallGateway, told: Told, capsy
     consents.share("on")
     assert "others may use them" in capsys.readouterr().out
     assert told.sent[-3:] == [{"allowed": True}, {"future": True}, {"share_adapters": True}]
+    consents.tuning("on")
+    assert "may be replayed on this machine" in capsys.readouterr().out
+    assert told.sent[-1] == {"tuning": True}
     consents.list_consents(as_json=True)
     both = json.loads(capsys.readouterr().out)
     assert both["choices"]["share_adapters"] is True

@@ -32,6 +32,7 @@ class Household:
     persistence: Persistence
     inference: Inference
     scheduler: Scheduler
+    optimizer: Bus
     in_force: RuntimeSettings = field(default_factory=RuntimeSettings)
     adapters: OwnedAdapters = field(init=False)
 
@@ -72,6 +73,7 @@ async def build(
         Principal.SCHEDULER,
         Principal.COGNITION,
         Principal.API,
+        Principal.OPTIMIZER,
     ):
         buses[principal] = await broker.connect(principal)
         stack.push_async_callback(buses[principal].drain, 1.0)
@@ -81,6 +83,7 @@ async def build(
         Persistence(buses[Principal.PERSISTENCE]),
         Inference(buses[Principal.INFERENCE]),
         Scheduler(buses[Principal.SCHEDULER], len(answers), model, embedder),
+        buses[Principal.OPTIMIZER],
     )
     if persistence:
         await home.persistence.start()

@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from libs.shared.contracts.memory import MemoryItem
+from libs.shared.recall_sums import NO_PLACE
 from services.cognition.question import Question
-from services.cognition.recall import NO_PLACE, Found
+from services.cognition.recall import Found
 from services.cognition.selection import Hit
 from tests.unit.cognition.household import memory
 

@@ -193,7 +193,7 @@ async def test_nothing_unrelated_enters_a_prompt(household: Build) -> None:
 
 
 async def test_a_prompt_that_takes_anything_would_be_noticed(household: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "_evidence", lambda found, whole: 1.0)
+    monkeypatch.setattr(recall, "evidence_for", lambda found, whole: 1.0)
     with pytest.raises(AssertionError):
         await check_nothing_unrelated_is_recalled(await household(whole))
 

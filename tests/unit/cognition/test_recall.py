@@ -13,9 +13,10 @@ from libs.shared import extractive
 from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.recall import Candidates
 from libs.shared.dates import between
+from libs.shared.recall_sums import NO_PLACE
 from services.cognition import recall
 from services.cognition.question import Question
-from services.cognition.recall import NO_PLACE, Found, Ranked, found_in, rank
+from services.cognition.recall import Found, Ranked, found_in, rank
 from services.cognition.traits import ASKS, HAS_NUMBER, TELLS_TIME
 from tests.unit.cognition.evidence import ASKED, DAY, NOW, found, rows
 from tests.unit.cognition.household import memory

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.shared.evaluation.bootstrap import LEAST_UNITS
 from services.trainer.curation.splitting import LEAST_HELD_OUT, WANTED, held_out, place, refilled
-from services.trainer.evaluation.bootstrap import LEAST_UNITS
 
 PLACE = 0.002419
 """Of the conversation c1: another would move conversations of datasets that are there."""

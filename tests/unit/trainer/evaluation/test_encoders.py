@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from libs.shared.errors import InvalidRequest
+from libs.shared.evaluation.bootstrap import compare_ranks
 from services.trainer.evaluation import encoders, exam_vectors
 from services.trainer.evaluation import exam as exams
-from services.trainer.evaluation.bootstrap import compare_ranks
 from services.trainer.evaluation.encoders import judge, telling_conversations
 from services.trainer.evaluation.exam import Exam
 from services.trainer.evaluation.figures import figures_of

@@ -53,7 +53,7 @@ class Speaks:
 
 @pytest.mark.torch
 def test_an_adapter_that_repeats_itself_is_refused_and_one_that_does_not_is_kept(tmp_path: Path) -> None:
-    from services.trainer.evaluation.decision import decide
+    from libs.shared.evaluation.decision import decide
     from services.trainer.evaluation.guards import compare_repetition
     from services.trainer.evaluation.measuring import compare_perplexity
 
@@ -74,7 +74,7 @@ def test_an_adapter_that_repeats_itself_is_refused_and_one_that_does_not_is_kept
 def test_a_little_is_forgotten_of_other_text_and_much_is_refused(tmp_path: Path) -> None:
     import numpy as np
 
-    from services.trainer.evaluation.decision import decide
+    from libs.shared.evaluation.decision import decide
     from services.trainer.evaluation.guards import compare_text
     from services.trainer.evaluation.measuring import compare_perplexity
     from tests.support.training import blocks

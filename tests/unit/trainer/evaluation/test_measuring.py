@@ -32,8 +32,8 @@ def test_totals_are_by_conversation_in_the_order_asked() -> None:
 
 
 def test_what_learnt_is_better_and_what_didn_t_is_within_noise(tmp_path: Path) -> None:
-    from services.trainer.evaluation.bootstrap import compare_means
-    from services.trainer.evaluation.decision import decide
+    from libs.shared.evaluation.bootstrap import compare_means
+    from libs.shared.evaluation.decision import decide
     from services.trainer.evaluation.measuring import answer_totals, compare_perplexity, write
 
     adapted, _ = answers(tmp_path / "learnt", changed(ANSWERS, steps=40))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trainer.evaluation.bootstrap import (
+from libs.shared.evaluation.bootstrap import (
     LEAST_UNITS,
     Comparison,
     Totals,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from services.trainer.evaluation import bootstrap
-from services.trainer.evaluation.bootstrap import Comparison, Totals, compare_means
-from services.trainer.evaluation.decision import Verdict, decide
+from libs.shared.evaluation import bootstrap
+from libs.shared.evaluation.bootstrap import Comparison, Totals, compare_means
+from libs.shared.evaluation.decision import Verdict, decide
 
 TRIALS = 400
 MOST_BY_CHANCE = 19

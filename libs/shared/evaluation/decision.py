@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.trainer.evaluation.bootstrap import LEAST_UNITS, Comparison
+from libs.shared.evaluation.bootstrap import LEAST_UNITS, Comparison
 
 Why = Literal["better", "within_noise", "worse", "another_worse", "too_few", "not_measured"]
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluation.ranks import spearman
+from libs.shared.evaluation.ranks import spearman
 
 Better = Literal["higher", "lower"]
 Floats = NDArray[np.float64]

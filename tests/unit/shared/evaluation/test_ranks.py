@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.evaluation.ranks import spearman
+from libs.shared.evaluation.ranks import spearman
 
 
 @given(values=st.lists(st.integers(-5, 5), min_size=3, max_size=30).filter(lambda one: len(set(one)) > 1))

@@ -1,0 +1,152 @@
+"""What tuning recall gains, on LoCoMo: `python -m bench.tuning CONVERSATION.json…`.
+
+The product's own index, reading, ranking, replay and searcher, without its services. Weights that are bad on purpose
+are tuned on some conversations, and what comes of it is measured on the others by LoCoMo's evidence; once with that
+evidence as labels, and once with what the answers give away: where nobody has marked anything, nothing else is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.locomo.data import read
+from bench.locomo.runs import Runs
+from bench.locomo.vectors import Vectors
+from bench.report import Aim, finish, table
+from bench.tuning.data import Replayable, replayable
+from bench.tuning.labels import labels
+from bench.tuning.starts import DEFAULT, PRODUCT, STARTS, with_weights
+from bench.tuning.tuned import Run, recall, tuned
+from bench.tuning.warm import Reached, reached
+from libs.shared.contracts.replay import Evidence
+from services.optimizer.phases.deep import POINTS, SEED
+from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation
+from services.optimizer.replay.held import held
+
+QUICK_POINTS, QUICK_STRIDE = 80, 2
+SEEDS, QUICK_SEEDS = (1, 2, 3, 4, 5), (1, 2)
+TABLES = ("labels", "tuned", "evaluated", "warm")
+
+
+def print_tuned(runs: Sequence[Run]) -> list[Aim]:
+    """What was in force, what the search came to, and what is in force then, by the truth."""
+    rows = [
+        (
+            run.labels,
+            run.start,
+            _files(run),
+            run.before,
+            run.found,
+            run.after,
+            run.moved,
+            "yes" if run.proposed else "no",
+        )
+        for run in runs
+    ]
+    columns = ("labels", "from", "held out", "before", "found", "in force then", "weights moved", "proposed")
+    print("\n" + table(columns, [tuple(f"{v:.3f}" if isinstance(v, float) else v for v in row) for row in rows]))
+    default = {_files(run): run.before for run in runs if run.start == PRODUCT}
+    regained = [(run.after - run.before) / (default[_files(run)] - run.before) for run in runs if run.start != PRODUCT]
+    return [
+        Aim("of what bad weights lost, regained at the least", min(regained), 0.7, at_least=True),
+        Aim("proposals that are worse by the truth", sum(run.worse for run in runs), 0),
+        Aim("changes of the product's weights", sum(run.proposed for run in runs if run.start == PRODUCT), 0),
+    ]
+
+
+def _files(run: Run) -> str:
+    return "+".join(map(str, run.held_out))
+
+
+def print_evaluated(questions: Sequence[Replayable]) -> list[Aim]:
+    """The weights in force changed to bad ones, as the pipeline has a change evaluated."""
+    told = [one.told for one in questions]
+
+    async def kept() -> list[Evidence]:
+        return told
+
+    evaluation = ReplayEvaluation(kept)
+    found: dict[str, Evaluated] = {}
+    for name, weights in STARTS.items():
+        if name != PRODUCT:
+            change = evaluation.evaluate("recall_weights", weights.model_dump(), with_weights(DEFAULT))
+            found[name] = asyncio.run(change)
+    rows = [
+        (name, "yes" if one.accepted else "no", "yes" if one.worse else "no", one.reason) for name, one in found.items()
+    ]
+    print("\n" + table(("changed to", "accepted", "worse beyond noise", "reason"), rows))
+    return [Aim("bad changes that are not told to be worse", sum(not one.worse for one in found.values()), 0)]
+
+
+def print_warm(found: Sequence[Reached]) -> list[Aim]:
+    """Evaluations of either way."""
+    rows = [
+        (one.start, one.seed, f"{one.cold}{'' if one.cold_reached else ' (never)'}", one.warm, one.lied_to)
+        for one in found
+    ]
+    print("\n" + table(("from", "seed", "from nothing", "from what was told", "among lies"), rows))
+    cold, warm = sum(one.cold for one in found), sum(one.warm for one in found)
+    return [
+        Aim(
+            "evaluations from what was told, of those from nothing, median",
+            median(o.warm / o.cold for o in found),
+            1 / 3,
+        ),
+        Aim("of all searches together", warm / cold, 1 / 3),
+        Aim("evaluations that lies cost", max(one.lied_to - one.warm for one in found), 1),
+    ]
+
+
+def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict[str, Any]]:
+    """Prints the tables."""
+    wanted = args.table or TABLES
+    conversations = [read(path) for path in args.conversations]
+    questions = replayable(Runs(conversations, vectors, stride=QUICK_STRIDE if args.quick else 1))
+    points = QUICK_POINTS if args.quick else POINTS
+    print(
+        f"{len(conversations)} conversations, {len(questions)} questions, {points} points a search, {vectors.embedder}"
+    )
+    print(f"recall of {PRODUCT}: {recall(held([one.gold for one in questions]), DEFAULT):.3f}")
+    aims: list[Aim] = []
+    figures: dict[str, Any] = {}
+    if "labels" in wanted:
+        figures["labels"] = labels(questions)._asdict()
+        print("\n" + table(tuple(figures["labels"]), [tuple(figures["labels"].values())]))
+    if "tuned" in wanted:
+        runs = tuned(questions, points, SEED)
+        figures["tuned"] = [asdict(run) for run in runs]
+        aims += print_tuned(runs)
+    if "evaluated" in wanted:
+        aims += print_evaluated(questions)
+    if "warm" in wanted:
+        found = reached(questions, points, QUICK_SEEDS if args.quick else SEEDS)
+        figures["warm"] = [asdict(one) for one in found]
+        aims += print_warm(found)
+    return aims, figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("conversations", nargs="+", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
+    parser.add_argument("--table", action="append", choices=TABLES, help="only these (default: all)")
+    parser.add_argument("--quick", action="store_true", help="every second question, fewer points and seeds")
+    default = Path(tempfile.gettempdir()) / f"mongars-bench-{os.getuid()}"
+    parser.add_argument("--cache", type=Path, default=default, metavar="FOLDER", help=f"default: {default}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    args = parser.parse_args()
+    with Vectors(args.cache) as vectors:
+        aims, figures = measure(args, vectors)
+    print()
+    finish(aims, figures, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The deep phase: recall weights and budgets, tuned by replaying what was really asked.
+
+Read → search a little → keep what was tried → look whether all of it may still be replayed → search on → judge. A life
+that ends anywhere in between goes on from what was kept; what somebody withdraws is out of the search with its next
+portion, and of the judgement in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from libs.shared.contracts.base import Principal
+from libs.shared.contracts.ledger import PROPOSE_CHANGE, READ_SETTINGS, ProposeChange, ReadSettings, RuntimeSettings
+from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.sleep import PhaseProgress, Tried
+from libs.shared.telemetry import get_logger
+from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
+from services.optimizer.replay.parting import sides
+from services.optimizer.replay.reading import read_evidence, still_allowed
+from services.optimizer.tuning.attempts import Attempt
+from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
+from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
+from services.optimizer.tuning.space import KEY, Point, point_of
+from services.optimizer.tuning.warm import kept_in, start_from
+
+JOB = "tune"
+LEAST_QUESTIONS = 30
+"""On either side: with fewer, nothing could be told from chance anyway."""
+PORTION = 40
+"""Points between two looks at what may still be replayed."""
+PORTION_S = 30.0
+POINTS = 240
+SEED = 7
+BEGIN_AGAIN = 8
+"""Best points that a search begins with again, when some of its questions were withdrawn."""
+MOST_SAID = 500
+JUDGED_S = 30.0
+"""Of the phase's time, what is left for the judgement."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a search stands."""
+
+    settings: RuntimeSettings
+    evidence: tuple[Evidence, ...]
+    first: tuple[Point, ...]
+    """What is tried after the point in force."""
+    done: tuple[Attempt, ...] = ()
+    seed: int = SEED
+
+    @property
+    def name(self) -> str:
+        """The same for the same questions, settings and seed."""
+        return search_of(self.evidence, self.settings, self.seed)
+
+    @property
+    def too_few(self) -> str | None:
+        """Why nothing can come of it, if so."""
+        tuning, held_out = sides(self.evidence)
+        if min(tuning, held_out) >= LEAST_QUESTIONS:
+            return None
+        return (
+            f"{tuning} questions to tune on and {held_out} to judge by, and {LEAST_QUESTIONS} of either are needed:"
+            " people allow it with `mongars consents tuning on`"
+        )
+
+    def without(self, left: Sequence[Evidence]) -> Search:
+        """With the questions that are left: begun again, from its best points, where some are gone."""
+        if len(left) == len(self.evidence):
+            return self
+        best = sorted((one for one in self.done[1:] if not one.pruned), key=lambda one: -one.value)
+        return replace(self, evidence=tuple(left), first=tuple(one.point for one in best[:BEGIN_AGAIN]), done=())
+
+    def job(self, most: int = 0, *, finish: bool = False) -> TuneJob:
+        """Up to ``most`` points, or the judgement."""
+        return TuneJob(
+            evidence=self.evidence,
+            settings=self.settings,
+            first=self.first,
+            done=self.done,
+            most=most,
+            seconds=PORTION_S,
+            seed=self.seed,
+            finish=finish,
+        )
+
+
+async def propose(work: PhaseWork) -> PhaseReport:
+    """Tunes, and proposes what the held-out questions bear out. Raises ServiceError, JobFailed."""
+    search = await _begun(work)
+    if search.too_few is None:
+        search = await _searched(work, search)
+    if search.too_few is not None:
+        return PhaseReport(search.too_few, figures=_figures(search))
+    if len(search.done) < POINTS:
+        return PhaseReport(f"{len(search.done)} of {POINTS} points tried", figures=_figures(search), left=True)
+    told = await _asked(work, search.job(finish=True))
+    clear(work.folder)
+    changes = [await _proposed(work, one) for one in told.proposals]
+    log.info("tuned", questions=len(search.evidence), points=len(search.done), proposals=len(changes))
+    tried = tuple(
+        Tried(key=one.key, value=one.value, measured=one.measured, proposed=True, change_id=change)
+        for one, change in zip(told.proposals, changes, strict=True)
+    )
+    return PhaseReport(_shortened(told.reasons), tuple(changes), tried, _figures(search))
+
+
+async def _begun(work: PhaseWork) -> Search:
+    """As it was left, where the same questions may be replayed still."""
+    await work.clear()
+    settings = (await work.bus.request(READ_SETTINGS, ReadSettings())).settings
+    evidence = await read_evidence(work.bus, work.clear)
+    first = start_from(kept_in(work.others, KEY), point_of(settings.recall_weights))
+    search = Search(settings, tuple(evidence), first)
+    return replace(search, done=resumed(work.folder, search.name))
+
+
+async def _searched(work: PhaseWork, search: Search) -> Search:
+    while len(search.done) < POINTS and work.seconds_left > PORTION_S + JUDGED_S:
+        most = min(POINTS, len(search.done) + PORTION)
+        told = await _asked(work, search.job(most))
+        if len(told.done) <= len(search.done):
+            break
+        search = replace(search, done=told.done)
+        keep(work.folder, search.name, search.done)
+        work.tell(PhaseProgress(doing="tuning recall", step=len(search.done), steps=POINTS))
+        await work.clear()
+        search = search.without(await still_allowed(work.bus, search.evidence))
+        if search.too_few is not None:
+            clear(work.folder)
+            break
+    return search
+
+
+async def _asked(work: PhaseWork, job: TuneJob) -> TuneResult:
+    return TuneResult.model_validate_json(await work.compute(Job(JOB, job.model_dump_json().encode())))
+
+
+async def _proposed(work: PhaseWork, one: Proposal) -> str:
+    await work.clear()
+    change = ProposeChange(key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER)
+    return (await work.bus.request(PROPOSE_CHANGE, change)).change_id
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    """What came of each setting, within what a report may say; the ledger has the whole."""
+    most = MOST_SAID // max(1, len(reasons)) - 2
+    return "; ".join(one if len(one) <= most else one[: most - 1] + "…" for one in reasons)
+
+
+def _figures(search: Search) -> dict[str, float]:
+    return {"questions": float(len(search.evidence)), "points": float(len(search.done))}

@@ -1,0 +1,1 @@
+"""Looking for better settings, and letting questions that the search never saw decide."""

@@ -1,0 +1,47 @@
+"""What goes to the child process that tunes, and what comes back; needs no numpy, as the child alone does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from libs.shared.contracts.ledger import Measured, RuntimeSettings
+from libs.shared.contracts.replay import Evidence
+from services.optimizer.tuning.attempts import Attempt
+from services.optimizer.tuning.space import Point
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TuneJob(_Value):
+    """Some more points of one search; ``finish`` to judge what it came to instead."""
+
+    evidence: tuple[Evidence, ...]
+    settings: RuntimeSettings
+    first: tuple[Point, ...] = ()
+    done: tuple[Attempt, ...] = ()
+    most: int
+    """Points, those done among them."""
+    seconds: float
+    seed: int
+    finish: bool = False
+
+
+class Proposal(_Value):
+    """A setting that is worth a change, and what that was measured by."""
+
+    key: str
+    value: Any
+    reason: str
+    measured: tuple[Measured, ...]
+
+
+class TuneResult(_Value):
+    """All that was tried so far; what is proposed, or why nothing is, once it is finished."""
+
+    done: tuple[Attempt, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
+    reasons: tuple[str, ...] = ()
