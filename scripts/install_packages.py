@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_EXTRAS = frozenset({"api", "cli", "cognition", "inference", "llama", "persistence", "scheduler"})
+DEFAULT_EXTRAS = frozenset({"api", "cli", "cognition", "inference", "llama", "optimizer", "persistence", "scheduler"})
 IMPLIED = {"dev": frozenset({"dev", "llama", "ray", "torch"})}
 PIP_ONLY = frozenset({"torch", "trainer"})
 """uv would take torch's CUDA build and its gigabytes; pip takes the plain one where an index or a folder offers it."""

@@ -37,11 +37,11 @@ MNTP = Mntp(
     checkpoint_steps=1000,
 )
 SIMCSE = SimCse(
-    steps=60,
+    steps=800,
     gradient_checkpointing=False,
     sentence_tokens=16,
     optimiser=Optimiser(learning_rate=3e-3),
-    report_steps=20,
+    report_steps=100,
     checkpoint_steps=1000,
 )
 

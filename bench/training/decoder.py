@@ -25,7 +25,7 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    vocabulary: int = 2048
+    vocabulary: int = 8192
     width: int = 128
     layers: int = 3
     heads: int = 2

@@ -90,6 +90,8 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/v1/settings"): OPERATORS,
     ("PATCH", "/api/v1/settings"): OPERATORS,
     ("GET", "/api/v1/changes"): OPERATORS,
+    ("GET", "/api/v1/changes/verify"): OPERATORS,
+    ("GET", "/api/v1/changes/{change_id}"): OPERATORS,
     ("POST", "/api/v1/changes/{change_id}/approve"): frozenset({"admin"}),
     ("POST", "/api/v1/changes/{change_id}/reject"): frozenset({"admin"}),
     ("POST", "/api/v1/changes/{change_id}/rollback"): frozenset({"admin"}),

@@ -165,7 +165,19 @@ async def test_an_administrator_s_setting_is_applied_and_an_operator_s_proposed(
     assert [(change.actor, change.apply) for change in proposed] == [("id-root", True), ("id-ops", False)]
 
 
-@pytest.mark.parametrize(("verb", "decision"), [(d.value, d) for d in Decision])
+PEOPLES = (Decision.APPROVE, Decision.REJECT, Decision.ROLL_BACK)
+"""The others are the optimizer's alone."""
+
+
+@pytest.mark.parametrize("decision", sorted(set(Decision) - set(PEOPLES)))
+async def test_what_the_optimizer_decides_has_no_path(api: Api, decision: Decision) -> None:
+    path = f"/api/v1/changes/ch1/{decision.value}"
+    answer = await api.client.post(path, headers=await api.session("root", Role.ADMIN))
+    assert answer.status_code == 404
+    assert api.house.told(DecideChange) == []
+
+
+@pytest.mark.parametrize(("verb", "decision"), [(d.value, d) for d in PEOPLES])
 async def test_each_decision_is_passed_on_with_who_made_it(api: Api, verb: str, decision: Decision) -> None:
     await api.client.post(f"/api/v1/changes/ch1/{verb}", headers=await api.session("root", Role.ADMIN))
     assert api.house.told(DecideChange) == [DecideChange(change_id="ch1", decision=decision, actor="id-root")]
