@@ -31,7 +31,7 @@ from libs.shared.telemetry import get_logger
 log = get_logger(__name__)
 
 Reason = Literal["timeout", "silent", "refused", "broke_off", "error"]
-_OF_THE_REQUEST = (ContextExceeded, Forbidden, InvalidRequest, RemoteNotAllowed, TooLarge, Unsupported)
+OF_THE_REQUEST = (ContextExceeded, Forbidden, InvalidRequest, RemoteNotAllowed, TooLarge, Unsupported)
 _REASONS: tuple[tuple[type[ServiceError], Reason], ...] = (
     (TimedOut, "timeout"),
     (Unavailable, "silent"),
@@ -72,7 +72,7 @@ class Writing:
 
 def is_of_the_replica(error: ServiceError) -> bool:
     """Whether another replica may do better; what is wrong with the request itself fails everywhere."""
-    return not isinstance(error, _OF_THE_REQUEST)
+    return not isinstance(error, OF_THE_REQUEST)
 
 
 def reason_of(error: ServiceError) -> Reason:

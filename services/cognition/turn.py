@@ -38,6 +38,7 @@ from services.cognition.second_copy import Hedges
 from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
 from services.cognition.templates import Chore, chore_of
+from services.cognition.turn_measures import TurnClock, tell
 
 EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
@@ -155,8 +156,22 @@ class Turns:
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
         """CHAT. The last chunk comes after the turn is on disk, so a client that saw it never loses it."""
+        clock = TurnClock()
+        try:
+            async with aclosing(self._answered(request, clock)) as chunks:
+                async for chunk in chunks:
+                    clock.came()
+                    yield chunk
+        except ServiceError as error:
+            await tell(self._bus, clock.ended(error))
+            raise
+        await tell(self._bus, clock.ended())
+
+    async def _answered(self, request: ChatRequest, clock: TurnClock) -> AsyncGenerator[ChatChunk, None]:
         deadline = monotonic() + self._settings.first_token_s
         turn = await self._begin(request)
+        if turn.gathered.memory == "searched":
+            clock.recalled(turn.gathered.hits)
         final = GenerateChunk()
         try:
             async with aclosing(self._spoken(turn, deadline)) as chunks:

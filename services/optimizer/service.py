@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from uuid import uuid4
 
 from libs.shared.background.yielding import Yielding
@@ -11,21 +12,25 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.sleep import OPTIMISATION, SLEEP_NOW, SLEEP_STATUS
 from libs.shared.contracts.telemetry import NODE
+from libs.shared.contracts.watching import TURN_MEASURED
 from libs.shared.hardware import recommended_worker_count
 from libs.shared.hardware.boards import read_board
 from libs.shared.hardware.workers import read_capacity
+from libs.shared.runtime_settings import SettingsInForce
 from libs.shared.service import ServiceContext
 from services.optimizer.cycle import Machine
 from services.optimizer.gate import Gate
 from services.optimizer.handlers import Handlers
 from services.optimizer.night import Night, Parts
 from services.optimizer.own_use import OwnUse
+from services.optimizer.pipeline.driving import Pipeline
 from services.optimizer.record import Record
 from services.optimizer.sensing import Sensing
 from services.optimizer.settings import OptimizerSettings
 from services.optimizer.sharing import Others
 from services.optimizer.stopping import measure
 from services.optimizer.telling import Telling
+from services.optimizer.watch.turns import LatestTurns
 
 
 async def wire(context: ServiceContext) -> None:
@@ -35,8 +40,20 @@ async def wire(context: ServiceContext) -> None:
     parts = assembled(context.bus, settings)
     night = Night(parts)
     await serve(context.bus, context.tasks, parts, night)
+    await follow_changes(context.bus, context.tasks, settings.folder.sleep)
     context.tasks.create_task(night.run())
     context.tasks.create_task(parts.telling.run())
+
+
+async def follow_changes(bus: Bus, tasks: asyncio.TaskGroup, folder: Path) -> Pipeline:
+    """Takes changes through the ledger, and watches what they do."""
+    turns = LatestTurns(folder / "turns.json")
+    settings = SettingsInForce(bus, lambda _: pipeline.wake())
+    pipeline = Pipeline(bus, turns, lambda: settings.current)
+    await bus.subscribe(TURN_MEASURED, turns.told)
+    tasks.create_task(settings.follow())
+    tasks.create_task(pipeline.run())
+    return pipeline
 
 
 def assembled(bus: Bus, settings: OptimizerSettings) -> Parts:

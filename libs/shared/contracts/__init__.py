@@ -28,6 +28,7 @@ from libs.shared.contracts import (
     telemetry,
     training,
     turns,
+    watching,
 )
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, JetStream, ObjectStore, Rpc, Stream
 
@@ -56,6 +57,7 @@ _MODULES = (
     telemetry,
     training,
     turns,
+    watching,
 )
 
 

@@ -11,9 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.ledger import PROPOSE_CHANGE, READ_SETTINGS, ProposeChange, ReadSettings, RuntimeSettings
+from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
+    PROPOSE_CHANGE,
+    READ_SETTINGS,
+    DecideChange,
+    Decision,
+    ProposeChange,
+    ReadSettings,
+    RuntimeSettings,
+)
 from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.sleep import PhaseProgress, Tried
+from libs.shared.errors import ChangeConflict
 from libs.shared.telemetry import get_logger
 from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
 from services.optimizer.replay.parting import sides
@@ -100,13 +110,14 @@ async def propose(work: PhaseWork) -> PhaseReport:
         return PhaseReport(f"{len(search.done)} of {POINTS} points tried", figures=_figures(search), left=True)
     told = await _asked(work, search.job(finish=True))
     clear(work.folder)
-    changes = [await _proposed(work, one) for one in told.proposals]
+    proposed = [(one, await _proposed(work, one)) for one in told.proposals]
+    changes = tuple(change for _, change in proposed if change is not None)
     log.info("tuned", questions=len(search.evidence), points=len(search.done), proposals=len(changes))
     tried = tuple(
-        Tried(key=one.key, value=one.value, measured=one.measured, proposed=True, change_id=change)
-        for one, change in zip(told.proposals, changes, strict=True)
+        Tried(key=one.key, value=one.value, measured=one.measured, proposed=change is not None, change_id=change)
+        for one, change in proposed
     )
-    return PhaseReport(_shortened(told.reasons), tuple(changes), tried, _figures(search))
+    return PhaseReport(_shortened(told.reasons), changes, tried, _figures(search))
 
 
 async def _begun(work: PhaseWork) -> Search:
@@ -140,10 +151,23 @@ async def _asked(work: PhaseWork, job: TuneJob) -> TuneResult:
     return TuneResult.model_validate_json(await work.compute(Job(JOB, job.model_dump_json().encode())))
 
 
-async def _proposed(work: PhaseWork, one: Proposal) -> str:
+async def _proposed(work: PhaseWork, one: Proposal) -> str | None:
+    """Its change, measured; None while another of the same setting isn't decided or is watched: another night."""
     await work.clear()
     change = ProposeChange(key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER)
-    return (await work.bus.request(PROPOSE_CHANGE, change)).change_id
+    try:
+        change_id = (await work.bus.request(PROPOSE_CHANGE, change)).change_id
+    except ChangeConflict:
+        return None
+    accept = DecideChange(
+        change_id=change_id,
+        decision=Decision.ACCEPT,
+        actor=Principal.OPTIMIZER,
+        reason="measured on conversations that the search never saw",
+        measured=one.measured,
+    )
+    await work.bus.request(DECIDE_CHANGE, accept)
+    return change_id
 
 
 def _shortened(reasons: Sequence[str]) -> str:

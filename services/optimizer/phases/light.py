@@ -57,7 +57,10 @@ EMBEDDED_AT_ONCE = 32
 """Sentences: a request that comes meanwhile waits for no more."""
 RESERVE_S = 20.0
 """Of the phase's time, what is left for the end of a batch."""
-UNDECIDED = frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED, ChangeState.APPROVED, ChangeState.CANARY})
+UNDECIDED = frozenset(
+    {ChangeState.PROPOSED, ChangeState.EVALUATED, ChangeState.APPROVED, ChangeState.CANARY, ChangeState.APPLIED}
+)
+"""While the watch looks at one generation, no other is made: it would be undone with it."""
 
 NOTHING = Tally()
 AWAY = (ModelNotFound, NoModel, NoNode, Overloaded, Preempted, TimedOut, Unavailable)

@@ -14,10 +14,12 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
     PROPOSE_CHANGE,
     READ_SETTINGS,
     Change,
     ChangeState,
+    DecideChange,
     ProposeChange,
     ReadSettings,
     RuntimeSettings,
@@ -47,6 +49,8 @@ class Around:
     settings: RuntimeSettings
     withdrawn: set[str] = field(default_factory=set)
     proposed: list[ProposeChange] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    decided: list[DecideChange] = field(default_factory=list)
 
     async def replay(self, request: ReplayAsked) -> Replayed:
         start = int(request.cursor or 0)
@@ -62,7 +66,7 @@ class Around:
 
     async def propose(self, request: ProposeChange) -> Change:
         self.proposed.append(request)
-        return Change(
+        change = Change(
             change_id=f"change-{len(self.proposed)}",
             sequence=len(self.proposed),
             key=request.key,
@@ -74,6 +78,12 @@ class Around:
             previous_hash="",
             hash="",
         )
+        self.changes.append(change)
+        return change
+
+    async def decide(self, request: DecideChange) -> Change:
+        self.decided.append(request)
+        return next(change for change in self.changes if change.change_id == request.change_id)
 
 
 @dataclass
@@ -115,6 +125,7 @@ async def night(
     await buses[Principal.PERSISTENCE].serve(STILL_ALLOWED, around.still)
     await buses[Principal.PERSISTENCE].serve(READ_SETTINGS, around.read)
     await buses[Principal.PERSISTENCE].serve(PROPOSE_CHANGE, around.propose)
+    await buses[Principal.PERSISTENCE].serve(DECIDE_CHANGE, around.decide)
     try:
         yield Work(buses[Principal.OPTIMIZER], folder, **more), around  # type: ignore[arg-type]
     finally:

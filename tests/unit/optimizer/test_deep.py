@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
+from libs.shared.contracts.ledger import Decision, RecallWeights, RuntimeSettings
 from libs.shared.contracts.replay import Evidence
 from services.optimizer.phases import deep
 from services.optimizer.phases.base import Job, JobFailed
@@ -53,6 +53,8 @@ async def test_weights_that_find_more_are_proposed_with_their_measure(tmp_path: 
     assert recall.after > recall.before
     assert recall.low > 0
     assert report.changes[0] == tried.change_id == "change-1"
+    accepted = around.decided[0]
+    assert (accepted.change_id, accepted.decision, accepted.measured) == ("change-1", Decision.ACCEPT, tried.measured)
     assert not report.left
     assert len(report.done) <= 500
 

@@ -1,0 +1,141 @@
+"""Taking changes through the ledger: look at what is in flight → decide → ask persistence, which does it and signs it.
+
+Nothing is kept here: a life that ends between any two lines looks again, and a decision that was taken already changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from libs.shared.bus.base import Bus
+from libs.shared.contracts.ledger import (
+    DECIDE_CHANGE,
+    LIST_CHANGES,
+    OPTIMIZER_ACTOR,
+    Change,
+    ChangeState,
+    DecideChange,
+    Decision,
+    ListChanges,
+    RuntimeSettings,
+)
+from libs.shared.errors import ChangeConflict, ServiceError
+from libs.shared.telemetry import get_logger
+from services.optimizer.pipeline.deciding import Action, next_step
+from services.optimizer.watch.guardrails import Watched, watch
+from services.optimizer.watch.turns import LatestTurns
+
+LOOK_S = 2.0
+"""Between two looks while turns come in."""
+REST_S = 10.0
+"""And while none do."""
+MOST_LOOKED_AT = 200
+_MOVED = frozenset({ChangeState.APPLIED, ChangeState.KEPT, ChangeState.ROLLED_BACK})
+
+log = get_logger(__name__)
+
+
+class Pipeline:
+    """Drives every change that something is still to happen to."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        turns: LatestTurns,
+        in_force: Callable[[], RuntimeSettings],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._bus = bus
+        self._turns = turns
+        self._in_force = in_force
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._seen = -1
+
+    def wake(self) -> None:
+        """Something changed: looks now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._woken.clear()
+            self._seen = self._turns.heard
+            try:
+                await self.look()
+            except ServiceError as error:
+                log.info("changes_not_looked_at", code=error.code)
+            await asyncio.to_thread(self._turns.keep)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """As long as nothing happens, a while."""
+        waited = 0.0
+        while waited < REST_S and not self._woken.is_set() and self._turns.heard == self._seen:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                waited += LOOK_S
+
+    async def look(self) -> list[Change]:
+        """One look at all that is in flight: what became of those that a decision was taken on. Raises ServiceError."""
+        asked = ListChanges(limit=MOST_LOOKED_AT, in_flight=True)
+        found = (await self._bus.request(LIST_CHANGES, asked)).changes
+        if not found:
+            return []
+        points = await self._turning_points() if any(one.state is ChangeState.APPLIED for one in found) else []
+        done = [await self._step(change, found, points) for change in found]
+        return [change for change in done if change is not None]
+
+    async def _turning_points(self) -> list[datetime]:
+        """When something came into force or went out of it, lately."""
+        newest = (await self._bus.request(LIST_CHANGES, ListChanges(limit=100, steps=True))).changes
+        return [
+            step.at
+            for change in newest
+            for step in change.steps
+            if step.state in _MOVED and step.state is not ChangeState.KEPT
+        ]
+
+    async def _step(self, change: Change, beside: Sequence[Change], points: Sequence[datetime]) -> Change | None:
+        watched = self._watched(change, points) if change.state is ChangeState.APPLIED else None
+        asks_approval = self._in_force().asks_approval(change.kind)
+        action = next_step(change, self._clock(), asks_approval=asks_approval, beside=beside, watched=watched)
+        return None if action is None else await self._ask(change, action)
+
+    def _watched(self, change: Change, points: Sequence[datetime]) -> Watched | None:
+        if change.decided is None:
+            return None
+        before, after = self._turns.around(change.decided.at, points)
+        return watch(change, before, after)
+
+    async def _ask(self, change: Change, action: Action) -> Change | None:
+        try:
+            decided = await self._decided(change, action)
+        except ChangeConflict as error:
+            return await self._conflicted(change, action, error)
+        log.info("change_decided", change_id=change.change_id, state=decided.state.value, reason=action.reason)
+        return decided
+
+    async def _conflicted(self, change: Change, action: Action, error: ChangeConflict) -> Change | None:
+        """What can't be applied any more is refused; anything else was decided by somebody else meanwhile."""
+        log.info("change_not_decided", change_id=change.change_id, decision=action.decision.value)
+        if action.decision is not Decision.APPLY or "last_change" in error.data or "state" in error.data:
+            return None
+        return await self._ask(change, Action(Decision.REJECT, error.detail))
+
+    async def _decided(self, change: Change, action: Action) -> Change:
+        return await self._bus.request(
+            DECIDE_CHANGE,
+            DecideChange(
+                change_id=change.change_id,
+                decision=action.decision,
+                actor=OPTIMIZER_ACTOR,
+                reason=action.reason[:500],
+                measured=action.measured,
+            ),
+        )

@@ -1,0 +1,114 @@
+"""What must not worsen when a change is in force, and whether it has: turns after it against turns before it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, Measured
+from libs.shared.contracts.watching import TurnMeasured
+from services.optimizer.watch.betting import Bet, Worse, bet, less_is_worse, more_is_worse, paired
+
+FALSE_ALARMS = 0.01
+"""Of changes that worsen nothing, at most so many are rolled back, over all guardrails and the whole watch."""
+FEWEST_BEFORE = 20
+"""With fewer turns before the change, nothing is told of it."""
+SLOWER = 0.25
+"""A first token that is later by less is no reason to undo anything."""
+SLOWER_S = 0.05
+LESS_EVIDENCE = 0.05
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """One measure of a turn."""
+
+    name: str
+    of: Callable[[TurnMeasured], float | None]
+    worse: Worse
+    said: str
+    """What has worsened, for whoever reads the ledger."""
+    better: str
+
+
+ERRORS = Guardrail(
+    "error_share", lambda turn: float(turn.failed), more_is_worse(0.0), "more answers ended with an error", "less"
+)
+LATENCY = Guardrail(
+    "first_token_s", lambda turn: turn.first_s, more_is_worse(SLOWER, SLOWER_S), "answers begin later", "less"
+)
+EVIDENCE = Guardrail(
+    "recall_evidence",
+    lambda turn: turn.evidence,
+    less_is_worse(LESS_EVIDENCE),
+    "less of what is asked is found in the memory",
+    "more",
+)
+CHOSEN_BY_PEOPLE = frozenset(
+    {"default_model", "code_model", "chat_canary", "code_canary", "embedder", "remote_models", "extraction"}
+)
+"""Whoever chooses another model knows that it is slower: only errors undo that. The optimizer has no such leave."""
+
+
+def guardrails_of(change: Change) -> tuple[Guardrail, ...]:
+    """Those that the change is watched by."""
+    if change.key in CHOSEN_BY_PEOPLE and change.proposed.actor != OPTIMIZER_ACTOR:
+        return (ERRORS,)
+    if change.kind is ChangeKind.DIGEST:
+        return (ERRORS, LATENCY)
+    return (ERRORS, LATENCY, EVIDENCE)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the turns say: ``alarm`` names what has worsened beyond noise."""
+
+    turns: int
+    """After the change."""
+    before: int
+    alarm: str | None = None
+    measured: tuple[Measured, ...] = ()
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there was enough before it to tell anything."""
+        return self.before >= FEWEST_BEFORE
+
+
+def watch(change: Change, before: Sequence[TurnMeasured], after: Sequence[TurnMeasured]) -> Watched:
+    """The first guardrail that gives the alarm, or none."""
+    if len(before) < FEWEST_BEFORE:
+        return Watched(len(after), len(before))
+    rails = guardrails_of(change)
+    enough = len(rails) / FALSE_ALARMS
+    for rail in rails:
+        one, other = _values(rail, before), _values(rail, after)
+        found = bet(paired(one, other, rail.worse), enough)
+        if found.wealth >= enough:
+            told = (_measured(rail, one, other[: found.pairs], found),)
+            reason = f"{rail.said}: seen within {found.pairs} requests"
+            return Watched(len(after), len(before), reason, told)
+    return Watched(len(after), len(before))
+
+
+def _values(rail: Guardrail, turns: Sequence[TurnMeasured]) -> list[float]:
+    return [value for turn in turns if (value := rail.of(turn)) is not None]
+
+
+def _measured(rail: Guardrail, before: Sequence[float], after: Sequence[float], found: Bet) -> Measured:
+    """Means of what was compared. The interval is of how much more often a turn was worse than better (Hoeffding's
+    bound), turned so that less than nothing is a loss."""
+    reach = (2 * 3.689 / found.pairs) ** 0.5
+    mean = -found.mean
+    return Measured(
+        measure=rail.name,
+        by="watch",
+        before=fmean(before),
+        after=fmean(after),
+        low=max(-1.0, mean - reach),
+        high=min(1.0, mean + reach),
+        samples=found.pairs,
+        unit="pairs",
+        better="more" if rail.better == "more" else "less",
+    )
