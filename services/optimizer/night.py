@@ -32,6 +32,8 @@ AGAIN_S = 600.0
 """Until what was left over is taken up, and until another node is asked again whether it sleeps."""
 _IDLENESS = "idleness"
 _YIELDING = "yielding"
+_NEVER = 1 << 62
+"""Of requests: a cycle that was asked for makes way for each, and isn't ended by many."""
 
 log = get_logger(__name__)
 
@@ -114,7 +116,7 @@ class Night:
         parts, asked = self._parts, self._running is not None and self._running.cycle.asked_for
         limits = parts.settings.limits
         if asked:  # whoever asks for it means now, and other programs come first by priority alone
-            limits = replace(limits, only=None, never=None, cpu_leave=float("inf"))
+            limits = replace(limits, only=None, never=None, cpu_leave=float("inf"), leave_requests=_NEVER)
             self._state = replace(self._state, asleep=True, troubled_since=None)
         before = self._decision.reasons
         self._decision = decide(

@@ -210,3 +210,15 @@ async def test_a_job_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(JobFailed, match="-9"):
         await job
+
+
+async def test_a_cycle_that_was_asked_for_makes_way_for_many_requests_and_goes_on(
+    broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sleeping(broker.connect, tmp_path, {Phase.LIGHT: never}, monkeypatch) as house:
+        await house.sleep()
+        for _ in range(6):
+            await house.preempt()
+        await house.until(lambda: house.parts.sensing.readings().recent_requests == 6 and house.parts.gate.held)
+        await house.until(lambda: not house.parts.gate.held)
+        assert house.night.running is not None
