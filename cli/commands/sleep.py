@@ -90,15 +90,28 @@ def status(
 
 @app.command("ledger")
 def ledger(
+    change: Annotated[str | None, typer.Argument(metavar="[CHANGE]", help="Show what happened to this one.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="The newest so many.")] = 20,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the ledger, newest first: every change of settings, memory digests and adapters, whoever proposed it."""
+    """Show the ledger, newest first: every change of settings, memory digests and adapters, whoever proposed it.
+
+    With a change: what, why, by whom and when, and what was measured before and after it, step by step.
+    """
     from cli.listing import show
     from cli.sleeping import asking
-    from cli.sleeping.showing import CHANGES, change_row
+    from cli.sleeping.showing import CHANGES, change_row, life_of
 
+    if change is not None:
+        change_id = path_part(change, "change", "mongars sleep ledger")
+        one = asyncio.run(asking.change(chosen_installation(state), change_id))
+        if as_json:
+            answer(one.model_dump(mode="json"))
+        else:
+            for said in life_of(one):
+                line(said)
+        return
     changes = asyncio.run(asking.ledger(chosen_installation(state), limit))
     if as_json:
         answer([change.model_dump(mode="json") for change in changes])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from cli.errors import CommandError, Exit
 from cli.installation import Installation
 
 if TYPE_CHECKING:
@@ -76,6 +77,19 @@ async def ledger(installation: Installation, limit: int) -> tuple[Change, ...]:
 
     async with as_command(installation) as bus:
         return (await bus.request(LIST_CHANGES, ListChanges(limit=limit))).changes
+
+
+async def change(installation: Installation, change_id: str) -> Change:
+    """One, with its steps. Raises CommandError where there is no such change."""
+    from cli.bus import as_command
+    from libs.shared.contracts.ledger import LIST_CHANGES, ListChanges
+
+    async with as_command(installation) as bus:
+        asked = ListChanges(limit=1, change_id=change_id, steps=True)
+        found = (await bus.request(LIST_CHANGES, asked)).changes
+    if not found:
+        raise CommandError("there is no such change", "mongars sleep ledger lists them", code=Exit.REFUSED)
+    return found[0]
 
 
 async def roll_back(installation: Installation, change_id: str, reason: str) -> Change:

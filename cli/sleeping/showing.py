@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cli.listing import shortened
 
 if TYPE_CHECKING:
-    from libs.shared.contracts.ledger import Change
+    from libs.shared.contracts.ledger import Change, Measured
     from libs.shared.contracts.sleep import AnswerEnergy, Cycle, Energy, PhaseOutcome, SleepStatus
 
 CYCLES = ("cycle", "state", "began", "took", "phases", "energy")
@@ -139,6 +139,25 @@ def change_row(change: Change) -> tuple[str, ...]:
         f"{change.proposed.at.astimezone():%Y-%m-%d %H:%M}",
         shortened(change.reason, _WIDEST),
     )
+
+
+def life_of(change: Change) -> Iterator[str]:
+    """A change whole: what, why, and each step with its measure."""
+    yield f"{change.change_id}: {change.kind.value} {change.key}, {change.state.value.replace('_', ' ')}"
+    yield f"  before  {json.dumps(change.before, default=str)}"
+    yield f"  after   {json.dumps(change.after, default=str)}"
+    for step in change.steps:
+        name = step.state.value.replace("_", " ")
+        why = f": {step.reason}" if step.reason else ""
+        yield f"{step.at.astimezone():%Y-%m-%d %H:%M:%S}  {name} by {step.actor}{why}"
+        for one in step.measured:
+            yield f"    {measured(one)}"
+
+
+def measured(one: Measured) -> str:
+    """A measure in a line."""
+    span = f"95 % {one.low:+.3g} to {one.high:+.3g}"
+    return f"{one.measure} by {one.by}: {one.before:.3g} before, {one.after:.3g} after ({span}; {one.samples} compared)"
 
 
 def _value(value: object) -> str:

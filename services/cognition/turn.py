@@ -190,6 +190,8 @@ class Turns:
             raise BackendFailed(
                 f"the model broke off in turn {request.turn_id}", reason="broke_off", turn_id=request.turn_id
             ) from error
+        if turn.model != EXTRACTIVE:
+            clock.answered("".join(turn.said))
         yield await self._last(turn, final)
 
     async def _begin(self, request: ChatRequest) -> Turn:

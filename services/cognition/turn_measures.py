@@ -11,8 +11,13 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.watching import TURN_MEASURED, TurnMeasured
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
+from libs.shared.text import words
 from services.cognition.outcomes import OF_THE_REQUEST
 from services.cognition.selection import Hit
+
+RUN_WORDS = 4
+FEWEST_RUNS = 12
+"""Shorter answers have nothing to repeat."""
 
 log = get_logger(__name__)
 
@@ -24,6 +29,7 @@ class TurnClock:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     evidence: float | None = None
     first_s: float | None = None
+    repetition: float | None = None
     _began_s: float = field(default_factory=monotonic)
 
     def recalled(self, hits: Sequence[Hit]) -> None:
@@ -35,10 +41,26 @@ class TurnClock:
         if self.first_s is None:
             self.first_s = monotonic() - self._began_s
 
+    def answered(self, text: str) -> None:
+        """A model's whole answer."""
+        self.repetition = repetition(words(text))
+
     def ended(self, error: ServiceError | None = None) -> TurnMeasured:
         """A request that can't be answered says nothing of who was to answer it."""
         failed = error is not None and not isinstance(error, OF_THE_REQUEST)
-        return TurnMeasured(began=self.began, first_s=self.first_s, failed=failed, evidence=self.evidence)
+        return TurnMeasured(
+            began=self.began,
+            first_s=self.first_s,
+            failed=failed,
+            evidence=self.evidence,
+            repetition=self.repetition,
+        )
+
+
+def repetition(said: Sequence[str]) -> float | None:
+    """Of the runs of four words, the share that stood there before (seq-rep-4, Welleck et al. 2020, §3). Pure."""
+    runs = [tuple(said[at : at + RUN_WORDS]) for at in range(len(said) - RUN_WORDS + 1)]
+    return 1.0 - len(set(runs)) / len(runs) if len(runs) >= FEWEST_RUNS else None
 
 
 async def tell(bus: Bus, measured: TurnMeasured) -> None:

@@ -18,6 +18,7 @@ SLOWER = 0.25
 """A first token that is later by less is no reason to undo anything."""
 SLOWER_S = 0.05
 LESS_EVIDENCE = 0.05
+MORE_REPETITION = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,23 @@ EVIDENCE = Guardrail(
     "less of what is asked is found in the memory",
     "more",
 )
+REPETITION = Guardrail(
+    "repetition", lambda turn: turn.repetition, more_is_worse(0.0, MORE_REPETITION), "answers repeat themselves", "less"
+)
 CHOSEN_BY_PEOPLE = frozenset(
     {"default_model", "code_model", "chat_canary", "code_canary", "embedder", "remote_models", "extraction"}
 )
-"""Whoever chooses another model knows that it is slower: only errors undo that. The optimizer has no such leave."""
+"""Whoever chooses another model, or an adapter of one, knows that it is slower: that undoes nothing. The optimizer has
+no such leave."""
 
 
 def guardrails_of(change: Change) -> tuple[Guardrail, ...]:
     """Those that the change is watched by."""
     if change.key in CHOSEN_BY_PEOPLE and change.proposed.actor != OPTIMIZER_ACTOR:
-        return (ERRORS,)
+        return (ERRORS, REPETITION)
     if change.kind is ChangeKind.DIGEST:
-        return (ERRORS, LATENCY)
-    return (ERRORS, LATENCY, EVIDENCE)
+        return (ERRORS, LATENCY, REPETITION)
+    return (ERRORS, LATENCY, EVIDENCE, REPETITION)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import pytest
 from cli.commands.events import said
 from cli.commands.sleep import _phases
 from cli.errors import CommandError
-from cli.sleeping.showing import REASONS, facts, outcomes, row, standing
+from cli.sleeping.showing import REASONS, facts, life_of, outcomes, row, standing
+from libs.shared.contracts.common import Stamp
+from libs.shared.contracts.ledger import Change, ChangeState, Measured, Step
 from libs.shared.contracts.sleep import (
     AnswerEnergy,
     Cycle,
@@ -71,6 +73,44 @@ def test_how_it_stands_says_honestly_that_there_is_nothing_to_do() -> None:
     told = dict(facts(waiting))
     assert (told["awake"], told["forecast"]) == ("the machine is hot", "quiet for about 2.0 h")
     assert told["answers"] == "4.0 J each, measured; 15 J saved since the last cycle with changes"
+
+
+def test_a_change_is_shown_with_why_by_whom_and_what_was_measured() -> None:
+    loss = Measured(
+        measure="recall_evidence", by="watch", before=0.9, after=0.0, low=-1, high=-0.18, samples=11, unit="pairs"
+    )
+    stamp = Stamp(actor="root", at=BEGUN)
+    step = Step(
+        sequence=2,
+        change_id="c1",
+        change_hash="1" * 64,
+        state=ChangeState.ROLLED_BACK,
+        at=BEGUN,
+        actor="optimizer",
+        reason="less is found",
+        measured=(loss,),
+        previous_hash="0" * 64,
+        hash="2" * 64,
+        key="k",
+        signature="s",
+    )
+    change = Change(
+        change_id="c1",
+        sequence=1,
+        key="recall_k",
+        before=8,
+        after=0,
+        reason="shorter",
+        state=ChangeState.ROLLED_BACK,
+        proposed=stamp,
+        previous_hash="0" * 64,
+        hash="1" * 64,
+        steps=(step,),
+    )
+    told = list(life_of(change))
+    assert told[:3] == ["c1: setting recall_k, rolled back", "  before  8", "  after   0"]
+    assert told[3].endswith("rolled back by optimizer: less is found")
+    assert told[4].strip() == "recall_evidence by watch: 0.9 before, 0 after (95 % -1 to -0.18; 11 compared)"
 
 
 def test_every_reason_that_is_decided_by_has_its_words() -> None:

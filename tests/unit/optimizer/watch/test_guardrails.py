@@ -33,8 +33,11 @@ def change(key: str = "recall_k", actor: str = OPTIMIZER_ACTOR, kind: ChangeKind
     )
 
 
-def turns(count: int, *, first_s: float = 0.3, evidence: float = 0.7, failed: bool = False) -> list[TurnMeasured]:
-    return [TurnMeasured(began=START, first_s=first_s, evidence=evidence, failed=failed) for _ in range(count)]
+def turns(
+    count: int, *, first_s: float = 0.3, evidence: float = 0.7, failed: bool = False, repetition: float = 0.05
+) -> list[TurnMeasured]:
+    one = TurnMeasured(began=START, first_s=first_s, evidence=evidence, failed=failed, repetition=repetition)
+    return [one] * count
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ def turns(count: int, *, first_s: float = 0.3, evidence: float = 0.7, failed: bo
         (turns(20, evidence=0.0), "recall_evidence"),
         (turns(20, first_s=0.9), "first_token_s"),
         (turns(20, failed=True), "error_share"),
+        (turns(20, repetition=0.9), "repetition"),
     ],
 )
 def test_what_worsens_is_named_and_measured(after: list[TurnMeasured], measure: str) -> None:
@@ -69,6 +73,7 @@ def test_people_who_choose_a_slower_model_keep_it_and_the_optimizer_would_not() 
     slower = turns(100, first_s=5.0)
     assert watch(change("default_model", "ada"), turns(100), slower).alarm is None
     assert watch(change("default_model", "ada"), turns(100), turns(50, failed=True)).alarm is not None
+    assert watch(change("default_model", "ada"), turns(100), turns(50, repetition=0.9)).alarm is not None
     assert watch(change("default_model"), turns(100), slower).alarm is not None
 
 
