@@ -99,7 +99,7 @@ async def propose(work: PhaseWork) -> PhaseReport:
     """Digests what waits, and proposes each user's generation. Raises ServiceError, JobFailed."""
     await work.clear()
     waiting = (await work.bus.request(LIST_UNDIGESTED, ListUndigested(recipe=RECIPE))).waiting
-    together, changes = Night(), list[Id]()
+    together, changes, reasons = Night(), list[Id](), set[str]()
     for number, user_id in enumerate(waiting):
         if work.seconds_left < RESERVE_S:
             together = replace(together, left=True)
@@ -108,8 +108,10 @@ async def propose(work: PhaseWork) -> PhaseReport:
         night = await _of_user(work, user_id)
         together = together.plus(night)
         changes += [night.change] if night.change else []
+        reasons |= {night.reason} if night.reason else set()
     log.info("digested", users=len(waiting), digests=together.digests, proposals=len(changes), left=together.left)
-    return PhaseReport(_said(together, len(changes)), tuple(changes), figures=_figures(together), left=together.left)
+    said = _said(together, len(changes), sorted(reasons))
+    return PhaseReport(said, tuple(changes), figures=_figures(together), left=together.left)
 
 
 async def _of_user(work: PhaseWork, user_id: str) -> Night:
@@ -229,10 +231,12 @@ async def _proposed(work: PhaseWork, user_id: str, generation: Generation, night
     return replace(night, change=change.change_id)
 
 
-def _said(night: Night, proposals: int) -> str:
+def _said(night: Night, proposals: int, reasons: Sequence[str]) -> str:
+    """And why a generation was not proposed; the first reasons alone, where users have many."""
+    why = f" (not proposed: {'; '.join(reasons[:3])})" if reasons else ""
     if not night.digests:
-        return "no memory waits for a digest" if not night.left else "no node had room for digests"
-    return f"{night.digests} memories digested, {proposals} generations proposed"
+        return ("no memory waits for a digest" if not night.left else "no node had room for digests") + why
+    return f"{night.digests} memories digested, {proposals} generations proposed{why}"
 
 
 def _figures(night: Night) -> dict[str, float]:
