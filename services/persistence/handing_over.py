@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 
-from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.material import Chosen, Exchange, MaterialChunk, TrainingMaterial
 from libs.shared.errors import UserNotFound
 from libs.shared.extractive import is_extractive
 from libs.shared.sealing import Unreadable
 from libs.shared.telemetry import get_logger
-from services.persistence.opening import open_message
+from services.persistence.exchanges import opened
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, material, trained
 from services.persistence.repositories.material import SealedTurn
@@ -70,26 +69,21 @@ def _opened(turns: Sequence[SealedTurn], user_id: str, name: str, keys: KeyRing,
 
 def _exchange(turn: SealedTurn, user_id: str, name: str, keys: KeyRing, user: UserKeys) -> Exchange | None:
     """None where question or answer was forgotten, or can't be read any more."""
-    texts: dict[str, list[str]] = {}
-    for message in turn.said:
-        if (opened := open_message(keys, user, message)) is None:
-            return None
-        texts.setdefault(opened.speaker, []).append(opened.text)
-    if not texts.get(Speaker.USER) or not texts.get(Speaker.ASSISTANT):
+    said = opened(turn.said, keys, user)
+    if said is None:
         return None
-    answer = "\n\n".join(texts[Speaker.ASSISTANT])
     return Exchange(
         turn_id=turn.turn_id,
         conversation_id=turn.conversation_id,
         owner=user_id,
         owner_name=name,
         version=turn.slot,
-        question="\n\n".join(texts[Speaker.USER]),
-        answer=answer,
+        question=said.question,
+        answer=said.answer,
         at=turn.at,
         rating=turn.thumb,
         partial=turn.partial,
-        quoted=turn.model == EXTRACTIVE or is_extractive(answer),
+        quoted=turn.model == EXTRACTIVE or is_extractive(said.answer),
         model=turn.model,
     )
 

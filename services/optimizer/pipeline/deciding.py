@@ -12,8 +12,8 @@ from services.optimizer.watch.guardrails import Watched
 MEASURED_WITHIN = timedelta(hours=1)
 """A phase measures what it proposes at once; one that died before it did never will."""
 WATCHED_FOR = timedelta(hours=24)
-WATCHED_TURNS = 300
-"""So many turns without an alarm end the watch earlier."""
+WATCHED_PAIRS = 300
+"""So many turns compared without an alarm end the watch earlier."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,17 @@ def next_step(
 
 
 def watching(change: Change, now: datetime, watched: Watched | None) -> Action | None:
-    """Undone at an alarm; kept after enough turns without one, or after a day."""
+    """Undone at an alarm; kept once enough turns were compared without one, after a day, or where another change of the
+    same came after it."""
+    if not change.in_force:
+        return Action(Decision.KEEP, "another change of the same came after it: there is nothing to watch any more")
     since = now - (change.decided.at if change.decided is not None else change.proposed.at)
     if watched is None:
         return None
     if watched.alarm is not None:
         return Action(Decision.ROLL_BACK, watched.alarm, watched.measured)
-    if watched.comparable and watched.turns >= WATCHED_TURNS:
-        return Action(Decision.KEEP, f"{watched.turns} requests, and nothing has worsened beyond noise")
+    if watched.compared >= WATCHED_PAIRS:
+        return Action(Decision.KEEP, f"nothing has worsened beyond noise; compared: {watched.said}")
     if since < WATCHED_FOR:
         return None
-    if watched.comparable and watched.turns:
-        return Action(Decision.KEEP, f"a day and {watched.turns} requests, and nothing has worsened beyond noise")
-    return Action(Decision.KEEP, f"a day without a loss that could be told: {watched.turns} requests are too few")
+    return Action(Decision.KEEP, f"a day without a loss that could be told; compared: {watched.said}")

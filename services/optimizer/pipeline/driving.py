@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.ledger import (
@@ -32,6 +33,8 @@ LOOK_S = 2.0
 """Between two looks while turns come in."""
 REST_S = 10.0
 """And while none do."""
+KEEP_S = 60.0
+"""Between two writings of the turns: what came since is lost with the process, and only makes a watch longer."""
 MOST_LOOKED_AT = 200
 _MOVED = frozenset({ChangeState.APPLIED, ChangeState.KEPT, ChangeState.ROLLED_BACK})
 
@@ -61,6 +64,13 @@ class Pipeline:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._drive()
+        finally:
+            self._turns.keep()
+
+    async def _drive(self) -> None:
+        kept_at = monotonic()
         while True:
             self._woken.clear()
             self._seen = self._turns.heard
@@ -68,7 +78,9 @@ class Pipeline:
                 await self.look()
             except ServiceError as error:
                 log.info("changes_not_looked_at", code=error.code)
-            await asyncio.to_thread(self._turns.keep)
+            if monotonic() - kept_at >= KEEP_S:
+                kept_at = monotonic()
+                await asyncio.to_thread(self._turns.keep)
             await self._rest()
 
     async def _rest(self) -> None:
@@ -85,9 +97,9 @@ class Pipeline:
         """One look at all that is in flight: what became of those that a decision was taken on. Raises ServiceError."""
         asked = ListChanges(limit=MOST_LOOKED_AT, in_flight=True)
         found = (await self._bus.request(LIST_CHANGES, asked)).changes
-        if not found:
-            return []
-        points = await self._turning_points() if any(one.state is ChangeState.APPLIED for one in found) else []
+        applied = {one.change_id for one in found if one.state is ChangeState.APPLIED}
+        self._turns.only(applied)
+        points = await self._turning_points() if applied else []
         done = [await self._step(change, found, points) for change in found]
         return [change for change in done if change is not None]
 
@@ -110,8 +122,8 @@ class Pipeline:
     def _watched(self, change: Change, points: Sequence[datetime]) -> Watched | None:
         if change.decided is None:
             return None
-        before, after = self._turns.around(change.decided.at, points)
-        return watch(change, before, after)
+        turns = self._turns.compared(change.change_id, change.decided.at, points)
+        return watch(change, turns.before, turns.after)
 
     async def _ask(self, change: Change, action: Action) -> Change | None:
         try:

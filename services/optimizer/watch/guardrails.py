@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Literal
 
 from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, Measured
 from libs.shared.contracts.watching import TurnMeasured
@@ -30,14 +32,16 @@ class Guardrail:
     worse: Worse
     said: str
     """What has worsened, for whoever reads the ledger."""
-    better: str
+    better: Literal["more", "less"]
+    worst: float
+    """Where even this wouldn't count as worse, turns before it tell nothing."""
 
 
 ERRORS = Guardrail(
-    "error_share", lambda turn: float(turn.failed), more_is_worse(0.0), "more answers ended with an error", "less"
+    "error_share", lambda turn: float(turn.failed), more_is_worse(0.0), "more answers ended with an error", "less", 1.0
 )
 LATENCY = Guardrail(
-    "first_token_s", lambda turn: turn.first_s, more_is_worse(SLOWER, SLOWER_S), "answers begin later", "less"
+    "first_token_s", lambda turn: turn.first_s, more_is_worse(SLOWER, SLOWER_S), "answers begin later", "less", math.inf
 )
 EVIDENCE = Guardrail(
     "recall_evidence",
@@ -45,9 +49,15 @@ EVIDENCE = Guardrail(
     less_is_worse(LESS_EVIDENCE),
     "less of what is asked is found in the memory",
     "more",
+    0.0,
 )
 REPETITION = Guardrail(
-    "repetition", lambda turn: turn.repetition, more_is_worse(0.0, MORE_REPETITION), "answers repeat themselves", "less"
+    "repetition",
+    lambda turn: turn.repetition,
+    more_is_worse(0.0, MORE_REPETITION),
+    "answers repeat themselves",
+    "less",
+    1.0,
 )
 CHOSEN_BY_PEOPLE = frozenset(
     {"default_model", "code_model", "chat_canary", "code_canary", "embedder", "remote_models", "extraction"}
@@ -74,11 +84,18 @@ class Watched:
     before: int
     alarm: str | None = None
     measured: tuple[Measured, ...] = ()
+    pairs: Mapping[str, int] = field(default_factory=dict)
+    """By guardrail, how many turns before and after were held against each other; with none it told nothing."""
 
     @property
-    def comparable(self) -> bool:
-        """Whether there was enough before it to tell anything."""
-        return self.before >= FEWEST_BEFORE
+    def compared(self) -> int:
+        """By the guardrail that every turn tells something of."""
+        return self.pairs.get(ERRORS.name, 0)
+
+    @property
+    def said(self) -> str:
+        """Of each guardrail, how much there was to compare."""
+        return ", ".join(f"{name} {count}" for name, count in self.pairs.items()) or "nothing"
 
 
 def watch(change: Change, before: Sequence[TurnMeasured], after: Sequence[TurnMeasured]) -> Watched:
@@ -87,14 +104,19 @@ def watch(change: Change, before: Sequence[TurnMeasured], after: Sequence[TurnMe
         return Watched(len(after), len(before))
     rails = guardrails_of(change)
     enough = len(rails) / FALSE_ALARMS
+    pairs: dict[str, int] = {}
     for rail in rails:
         one, other = _values(rail, before), _values(rail, after)
-        found = bet(paired(one, other, rail.worse), enough)
+        if not any(rail.worse(value, rail.worst) > 0 for value in one):
+            one = []
+        differences = paired(one, other, rail.worse)
+        pairs[rail.name] = len(differences)
+        found = bet(differences, enough)
         if found.wealth >= enough:
             told = (_measured(rail, one, other[: found.pairs], found),)
             reason = f"{rail.said}: seen within {found.pairs} requests"
-            return Watched(len(after), len(before), reason, told)
-    return Watched(len(after), len(before))
+            return Watched(len(after), len(before), reason, told, pairs)
+    return Watched(len(after), len(before), pairs=pairs)
 
 
 def _values(rail: Guardrail, turns: Sequence[TurnMeasured]) -> list[float]:
@@ -115,5 +137,5 @@ def _measured(rail: Guardrail, before: Sequence[float], after: Sequence[float], 
         high=min(1.0, mean + reach),
         samples=found.pairs,
         unit="pairs",
-        better="more" if rail.better == "more" else "less",
+        better=rail.better,
     )

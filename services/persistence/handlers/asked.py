@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.shared.contracts.common import Speaker
 from libs.shared.contracts.replay import Allowed, AskedRead, AskedTurn, ReadAsked, StillAllowed
 from libs.shared.errors import UserNotFound
 from libs.shared.extractive import is_extractive
 from libs.shared.sealing import Unreadable
 from services.persistence.cursors import decode_cursor, encode_cursor
-from services.persistence.opening import open_message
+from services.persistence.exchanges import opened
 from services.persistence.parts import Parts
 from services.persistence.repositories import accounts, asked
 from services.persistence.repositories.asked import SealedQuestion
@@ -34,8 +33,8 @@ async def read_asked(request: ReadAsked, parts: Parts) -> AskedRead:
                 owners[user_id] = await accounts.keys_of(driver, parts.keys, user_id)
             except (UserNotFound, KeyGone, Unreadable):
                 continue  # the account went meanwhile, or its key is lost
-    opened = await asyncio.to_thread(_opened, found, parts.keys, owners)
-    told = tuple(one for one in opened if request.whatever_answered or not is_extractive(one.answer))
+    asked_turns = await asyncio.to_thread(_opened, found, parts.keys, owners)
+    told = tuple(one for one in asked_turns if request.whatever_answered or not is_extractive(one.answer))
     cursor = encode_cursor(found[-1].at, found[-1].ordinal) if len(found) == request.limit else None
     return AskedRead(asked=told, next_cursor=cursor)
 
@@ -53,19 +52,14 @@ def _opened(found: Sequence[SealedQuestion], keys: KeyRing, owners: dict[str, Us
 
 def _asked(one: SealedQuestion, keys: KeyRing, user: UserKeys) -> AskedTurn | None:
     """None where question or answer was forgotten, or can't be read any more."""
-    texts: dict[str, list[str]] = {}
-    for message in one.said:
-        if (opened := open_message(keys, user, message)) is None:
-            return None
-        texts.setdefault(opened.speaker, []).append(opened.text)
-    if not texts.get(Speaker.USER) or not texts.get(Speaker.ASSISTANT):
+    said = opened(one.said, keys, user)
+    if said is None:
         return None
-    answer = "\n\n".join(texts[Speaker.ASSISTANT])
     return AskedTurn(
         turn_id=one.turn_id,
         user_id=one.user_id,
         conversation_id=one.conversation_id,
-        question="\n\n".join(texts[Speaker.USER])[:MOST_CHARACTERS],
-        answer=answer[:MOST_CHARACTERS],
+        question=said.question[:MOST_CHARACTERS],
+        answer=said.answer[:MOST_CHARACTERS],
         at=one.at,
     )

@@ -10,7 +10,7 @@ from services.persistence.ledger import broken_link
 from services.persistence.repositories import steps
 from services.persistence.repositories.ledger import as_change
 from services.persistence.steps import Head, broken_step
-from services.persistence.tables import ChangeRow, LedgerHeadRow, SettingRow, TrialRow
+from services.persistence.tables import ChangeRow, DigestGenerationRow, LedgerHeadRow, SettingRow, TrialRow
 
 _AT_ONCE = 1000
 
@@ -46,4 +46,5 @@ async def in_force(session: AsyncSession) -> frozenset[str]:
     """The changes whose values hold now, and the one that is tried out."""
     settings = (await session.scalars(select(SettingRow.change_id))).all()
     trials = (await session.scalars(select(TrialRow.change_id))).all()
-    return frozenset((*settings, *trials))
+    digests = await session.scalars(select(DigestGenerationRow.change_id).where(DigestGenerationRow.in_force))
+    return frozenset((*settings, *trials, *(change for change in digests if change is not None)))

@@ -21,7 +21,7 @@ from tests.integration.persistence.test_living_changes import decide, in_force, 
 from tests.support.persistence import Client
 
 ZEROED = dict.fromkeys(RuntimeSettings().recall_weights.model_dump(), 0.0)
-BEFORE, AFTER = 60, 60
+BEFORE, AFTER = 400, 60
 
 
 class House:

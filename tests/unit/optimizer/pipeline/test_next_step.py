@@ -7,17 +7,17 @@ from datetime import timedelta
 import pytest
 
 from libs.shared.contracts.ledger import Change, ChangeState, Decision
-from services.optimizer.pipeline.deciding import WATCHED_TURNS, next_step
+from services.optimizer.pipeline.deciding import WATCHED_PAIRS, next_step
 from services.optimizer.watch.guardrails import Watched
 from tests.unit.optimizer.watch.test_guardrails import START, change
 
 NOW = START + timedelta(minutes=1)
 DAY = START + timedelta(days=1, minutes=1)
-QUIET = Watched(turns=5, before=100)
+QUIET = Watched(turns=5, before=100, pairs={"error_share": 5, "repetition": 0})
 
 
 def standing(state: ChangeState, *, key: str = "recall_k", actor: str = "optimizer") -> Change:
-    return change(key, actor).model_copy(update={"state": state, "change_id": f"{key}-{state.value}"})
+    return change(key, actor).model_copy(update={"state": state, "change_id": f"{key}-{state.value}", "in_force": True})
 
 
 def test_what_was_found_to_help_is_applied() -> None:
@@ -63,16 +63,25 @@ def test_whatever_worsens_something_is_undone_whoever_wanted_it(actor: str) -> N
 def test_what_does_well_is_kept_after_enough_turns_or_a_day() -> None:
     applied = standing(ChangeState.APPLIED)
     assert next_step(applied, NOW, asks_approval=False, watched=QUIET) is None
-    many = Watched(turns=WATCHED_TURNS, before=100)
+    many = Watched(turns=WATCHED_PAIRS, before=500, pairs={"error_share": WATCHED_PAIRS})
     for now, watched in ((NOW, many), (DAY, QUIET)):
         action = next_step(applied, now, asks_approval=False, watched=watched)
         assert action is not None
         assert action.decision is Decision.KEEP
 
 
-def test_with_too_few_turns_to_tell_it_says_so_when_it_keeps() -> None:
-    few = Watched(turns=WATCHED_TURNS, before=3)
+def test_with_too_few_turns_to_compare_it_is_watched_for_the_day_and_says_what_there_was() -> None:
+    few = Watched(turns=WATCHED_PAIRS, before=25, pairs={"error_share": 25, "recall_evidence": 0})
     assert next_step(standing(ChangeState.APPLIED), NOW, asks_approval=False, watched=few) is None
     action = next_step(standing(ChangeState.APPLIED), DAY, asks_approval=False, watched=few)
     assert action is not None
-    assert "too few" in action.reason
+    assert "error_share 25, recall_evidence 0" in action.reason
+
+
+@pytest.mark.parametrize("alarm", [None, "answers begin later"])
+def test_one_that_another_replaced_is_watched_no_more(alarm: str | None) -> None:
+    replaced = standing(ChangeState.APPLIED).model_copy(update={"in_force": False})
+    action = next_step(replaced, NOW, asks_approval=False, watched=Watched(turns=9, before=100, alarm=alarm))
+    assert action is not None
+    assert action.decision is Decision.KEEP
+    assert "another change" in action.reason

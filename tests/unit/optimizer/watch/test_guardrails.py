@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, ChangeState
 from libs.shared.contracts.watching import TurnMeasured
 from services.optimizer.watch.guardrails import FEWEST_BEFORE, guardrails_of, watch
-from services.optimizer.watch.turns import MOST_TURNS, LatestTurns
+from services.optimizer.watch.turns import MOST_COMPARED, MOST_TURNS, LatestTurns
 
 START = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
 
@@ -66,7 +67,13 @@ def test_a_little_slower_is_no_reason() -> None:
 
 def test_with_too_few_turns_before_nothing_is_told() -> None:
     found = watch(change(), turns(FEWEST_BEFORE - 1), turns(100, failed=True))
-    assert (found.alarm, found.comparable) == (None, False)
+    assert (found.alarm, found.compared) == (None, 0)
+
+
+def test_what_was_compared_is_counted_by_guardrail_and_what_could_not_worsen_counts_for_nothing() -> None:
+    blind = [turn.model_copy(update={"evidence": 0.0, "repetition": None}) for turn in turns(25)]
+    found = watch(change(), blind, turns(300))
+    assert found.pairs == {"error_share": 25, "first_token_s": 25, "recall_evidence": 0, "repetition": 0}
 
 
 def test_people_who_choose_a_slower_model_keep_it_and_the_optimizer_would_not() -> None:
@@ -86,15 +93,57 @@ async def test_turns_are_parted_by_the_change_and_by_what_changed_around_it(tmp_
     for minute in range(10):
         await latest.told(TurnMeasured(began=START + timedelta(minutes=minute)))
     points = [START + timedelta(minutes=m, seconds=30) for m in (1, 4, 7)]
-    before, after = latest.around(points[1], points)
-    assert [turn.began.minute for turn in before] == [2, 3, 4]
-    assert [turn.began.minute for turn in after] == [5, 6, 7]
+    found = latest.compared("c1", points[1], points)
+    assert [turn.began.minute for turn in found.before] == [2, 3, 4]
+    assert [turn.began.minute for turn in found.after] == [5, 6, 7]
 
 
-async def test_turns_outlive_the_process_and_are_bounded(tmp_path: Path) -> None:
+async def test_turns_and_what_is_compared_outlive_the_process_and_are_bounded(tmp_path: Path) -> None:
     latest = LatestTurns(tmp_path / "turns.json")
+    at = START + timedelta(hours=1)
     for turn in turns(MOST_TURNS + 5):
         await latest.told(turn)
+    begun = latest.compared("c1", at, [at])
+    for turn in turns(MOST_COMPARED + 5):
+        await latest.told(turn.model_copy(update={"began": at + timedelta(minutes=1)}))
     latest.keep()
-    before, after = LatestTurns(tmp_path / "turns.json").around(START + timedelta(hours=1), [])
-    assert (len(before), len(after)) == (MOST_TURNS, 0)
+    again = LatestTurns(tmp_path / "turns.json")
+    assert again.compared("c1", at, [at]) == begun
+    assert (len(begun.before), len(begun.after)) == (MOST_COMPARED, MOST_COMPARED)
+
+
+async def alarms_without_a_change(folder: Path, monkeypatch: pytest.MonkeyPatch, *, anew: bool) -> int:
+    """Of 100 watches over a full window of turns that vary as answers do, looked at after every fourth."""
+    monkeypatch.setattr("services.optimizer.watch.turns.MOST_TURNS", 320)
+    draw, alarms, at = random.Random(3), 0, START + timedelta(hours=1)
+
+    def turn(began: datetime) -> TurnMeasured:
+        return TurnMeasured(began=began, first_s=draw.lognormvariate(0.0, 0.8), evidence=draw.random())
+
+    for number in range(100):
+        latest = LatestTurns(folder / f"{number}.json")
+        for _ in range(320):
+            await latest.told(turn(START))
+        for seen in range(200):
+            await latest.told(turn(at + timedelta(minutes=1)))
+            if seen % 4:
+                continue
+            if anew:
+                latest.only(())
+            found = latest.compared("c1", at, [at])
+            if watch(change(), found.before, found.after).alarm is not None:
+                alarms += 1
+                break
+    return alarms
+
+
+async def test_looked_at_often_over_a_full_window_an_alarm_is_as_rare_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await alarms_without_a_change(tmp_path, monkeypatch, anew=False) <= 3
+
+
+async def test_the_check_notices_that_each_look_compares_other_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await alarms_without_a_change(tmp_path, monkeypatch, anew=True) > 3
