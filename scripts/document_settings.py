@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from libs.shared.contracts.ledger import RuntimeSettings  # noqa: E402 - after the path that finds it
+from libs.shared.contracts.runtime_settings import RuntimeSettings  # noqa: E402 - after the path that finds it
 from libs.shared.settings import ServiceSettings  # noqa: E402 - likewise
 
 DOCUMENT = ROOT / "docs" / "configuration.md"

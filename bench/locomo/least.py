@@ -12,7 +12,7 @@ import numpy as np
 from bench.locomo.data import Conversation
 from bench.locomo.memory import PRODUCT, Evidence
 from bench.locomo.runs import LIMIT, Runs
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from services.cognition.recall import LEAST_COSINE, Ranked
 
 UNRELATED = (

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from bench.locomo.data import Turn
 from bench.locomo.scores import K
 from bench.locomo.vectors import Vectors
-from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.memory import MemoryItem, MemoryKind
 from libs.shared.contracts.recall import FindCandidates
+from libs.shared.contracts.runtime_settings import RecallWeights
 from services.cognition.memory import EVENT_CANDIDATES, LEAST_EVENT_EVIDENCE, day_of, intervals
 from services.cognition.question import Names, Question, read
 from services.cognition.recall import Found, Ranked, found_in, rank

@@ -10,7 +10,7 @@ from bench.locomo.plain import Fusion, Values, convex, order, reciprocal_ranks, 
 from bench.locomo.runs import LIMIT, Case, Runs
 from bench.locomo.scores import Judged, Scores, by_kind, judge, worst
 from bench.locomo.tried import tried
-from libs.shared.contracts.ledger import RecallWeights
+from libs.shared.contracts.runtime_settings import RecallWeights
 
 PRODUCT_NAME = "the product"
 TOGETHER = (("terms", "episode_terms"), ("meaning", "episode_meaning"), ("episode_terms", "episode_meaning"))

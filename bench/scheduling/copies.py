@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from bench.scheduling.choosers import Chosen
 from bench.scheduling.node import MODEL, SERVED
 from bench.scheduling.workload import Request
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from services.cognition.hedging import Hedge, HedgeBudget, Lateness, decide
 

@@ -19,7 +19,7 @@ from bench.report import Aim, finish, table
 from bench.scheduling.boards import fleet
 from bench.scheduling.simulation import Conditions, Event, Simulation
 from bench.scheduling.workload import Shape, arrivals
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 
 ORIN = 2
 """The place of one of the two fast boards."""

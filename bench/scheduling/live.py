@@ -30,7 +30,8 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.chat import ChatMessage, Sampling
 from libs.shared.contracts.inference import GENERATE, GenerateRequest
-from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, RuntimeSettings
+from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_NODES, PLACE, Placement, PlaceRequest
 from libs.shared.errors import ServiceError
 from services.cognition.outcomes import Outcomes, Writing

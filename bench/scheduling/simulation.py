@@ -13,7 +13,7 @@ from bench.scheduling.choosers import Chooser, Chosen, Scheduler, make, outcome
 from bench.scheduling.copies import Copies
 from bench.scheduling.node import Job, Node
 from bench.scheduling.workload import Request
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Outcome as Told
 from libs.shared.contracts.scheduling import Placed
 from libs.shared.contracts.telemetry import NodeTelemetry

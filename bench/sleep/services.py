@@ -33,7 +33,6 @@ from libs.shared.contracts.ledger import (
     Changes,
     ChangeState,
     ProposeChange,
-    RuntimeSettings,
 )
 from libs.shared.contracts.memory import (
     IMPORT_TURNS,
@@ -45,6 +44,7 @@ from libs.shared.contracts.memory import (
     MemoryItem,
     SearchMemory,
 )
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, PLACE_JOB, JobPlacement, Placement
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.contracts.telemetry import ServedModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 
 DEFAULT = RecallWeights()
 PRODUCT = "the product's weights"

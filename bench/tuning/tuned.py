@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.tuning.data import Replayable, of_files
 from bench.tuning.starts import STARTS, with_weights
-from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from services.optimizer.replay.held import Held, held
 from services.optimizer.replay.judging import judge
 from services.optimizer.replay.scoring import replay

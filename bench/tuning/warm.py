@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from bench.tuning.data import Replayable
 from bench.tuning.starts import STARTS, with_weights
 from bench.tuning.tuned import FOREVER_S, searched
-from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RecallWeights
 from services.optimizer.replay.held import Held, held
 from services.optimizer.replay.parting import share_of
 from services.optimizer.tuning.attempts import Attempt

@@ -17,7 +17,7 @@ from cli.options import JsonOption, StateOption, answer, chosen_installation, li
 if TYPE_CHECKING:
     from libs.shared.artefacts.standing import Standing
     from libs.shared.contracts.adapters import RolledBack
-    from libs.shared.contracts.ledger import RuntimeSettings
+    from libs.shared.contracts.runtime_settings import RuntimeSettings
     from libs.shared.contracts.telemetry import ServedModel
 
 app = typer.Typer(

@@ -12,7 +12,8 @@ from cli.errors import CommandError, Exit
 from cli.installation import Installation
 from cli.supervision.place import supervisor_of
 from libs.shared.contracts.base import Empty, Principal
-from libs.shared.contracts.ledger import PROPOSE_CHANGE, READ_SETTINGS, ProposeChange, ReadSettings, RuntimeSettings
+from libs.shared.contracts.ledger import PROPOSE_CHANGE, READ_SETTINGS, ProposeChange, ReadSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_MODELS, LIST_NODES, Models
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.roles import ROLES, Role, roles_of

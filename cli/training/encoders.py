@@ -19,7 +19,7 @@ from libs.shared.contracts.adapters import (
     RolledBack,
     ServeAdapter,
 )
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 
 Role = Literal["chat", "code", "embed"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, SETTINGS_KEY, ReadSettings, RuntimeSettings
+from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, SETTINGS_KEY, ReadSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, AdaptersChanged, KeptAdapter
 from libs.shared.contracts.base import Empty
-from libs.shared.contracts.ledger import Canary, RuntimeSettings
 from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
+from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
 from libs.shared.errors import ServiceError
 from libs.shared.roles import role_named
 from libs.shared.telemetry import get_logger

@@ -10,7 +10,7 @@ from time import monotonic
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Placement
 from libs.shared.errors import BackendFailed, ContextExceeded, ServiceError, TimedOut
 from libs.shared.telemetry import tracer

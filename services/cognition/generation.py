@@ -11,7 +11,7 @@ from typing import Literal
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatRequest
 from libs.shared.contracts.inference import GenerateChunk
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, Placement, PlaceRequest
 from libs.shared.errors import (
     AdapterBroken,

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from typing import Literal, NamedTuple
 
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 
 QUANTILE = 0.95

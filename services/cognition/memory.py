@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from libs.shared import dates
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Position
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryChanged, MemoryItem, MemoryItems, SearchMemory
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, Interval, ReadMemories
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import NotYetApplied, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import fold

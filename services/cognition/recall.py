@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
 
-from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.recall import Candidates
+from libs.shared.contracts.runtime_settings import RecallWeights
 from libs.shared.extractive import is_extractive
 from libs.shared.recall_sums import NO_PLACE, factors, lifted
 from libs.shared.text import terms

@@ -14,7 +14,6 @@ from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.documents import ADD_DOCUMENT
 from libs.shared.contracts.dreaming import PREPARE_AHEAD
 from libs.shared.contracts.indexing import INDEX_REQUESTED
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import (
     ADD_MEMORY,
     EDIT_MEMORY,
@@ -25,6 +24,7 @@ from libs.shared.contracts.memory import (
     SearchMemory,
 )
 from libs.shared.contracts.replay import REPLAY_ASKED
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
 from libs.shared.runtime_settings import SettingsInForce

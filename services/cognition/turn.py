@@ -16,8 +16,8 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Recalled
 from libs.shared.contracts.common import MemoryMode, Usage
 from libs.shared.contracts.inference import GenerateChunk
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryKind
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported

@@ -25,7 +25,7 @@ from libs.shared.contracts.adapters import (
     ServedRole,
     SignedManifest,
 )
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import with_adapter
 from libs.shared.errors import AdapterExists, AdapterNotFound, ArtefactCorrupt, ServiceError
 from libs.shared.telemetry import get_logger

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import Change, ChangeRecorded, ChangeState, Decision, Measured, Step
+from libs.shared.contracts.ledger import Change, ChangeRecorded, ChangeState, Decision, Measured, Step, asks_approval
 from libs.shared.errors import InvalidRequest
 from services.persistence.appliers import Applier, Appliers, applier_of
 from services.persistence.ledger import Standing, decide, settings_from
@@ -105,7 +105,7 @@ async def _standing(session: AsyncSession, change: Change, applier: Applier) -> 
         setter=held.setter,
         setter_state=(await ledger.find(session, held.setter)).state if held.setter else None,
         trial=trial.change_id if trial is not None else None,
-        asks_approval=settings.asks_approval(change.kind),
+        asks_approval=asks_approval(settings, change.kind),
     )
 
 

@@ -12,16 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import (
-    OPTIMIZER_ACTOR,
-    Change,
-    ChangeKind,
-    ChangeState,
-    Decision,
-    RuntimeSettings,
-    Trying,
-    trying,
-)
+from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, ChangeState, Decision
+from libs.shared.contracts.runtime_settings import RuntimeSettings, Trying, trying
 from libs.shared.errors import ChangeConflict, InvalidRequest, SettingUnknown
 from services.persistence.steps import FIRST_HASH
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.inference import SET_DRAINING, SetDraining
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     PLACED,
     Drained,

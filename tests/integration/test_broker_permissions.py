@@ -18,7 +18,8 @@ from libs.shared.bus.wire import Incoming
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, ReadSettings, RuntimeSettings, SettingsRead
+from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, ReadSettings, SettingsRead
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import DRAIN, OUTCOME, PLACE, Drained, NodeRef, Outcome, PlaceRequest
 from libs.shared.contracts.sessions import LIMITS
 from libs.shared.contracts.turns import TURN_COMPLETED, TurnCompleted

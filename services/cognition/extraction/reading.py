@@ -12,7 +12,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.indexing import READ_UNINDEXED, ReadUnindexed
 from libs.shared.contracts.inference import GENERATE, GenerateChunk
 from libs.shared.contracts.jobs import FINISH_JOB, FinishJob, JobState
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE, PlaceJob, Placement, PlaceRequest
 from libs.shared.errors import BackendFailed, RemoteNotAllowed, ServiceError
 from libs.shared.telemetry import get_logger

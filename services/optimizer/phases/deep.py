@@ -19,9 +19,9 @@ from libs.shared.contracts.ledger import (
     Decision,
     ProposeChange,
     ReadSettings,
-    RuntimeSettings,
 )
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.errors import ChangeConflict
 from libs.shared.telemetry import get_logger

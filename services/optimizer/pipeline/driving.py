@@ -21,8 +21,9 @@ from libs.shared.contracts.ledger import (
     DecideChange,
     Decision,
     ListChanges,
-    RuntimeSettings,
+    asks_approval,
 )
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
 from services.optimizer.pipeline.deciding import Action, next_step
@@ -115,8 +116,8 @@ class Pipeline:
 
     async def _step(self, change: Change, beside: Sequence[Change], points: Sequence[datetime]) -> Change | None:
         watched = self._watched(change, points) if change.state is ChangeState.APPLIED else None
-        asks_approval = self._in_force().asks_approval(change.kind)
-        action = next_step(change, self._clock(), asks_approval=asks_approval, beside=beside, watched=watched)
+        approval = asks_approval(self._in_force(), change.kind)
+        action = next_step(change, self._clock(), asks_approval=approval, beside=beside, watched=watched)
         return None if action is None else await self._ask(change, action)
 
     def _watched(self, change: Change, points: Sequence[datetime]) -> Watched | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from libs.shared.contracts.ledger import Measured, RuntimeSettings
+from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import InvalidRequest
 from services.optimizer.replay.held import parted
 from services.optimizer.replay.judging import EVIDENCE, IN_PROMPT, RANK, RECALL, judge

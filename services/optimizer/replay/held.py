@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RecallWeights
 from services.optimizer.replay.parting import HELD_OUT, SALT, aside
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from libs.shared.contracts.ledger import Measured, RuntimeSettings
+from libs.shared.contracts.ledger import Measured
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.evaluation.bootstrap import Comparison, compare_means, totals
 from libs.shared.evaluation.decision import Verdict, decide
 from services.optimizer.replay.held import Floats, Held

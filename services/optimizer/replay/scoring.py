@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.recall_sums import NO_PLACE, lifted
 from services.optimizer.replay.held import PARTS, Floats, Held
 

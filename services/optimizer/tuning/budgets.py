@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from libs.shared.contracts.ledger import Measured, RuntimeSettings
+from libs.shared.contracts.ledger import Measured
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.evaluation.bootstrap import Comparison, compare_means, totals
 from libs.shared.evaluation.decision import decide, described
 from services.optimizer.replay.held import Floats, Held

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from libs.shared.contracts.ledger import Measured, RuntimeSettings
+from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.space import Point
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.durable import write_private
 from services.optimizer.tuning.attempts import Attempt
 

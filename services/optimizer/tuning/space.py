@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from libs.shared.contracts.ledger import RecallWeights
+from libs.shared.contracts.runtime_settings import RecallWeights
 
 KEY = "recall_weights"
 Point = dict[str, float]

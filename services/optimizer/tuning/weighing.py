@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from libs.shared.contracts.ledger import Measured, RecallWeights, RuntimeSettings
+from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from libs.shared.evaluation.decision import Verdict
 from services.optimizer.replay.held import Held
 from services.optimizer.replay.judging import judge

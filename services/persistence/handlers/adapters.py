@@ -21,8 +21,9 @@ from libs.shared.contracts.adapters import (
 )
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import Canary, Change, Decision, ProposeChange, RuntimeSettings
+from libs.shared.contracts.ledger import Change, Decision, ProposeChange
 from libs.shared.contracts.material import TrainedAdapter
+from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
 from libs.shared.errors import AdapterInUse, AdapterTainted, ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.artefacts import CANARY, PROMOTED, in_service, keys_of, names, reference

@@ -18,10 +18,9 @@ from libs.shared.contracts.ledger import (
     ProposeChange,
     ReadSettings,
     SettingsRead,
-    Trying,
     VerifyLedger,
-    trying,
 )
+from libs.shared.contracts.runtime_settings import Trying, trying
 from libs.shared.errors import ChangeConflict, InvalidRequest
 from services.persistence.appliers import Held, applier_of
 from services.persistence.cursors import decode_cursor, encode_cursor

@@ -20,7 +20,7 @@ from libs.shared.contracts.base import Principal
 from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.jobs import FinishJob, JobState
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.errors import Unavailable
 from services.api.preemption import Preemption

@@ -16,7 +16,7 @@ from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_NODES, OUTCOME, Outcome
 from libs.shared.contracts.telemetry import NODE, Replica
 from services.cognition import racing

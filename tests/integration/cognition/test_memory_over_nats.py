@@ -19,7 +19,6 @@ from libs.shared.contracts.common import Role
 from libs.shared.contracts.indexing import READ_UNINDEXED, ReadUnindexed
 from libs.shared.contracts.inference import EMBED
 from libs.shared.contracts.keeping import KEEP_TURNS, KeepTurns
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import (
     ADD_MEMORY,
     EDIT_MEMORY,
@@ -36,6 +35,7 @@ from libs.shared.contracts.memory import (
     MemoryKind,
     SearchMemory,
 )
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.contracts.telemetry import NODE, Replica
 from libs.shared.contracts.turns import TURN_COMPLETED

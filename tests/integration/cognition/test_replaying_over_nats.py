@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from libs.shared.contracts.dreaming import PREPARE_AHEAD, PrepareAhead
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import FORGET_MEMORY, MemoryRef
 from libs.shared.contracts.replay import REPLAY_ASKED, ReplayAsked
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ServiceError
 from services.optimizer.replay.held import held
 from services.optimizer.replay.reading import read_evidence, still_allowed

@@ -20,8 +20,8 @@ from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.indexing import INDEX_REQUESTED, IndexRequested
 from libs.shared.contracts.inference import GENERATE, GenerateChunk, GenerateRequest
 from libs.shared.contracts.jobs import JobState
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import SEARCH_MEMORY, SearchMemory
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import LIST_NODES
 from libs.shared.contracts.sessions import SESSIONS, Session
 from libs.shared.contracts.telemetry import NODE, Replica

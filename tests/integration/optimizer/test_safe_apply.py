@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from libs.shared.contracts.ledger import Change, ChangeState, Decision, RuntimeSettings
+from libs.shared.contracts.ledger import Change, ChangeState, Decision
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.watching import TurnMeasured
 from services.optimizer.pipeline.driving import Pipeline
 from services.optimizer.watch.betting import Bet

@@ -26,8 +26,8 @@ from libs.shared.contracts.ledger import (
     ListChanges,
     ProposeChange,
     ReadSettings,
-    RuntimeSettings,
 )
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ChangeConflict, ChangeNotFound, InvalidRequest, SettingUnknown
 from services.persistence.handlers import ledger as handlers
 from services.persistence.repositories import ledger_checks

@@ -21,8 +21,8 @@ from libs.shared.contracts.indexing import (
     IndexRow,
     ReadUnindexed,
 )
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_PROFILE, FindCandidates, Profile, ReadProfile
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import InvalidRequest
 from libs.shared.sealing import Unreadable, unseal
 from services.persistence import retiring, scoring

@@ -38,16 +38,15 @@ from libs.shared.contracts.ledger import (
     DECIDE_CHANGE,
     PROPOSE_CHANGE,
     READ_SETTINGS,
-    Canary,
     Change,
     ChangeState,
     DecideChange,
     Decision,
     ProposeChange,
     ReadSettings,
-    RuntimeSettings,
 )
 from libs.shared.contracts.material import RECORD_ADAPTER, RecordAdapter
+from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
 from libs.shared.errors import (
     AdapterExists,
     AdapterInUse,

@@ -19,6 +19,7 @@ from libs.shared.contracts.base import SERVICES, Empty, Message, Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatRequest
 from libs.shared.contracts.common import MemoryMode, Role, Usage
 from libs.shared.contracts.jobs import LIST_JOBS, Jobs
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText, ServedModel
 from libs.shared.credentials import NewApiKey, hash_password, new_api_key
 from libs.shared.errors import (
@@ -180,7 +181,7 @@ class House:
 
     async def _serve_data(self, bus: MemoryBus) -> None:
         await bus.serve(LIST_JOBS, self._heard(Jobs(jobs=())))
-        await bus.serve(ledger.READ_SETTINGS, self._heard(ledger.SettingsRead(settings=ledger.RuntimeSettings())))
+        await bus.serve(ledger.READ_SETTINGS, self._heard(ledger.SettingsRead(settings=RuntimeSettings())))
         await bus.serve(ledger.LIST_CHANGES, self._heard(ledger.Changes(changes=())))
         await bus.serve(ledger.PROPOSE_CHANGE, self._heard(self._change))
         await bus.serve(ledger.DECIDE_CHANGE, self._heard(self._change))

@@ -21,7 +21,7 @@ from bench.locomo.runs import Runs
 from bench.locomo.scores import ALL, Score, by_kind, judge, margin, worst
 from bench.locomo.tried import grams, tried, varied, without_names
 from bench.locomo.vectors import Vectors
-from libs.shared.contracts.ledger import RecallWeights
+from libs.shared.contracts.runtime_settings import RecallWeights
 
 FIRST = datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from bench.scheduling.boards import fleet
 from bench.scheduling.choosers import NAMES
 from bench.scheduling.simulation import Conditions, Event, Outcome, Simulation
 from bench.scheduling.workload import Shape, arrivals
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 
 BOARDS = fleet(8)
 REQUESTS = arrivals(BOARDS, 0.6, 250, 1)

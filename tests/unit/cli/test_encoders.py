@@ -6,7 +6,7 @@ from typing import Any
 
 from cli.training.encoders import cells, rows
 from libs.shared.artefacts.standing import Standing
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 
 

@@ -18,7 +18,7 @@ from cli.models.pulling import Source
 from cli.models.reference import Reference, choose, parse
 from cli.models.serving import Serving, value_for
 from cli.models.table import joined, shown
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.layout import StateFolder
 from libs.shared.roles import Role

@@ -14,7 +14,7 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatMessage, ChatRequest
 from libs.shared.contracts.common import MemoryMode
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel

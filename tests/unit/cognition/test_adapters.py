@@ -22,8 +22,8 @@ from libs.shared.contracts.adapters import (
 )
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import Canary, RuntimeSettings
 from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
+from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.errors import (
     AdapterBroken,

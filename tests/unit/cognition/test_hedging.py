@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Placement, PlaceRequest
 from libs.shared.contracts.telemetry import ServedModel
 from services.cognition.hedging import FEWEST, KEPT, LEAST_S, MODELS, Hedge, HedgeBudget, Lateness, decide

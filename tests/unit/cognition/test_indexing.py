@@ -14,8 +14,8 @@ from libs.shared.contracts.common import Position, Speaker
 from libs.shared.contracts.indexing import IndexMessages, IndexRequested, UnindexedMessage
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.jobs import JobState
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import Fact
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import JobPlacement, Placement, Preempt
 from libs.shared.errors import BackendFailed, NoModel, Preempted, ServiceError, TimedOut, Unavailable
 from services.cognition import indexing

@@ -12,8 +12,8 @@ import pytest
 
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
 from libs.shared.contracts.jobs import JobState
-from libs.shared.contracts.ledger import RuntimeSettings
 from libs.shared.contracts.memory import MemoryKind
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import JobPlacement, Placement, Preempt
 from libs.shared.errors import BackendFailed
 from services.cognition import traffic as traffic_module

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.shared import extractive
-from libs.shared.contracts.ledger import RecallWeights
 from libs.shared.contracts.recall import Candidates
+from libs.shared.contracts.runtime_settings import RecallWeights
 from libs.shared.dates import between
 from libs.shared.recall_sums import NO_PLACE
 from services.cognition import recall

@@ -11,7 +11,7 @@ import pytest
 from libs.shared.contracts.chat import CHAT
 from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.inference import GenerateChunk, GenerateRequest
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import Outcome
 from libs.shared.errors import BackendFailed, NoNode, Overloaded, ServiceError
 from libs.shared.telemetry.metrics import REGISTRY

@@ -22,7 +22,6 @@ from libs.shared.contracts.ledger import (
     DecideChange,
     ProposeChange,
     ReadSettings,
-    RuntimeSettings,
     SettingsRead,
 )
 from libs.shared.contracts.replay import (
@@ -34,6 +33,7 @@ from libs.shared.contracts.replay import (
     Replayed,
     StillAllowed,
 )
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from services.optimizer.jobs import found
 from services.optimizer.phases.base import Job

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.shared.contracts.ledger import Decision, RecallWeights, RuntimeSettings
+from libs.shared.contracts.ledger import Decision
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from services.optimizer.phases import deep
 from services.optimizer.phases.base import Job, JobFailed
 from services.optimizer.phases.deep import propose

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from libs.shared.errors import InvalidRequest
 from services.optimizer.replay import evaluating, judging
 from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation, changed

@@ -12,8 +12,9 @@ import pytest
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.dreaming import PREPARE_AHEAD, PrepareAhead, PreparedAhead
-from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings, RuntimeSettings, SettingsRead
+from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings, SettingsRead
 from libs.shared.contracts.material import COUNT_MATERIAL, CountMaterial, MaterialCounted
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.training import (
     LIST_RUNS,
     START_RUN,

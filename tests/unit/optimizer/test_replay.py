@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.ledger import RecallWeights, RuntimeSettings
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.replay import Alike, AskedTurn
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from libs.shared.recall_sums import NO_PLACE
 from services.cognition.question import Question
 from services.cognition.recall import Found, rank

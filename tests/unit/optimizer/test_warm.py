@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.shared.contracts.ledger import Measured, RecallWeights
+from libs.shared.contracts.ledger import Measured
+from libs.shared.contracts.runtime_settings import RecallWeights
 from libs.shared.contracts.sleep import Tried
 from services.optimizer.phases import deep
 from services.optimizer.phases.deep import propose

@@ -14,7 +14,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Empty, Principal
 from libs.shared.contracts.inference import SET_DRAINING, SetDraining
-from libs.shared.contracts.ledger import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import (
     DRAIN,
     EXPLAIN_JOB,

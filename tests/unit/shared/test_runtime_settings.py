@@ -6,7 +6,8 @@ import asyncio
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, RuntimeSettings
+from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.runtime_settings import SettingsInForce
 
 LIMIT_S = 5
