@@ -27,6 +27,8 @@ class OptimizerSettings(ServiceSettings):
     """A cycle that has to stand still for so long without a pause ends, and what is left over comes with the next."""
     sleep_leave_requests: int = Field(default=5, ge=1)
     """With so many requests in five minutes it is no quiet time any more, and a cycle ends."""
+    sleep_resume_s: float = Field(default=2.0, gt=0)
+    """So long after the last request what stood still goes on; half a second at the least."""
     sleep_cpu_enter: float = Field(default=0.3, gt=0, le=1)
     """Share of the processors that others may use when a cycle begins."""
     sleep_cpu_leave: float = Field(default=0.6, gt=0, le=1)
@@ -64,6 +66,7 @@ class OptimizerSettings(ServiceSettings):
             enter_s=self.sleep_enter_s,
             leave_s=self.sleep_leave_s,
             leave_requests=self.sleep_leave_requests,
+            resume_s=self.sleep_resume_s,
             cpu_enter=self.sleep_cpu_enter,
             cpu_leave=max(self.sleep_cpu_enter, self.sleep_cpu_leave),
             hot_c=self.sleep_hot_c,
