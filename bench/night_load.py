@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,15 +28,12 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
 from bench.dialogues import Probe, dialogue
 from bench.installing import Installation, command, installed
 from bench.memory_client import Client, import_turns
 from bench.processes import cpu_seconds
 from bench.report import Aim, finish, table
-from cli.supervision.client import Supervisor
-from cli.supervision.place import paths
 from libs.shared.layout import StateFolder
 
 RATIO_AT_MOST = 1.15
@@ -118,7 +116,6 @@ class House:
         self.admin = command(
             running.environment, "keys", "create", "--user", "admin", "--name", "bench", "--scope", "admin"
         ).strip()
-        self._supervisor = Supervisor(paths(StateFolder(running.state)).socket)
         self._strangers = 0
 
     def prepare(self) -> list[dict[str, Any]]:
@@ -144,20 +141,21 @@ class House:
 
     def optimizer_off(self) -> None:
         """Returns when its process has ended."""
-        self._supervisor.stop("optimizer")
-        _until(lambda: not self._alive(), "the optimizer did not end")
+        self._supervisor("stop")
 
-    def _alive(self) -> bool:
-        return (self._supervisor.processes() or {})["optimizer"].alive
+    def _supervisor(self, action: str) -> str:
+        socket = StateFolder(self.running.state).run / "supervisor.sock"
+        line = [str(Path(sys.executable).with_name("supervisorctl")), "-s", f"unix://{socket}", action, "optimizer"]
+        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=READY_S).stdout
 
     @contextmanager
     def sleeping(self) -> Iterator[None]:
         """A night goes on while this is entered."""
-        self._supervisor.start("optimizer")
+        self._supervisor("start")
         client, over = Client(self.running.url, self.admin), Event()
         _until(lambda: self._begun(client), "no cycle began")
         keeper = Thread(target=self._keep_asleep, args=(over,))
-        pid = (self._supervisor.processes() or {})["optimizer"].pid
+        pid = int(self._supervisor("pid"))
         began, used = time.monotonic(), cpu_seconds(pid)
         keeper.start()
         try:
@@ -196,11 +194,8 @@ def _buckets(url: str, key: str) -> dict[float, float]:
     with urlopen(asked, timeout=30) as answer:
         text = answer.read().decode()
     found: dict[float, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == f"{METRIC}_bucket":
-                bound = float(sample.labels["le"])
-                found[bound] = found.get(bound, 0.0) + sample.value
+    for bound, count in re.findall(rf'^{METRIC}_bucket{{.*?le="([^"]+)".*?}} (\S+)', text, re.MULTILINE):
+        found[float(bound)] = found.get(float(bound), 0.0) + float(count)
     return found
 
 
