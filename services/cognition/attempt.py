@@ -15,6 +15,7 @@ from libs.shared.contracts.scheduling import Placement
 from libs.shared.errors import BackendFailed, ContextExceeded, ServiceError, TimedOut
 from libs.shared.telemetry import tracer
 from services.cognition import measuring
+from services.cognition.dreaming.drafts import Drafts
 from services.cognition.outcomes import Outcomes, Writing, reason_of
 from services.cognition.prompt import Material, Prompt, assemble, budget
 
@@ -33,6 +34,10 @@ class Asked:
     session: str | None
     deadline: float
     """Monotonic time by which the first token must have come."""
+    drafts: Drafts | None = None
+    """Where its answer may lie already."""
+    background: bool = False
+    """Nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,12 @@ class Attempt:
         fit = _Fit(budget(placement.model, self._asked.request.sampling.max_tokens), placement.model.bytes_per_token)
         for shrinking in range(SHRINKINGS + 1):
             prompt = self._prompt(fit)
+            if self._asked.drafts and (draft := self._asked.drafts.take(self._asked.request, placement, prompt)):
+                self.given, self.first_s = Given(placement, prompt), self.waited_s
+                await self._outcomes.ended(placement)
+                for chunk in draft:
+                    yield chunk
+                return
             try:
                 async with aclosing(self._stream(placement, prompt)) as chunks:
                     async for chunk in chunks:
@@ -135,6 +146,7 @@ class Attempt:
             session=self._asked.session,
             remote=placement.model.remote,
             ticket=placement.ticket,
+            background=self._asked.background,
         )
         meter, writing, told = measuring.GenerationMeter(placement.model), Writing(), False
         try:

@@ -20,6 +20,7 @@ from libs.shared.contracts.memory import (
     IMPORT_TURNS,
     MEMORY_CHANGED,
     SEARCH_MEMORY,
+    MemoryChanged,
     MemoryItems,
     SearchMemory,
 )
@@ -32,6 +33,8 @@ from libs.shared.service import ServiceContext
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.documents.adding import Documents, no_facts
 from services.cognition.documents.reading import Allowance, Reader
+from services.cognition.dreaming.drafting import Drafter
+from services.cognition.dreaming.drafts import Drafts
 from services.cognition.dreaming.preparing import Preparer
 from services.cognition.embedding import Embedder
 from services.cognition.extraction.keeping import FactKeeper
@@ -87,12 +90,19 @@ async def serve(
     memory = Memory(bus, embedder, sessions, settings, in_force)
     gatherer = Gatherer(bus, memory, sessions, settings)
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
-    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model, adapters)
+    drafts = Drafts()
+    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model, adapters, drafts)
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)
     replayer = Replayer(bus, embedder, traffic)
-    preparer = Preparer(bus, memory.prepare, memory.changed, traffic, _now)
+    drafter = Drafter(bus, gatherer, outcomes, in_force, traffic, drafts, settings.history_messages)
+
+    async def forget(event: MemoryChanged) -> None:
+        await memory.changed(event)
+        await drafts.changed(event)
+
+    preparer = Preparer(bus, memory.prepare, drafter, drafts, forget, traffic, _now)
     room = Room(bus, embedder.model_for)
     reading = ModelReading(bus, outcomes, facts, traffic, in_force, room)
     indexer = Indexer(bus, searchable, settings.embed_batch, traffic, reading=reading, room=room)
@@ -104,7 +114,7 @@ async def serve(
     documents = Documents(bus, Searchable(bus, embedder, no_facts), reader, admission, _now)
     await bus.serve_stream(CHAT, partial(_chat, turns, traffic))
     await bus.serve(SEARCH_MEMORY, partial(_search, memory, traffic))
-    await bus.subscribe(MEMORY_CHANGED, memory.changed)
+    await bus.subscribe(MEMORY_CHANGED, forget)
     await bus.subscribe(PREEMPT, traffic.preempted)
     await bus.serve(REPLAY_ASKED, replayer.replay)
     await bus.subscribe(MEMORY_CHANGED, replayer.changed)

@@ -27,6 +27,7 @@ from services.cognition import dialogue, measuring, templates
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.attempt import Asked
 from services.cognition.dialogue import Dialogue
+from services.cognition.dreaming.drafts import Drafts
 from services.cognition.gathering import Gathered, Gatherer
 from services.cognition.generation import Generation, needs_of
 from services.cognition.keeping import FinishedTurn, Keeper, Kept
@@ -142,8 +143,10 @@ class Turns:
         in_force: Callable[[], RuntimeSettings],
         language_model: LanguageModel,
         adapters: OwnedAdapters,
+        drafts: Drafts,
     ) -> None:
         self._bus = bus
+        self._drafts = drafts
         self._gatherer = gatherer
         self._outcomes = outcomes
         self._retries = RetryBudget()
@@ -235,7 +238,7 @@ class Turns:
             yield chunk
 
     async def _generated(self, turn: Turn, deadline: float) -> AsyncGenerator[GenerateChunk, None]:
-        asked = Asked(turn.request, turn.material, turn.conversation_id, deadline)
+        asked = Asked(turn.request, turn.material, turn.conversation_id, deadline, self._drafts)
         # a scheduler that was there a moment ago is restarting; one that never was is not waited for
         patience_s = 0.0 if self._language_model.is_missing else self._settings.restart_patience_s
         generation = Generation(

@@ -149,6 +149,14 @@ class TtlCache(Generic[K, V]):
         self._bytes -= 0 if entry is None else entry.size
         return entry is not None
 
+    def take(self, key: K) -> V | None:
+        """The value kept for ``key``, which is forgotten by that; None: there is none."""
+        entry = self._kept(key, grace_s=0.0)
+        (metrics.CACHE_MISSES if entry is None else metrics.CACHE_HITS).add(1, self._labels)
+        self._expire(key)
+        self._remove(key)
+        return None if entry is None else entry.value
+
     def discard(self, key: K) -> None:
         """Forgets ``key``; a load of it that is under way answers its waiters and is not kept."""
         self._loads.pop(key, None)

@@ -25,6 +25,10 @@ class PreparedAhead(Message):
     """Expected."""
     prepared: int = 0
     """Of those, made ready: fewer where nothing embeds, or somebody was served all the time."""
+    drafted: int = 0
+    """And answered beforehand, where a language model had room."""
+    drafts_given: int = 0
+    """Of the answers drafted before, how many were given since cognition was asked last."""
     asked: int = 0
     foreseen: int = 0
     """Of what was asked, what would have been prepared."""

@@ -96,6 +96,8 @@ class RuntimeSettings(Message):
     night_training: Annotated[bool, Trying.BY_PEOPLE] = False
     """Whether an adapter is trained anew by night where people allow more to be trained on than its last run had; off:
     the night only says that it would be worth it."""
+    drafted_answers: int = Field(default=8, ge=0, le=64)
+    """Most answers that a night drafts to what will probably be asked, where a language model has room; 0: none."""
     hedging: bool = False
     """Whether a short request whose first token is late is sent to a second node as well; the slower one is stopped."""
     hedging_share: float = Field(default=0.05, gt=0, le=0.2)

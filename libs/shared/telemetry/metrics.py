@@ -45,7 +45,9 @@ SLEEP_END = Label("sleep.outcome", frozenset({"done", "woken", "interrupted"}))
 ENERGY_SOURCE = Label("sleep.energy.source", frozenset({"measured", "estimated"}))
 CACHE = Label(
     "cache.name",
-    frozenset({"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts"}),
+    frozenset(
+        {"api_keys", "revocations", "settings", "recall", "embeddings", "models", "turn_keys", "accounts", "drafts"}
+    ),
 )
 LAYER = Label("cache.layer", frozenset({"process", "kv"}))
 CAUSE = Label("cache.eviction.reason", frozenset({"expired", "full", "invalidated"}))

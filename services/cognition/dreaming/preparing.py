@@ -1,4 +1,4 @@
-"""PREPARE_AHEAD: what is likely to be asked has its vector, and its user's index, in memory by then.
+"""PREPARE_AHEAD: what is likely to be asked has its vector, its user's index and its answer in memory by then.
 
 A prepared question is one of cognition's cached ones, which goes with anything that changes in its user's memory, with
 its consent, and with the process; nothing of it is written anywhere.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.dreaming import PrepareAhead, PreparedAhead
@@ -15,6 +16,8 @@ from libs.shared.contracts.memory import MemoryChanged
 from libs.shared.contracts.replay import READ_ASKED, ReadAsked
 from libs.shared.errors import Overloaded, Preempted, ServiceError
 from libs.shared.telemetry import get_logger
+from services.cognition.dreaming.drafting import Drafter
+from services.cognition.dreaming.drafts import Drafts
 from services.cognition.dreaming.likely import DAYS, Likely, Past, foreseen, likely
 from services.cognition.traffic import Traffic
 
@@ -23,6 +26,10 @@ MOST_READ = 4000
 TESTED_DAYS = 7
 ATTEMPTS = 3
 LONGEST_PAUSE_S = 20.0
+LONGEST_S = 150.0
+"""After so long no further answer is drafted: whoever asked for all this waits for it."""
+LEAST_CHANCE_OF_A_DRAFT = 0.3
+"""An answer takes a model seconds, and what draws power for nobody is worth less than a moment's wait."""
 
 Warm = Callable[[str, str, float], Awaitable[bool]]
 """(user, question, seconds): whether the question is ready for so long."""
@@ -37,16 +44,21 @@ class Preparer:
         self,
         bus: Bus,
         warm: Warm,
+        drafter: Drafter,
+        drafts: Drafts,
         forget: Callable[[MemoryChanged], Awaitable[None]],
         traffic: Traffic,
         clock: Callable[[], datetime],
     ) -> None:
         self._bus = bus
         self._warm = warm
+        self._drafter = drafter
+        self._drafts = drafts
         self._forget = forget
         self._traffic = traffic
         self._clock = clock
         self._changed: set[str] = set()
+        self._given = 0
 
     async def changed(self, event: MemoryChanged) -> None:
         """MEMORY_CHANGED: what was read of that user before is no longer to be prepared."""
@@ -55,18 +67,22 @@ class Preparer:
     async def prepare(self, request: PrepareAhead) -> PreparedAhead:
         """Raises ServiceError where what was asked can't be read."""
         self._changed.clear()
-        now = self._clock()
+        now, until = self._clock(), monotonic() + LONGEST_S
         past = await self._past(now)
         expected = _expected(past, now, request)
         prepared = 0
         for user_id, one in expected:
-            prepared += await self._prepared(user_id, one.text, request.hours * 3600)
+            prepared += await self._prepared(user_id, one.text, request.hours * 3600, self._warm)
+        drafted = await self._drafted(expected, request.hours * 3600, until)
         tested = [foreseen(asked, now, request.hours, request.most, TESTED_DAYS) for asked in past.values()]
-        log.info("prepared_ahead", users=len(past), questions=len(expected), prepared=prepared)
+        log.info("prepared_ahead", users=len(past), questions=len(expected), prepared=prepared, drafted=drafted)
+        given, self._given = self._drafts.given - self._given, self._drafts.given
         return PreparedAhead(
             users=len(past),
             questions=len(expected),
             prepared=prepared,
+            drafted=drafted,
+            drafts_given=given,
             asked=sum(asked for asked, _ in tested),
             foreseen=sum(hits for _, hits in tested),
         )
@@ -87,7 +103,16 @@ class Preparer:
                 break
         return found
 
-    async def _prepared(self, user_id: str, text: str, seconds: float) -> bool:
+    async def _drafted(self, expected: Sequence[tuple[str, Likely]], seconds: float, until: float) -> int:
+        """How many of the likeliest are answered beforehand, as long as there is time."""
+        drafted = 0
+        for user_id, one in expected:
+            if drafted >= self._drafter.most or one.chance < LEAST_CHANCE_OF_A_DRAFT or monotonic() > until:
+                break
+            drafted += await self._prepared(user_id, one.text, seconds, self._drafter.draft)
+        return drafted
+
+    async def _prepared(self, user_id: str, text: str, seconds: float, warm: Warm) -> bool:
         """A memory that changed since its questions were read keeps nothing that was derived of them."""
         for _ in range(ATTEMPTS):
             if self._traffic.busy:
@@ -95,7 +120,7 @@ class Preparer:
             if user_id in self._changed:
                 return False
             try:
-                ready = await self._warm(user_id, text, seconds)
+                ready = await warm(user_id, text, seconds)
             except (Preempted, Overloaded):
                 self._traffic.announced()
                 continue

@@ -30,9 +30,11 @@ def _done(told: PreparedAhead) -> str:
     if not told.users:
         return "nobody who allows their questions to be used asked anything: `mongars consents tuning on`"
     said = f"{told.prepared} of {told.questions} expected questions prepared for {told.users} people"
+    said += f", {told.drafted} answers drafted ({told.drafts_given} of those before were given)"
     return f"{said}; of {told.asked} that were asked at such hours in the past week, {told.foreseen} were foreseen"
 
 
 def _figures(told: PreparedAhead) -> dict[str, float]:
     figures = {"expected": float(told.questions), "prepared": float(told.prepared), "asked": float(told.asked)}
+    figures |= {"drafted": float(told.drafted), "drafts_given": float(told.drafts_given)}
     return figures | ({"foreseen_share": told.foreseen / told.asked} if told.asked else {})

@@ -56,7 +56,7 @@ class House:
         self.counted: list[CountMaterial] = []
 
     async def prepare(self, _: PrepareAhead) -> PreparedAhead:
-        return PreparedAhead(users=2, questions=5, prepared=4, asked=20, foreseen=15)
+        return PreparedAhead(users=2, questions=5, prepared=4, drafted=3, drafts_given=1, asked=20, foreseen=15)
 
     async def runs(self, _: ListRuns) -> TrainingRuns:
         return TrainingRuns(runs=(DONE,))
@@ -136,8 +136,9 @@ async def test_a_refusal_of_the_trainer_is_told(tmp_path: Path) -> None:
 
 async def test_it_tells_what_was_prepared_and_how_often_it_was_right(tmp_path: Path) -> None:
     report = await night(House(RuntimeSettings()), tmp_path)
-    assert report.done.startswith("4 of 5 expected questions prepared for 2 people; of 20 that were asked")
-    assert report.figures == {"expected": 5.0, "prepared": 4.0, "asked": 20.0, "foreseen_share": 0.75}
+    assert report.done.startswith("4 of 5 expected questions prepared for 2 people, 3 answers drafted (1 of those ")
+    drafts = {"drafted": 3.0, "drafts_given": 1.0}
+    assert report.figures == {"expected": 5.0, "prepared": 4.0, "asked": 20.0, "foreseen_share": 0.75} | drafts
     assert report.changes == ()
 
 
