@@ -17,6 +17,7 @@ import pytest
 
 from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState, Decision
 from libs.shared.contracts.sleep import Phase
+from libs.shared.errors import SleepUnderWay
 from tests.e2e.person import Meet, Person
 from tests.support.installation import Installation
 from tests.support.living_ledger import LivingLedger, expected_in_force, half_applied
