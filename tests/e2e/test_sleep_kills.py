@@ -119,6 +119,8 @@ class Night:
         self.slept()
         for change in self.ledger.all():
             if change.kind is ChangeKind.DIGEST and change.state not in OVER:
+                if change.state is ChangeState.PROPOSED:  # its phase ended before it was measured: an hour, or now
+                    self.ledger.decide(change, Decision.REJECT)
                 self.ledger.until(change, ChangeState.APPLIED, *OVER)
                 self.undo(change.key)
 

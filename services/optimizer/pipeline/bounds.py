@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from libs.shared.contracts.runtime_settings import RecallWeights
 
 Bound = Callable[[Any], str | None]
@@ -17,7 +19,10 @@ Bound = Callable[[Any], str | None]
 
 def weighs_nothing(value: Any) -> str | None:
     """What every score is the sum of counts for nothing."""
-    weights = RecallWeights.model_validate(value)
+    try:
+        weights = RecallWeights.model_validate(value)
+    except ValidationError:  # of another release: its evaluation says so
+        return None
     if any(weight > 0 for name, weight in weights if name != "repetition"):
         return None
     return "no part of a memory's score would weigh anything, so that nothing would be found"

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.ledger import (
@@ -37,9 +38,9 @@ REST_S = 10.0
 """And while none do."""
 KEEP_S = 60.0
 """Between two writings of the turns: what came since is lost with the process, and only makes a watch longer."""
-MOST_LOOKED_AT = 200
+PAGE = 200
 MOST_PAGES = 10
-"""Of changes that were decided since the oldest turn that is known."""
+"""Of changes in flight, and of those that were decided since the oldest turn that is known."""
 _MOVED = frozenset({ChangeState.APPLIED, ChangeState.ROLLED_BACK})
 
 log = get_logger(__name__)
@@ -107,8 +108,7 @@ class Pipeline:
 
     async def look(self) -> list[Change]:
         """One look at all that is in flight: what became of those that a decision was taken on. Raises ServiceError."""
-        asked = ListChanges(limit=MOST_LOOKED_AT, in_flight=True)
-        found = (await self._bus.request(LIST_CHANGES, asked)).changes
+        found = await self._listed(in_flight=True)
         applied = {one.change_id for one in found if one.state is ChangeState.APPLIED}
         self._turns.only(applied)
         self._evaluating.tell(found)
@@ -120,18 +120,19 @@ class Pipeline:
         """When something came into force or went out of it, since the first turn that a watch can compare."""
         watched = [one.decided.at for one in in_flight if one.state is ChangeState.APPLIED and one.decided is not None]
         since = min((*watched, *filter(None, (self._turns.oldest,))), default=None)
-        return [step.at for change in await self._decided_since(since) for step in change.steps if step.state in _MOVED]
+        decided = await self._listed(decided_since=since, steps=True)
+        return [step.at for change in decided for step in change.steps if step.state in _MOVED]
 
-    async def _decided_since(self, since: datetime | None) -> list[Change]:
-        """Whenever they were proposed."""
+    async def _listed(self, **asked: Any) -> list[Change]:
+        """Page after page, newest first."""
         found: list[Change] = []
-        asked = ListChanges(limit=MOST_LOOKED_AT, steps=True, decided_since=since)
+        page = ListChanges(limit=PAGE, **asked)
         for _ in range(MOST_PAGES):
-            page = await self._bus.request(LIST_CHANGES, asked)
-            found += page.changes
-            if page.next_cursor is None:
+            told = await self._bus.request(LIST_CHANGES, page)
+            found += told.changes
+            if told.next_cursor is None:
                 break
-            asked = asked.model_copy(update={"cursor": page.next_cursor})
+            page = page.model_copy(update={"cursor": told.next_cursor})
         return found
 
     async def _step(self, change: Change, beside: Sequence[Change], points: Sequence[datetime]) -> Change | None:

@@ -25,7 +25,7 @@ from services.optimizer.outside import Outside
 from services.optimizer.phases.base import Job
 from services.optimizer.pipeline import driving
 from services.optimizer.pipeline.deciding import Action
-from services.optimizer.pipeline.driving import MOST_LOOKED_AT, Pipeline
+from services.optimizer.pipeline.driving import Pipeline
 from services.optimizer.pipeline.evaluating import MOST_ATTEMPTS, ReplayEvaluation
 from services.optimizer.replay.exchange import Evaluated
 from services.optimizer.watch.betting import Bet
@@ -265,11 +265,23 @@ async def test_an_evaluation_whose_process_dies_is_tried_again_and_then_refused(
     assert broken.times == MOST_ATTEMPTS
 
 
-async def test_a_change_that_was_decided_late_ends_the_watch_of_another_however_many_were_proposed_since(
-    house: House,
+async def test_however_many_wait_for_an_administrator_what_came_before_them_is_driven(
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(driving, "PAGE", 5)
+    change = await decide(house.client, await propose(house.client, 6), Decision.ACCEPT)
+    for _ in range(12):
+        await propose(house.client, True, key="hedging", actor="operator")
+    (applied,) = await house.pipeline().look()
+    assert (applied.change_id, applied.state) == (change.change_id, ChangeState.APPLIED)
+
+
+async def test_a_change_that_was_decided_late_ends_the_watch_of_another_however_many_were_proposed_since(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "PAGE", 5)
     old = await propose(house.client, True, key="hedging", actor="operator")
-    for _ in range(MOST_LOOKED_AT + 5):
+    for _ in range(12):
         one = await propose(house.client, False, key="hedging", actor="operator")
         await decide(house.client, one, Decision.REJECT, actor="root")
     edit = await propose(house.client, 5, actor="root", apply=True)

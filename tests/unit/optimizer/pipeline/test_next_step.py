@@ -87,6 +87,7 @@ def test_weights_are_hollow_only_where_none_counts(name: str) -> None:
     assert hollow("recall_weights", nothing) is not None
     assert hollow("recall_weights", nothing | {name: 0.1}) is None
     assert hollow("recall_weights", {}) is None, "what is left out has its default"
+    assert hollow("recall_weights", nothing | {name: "much"}) is None, "no weights at all"
     assert hollow("recall_k", 0) is None
 
 
