@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -13,8 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
+from cli.database.choice import kept_password
+from cli.installation import load
 from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState, Decision
 from libs.shared.contracts.sleep import Phase
 from libs.shared.errors import ChangeConflict, SleepUnderWay
@@ -181,6 +185,28 @@ def test_kills_while_changes_are_on_their_way_leave_none_half_applied(
     night = begun(made, meet(made, "odile"), seed=1)
     kill_at_each_step(night, ["evaluate", "apply", "roll back"])
     assert sum(night.killed.values()) == 3
+    night.ledger.propose("recall_k", 9, actor="root", apply=True)
+    assert half_applied(night.ledger) == []
+    for forgery, said in FORGED.items():
+        asyncio.run(in_database(made, forgery))
+        assert any(said in one for one in half_applied(night.ledger)), forgery
+
+
+FORGED = {
+    "UPDATE settings SET value = '10' WHERE key = 'recall_k'": "the database holds",
+    "DELETE FROM settings WHERE key = 'recall_k'": "in force: False",
+    "UPDATE changes SET state = 'evaluated' WHERE key = 'recall_k' AND state = 'applied'": "its steps say",
+}
+"""What a step that does half of what it says would leave, and by which words it is noticed."""
+
+
+async def in_database(made: Installation, statement: str) -> None:
+    there = load(made.state, by_root=True)
+    connection = await asyncpg.connect(there.database_url, password=kept_password(there))
+    try:
+        assert await connection.execute(statement) != "UPDATE 0"
+    finally:
+        await connection.close()
 
 
 @pytest.mark.soak
