@@ -210,6 +210,7 @@ async def in_database(made: Installation, statement: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_kills_at_each_step_at_the_stated_count_leave_none_half_applied(
     make_installation: Callable[..., Installation], meet: Meet, record_property: Callable[[str, object], None]
 ) -> None:
