@@ -152,8 +152,8 @@ STEPS: dict[str, Callable[[Night], None]] = {
 
 
 def kill_at_each_step(night: Night, steps: list[str]) -> None:
-    """One kill a step, each step with one victim in one round and the other in the next, for there are seven; after each
-    kill nothing may be half applied."""
+    """One kill a step, each with one victim in one round and the other in the next, as there are seven; after each kill
+    nothing may be half applied."""
     for number, step in enumerate(steps):
         night.step, night.victim = step, VICTIMS[number % len(VICTIMS)]
         STEPS[step](night)
