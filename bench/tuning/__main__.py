@@ -8,7 +8,6 @@ evidence as labels, and once with what the answers give away: where nobody has m
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 from collections.abc import Sequence
@@ -26,9 +25,8 @@ from bench.tuning.labels import labels
 from bench.tuning.starts import DEFAULT, PRODUCT, STARTS, with_weights
 from bench.tuning.tuned import Run, recall, tuned
 from bench.tuning.warm import Reached, reached
-from libs.shared.contracts.replay import Evidence
 from services.optimizer.phases.deep import POINTS, SEED
-from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation
+from services.optimizer.replay.evaluating import evaluated
 from services.optimizer.replay.held import held
 
 QUICK_POINTS, QUICK_STRIDE = 80, 2
@@ -68,17 +66,12 @@ def _files(run: Run) -> str:
 
 def print_evaluated(questions: Sequence[Replayable]) -> list[Aim]:
     """The weights in force changed to bad ones, as the pipeline has a change evaluated."""
-    told = [one.told for one in questions]
-
-    async def kept() -> list[Evidence]:
-        return told
-
-    evaluation = ReplayEvaluation(kept)
-    found: dict[str, Evaluated] = {}
-    for name, weights in STARTS.items():
-        if name != PRODUCT:
-            change = evaluation.evaluate("recall_weights", weights.model_dump(), with_weights(DEFAULT))
-            found[name] = asyncio.run(change)
+    told, in_force = [one.told for one in questions], with_weights(DEFAULT)
+    found = {
+        name: evaluated(told, in_force, with_weights(weights), "recall_weights")
+        for name, weights in STARTS.items()
+        if name != PRODUCT
+    }
     rows = [
         (name, "yes" if one.accepted else "no", "yes" if one.worse else "no", one.reason) for name, one in found.items()
     ]

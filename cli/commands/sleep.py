@@ -11,6 +11,9 @@ from cli.errors import CommandError, Exit
 from cli.options import JsonOption, StateOption, answer, chosen_installation, line, path_part
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from libs.shared.contracts.ledger import Change
     from libs.shared.contracts.sleep import Phase
 
 app = typer.Typer(
@@ -31,7 +34,14 @@ def now(
             help="light, deep or paradoxical; may be repeated. Without it all.",
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Show how it goes, until it has ended.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            metavar="",
+            help="Show how it goes, until it has ended and what it proposed is decided (at most two minutes more).",
+        ),
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,10 +51,12 @@ def now(
     5: it can't begin, and why: there is nothing to do, or one is under way.
     """
     from cli.sleeping import asking
-    from cli.sleeping.showing import outcomes, standing
+    from cli.sleeping.changing import DECIDED_WITHIN_S, once_decided, settled
+    from cli.sleeping.showing import how_decided, outcomes, standing
 
     installation = chosen_installation(state)
     cycle = asyncio.run(asking.begin(installation, _phases(phase or [])))
+    decided: list[tuple[Change, bool]] = []
     if wait:
         from cli.progress import Progress
 
@@ -52,12 +64,19 @@ def now(
         told.say(f"cycle {cycle.cycle_id}; Ctrl-C leaves it going")
         with told.changing("begins") as say:
             cycle = asyncio.run(asking.follow(installation, cycle, lambda one, held: say(standing(one, held))))
+            proposed = [change for phase in cycle.phases for change in phase.changes]
+            decided = asyncio.run(once_decided(installation, proposed, say)) if proposed else []
     if as_json:
-        answer(cycle.model_dump(mode="json"))
+        changes = {"changes": [change.model_dump(mode="json") | {"waits": waits} for change, waits in decided]}
+        answer(cycle.model_dump(mode="json") | (changes if wait else {}))
     else:
         line(f"cycle {cycle.cycle_id}: {standing(cycle)}")
         for said in outcomes(cycle) if wait else ():
             line(f"  {said}")
+        for change, waits in decided:
+            line(f"  {how_decided(change, waits=waits)}")
+        if not all(waits or settled(change) for change, waits in decided):
+            line(f"  not all of it is decided after {DECIDED_WITHIN_S:.0f} s: see mongars sleep ledger")
     if wait and cycle.state.value != "done":
         raise typer.Exit(Exit.FAILED)
 
@@ -130,14 +149,75 @@ def rollback(
 
     Exit code 5: there is no such change, or it isn't in force.
     """
-    from cli.sleeping import asking
+    _decide("rollback", change, reason, state, as_json=as_json, then="{key} is as it was")
 
-    change_id = path_part(change, "change", "mongars sleep ledger")
-    told = asyncio.run(asking.roll_back(chosen_installation(state), change_id, reason))
+
+@app.command("propose")
+def propose(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A setting, as docs/configuration.md names it.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="In JSON, or a plain word.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger.")] = "",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose a setting without applying it: it is evaluated on what was really asked, by those who allow that.
+
+    What came of it stands in the ledger within seconds; mongars sleep approve applies it, also where it was refused.
+
+    Exit code 5: there is no such setting, or it doesn't take that value.
+    """
+    from cli.sleeping import changing
+
+    told = asyncio.run(changing.propose(chosen_installation(state), key, changing.value_of(value), reason))
     if as_json:
         answer(told.model_dump(mode="json"))
     else:
-        line(f"{told.change_id}: {told.state.value.replace('_', ' ')}; {told.key} is as it was")
+        line(f"{told.change_id}: {told.key} {told.state.value}; its evaluation: mongars sleep ledger {told.change_id}")
+
+
+@app.command("approve")
+def approve(
+    change: Annotated[str, typer.Argument(metavar="CHANGE", help="As mongars sleep ledger shows it.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger.")] = "",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Allow a change: what a person proposed is applied at once, what the installation found to help goes on its way.
+
+    It is applied also where its evaluation refused it, and is watched like every change.
+
+    Exit code 5: there is no such change, it is over, or its setting has another value by now.
+    """
+    _decide(
+        "approve", change, reason, state, as_json=as_json, then="what becomes of {key}: mongars sleep ledger {change}"
+    )
+
+
+@app.command("reject")
+def reject(
+    change: Annotated[str, typer.Argument(metavar="CHANGE", help="As mongars sleep ledger shows it.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger.")] = "",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a change that isn't in force.
+
+    Exit code 5: there is no such change, or it is in force or over.
+    """
+    _decide("reject", change, reason, state, as_json=as_json, then="{key} stays as it is")
+
+
+def _decide(verb: str, change: str, reason: str, state: Path | None, *, as_json: bool, then: str) -> None:
+    from cli.sleeping import changing
+    from libs.shared.contracts.ledger import Decision
+
+    change_id = path_part(change, "change", "mongars sleep ledger")
+    told = asyncio.run(changing.decide(chosen_installation(state), change_id, Decision(verb), reason))
+    if as_json:
+        answer(told.model_dump(mode="json"))
+    else:
+        state_now = told.state.value.replace("_", " ")
+        line(f"{told.change_id}: {state_now}; {then.format(key=told.key, change=told.change_id)}")
 
 
 def _phases(names: list[str]) -> tuple[Phase, ...]:

@@ -90,14 +90,3 @@ async def change(installation: Installation, change_id: str) -> Change:
     if not found:
         raise CommandError("there is no such change", "mongars sleep ledger lists them", code=Exit.REFUSED)
     return found[0]
-
-
-async def roll_back(installation: Installation, change_id: str, reason: str) -> Change:
-    """Raises CommandError where there is no such change, or it can't be rolled back as it is now."""
-    from cli.bus import as_command
-    from cli.training.artefacts import actor
-    from libs.shared.contracts.ledger import DECIDE_CHANGE, DecideChange, Decision
-
-    async with as_command(installation) as bus:
-        wanted = DecideChange(change_id=change_id, decision=Decision.ROLL_BACK, actor=actor(), reason=reason)
-        return await bus.request(DECIDE_CHANGE, wanted)

@@ -141,6 +141,15 @@ def change_row(change: Change) -> tuple[str, ...]:
     )
 
 
+def how_decided(change: Change, *, waits: bool) -> str:
+    """A line: what became of a change that a cycle proposed, or what it waits for."""
+    said = f"{change.change_id}: {change.key}, {change.state.value.replace('_', ' ')}"
+    if waits:
+        return f"{said}; an administrator decides: mongars sleep approve {change.change_id}"
+    why = change.steps[-1].reason if change.steps else ""
+    return f"{said}: {why}" if why else said
+
+
 def life_of(change: Change) -> Iterator[str]:
     """A change whole: what, why, and each step with its measure."""
     yield f"{change.change_id}: {change.kind.value} {change.key}, {change.state.value.replace('_', ' ')}"

@@ -9,6 +9,7 @@ JobFunction = Callable[[bytes], bytes]
 
 JOBS: dict[str, str] = {
     "digest": "services.optimizer.digesting.making:job",
+    "evaluate": "services.optimizer.replay.evaluating:run",
     "tune": "services.optimizer.tuning.jobs:run",
 }
 """Name → ``module:function``; the function takes a payload and returns a result, and may be stopped in the middle."""

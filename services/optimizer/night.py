@@ -20,6 +20,7 @@ from services.optimizer.cycle import Machine, Sleeping
 from services.optimizer.gate import Gate
 from services.optimizer.idleness.deciding import Decision, State, decide
 from services.optimizer.lease import one_cycle
+from services.optimizer.outside import Outside
 from services.optimizer.phases import registry
 from services.optimizer.record import Record
 from services.optimizer.sensing import Sensing
@@ -50,6 +51,7 @@ class Parts:
     others: Others
     telling: Telling
     yielding: Yielding
+    outside: Outside
     machine: Machine
     owner: str
     """This node, among those that might sleep."""

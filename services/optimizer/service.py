@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from libs.shared.background.yielding import Yielding
 from libs.shared.bus.base import Bus
+from libs.shared.contracts.ledger import LEDGER_CHANGED, ChangeRecorded
 from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.sleep import OPTIMISATION, SLEEP_NOW, SLEEP_STATUS
 from libs.shared.contracts.telemetry import NODE
@@ -22,8 +23,10 @@ from services.optimizer.cycle import Machine
 from services.optimizer.gate import Gate
 from services.optimizer.handlers import Handlers
 from services.optimizer.night import Night, Parts
+from services.optimizer.outside import Outside
 from services.optimizer.own_use import OwnUse
 from services.optimizer.pipeline.driving import Pipeline
+from services.optimizer.pipeline.evaluating import ReplayEvaluation
 from services.optimizer.record import Record
 from services.optimizer.sensing import Sensing
 from services.optimizer.settings import OptimizerSettings
@@ -40,16 +43,21 @@ async def wire(context: ServiceContext) -> None:
     parts = assembled(context.bus, settings)
     night = Night(parts)
     await serve(context.bus, context.tasks, parts, night)
-    await follow_changes(context.bus, context.tasks, settings.folder.sleep)
+    await follow_changes(context.bus, context.tasks, settings.folder.sleep, parts.outside)
     context.tasks.create_task(night.run())
     context.tasks.create_task(parts.telling.run())
 
 
-async def follow_changes(bus: Bus, tasks: asyncio.TaskGroup, folder: Path) -> Pipeline:
+async def follow_changes(bus: Bus, tasks: asyncio.TaskGroup, folder: Path, outside: Outside) -> Pipeline:
     """Takes changes through the ledger, and watches what they do."""
     turns = LatestTurns(folder / "turns.json")
     settings = SettingsInForce(bus, lambda _: pipeline.wake())
-    pipeline = Pipeline(bus, turns, lambda: settings.current)
+    pipeline = Pipeline(bus, turns, lambda: settings.current, ReplayEvaluation(bus, outside))
+
+    async def changed(_: ChangeRecorded) -> None:
+        pipeline.wake()
+
+    await bus.subscribe(LEDGER_CHANGED, changed)
     await bus.subscribe(TURN_MEASURED, turns.told)
     tasks.create_task(settings.follow())
     tasks.create_task(pipeline.run())
@@ -62,6 +70,7 @@ def assembled(bus: Bus, settings: OptimizerSettings) -> Parts:
     owner = settings.node_id or socket.gethostname().partition(".")[0][:60] or "node"
     sensing = Sensing(settings.node_id, OwnUse(gate), folder / "weeks.json")
     capacity = read_capacity()
+    threads = settings.sleep_threads or recommended_worker_count()
     return Parts(
         bus=bus,
         settings=settings,
@@ -71,8 +80,9 @@ def assembled(bus: Bus, settings: OptimizerSettings) -> Parts:
         others=Others(owner, folder / "others.json"),
         telling=Telling(bus, owner, uuid4().hex, folder / "told.json"),
         yielding=Yielding(bus, settings.node_id, presses=False),
+        outside=Outside(bus, settings.node_id, gate, threads),
         machine=Machine(
-            threads=settings.sleep_threads or recommended_worker_count(),
+            threads=threads,
             cores=float(capacity.physical_cores),
             profile=read_board().profile,
             account=sensing.account,
@@ -88,6 +98,7 @@ async def serve(bus: Bus, tasks: asyncio.TaskGroup, parts: Parts, night: Night) 
     async def preempted(told: Preempt) -> None:
         running = [process.pid for process in parts.gate.processes if not process.paused]
         await parts.yielding.preempted(told)
+        await parts.outside.preempted(told)
         night.requested(told)
         if running:
             tasks.create_task(_measured(running, told))

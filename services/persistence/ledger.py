@@ -19,6 +19,8 @@ from services.persistence.steps import FIRST_HASH
 
 _UNDECIDED = frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED, ChangeState.APPROVED})
 _PERMITTED = frozenset({ChangeState.EVALUATED, ChangeState.APPROVED})
+_LEFT_TO_ADMINS = frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED, ChangeState.APPLIED})
+"""Of what people propose: an admin's leave applies it, or did."""
 _IN_FORCE = frozenset({ChangeState.CANARY, ChangeState.APPLIED, ChangeState.KEPT})
 IN_FLIGHT = _UNDECIDED | {ChangeState.CANARY, ChangeState.APPLIED}
 """Something is still to happen to such a change."""
@@ -133,6 +135,13 @@ def of_optimizer(change: Change) -> bool:
     return change.proposed.actor == OPTIMIZER_ACTOR
 
 
+def refused_by_evaluation(change: Change) -> bool:
+    """Whether the optimizer's evaluation refused what a person proposed; what a person refused is over."""
+    if change.state is not ChangeState.REJECTED or of_optimizer(change):
+        return False
+    return change.decided is not None and change.decided.actor == OPTIMIZER_ACTOR
+
+
 def state_after(change: Change, decision: Decision) -> ChangeState | None:
     """Where the decision leads; None where it doesn't fit the change's state.
 
@@ -145,9 +154,10 @@ def state_after(change: Change, decision: Decision) -> ChangeState | None:
 
 
 def _approved(change: Change) -> ChangeState | None:
-    """An admin's leave applies what a person proposed, and permits what the optimizer proposed and measured."""
+    """An admin's leave applies what a person proposed, whatever its evaluation said, and permits what the optimizer
+    proposed and found to help."""
     if not of_optimizer(change):
-        return ChangeState.APPLIED if change.state in (ChangeState.PROPOSED, ChangeState.APPLIED) else None
+        return ChangeState.APPLIED if change.state in _LEFT_TO_ADMINS or refused_by_evaluation(change) else None
     return ChangeState.APPROVED if change.state in _PERMITTED else None
 
 
@@ -179,6 +189,8 @@ def _check_entry(change: Change, decision: Decision, after: ChangeState, standin
         raise ChangeConflict("the setting has changed since this was proposed: propose it again")
     if decision is Decision.APPROVE:
         return
+    if not of_optimizer(change):
+        raise ChangeConflict("an administrator has to allow what people propose", state=change.state.value)
     if standing.asks_approval and change.state is ChangeState.EVALUATED:
         raise ChangeConflict("an administrator has to allow it first", state=change.state.value)
     if standing.setter_state is ChangeState.APPLIED:

@@ -82,7 +82,8 @@ def test_a_night_tells_what_was_said_in_fewer_words_and_is_undone_by_one_command
     cycle = json.loads(made.mongars("sleep", "now", "--phase", "light", "--wait", "--json"))
     assert cycle["phases"][0]["changes"], cycle["phases"]
     (change_id,) = cycle["phases"][0]["changes"]
-    assert becomes(lambda: change(admin, change_id)["state"] == "applied", APPLIED_WITHIN_S)
+    (decided,) = cycle["changes"]
+    assert (decided["change_id"], decided["state"]) == (change_id, "applied"), "what it proposed is waited for"
     steps = change(admin, change_id)["steps"]
     assert [step["state"] for step in steps] == ["proposed", "evaluated", "applied"]
     assert steps[1]["measured"]
@@ -95,6 +96,32 @@ def test_a_night_tells_what_was_said_in_fewer_words_and_is_undone_by_one_command
     made.mongars("sleep", "rollback", change_id)
     assert becomes(lambda: not any(i.get("digest") for i in found(person, "the telescope")), APPLIED_WITHIN_S)
     assert "rolled back" in made.mongars("sleep", "ledger", change_id)
+    assert whole(admin)
+
+
+def test_a_bad_setting_is_proposed_stopped_and_forced_by_commands(
+    make_installation: Callable[..., Installation], meet: Meet
+) -> None:
+    made = make_installation()
+    made.up()
+    made.wait_whole()
+    admin = as_admin(made, meet)
+    weights = admin.http.get("/api/v1/settings").json()["settings"]["recall_weights"]
+
+    def proposed(key: str, value: Any) -> str:
+        told = json.loads(made.mongars("sleep", "propose", key, json.dumps(value), "--reason", "on purpose", "--json"))
+        return str(told["change_id"])
+
+    zeroed, shorter = proposed("recall_weights", dict.fromkeys(weights, 0.0)), proposed("recall_k", 4)
+    assert becomes(lambda: change(admin, zeroed)["state"] == "rejected", APPLIED_WITHIN_S)
+    assert becomes(lambda: change(admin, shorter)["state"] == "evaluated", APPLIED_WITHIN_S)
+    assert "nothing would be found" in made.mongars("sleep", "ledger", zeroed)
+    assert admin.http.get("/api/v1/settings").json()["settings"]["recall_weights"] == weights
+    assert "rejected" in made.mongars("sleep", "reject", shorter)
+    refused = made.run("sleep", "approve", shorter)
+    assert (refused.returncode, "mongars sleep ledger" in refused.stderr) == (5, True)
+    assert json.loads(made.mongars("sleep", "approve", zeroed, "--json"))["state"] == "applied"
+    made.mongars("sleep", "rollback", zeroed)
     assert whole(admin)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from libs.shared.contracts.base import MIB, Bucket, Event, JetStream, Message, Principal, Rpc
+from libs.shared.contracts.base import MIB, Broadcast, Bucket, Event, JetStream, Message, Principal, Rpc
 from libs.shared.contracts.common import Id, Page, Stamp
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 
@@ -36,13 +36,14 @@ OPTIMIZER_ACTOR = "optimizer"
 class ChangeState(StrEnum):
     """The life of a change. What is in force: ``applied`` (and watched), ``kept``, and ``canary`` for its share.
 
-    An operator's own edit goes from ``proposed`` to ``applied`` by an admin's leave; the optimizer's is evaluated
-    first, and waits for ``approved`` where the policy asks for it.
+    An admin's own edit goes from ``proposed`` to ``applied`` at once. Whatever else is proposed is evaluated first: the
+    optimizer's then waits for ``approved`` where the policy asks for it, an operator's waits for an admin in any case,
+    whose leave applies it also where its evaluation refused it.
     """
 
     PROPOSED = "proposed"
     EVALUATED = "evaluated"
-    """Measured, and found to help."""
+    """Measured, and found to help; of what people propose also: nothing speaks against it, and the step says why."""
     APPROVED = "approved"
     CANARY = "canary"
     APPLIED = "applied"
@@ -122,6 +123,8 @@ class ListChanges(Page):
     in_flight: bool = False
     """Only those that something is still to happen to: neither kept, nor rejected, nor rolled back."""
     change_id: Id | None = None
+    decided_since: datetime | None = None
+    """Only those that came into their state at this moment or later, whenever they were proposed."""
     steps: bool = False
 
 
@@ -133,7 +136,8 @@ class Changes(Message):
 
 
 class ProposeChange(Message):
-    """Proposes, and applies at once when ``apply`` (an admin's own edit)."""
+    """Proposes, and applies at once when ``apply`` (an admin's own edit). ``measured``: what whoever proposes it found;
+    what decides is measured after that."""
 
     kind: ChangeKind = ChangeKind.SETTING
     key: str
@@ -141,6 +145,7 @@ class ProposeChange(Message):
     reason: str = Field(default="", max_length=500)
     actor: str
     apply: bool = False
+    measured: tuple[Measured, ...] = Field(default=(), max_length=16)
 
 
 class Decision(StrEnum):
@@ -305,3 +310,10 @@ CHANGE_RECORDED = Event(
     owner=Principal.PERSISTENCE,
     stream=LEDGER,
 )
+LEDGER_CHANGED = Broadcast(
+    "mongars.v1.persistence.ledger_changed",
+    ChangeRecorded,
+    owner=Principal.PERSISTENCE,
+    callers=frozenset({Principal.API, Principal.OPTIMIZER}),
+)
+"""The same, told at once to whoever looks at the ledger; lossy."""

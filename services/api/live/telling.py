@@ -10,7 +10,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, KeptAdapter
 from libs.shared.contracts.base import Empty, Message
 from libs.shared.contracts.events import Ended, EventType
-from libs.shared.contracts.ledger import LIST_CHANGES, SETTINGS, Change, ListChanges
+from libs.shared.contracts.ledger import LEDGER_CHANGED, LIST_CHANGES, SETTINGS, Change, ListChanges
 from libs.shared.contracts.material import STANDING_CHANGED
 from libs.shared.contracts.sleep import SLEEP_CHANGED, Cycle
 from libs.shared.contracts.training import (
@@ -60,6 +60,7 @@ class Live:
         await self._bus.subscribe(ADAPTERS_CHANGED, self._adapter_changed)
         await self._bus.subscribe(STANDING_CHANGED, self._adapter_changed)
         await self._bus.subscribe(SLEEP_CHANGED, self._slept)
+        await self._bus.subscribe(LEDGER_CHANGED, self._ledger_changed)
         await self._bus.bucket(SETTINGS).watch(self._setting_changed)
 
     async def run(self) -> None:
@@ -132,6 +133,9 @@ class Live:
 
     async def _setting_changed(self, _key: str, _value: bytes | None) -> None:
         self._adapters.wake()
+        self._ledger.wake()
+
+    async def _ledger_changed(self, _: Message) -> None:
         self._ledger.wake()
 
     async def _slept(self, told: Cycle) -> None:

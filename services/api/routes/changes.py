@@ -45,7 +45,7 @@ def _as_text(value: JsonValue) -> JsonValue:
     return value
 
 
-class SettingsPatch(Body):
+class Proposal(Body):
     """One setting: each change is a ledger entry of its own, which can be rolled back by itself."""
 
     key: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$")
@@ -58,18 +58,26 @@ async def read_settings(parts: PartsOf) -> SettingsRead:
     return await parts.bus.request(READ_SETTINGS, ReadSettings())
 
 
+class SettingsPatch(Proposal):
+    """``apply`` false: only proposes it, as an operator does."""
+
+    apply: bool = True
+
+
 async def change_setting(parts: PartsOf, caller: CallerOf, body: SettingsPatch) -> Change:
     """Through the ledger: an administrator's change is applied at once, an operator's waits for approval."""
-    return await parts.bus.request(
-        PROPOSE_CHANGE,
-        ProposeChange(
-            key=body.key,
-            value=body.value,
-            reason=body.reason,
-            actor=caller.user_id,
-            apply=caller.role is Role.ADMIN,
-        ),
-    )
+    return await _propose(parts, caller, body, apply=body.apply and caller.role is Role.ADMIN)
+
+
+async def propose_change(parts: PartsOf, caller: CallerOf, body: Proposal) -> Change:
+    """Proposes a setting and applies nothing: it is evaluated on what was really asked, where people allow that, and an
+    administrator decides."""
+    return await _propose(parts, caller, body, apply=False)
+
+
+async def _propose(parts: Parts, caller: Caller, body: Proposal, *, apply: bool) -> Change:
+    proposed = ProposeChange(key=body.key, value=body.value, reason=body.reason, actor=caller.user_id, apply=apply)
+    return await parts.bus.request(PROPOSE_CHANGE, proposed)
 
 
 async def list_changes(
@@ -99,7 +107,8 @@ async def verify_ledger(parts: PartsOf) -> LedgerVerified:
 
 
 async def approve_change(parts: PartsOf, caller: CallerOf, change_id: ChangeId) -> Change:
-    """Applies what an operator proposed; permits what the optimizer proposed and found to help."""
+    """Applies what an operator proposed, also where its evaluation refused it; permits what the optimizer proposed and
+    found to help."""
     return await _decide(parts, caller, change_id, Decision.APPROVE)
 
 
@@ -125,6 +134,7 @@ _ONE = "/api/v1/changes/{change_id}"
 ENDPOINTS = (
     Endpoint(method="GET", path="/api/v1/settings", handler=read_settings, access=Access.OPERATOR, options=_OPTIONS),
     Endpoint(method="PATCH", path="/api/v1/settings", handler=change_setting, access=Access.OPERATOR, options=_OPTIONS),
+    Endpoint(method="POST", path=_ALL, handler=propose_change, access=Access.OPERATOR, status=201, options=_OPTIONS),
     Endpoint(method="GET", path=_ALL, handler=list_changes, access=Access.OPERATOR, options=_OPTIONS),
     Endpoint(method="GET", path=_ALL + "/verify", handler=verify_ledger, access=Access.OPERATOR, options=_OPTIONS),
     Endpoint(method="GET", path=_ONE, handler=read_change, access=Access.OPERATOR, options=_OPTIONS),

@@ -26,6 +26,7 @@ from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.errors import ChangeConflict
 from libs.shared.telemetry import get_logger
 from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
+from services.optimizer.replay.exchange import REPLAYABLE
 from services.optimizer.replay.parting import sides
 from services.optimizer.replay.reading import read_evidence, still_allowed
 from services.optimizer.tuning.attempts import Attempt
@@ -152,13 +153,18 @@ async def _asked(work: PhaseWork, job: TuneJob) -> TuneResult:
 
 
 async def _proposed(work: PhaseWork, one: Proposal) -> str | None:
-    """Its change, measured; None while another of the same setting isn't decided or is watched: another night."""
+    """Its change; None while another of the same setting isn't decided or is watched: another night. What a replay
+    tells of is evaluated anew by the pipeline, as if somebody else had proposed it."""
     await work.clear()
-    change = ProposeChange(key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER)
+    change = ProposeChange(
+        key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER, measured=one.measured
+    )
     try:
         change_id = (await work.bus.request(PROPOSE_CHANGE, change)).change_id
     except ChangeConflict:
         return None
+    if one.key in REPLAYABLE:
+        return change_id
     accept = DecideChange(
         change_id=change_id,
         decision=Decision.ACCEPT,

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeState, Decision, Measured
+from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, ChangeState, Decision, Measured
+from services.optimizer.pipeline.bounds import hollow
+from services.optimizer.replay.exchange import REPLAYABLE, Evaluated
 from services.optimizer.watch.guardrails import Watched
 
 MEASURED_WITHIN = timedelta(hours=1)
-"""A phase measures what it proposes at once; one that died before it did never will."""
+"""What a phase measures itself it measures at once, and one that died before it did never will; what is evaluated here
+waits for whoever is asked."""
 WATCHED_FOR = timedelta(hours=24)
 WATCHED_PAIRS = 300
 """So many turns compared without an alarm end the watch earlier."""
@@ -25,6 +28,26 @@ class Action:
     measured: tuple[Measured, ...] = ()
 
 
+def awaits_evaluation(change: Change) -> bool:
+    """Settings, whoever proposed them. What no replay tells of is measured by the phase that proposes it, as digests
+    are, whose texts nobody else may see; what its setting's bound forbids is refused all the same."""
+    if change.state is not ChangeState.PROPOSED or change.kind is not ChangeKind.SETTING:
+        return False
+    by_phase = change.proposed.actor == OPTIMIZER_ACTOR and change.key not in REPLAYABLE
+    return not by_phase or hollow(change.key, change.after) is not None
+
+
+def judged(change: Change, told: Evaluated) -> Action:
+    """What its evaluation comes to. Where it can't tell, the optimizer's own has not been shown to help, and a person's
+    waits for an administrator."""
+    reason = told.reason
+    if told.accepted is None and change.proposed.actor == OPTIMIZER_ACTOR:
+        return Action(Decision.REJECT, f"not shown to help: {reason}", told.measured)
+    if told.accepted is None:
+        return Action(Decision.ACCEPT, f"nothing speaks for it or against it: {reason}", told.measured)
+    return Action(Decision.ACCEPT if told.accepted else Decision.REJECT, reason, told.measured)
+
+
 def next_step(
     change: Change, now: datetime, *, asks_approval: bool, beside: Iterable[Change] = (), watched: Watched | None = None
 ) -> Action | None:
@@ -36,7 +59,7 @@ def next_step(
     if change.state is ChangeState.PROPOSED:
         if now - change.proposed.at < MEASURED_WITHIN:
             return None
-        return Action(Decision.REJECT, "whoever proposed it ended before it was measured")
+        return Action(Decision.REJECT, "it could not be measured within an hour")
     if change.state not in (ChangeState.EVALUATED, ChangeState.APPROVED):
         return None
     if change.state is ChangeState.EVALUATED and asks_approval:

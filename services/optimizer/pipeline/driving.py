@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.ledger import (
@@ -27,6 +28,7 @@ from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
 from services.optimizer.pipeline.deciding import Action, next_step
+from services.optimizer.pipeline.evaluating import Evaluate, Evaluating
 from services.optimizer.watch.guardrails import Watched, watch
 from services.optimizer.watch.turns import LatestTurns
 
@@ -36,8 +38,10 @@ REST_S = 10.0
 """And while none do."""
 KEEP_S = 60.0
 """Between two writings of the turns: what came since is lost with the process, and only makes a watch longer."""
-MOST_LOOKED_AT = 200
-_MOVED = frozenset({ChangeState.APPLIED, ChangeState.KEPT, ChangeState.ROLLED_BACK})
+PAGE = 200
+MOST_PAGES = 10
+"""Of changes in flight, and of those that were decided since the oldest turn that is known."""
+_MOVED = frozenset({ChangeState.APPLIED, ChangeState.ROLLED_BACK})
 
 log = get_logger(__name__)
 
@@ -50,11 +54,13 @@ class Pipeline:
         bus: Bus,
         turns: LatestTurns,
         in_force: Callable[[], RuntimeSettings],
+        evaluate: Evaluate,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._bus = bus
         self._turns = turns
         self._in_force = in_force
+        self._evaluating = Evaluating(bus, evaluate, self._ask)
         self._clock = clock
         self._woken = asyncio.Event()
         self._seen = -1
@@ -66,7 +72,9 @@ class Pipeline:
     async def run(self) -> None:
         """Until cancelled."""
         try:
-            await self._drive()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._drive())
+                tasks.create_task(self._evaluating.run())
         finally:
             self._turns.keep()
 
@@ -94,25 +102,38 @@ class Pipeline:
             except TimeoutError:
                 waited += LOOK_S
 
+    async def evaluate(self) -> list[Change]:
+        """What the last look found proposed and not yet evaluated: what became of it."""
+        return await self._evaluating.all()
+
     async def look(self) -> list[Change]:
         """One look at all that is in flight: what became of those that a decision was taken on. Raises ServiceError."""
-        asked = ListChanges(limit=MOST_LOOKED_AT, in_flight=True)
-        found = (await self._bus.request(LIST_CHANGES, asked)).changes
+        found = await self._listed(in_flight=True)
         applied = {one.change_id for one in found if one.state is ChangeState.APPLIED}
         self._turns.only(applied)
-        points = await self._turning_points() if applied else []
+        self._evaluating.tell(found)
+        points = await self._turning_points(found) if applied else []
         done = [await self._step(change, found, points) for change in found]
         return [change for change in done if change is not None]
 
-    async def _turning_points(self) -> list[datetime]:
-        """When something came into force or went out of it, lately."""
-        newest = (await self._bus.request(LIST_CHANGES, ListChanges(limit=100, steps=True))).changes
-        return [
-            step.at
-            for change in newest
-            for step in change.steps
-            if step.state in _MOVED and step.state is not ChangeState.KEPT
-        ]
+    async def _turning_points(self, in_flight: Sequence[Change]) -> list[datetime]:
+        """When something came into force or went out of it, since the first turn that a watch can compare."""
+        watched = [one.decided.at for one in in_flight if one.state is ChangeState.APPLIED and one.decided is not None]
+        since = min((*watched, *filter(None, (self._turns.oldest,))), default=None)
+        decided = await self._listed(decided_since=since, steps=True)
+        return [step.at for change in decided for step in change.steps if step.state in _MOVED]
+
+    async def _listed(self, **asked: Any) -> list[Change]:
+        """Page after page, newest first."""
+        found: list[Change] = []
+        page = ListChanges(limit=PAGE, **asked)
+        for _ in range(MOST_PAGES):
+            told = await self._bus.request(LIST_CHANGES, page)
+            found += told.changes
+            if told.next_cursor is None:
+                break
+            page = page.model_copy(update={"cursor": told.next_cursor})
+        return found
 
     async def _step(self, change: Change, beside: Sequence[Change], points: Sequence[datetime]) -> Change | None:
         watched = self._watched(change, points) if change.state is ChangeState.APPLIED else None

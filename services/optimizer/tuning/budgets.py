@@ -39,6 +39,8 @@ class Budgeted:
     value: Any
     reason: str
     measured: tuple[Measured, ...] = ()
+    too_little: bool = False
+    """So little was asked that nothing can be told from chance."""
 
 
 def tune_budget(tuning: Held, held_out: Held, settings: RuntimeSettings, key: str) -> Budgeted:
@@ -74,7 +76,7 @@ def _decided(held: Held, settings: RuntimeSettings, key: str, value: Any) -> Bud
     told = tuple(measured(one) for one in (primary, found[IN_PROMPT], found[TOKENS]))
     verdict = decide(primary)
     if not verdict.accepted:
-        return Budgeted(key, None, verdict.reason, told)
+        return Budgeted(key, None, verdict.reason, told, too_little=verdict.why in ("too_few", "not_measured"))
     if not _kept(found[IN_PROMPT]):
         reason = f"refused: {described(found[IN_PROMPT])}, so that more than {MOST_LOST:g} of it may be lost"
         return Budgeted(key, None, reason, told)
@@ -84,3 +86,8 @@ def _decided(held: Held, settings: RuntimeSettings, key: str, value: Any) -> Bud
 
 def _kept(evidence: Comparison) -> bool:
     return evidence.low >= -MOST_LOST
+
+
+def confirmed(held_out: Held, settings: RuntimeSettings, key: str, value: Any) -> Budgeted:
+    """What the questions that were held out say to a value, whoever proposed it."""
+    return _decided(held_out, settings, key, value)

@@ -55,6 +55,11 @@ class LatestTurns:
         """Since this process began."""
         self._kept = 0
 
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of them began."""
+        return min((turn.began for turn in self._turns), default=None)
+
     async def told(self, turn: TurnMeasured) -> None:
         """TURN_MEASURED."""
         self._turns.append(turn)

@@ -22,6 +22,7 @@ from libs.shared.contracts.ledger import (
 )
 from libs.shared.contracts.runtime_settings import Trying, trying
 from libs.shared.errors import ChangeConflict, InvalidRequest
+from services.persistence.announcing import announce_change
 from services.persistence.appliers import Held, applier_of
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.deciding import Said
@@ -44,7 +45,7 @@ async def propose_change(request: ProposeChange, parts: Parts) -> Change:
     """A new entry, applied at once when it is an admin's own edit."""
     applier = applier_of(parts.ledger.appliers, request.kind)
     value = applier.checked(request.key, request.value)
-    said = Said(Stamp(actor=request.actor, at=parts.clock()), request.reason)
+    said = Said(Stamp(actor=request.actor, at=parts.clock()), request.reason, request.measured)
     async with parts.database.transaction() as session:
         head = await ledger.lock_head(session)
         if request.actor == OPTIMIZER_ACTOR:
@@ -64,7 +65,7 @@ async def propose_change(request: ProposeChange, parts: Parts) -> Change:
         await ledger.append(session, change)
         change = await parts.ledger.record(session, change, ChangeState.PROPOSED, said)
         if request.apply:
-            change = await parts.ledger.decide(session, change, Decision.APPROVE, said)
+            change = await parts.ledger.decide(session, change, Decision.APPROVE, Said(said.stamp, said.reason))
     await _told(change, parts)
     return change
 
@@ -119,6 +120,7 @@ async def verify_ledger(_: VerifyLedger, parts: Parts) -> LedgerVerified:
 
 async def _told(change: Change, parts: Parts) -> None:
     tell(parts)
+    await announce_change(parts.bus, change)
     if change.kind is ChangeKind.DIGEST:
         await announce(parts.bus, change.key)
 

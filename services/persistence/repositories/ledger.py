@@ -89,6 +89,8 @@ async def newest(session: AsyncSession, asked: ListChanges, before: int | None) 
         statement = statement.where(ChangeRow.key == asked.key)
     if asked.change_id is not None:
         statement = statement.where(ChangeRow.change_id == asked.change_id)
+    if asked.decided_since is not None:
+        statement = statement.where(ChangeRow.decided_at >= asked.decided_since)
     if asked.in_flight:
         statement = statement.where(among(ChangeRow.state, [state.value for state in IN_FLIGHT]))
     return (await session.scalars(statement)).all()

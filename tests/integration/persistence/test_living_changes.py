@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from libs.shared.contracts.ledger import (
     DECIDE_CHANGE,
+    LEDGER_CHANGED,
     LIST_CHANGES,
     OPTIMIZER_ACTOR,
     PROPOSE_CHANGE,
@@ -17,6 +19,7 @@ from libs.shared.contracts.ledger import (
     VERIFY_LEDGER,
     Change,
     ChangeKind,
+    ChangeRecorded,
     ChangeState,
     DecideChange,
     Decision,
@@ -97,6 +100,41 @@ async def test_a_change_lives_from_proposal_to_kept_and_every_step_says_why(clie
     assert (found.changes, found.steps, found.broken_at, found.entry_broken_at) == (1, 5, None, None)
     await decide(client, change, Decision.ROLL_BACK)
     assert (await in_force(client)).settings.recall_k == 8
+
+
+async def test_each_decision_is_told_at_once_to_whoever_looks_at_the_ledger(client: Client) -> None:
+    told: asyncio.Queue[ChangeRecorded] = asyncio.Queue()
+    await client.bus.subscribe(LEDGER_CHANGED, told.put)
+    change = await decide(client, await propose(client, 6), Decision.ACCEPT, Decision.APPLY)
+    async with asyncio.timeout(5):
+        heard = [await told.get() for _ in range(3)]
+    assert {one.change_id for one in heard} == {change.change_id}
+    assert [one.state.value for one in heard] == ["proposed", "evaluated", "applied"]
+    assert change.decided is not None
+    assert heard[-1].at == change.decided.at
+
+
+async def test_what_was_measured_before_it_was_proposed_stands_in_its_first_step(client: Client) -> None:
+    request = ProposeChange(key="recall_k", value=6, actor=OPTIMIZER_ACTOR, measured=(GAIN,))
+    change = await client.bus.request(PROPOSE_CHANGE, request)
+    assert [step.measured for step in (await read(client, change)).steps] == [(GAIN,)]
+    assert await whole(client)
+
+
+async def test_changes_are_listed_by_when_they_were_decided(client: Client) -> None:
+    old, other = await propose(client, 6, actor="operator"), await propose(client, 5, actor="operator")
+    rejected = await decide(client, other, Decision.REJECT, actor="root")
+    late = await decide(client, old, Decision.APPROVE, actor="root")
+    assert late.decided is not None
+    assert rejected.decided is not None
+
+    async def since(at: datetime) -> list[str]:
+        found = await client.bus.request(LIST_CHANGES, ListChanges(decided_since=at))
+        return [one.change_id for one in found.changes]
+
+    assert await since(late.decided.at) == [old.change_id]
+    assert await since(rejected.decided.at) == [other.change_id, old.change_id]
+    assert await since(late.decided.at + timedelta(seconds=1)) == []
 
 
 async def test_deciding_the_same_again_changes_nothing(client: Client) -> None:

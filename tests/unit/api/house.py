@@ -97,6 +97,7 @@ class House:
         self.adapters = adapters.Adapters(adapters=(), key="")
         self.explanation = scheduling.Explanation(model=None, policy="expected_completion", node_id=None)
         self.histories: dict[str, scheduling.NodeHistory] = {}
+        self.changes: tuple[ledger.Change, ...] = ()
         self.lost_replicas: set[str] = set()
         self.memory = RememberedThings()
         self.broker = MemoryBroker()
@@ -182,7 +183,7 @@ class House:
     async def _serve_data(self, bus: MemoryBus) -> None:
         await bus.serve(LIST_JOBS, self._heard(Jobs(jobs=())))
         await bus.serve(ledger.READ_SETTINGS, self._heard(ledger.SettingsRead(settings=RuntimeSettings())))
-        await bus.serve(ledger.LIST_CHANGES, self._heard(ledger.Changes(changes=())))
+        await bus.serve(ledger.LIST_CHANGES, self._heard(lambda _: ledger.Changes(changes=self.changes)))
         await bus.serve(ledger.PROPOSE_CHANGE, self._heard(self._change))
         await bus.serve(ledger.DECIDE_CHANGE, self._heard(self._change))
         await bus.serve(adapters.LIST_ADAPTERS, self._heard(lambda _: self.adapters))

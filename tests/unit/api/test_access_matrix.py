@@ -90,6 +90,7 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/v1/settings"): OPERATORS,
     ("PATCH", "/api/v1/settings"): OPERATORS,
     ("GET", "/api/v1/changes"): OPERATORS,
+    ("POST", "/api/v1/changes"): OPERATORS,
     ("GET", "/api/v1/changes/verify"): OPERATORS,
     ("GET", "/api/v1/changes/{change_id}"): OPERATORS,
     ("POST", "/api/v1/changes/{change_id}/approve"): frozenset({"admin"}),

@@ -165,6 +165,17 @@ async def test_an_administrator_s_setting_is_applied_and_an_operator_s_proposed(
     assert [(change.actor, change.apply) for change in proposed] == [("id-root", True), ("id-ops", False)]
 
 
+async def test_a_change_is_proposed_without_being_applied_whoever_asks(api: Api) -> None:
+    body = {"key": "recall_k", "value": 4, "reason": "shorter prompts"}
+    for name, role in (("root", Role.ADMIN), ("ops", Role.OPERATOR)):
+        answer = await api.client.post("/api/v1/changes", json=body, headers=await api.session(name, role))
+        assert (answer.status_code, answer.json()["key"]) == (201, "recall_k")
+    admin = await api.session("root", Role.ADMIN)
+    assert (await api.client.patch("/api/v1/settings", json=body | {"apply": False}, headers=admin)).status_code == 200
+    assert (await api.client.post("/api/v1/changes", json=body | {"apply": True}, headers=admin)).status_code == 422
+    assert [change.apply for change in api.house.told(ProposeChange)] == [False] * 3
+
+
 PEOPLES = (Decision.APPROVE, Decision.REJECT, Decision.ROLL_BACK)
 """The others are the optimizer's alone."""
 

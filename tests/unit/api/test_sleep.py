@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.common import Role, Stamp
 from libs.shared.contracts.events import EventType
-from libs.shared.contracts.ledger import Change, ChangeState
+from libs.shared.contracts.ledger import LEDGER_CHANGED, Change, ChangeRecorded, ChangeState, ListChanges
 from libs.shared.contracts.sleep import (
     SLEEP_CHANGED,
     SLEEP_NOW,
@@ -118,6 +119,24 @@ def change(number: int, state: ChangeState) -> Change:
         previous_hash="",
         hash="",
     )
+
+
+async def test_the_ledger_is_looked_at_as_soon_as_persistence_says_that_it_changed(api: Api) -> None:
+    await api.parts.live.start()
+    operator = api.parts.live.join(Caller(user_id="ops", role=Role.OPERATOR, memory="off"))  # type: ignore[arg-type]
+    looking = asyncio.create_task(api.parts.live._ledger.run())
+    async with asyncio.timeout(20):
+        while not api.house.told(ListChanges):  # noqa: ASYNC110 - of its first look there is no event
+            await asyncio.sleep(0)
+    found = change(1, ChangeState.APPLIED)
+    api.house.changes = (found,)
+    told = ChangeRecorded(change_id="ch1", sequence=1, state=found.state, hash="", at=found.proposed.at)
+    await api.house.buses[Principal.PERSISTENCE].broadcast(LEDGER_CHANGED, told)
+    (heard,) = await operator.wait(20)
+    assert (heard.event.type, heard.event.data) == (EventType.CHANGE_CHANGED, found)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    api.parts.live.leave(operator)
 
 
 def test_a_change_is_told_when_it_is_new_or_in_another_state() -> None:

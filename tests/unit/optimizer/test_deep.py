@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from libs.shared.contracts.ledger import Decision
 from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from services.optimizer.phases import deep
@@ -54,8 +53,8 @@ async def test_weights_that_find_more_are_proposed_with_their_measure(tmp_path: 
     assert recall.after > recall.before
     assert recall.low > 0
     assert report.changes[0] == tried.change_id == "change-1"
-    accepted = around.decided[0]
-    assert (accepted.change_id, accepted.decision, accepted.measured) == ("change-1", Decision.ACCEPT, tried.measured)
+    assert change.measured == tried.measured
+    assert around.decided == [], "what a replay tells of is evaluated by the pipeline, not by whoever proposes it"
     assert not report.left
     assert len(report.done) <= 500
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from libs.shared.errors import InvalidRequest
-from services.optimizer.replay import evaluating, judging
-from services.optimizer.replay.evaluating import Evaluated, ReplayEvaluation, changed
+from services.optimizer.pipeline.evaluating import changed
+from services.optimizer.replay import evaluating, exchange, judging
+from services.optimizer.replay.evaluating import evaluated
+from services.optimizer.replay.exchange import Evaluated
 from services.optimizer.replay.held import parted
 from services.optimizer.replay.parting import share_of
 from services.optimizer.tuning.budgets import tune_budget
@@ -21,57 +21,57 @@ GOOD = RuntimeSettings(recall_weights=RecallWeights(terms=2.0, meaning=0.0, leng
 ZEROED = dict.fromkeys(RecallWeights.model_fields, 0.0)
 
 
-class Reading:
-    """What may be replayed, and how often that was asked."""
-
-    def __init__(self, evidence: Sequence[Evidence]) -> None:
-        self.evidence = evidence
-        self.times = 0
-
-    async def __call__(self) -> Sequence[Evidence]:
-        self.times += 1
-        return self.evidence
+def told(key: str, value: Any, count: int = 200, settings: RuntimeSettings = GOOD) -> Evaluated:
+    return evaluated(asked(count), settings, changed(settings, key, value), key)
 
 
-async def evaluated(key: str, value: Any, count: int = 200) -> Evaluated:
-    return await ReplayEvaluation(Reading(asked(count))).evaluate(key, value, GOOD)
-
-
-async def check_zeroed_weights_are_worse_beyond_noise() -> None:
-    told = await evaluated("recall_weights", ZEROED)
-    assert told.accepted is False
-    assert told.worse
-    (recall,) = [one for one in told.measured if one.measure == "recall"]
+def check_zeroed_weights_are_worse_beyond_noise() -> None:
+    found = told("recall_weights", ZEROED)
+    assert found.accepted is False
+    assert found.worse
+    (recall,) = [one for one in found.measured if one.measure == "recall"]
     assert recall.high < 0 <= recall.before
 
 
-async def test_zeroed_weights_are_worse_beyond_noise() -> None:
-    await check_zeroed_weights_are_worse_beyond_noise()
+def test_zeroed_weights_are_worse_beyond_noise() -> None:
+    check_zeroed_weights_are_worse_beyond_noise()
 
 
-async def test_the_check_notices_that_before_is_compared_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_notices_that_before_is_compared_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = judging.judge
-    monkeypatch.setattr(evaluating, "judge", lambda held, before, _, primary: honest(held, before, before, primary))
+    monkeypatch.setattr(evaluating, "judge", lambda held, before, after: honest(held, before, before))
     with pytest.raises(AssertionError):
-        await check_zeroed_weights_are_worse_beyond_noise()
+        check_zeroed_weights_are_worse_beyond_noise()
 
 
-async def test_the_same_weights_are_neither_better_nor_worse() -> None:
-    told = await evaluated("recall_weights", GOOD.recall_weights.model_dump())
-    assert (told.accepted, told.worse) == (False, False)
+def test_what_is_in_force_as_it_is_gains_nothing() -> None:
+    found = told("recall_weights", GOOD.recall_weights.model_dump())
+    assert (found.accepted, found.worse) == (False, False)
+    assert "in force as it is" in found.reason
 
 
-async def test_better_weights_are_accepted() -> None:
-    reading = Reading(asked(200))
+def test_better_weights_are_accepted() -> None:
     bad = RuntimeSettings(recall_weights=RecallWeights(terms=0.0, episode_terms=0.0, length=1.5))
-    told = await ReplayEvaluation(reading).evaluate("recall_weights", GOOD.recall_weights.model_dump(), bad)
-    assert told.accepted is True
-    assert await ReplayEvaluation(reading)("recall_weights", GOOD.recall_weights.model_dump(), bad) == told.measured
+    found = told("recall_weights", GOOD.recall_weights.model_dump(), settings=bad)
+    assert found.accepted is True
+    assert {one.measure for one in found.measured} >= {"recall", "evidence_in_prompt"}
 
 
-async def test_no_memories_in_the_prompt_are_worse_beyond_noise() -> None:
-    told = await evaluated("recall_k", 0)
-    assert (told.accepted, told.worse) == (False, True)
+@pytest.mark.parametrize(("key", "value"), [("recall_k", 0), ("recall_min_score", 1.0)])
+def test_no_memories_in_the_prompt_are_worse_beyond_noise(key: str, value: Any) -> None:
+    nothing_speaks = [one.model_copy(update={"evidence": (0.9,) * len(one.evidence)}) for one in asked(200)]
+    found = evaluated(nothing_speaks, GOOD, changed(GOOD, key, value), key)
+    assert (found.accepted, found.worse) == (False, True)
+    assert "evidence_in_prompt" in {one.measure for one in found.measured}
+
+
+def test_fewer_memories_that_lose_nothing_are_accepted_as_the_phase_that_found_them_would() -> None:
+    many = GOOD.model_copy(update={"recall_k": 20})
+    assert told("recall_k", 6, 300, many).accepted is True
+
+
+def test_every_setting_that_a_replay_tells_of_has_a_judge() -> None:
+    assert set(evaluating.JUDGES) == exchange.REPLAYABLE
 
 
 @pytest.mark.parametrize(
@@ -86,26 +86,21 @@ async def test_no_memories_in_the_prompt_are_worse_beyond_noise() -> None:
         ("no_such_setting", 1),
     ],
 )
-async def test_a_value_out_of_bounds_is_refused_before_anything_is_read(key: str, value: Any) -> None:
-    reading = Reading(asked(10))
+def test_a_value_out_of_bounds_is_refused_before_anything_is_measured(key: str, value: Any) -> None:
     with pytest.raises(InvalidRequest):
-        await ReplayEvaluation(reading).evaluate(key, value, GOOD)
-    assert reading.times == 0
+        changed(GOOD, key, value)
 
 
-async def test_a_replay_says_nothing_of_what_it_cannot_tell() -> None:
-    reading = Reading(asked(10))
-    told = await ReplayEvaluation(reading).evaluate("hedging", True, GOOD)
-    assert (told.accepted, told.measured, reading.times) == (None, (), 0)
-
-
-async def test_too_few_conversations_tell_nothing() -> None:
+@pytest.mark.parametrize("key", sorted(exchange.REPLAYABLE))
+def test_too_few_conversations_tell_nothing(key: str) -> None:
     few = [one for one in asked(200) if share_of(one.conversation_id, "held-out") < 0.01]
-    told = await ReplayEvaluation(Reading(few)).evaluate("recall_weights", ZEROED, GOOD)
-    assert (told.accepted, told.worse) == (None, False)
+    worse = changed(GOOD, key, {"recall_weights": ZEROED, "recall_k": 0, "recall_min_score": 1.0}[key])
+    found = evaluated(few, GOOD, worse, key)
+    assert (found.accepted, found.worse) == (None, False)
+    assert evaluated([], GOOD, worse, key).accepted is None
 
 
-async def test_only_questions_that_no_search_saw_are_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_questions_that_no_search_saw_are_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = asked(200)
     seen: list[str] = []
     honest = judging.judge
@@ -115,7 +110,7 @@ async def test_only_questions_that_no_search_saw_are_judged_by(monkeypatch: pyte
         return honest(held, *more)
 
     monkeypatch.setattr(evaluating, "judge", watching)
-    await ReplayEvaluation(Reading(evidence)).evaluate("recall_weights", ZEROED, GOOD)
+    told("recall_weights", ZEROED)
     tuning, held_out = parted(evidence)
     assert set(seen) == set(held_out.conversations)
     assert not set(seen) & set(tuning.conversations)
@@ -129,11 +124,11 @@ def test_settings_are_validated_as_a_whole() -> None:
 def test_fewer_memories_in_the_prompt_are_proposed_where_nothing_is_lost() -> None:
     tuning, held_out = parted(asked(300))
     many = GOOD.model_copy(update={"recall_k": 20})
-    told = tune_budget(tuning, held_out, many, "recall_k")
-    assert told.value is not None
-    assert told.value < 20
-    by_name = {one.measure: one for one in told.measured}
+    found = tune_budget(tuning, held_out, many, "recall_k")
+    assert found.value is not None
+    assert found.value < 20
+    by_name = {one.measure: one for one in found.measured}
     assert by_name["prompt_tokens"].after < by_name["prompt_tokens"].before
     assert by_name["evidence_in_prompt"].low >= -0.02
-    few = tune_budget(tuning, held_out, GOOD.model_copy(update={"recall_k": told.value}), "recall_k")
+    few = tune_budget(tuning, held_out, GOOD.model_copy(update={"recall_k": found.value}), "recall_k")
     assert few.value is None

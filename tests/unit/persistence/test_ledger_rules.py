@@ -167,6 +167,26 @@ def test_no_order_of_decisions_applies_what_was_not_measured_or_moves_what_is_ov
     assert not {REJECTED, GONE} & set(seen[:-1]), "nothing follows the end"
 
 
+def refused(by: Stamp, proposed: Stamp) -> Change:
+    return chain(1)[0].model_copy(update={"state": REJECTED, "decided": by, "proposed": proposed})
+
+
+def test_an_administrators_leave_applies_what_a_person_proposed_whatever_its_evaluation_said() -> None:
+    evaluated = chain(1)[0].model_copy(update={"state": E})
+    assert ledger.decide(evaluated, Decision.APPROVE, standing()) is APPLIED
+    assert ledger.decide(refused(OPTIMIZERS, STAMP), Decision.APPROVE, standing()) is APPLIED
+    for over in (refused(STAMP, STAMP), refused(OPTIMIZERS, OPTIMIZERS)):
+        with pytest.raises(ChangeConflict):
+            ledger.decide(over, Decision.APPROVE, standing())
+
+
+@pytest.mark.parametrize("decision", [Decision.APPLY, Decision.TRY_OUT])
+def test_what_a_person_proposed_is_not_applied_without_an_administrators_leave(decision: Decision) -> None:
+    for state in (P, E):
+        with pytest.raises(ChangeConflict):
+            ledger.decide(chain(1)[0].model_copy(update={"state": state}), decision, standing())
+
+
 def optimizers(state: ChangeState) -> Change:
     return chain(1)[0].model_copy(update={"state": state, "proposed": OPTIMIZERS})
 

@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from libs.shared.contracts.ledger import Change, ChangeState, Decision
-from services.optimizer.pipeline.deciding import WATCHED_PAIRS, next_step
+from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState, Decision
+from libs.shared.contracts.runtime_settings import RecallWeights
+from services.optimizer.pipeline.bounds import BOUNDS, hollow
+from services.optimizer.pipeline.deciding import WATCHED_PAIRS, awaits_evaluation, judged, next_step
+from services.optimizer.replay.exchange import Evaluated
 from services.optimizer.watch.guardrails import Watched
 from tests.unit.optimizer.watch.test_guardrails import START, change
 
@@ -33,6 +36,59 @@ def test_nothing_is_applied_that_was_not_measured() -> None:
     late = next_step(proposed, START + timedelta(hours=2), asks_approval=False)
     assert late is not None
     assert late.decision is Decision.REJECT
+
+
+@pytest.mark.parametrize(
+    ("key", "actor", "awaits"),
+    [
+        ("recall_k", "optimizer", True),
+        ("recall_k", "ada", True),
+        ("hedging_share", "ada", True),
+        ("hedging_share", "optimizer", False),
+    ],
+)
+def test_settings_are_evaluated_whoever_proposed_them(key: str, actor: str, awaits: bool) -> None:
+    assert awaits_evaluation(standing(ChangeState.PROPOSED, key=key, actor=actor)) is awaits
+    for state in set(ChangeState) - {ChangeState.PROPOSED}:
+        assert not awaits_evaluation(standing(state, key=key, actor=actor))
+    digests = standing(ChangeState.PROPOSED, key=key, actor=actor).model_copy(update={"kind": ChangeKind.DIGEST})
+    assert not awaits_evaluation(digests)
+
+
+def test_what_a_bound_forbids_is_refused_also_where_the_phase_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BOUNDS, "hedging_share", lambda value: "too much" if value > 0.1 else None)
+    proposed = standing(ChangeState.PROPOSED, key="hedging_share")
+    assert awaits_evaluation(proposed.model_copy(update={"after": 0.2}))
+    assert not awaits_evaluation(proposed.model_copy(update={"after": 0.05}))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "actor", "decision"),
+    [
+        (True, "optimizer", Decision.ACCEPT),
+        (False, "optimizer", Decision.REJECT),
+        (None, "optimizer", Decision.REJECT),
+        (True, "ada", Decision.ACCEPT),
+        (False, "ada", Decision.REJECT),
+        (None, "ada", Decision.ACCEPT),
+    ],
+)
+def test_an_evaluation_that_cannot_tell_refuses_the_optimizer_and_leaves_people_to_an_administrator(
+    accepted: bool | None, actor: str, decision: Decision
+) -> None:
+    action = judged(standing(ChangeState.PROPOSED, actor=actor), Evaluated(accepted=accepted, reason="3 questions"))
+    assert action.decision is decision
+    assert "3 questions" in action.reason
+
+
+@pytest.mark.parametrize("name", [name for name in RecallWeights.model_fields if name not in ("asks", "repetition")])
+def test_weights_are_hollow_only_where_none_counts(name: str) -> None:
+    nothing = dict.fromkeys(RecallWeights.model_fields, 0.0) | {"asks": -0.25, "repetition": 0.5}
+    assert hollow("recall_weights", nothing) is not None
+    assert hollow("recall_weights", nothing | {name: 0.1}) is None
+    assert hollow("recall_weights", {}) is None, "what is left out has its default"
+    assert hollow("recall_weights", nothing | {name: "much"}) is None, "no weights at all"
+    assert hollow("recall_k", 0) is None
 
 
 def test_where_the_policy_asks_for_leave_only_what_has_it_is_applied() -> None:
