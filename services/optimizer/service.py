@@ -12,7 +12,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.sleep import OPTIMISATION, SLEEP_NOW, SLEEP_STATUS
 from libs.shared.contracts.telemetry import NODE
-from libs.shared.contracts.watching import TURN_MEASURED
+from libs.shared.contracts.watching import TURN_MEASURED, TURN_RATED
 from libs.shared.hardware import recommended_worker_count
 from libs.shared.hardware.boards import read_board
 from libs.shared.hardware.workers import read_capacity
@@ -51,6 +51,7 @@ async def follow_changes(bus: Bus, tasks: asyncio.TaskGroup, folder: Path) -> Pi
     settings = SettingsInForce(bus, lambda _: pipeline.wake())
     pipeline = Pipeline(bus, turns, lambda: settings.current)
     await bus.subscribe(TURN_MEASURED, turns.told)
+    await bus.subscribe(TURN_RATED, turns.rated)
     tasks.create_task(settings.follow())
     tasks.create_task(pipeline.run())
     return pipeline

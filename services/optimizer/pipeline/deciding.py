@@ -23,6 +23,8 @@ class Action:
     decision: Decision
     reason: str
     measured: tuple[Measured, ...] = ()
+    share: float | None = None
+    """Of the conversations, where it is tried out."""
 
 
 def next_step(
