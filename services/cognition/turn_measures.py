@@ -73,7 +73,8 @@ class TurnClock:
 
     def answered(self, text: str) -> None:
         """A model's whole answer."""
-        self.repetition = repetition(words(text))
+        of_words = repetition(words(text))
+        self.repetition = of_words if of_words is not None else repetition(signs(text))
 
     def ended(self, told: Conversations, error: ServiceError | None = None) -> TurnMeasured:
         """A request that can't be answered says nothing of who was to answer it."""
@@ -90,8 +91,13 @@ class TurnClock:
         )
 
 
+def signs(text: str) -> list[str]:
+    """What is neither word nor space: all that a model says that is stuck in one of them. Pure."""
+    return [sign for sign in text if not sign.isalnum() and not sign.isspace()]
+
+
 def repetition(said: Sequence[str]) -> float | None:
-    """Of the runs of four words, the share that stood there before (seq-rep-4, Welleck et al. 2020, §3). Pure."""
+    """Of the runs of four words (or signs), the share that stood before (seq-rep-4, Welleck et al. 2020, §3). Pure."""
     runs = [tuple(said[at : at + RUN_WORDS]) for at in range(len(said) - RUN_WORDS + 1)]
     return 1.0 - len(set(runs)) / len(runs) if len(runs) >= FEWEST_RUNS else None
 

@@ -32,7 +32,8 @@ class TurnMeasured(Message):
     evidence: float | None = Field(default=None, ge=0, le=1)
     """How much of the question is in the best memory recalled: 0 where none was, None where none was sought."""
     repetition: float | None = Field(default=None, ge=0, le=1)
-    """Of a model's answer, the share of its runs of four words that stood in it before; None where it is too short."""
+    """Of a model's answer, the share of its runs of four words (of signs, where it has hardly any words) that stood in
+    it before; None where it is too short."""
     arm: Arm | None = None
     """None: nothing was tried out."""
     again: bool = False

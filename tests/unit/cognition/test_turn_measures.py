@@ -63,6 +63,17 @@ def test_an_answer_that_is_stuck_repeats_itself_and_another_does_not() -> None:
     assert repetition(["yes"] * 5) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "stuck"),
+    [("!" * 40, True), ("moon " + "\x18" * 40, True), ("Yes.", None), ("It is (so I think) the kayak!", None)],
+)
+def test_an_answer_that_is_stuck_in_a_sign_repeats_itself_too(said: str, stuck: bool | None) -> None:
+    clock = TurnClock()
+    clock.answered(said)
+    assert (clock.repetition is not None and clock.repetition > 0.9) is bool(stuck)
+    assert (clock.repetition is None) is (stuck is None)
+
+
 async def test_who_watches_hears_it_and_nothing_of_what_was_said() -> None:
     broker, heard = MemoryBroker(), asyncio.Queue[TurnMeasured]()
     speaker, listener = await broker.connect(Principal.COGNITION), await broker.connect(Principal.OPTIMIZER)
