@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from libs.shared.bus.base import Bus
-from libs.shared.contracts.ledger import READ_SETTINGS, SETTINGS, SETTINGS_KEY, ReadSettings
-from libs.shared.contracts.runtime_settings import RuntimeSettings
+from libs.shared.contracts.ledger import (
+    READ_SETTINGS,
+    SETTINGS,
+    SETTINGS_KEY,
+    InForce,
+    ReadSettings,
+    Trial,
+    heard_in_force,
+)
+from libs.shared.contracts.runtime_settings import RuntimeSettings, Trying, trying
+from libs.shared.contracts.watching import Arm
 from libs.shared.errors import ServiceError
+from libs.shared.shares import arm_of
 from libs.shared.telemetry import get_logger
 
 REREAD_S = 30.0
@@ -18,6 +31,42 @@ REREAD_S = 30.0
 RETRY_S = 1.0
 
 log = get_logger(__name__)
+
+
+class ForConversation(NamedTuple):
+    """The settings of one conversation, and on which side of a trial it is; None: nothing is tried out."""
+
+    settings: RuntimeSettings
+    arm: Arm | None = None
+
+
+@dataclass(frozen=True)
+class InUse:
+    """The settings in force, and those of the conversations that try something out."""
+
+    settings: RuntimeSettings
+    trial: Trial | None = None
+    tried: RuntimeSettings | None = None
+    """None: nothing is."""
+
+    def for_conversation(self, conversation: str) -> ForConversation:
+        """Which of them the conversation has: the same as long as the trial lasts, and its share doesn't shrink."""
+        if self.trial is None or self.tried is None:
+            return ForConversation(self.settings)
+        arm = arm_of(self.trial, conversation)
+        return ForConversation(self.tried if arm.tried else self.settings, arm)
+
+
+def in_use(settings: RuntimeSettings, trial: Trial | None) -> InUse:
+    """A trial of what can't be tried by conversation, or of a value that this release doesn't take, is none. Pure."""
+    if trial is None or Trying.BY_CONVERSATION not in trying(trial.key):
+        return InUse(settings)
+    try:
+        fields = settings.model_dump(mode="json") | {trial.key: trial.value}
+        tried = RuntimeSettings.model_validate_json(json.dumps(fields))
+    except ValidationError:
+        return InUse(settings)
+    return InUse(settings, trial, tried)
 
 
 class SettingsInForce:
@@ -32,7 +81,12 @@ class SettingsInForce:
         self._asks = asks
         self._bucket = bus.bucket(SETTINGS)
         self._told = changed
-        self.current = RuntimeSettings()
+        self.in_use = InUse(RuntimeSettings())
+
+    @property
+    def current(self) -> RuntimeSettings:
+        """What holds wherever nothing is tried out."""
+        return self.in_use.settings
 
     async def follow(self) -> None:
         """Watches until cancelled."""
@@ -52,7 +106,8 @@ class SettingsInForce:
     async def _read(self) -> None:
         """Raises ServiceError."""
         if self._asks:
-            self._take((await self._bus.request(READ_SETTINGS, ReadSettings())).settings)
+            read = await self._bus.request(READ_SETTINGS, ReadSettings())
+            self._take(InForce(settings=read.settings, trial=read.trial))
         else:
             await self._changed(SETTINGS_KEY, await self._bucket.get(SETTINGS_KEY))
 
@@ -60,12 +115,12 @@ class SettingsInForce:
         if key != SETTINGS_KEY or value is None:
             return
         try:
-            settings = RuntimeSettings.model_validate_json(value)
+            heard = heard_in_force(value)
         except ValidationError as error:
             log.warning("settings_invalid", errors=error.error_count())
         else:
-            self._take(settings)
+            self._take(heard)
 
-    def _take(self, settings: RuntimeSettings) -> None:
-        self.current = settings
-        self._told(settings)
+    def _take(self, heard: InForce) -> None:
+        self.in_use = in_use(heard.settings, heard.trial)
+        self._told(heard.settings)

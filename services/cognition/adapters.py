@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from contextlib import suppress
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.adapters import ADAPTERS_CHANGED, LIST_ADAPTERS, AdaptersChanged, KeptAdapter
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.material import STANDING_CHANGED, StandingChanged
-from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ServiceError
 from libs.shared.roles import role_named
+from libs.shared.shares import place
 from libs.shared.telemetry import get_logger
 
 REREAD_S = 30.0
@@ -85,10 +85,4 @@ def canary_for(settings: RuntimeSettings, asked: str | None, conversation: str) 
         canary = settings.chat_canary
     else:
         canary = settings.code_canary if role == "code" else None
-    return canary.model if canary is not None and _place(canary, conversation) < canary.share else None
-
-
-def _place(canary: Canary, conversation: str) -> float:
-    """In [0, 1); another for each model, so that it aren't always the same that try things out."""
-    digest = hashlib.sha256(f"{canary.model}\0{conversation}".encode()).digest()
-    return int.from_bytes(digest[:7]) / 2**56
+    return canary.model if canary is not None and place(canary.model, conversation) < canary.share else None

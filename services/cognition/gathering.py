@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.chat import ChatMessage, ChatRequest
 from libs.shared.contracts.common import MemoryMode, Position, Speaker
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.turns import (
     JOIN_TURN,
     OPEN_TURN,
@@ -22,8 +23,9 @@ from libs.shared.contracts.turns import (
 )
 from libs.shared.errors import Internal, ServiceError
 from libs.shared.extractive import Memory as MemoryState
+from services.cognition.choosing import Choice
 from services.cognition.dialogue import Dialogue
-from services.cognition.memory import Memory
+from services.cognition.memory import Memory, Recollection
 from services.cognition.patience import ask
 from services.cognition.selection import Hit
 from services.cognition.sessions import Sessions
@@ -38,15 +40,14 @@ MOST_RESENT = 64
 class Gathered:
     """``turns`` are the conversation's newest, oldest first; ``key`` is None where the turn is not kept."""
 
+    settings: RuntimeSettings
+    """Its conversation's: what the turn goes by to its end."""
     key: TurnKey | None = None
     turns: tuple[TurnMessage, ...] = ()
     hits: tuple[Hit, ...] = ()
     memory: MemoryState = "off"
     joined: Joined | None = None
     """Where the turn belongs, of a client that resends its history and names no conversation."""
-
-
-NOTHING = Gathered()
 
 
 class Gatherer:
@@ -58,30 +59,41 @@ class Gatherer:
         self._sessions = sessions
         self._settings = settings
 
-    async def gather(self, request: ChatRequest, dialogue: Dialogue) -> Gathered:
+    async def gather(self, request: ChatRequest, dialogue: Dialogue, choice: Choice) -> Gathered:
         """Raises what OPEN_TURN and READ_TURNS raise; a memory out of reach leaves the answer without memories."""
         if request.memory is MemoryMode.OFF:
-            return NOTHING
+            return Gathered(choice.made(None))
         position = request.read_after or await self._sessions.last(request.user_id)
         try:
             async with asyncio.TaskGroup() as group:
                 key = group.create_task(self._key(request, position))
                 turns = group.create_task(self._turns(request, dialogue, position))
                 joined = group.create_task(self._joined(request, dialogue, position))
-                recalling = self._memory.recall_for_turn(
-                    request.user_id,
-                    dialogue.question,
-                    position,
-                    kept=request.memory is MemoryMode.READ_WRITE,
-                    shown=self._shown(request, dialogue),
-                )
-                found = group.create_task(recalling)
+                found = group.create_task(self._recalled(request, dialogue, position, choice, joined))
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         recollection = found.result()
         state: MemoryState = "unreachable" if recollection is None else "searched"
         hits = () if recollection is None else recollection.hits
-        return Gathered(key.result(), turns.result(), hits, state, joined.result())
+        settings = choice.made(joined.result())
+        return Gathered(settings, key.result(), turns.result(), hits, state, joined.result())
+
+    async def _recalled(
+        self,
+        request: ChatRequest,
+        dialogue: Dialogue,
+        position: Position | None,
+        choice: Choice,
+        joining: asyncio.Task[Joined | None],
+    ) -> Recollection | None:
+        return await self._memory.recall_for_turn(
+            request.user_id,
+            dialogue.question,
+            position,
+            await choice.awaited(joining),
+            kept=request.memory is MemoryMode.READ_WRITE,
+            shown=self._shown(request, dialogue),
+        )
 
     def _shown(self, request: ChatRequest, dialogue: Dialogue) -> int:
         """At most so many earlier messages of the conversation stand in the prompt."""

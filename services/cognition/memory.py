@@ -11,7 +11,7 @@ from libs.shared.bus.base import Bus
 from libs.shared.contracts.common import Position
 from libs.shared.contracts.memory import MemoryChanged, MemoryItem, MemoryItems, SearchMemory
 from libs.shared.contracts.recall import FIND_CANDIDATES, READ_MEMORIES, FindCandidates, Interval, ReadMemories
-from libs.shared.contracts.runtime_settings import RuntimeSettings
+from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
 from libs.shared.errors import NotYetApplied, TimedOut, Unavailable
 from libs.shared.telemetry import get_logger, tracer
 from libs.shared.text import fold
@@ -64,6 +64,7 @@ class Asked:
     """The asker's clock."""
     most: int
     """So many hits are wanted."""
+    weights: RecallWeights
     of_no_use: int = 0
     """So many more may turn out to be of no use to whoever asks: they have them already, or no room for them."""
     least_evidence: float = 0.0
@@ -113,7 +114,8 @@ class Memory:
         )
         unfitting = 0 if request.budget_tokens is None else spare(request.k)
         most = max(request.k, POOL) if composing else request.k
-        asked = Asked(request.query, position, now, most=most, of_no_use=unfitting)
+        weights = self._in_force().recall_weights
+        asked = Asked(request.query, position, now, most=most, of_no_use=unfitting, weights=weights)
         found = await self.recall(request.user_id, asked, patience_s=patience_s)
         told = await read_digests(self._bus, request.user_id, found.hits[:POOL]) if composing else None
         items = await self._shown(request, found, told)
@@ -142,23 +144,31 @@ class Memory:
         )
 
     async def recall_for_turn(
-        self, user_id: str, question: str, read_after: Position | None, *, kept: bool, shown: int
+        self,
+        user_id: str,
+        question: str,
+        read_after: Position | None,
+        chosen: RuntimeSettings,
+        *,
+        kept: bool,
+        shown: int,
     ) -> Recollection | None:
-        """What may stand in a prompt, each text once; None when the memory can't be reached.
+        """What may stand in a prompt, by the settings of its conversation, each text once; None when the memory can't
+        be reached.
 
         A turn that is to be kept waits for persistence anyway; another does better without memories than late. Up to
         ``shown`` messages of the conversation stand in the prompt as such, and may be among what is found.
         """
         settings = self._settings
         patience_s = settings.restart_patience_s if kept else min(settings.restart_patience_s, BRIEFLY_S)
-        in_force = self._in_force()
         asked = Asked(
             question,
             read_after,
             datetime.now(UTC),
-            most=in_force.recall_k,
+            most=chosen.recall_k,
             of_no_use=shown,
-            least_evidence=in_force.recall_min_score,
+            least_evidence=chosen.recall_min_score,
+            weights=chosen.recall_weights,
         )
         try:
             with tracer.start_as_current_span("recall"):
@@ -205,7 +215,7 @@ class Memory:
         stand before what was chosen.
         """
         wanted = search.asked.most + search.asked.of_no_use
-        repetition = self._in_force().recall_weights.repetition
+        repetition = search.asked.weights.repetition
         first, rest = telling[: wanted + SLACK], telling[wanted + SLACK : min(MOST_READ, wanted + spare(wanted))]
         hits = await self._brought(search, first)
         chosen = spread_out(hits, repetition, past=past)
@@ -242,7 +252,7 @@ class Memory:
         )
         found = await ask(self._bus, FIND_CANDIDATES, query, patience_s=search.patience_s)
         rows = found_in(found, question.terms)
-        ranked = rank(rows, question, self._in_force().recall_weights, now, found.whole_bm25)
+        ranked = rank(rows, question, search.asked.weights, now, found.whole_bm25)
         return ranked, None if vector else NO_EMBEDDER
 
     async def _brought(self, search: _Search, ranked: Sequence[Ranked]) -> list[Hit]:

@@ -28,7 +28,7 @@ from libs.shared.contracts.replay import REPLAY_ASKED
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PREEMPT
 from libs.shared.contracts.telemetry import DependencyHealth
-from libs.shared.runtime_settings import SettingsInForce
+from libs.shared.runtime_settings import InUse, SettingsInForce
 from libs.shared.service import ServiceContext
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.documents.adding import Documents, no_facts
@@ -62,7 +62,9 @@ async def wire(context: ServiceContext) -> None:
     in_force = SettingsInForce(context.bus)
     language_model = LanguageModel(context.bus)
     adapters = OwnedAdapters(context.bus)
-    reading = await serve(context.bus, settings, lambda: in_force.current, language_model, adapters)
+    reading = await serve(
+        context.bus, settings, lambda: in_force.current, language_model, adapters, in_use=lambda: in_force.in_use
+    )
     context.tasks.create_task(adapters.follow())
     context.tasks.create_task(in_force.follow())
     context.tasks.create_task(language_model.settle())
@@ -82,8 +84,13 @@ async def serve(
     in_force: Callable[[], RuntimeSettings],
     language_model: LanguageModel,
     adapters: OwnedAdapters,
+    *,
+    in_use: Callable[[], InUse] | None = None,
 ) -> ModelReading:
-    """Answers turns and searches on ``bus``, and indexes what was kept; returns what has to run beside it."""
+    """Answers turns and searches on ``bus``, and indexes what was kept; returns what has to run beside it.
+
+    ``in_use``: with what is tried out; None: nothing is.
+    """
     outcomes = Outcomes(bus)
     embedder = Embedder(bus, outcomes, lambda: in_force().embedder)
     sessions = Sessions(bus)
@@ -91,7 +98,8 @@ async def serve(
     gatherer = Gatherer(bus, memory, sessions, settings)
     keeper = Keeper(bus, sessions, lambda: uuid4().hex)
     drafts = Drafts()
-    turns = Turns(bus, gatherer, keeper, outcomes, settings, in_force, language_model, adapters, drafts)
+    of_conversations = in_use or (lambda: InUse(in_force()))
+    turns = Turns(bus, gatherer, keeper, outcomes, settings, of_conversations, language_model, adapters, drafts)
     traffic = Traffic()
     facts = FactKeeper(bus)
     searchable = Searchable(bus, embedder, facts.draw)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from libs.shared import extractive
 from libs.shared.bus.base import Bus
@@ -17,15 +16,16 @@ from libs.shared.contracts.chat import ChatChunk, ChatMessage, ChatRequest, Reca
 from libs.shared.contracts.common import MemoryMode, Usage
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.memory import MemoryKind
-from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.contracts.turns import TurnKey
 from libs.shared.errors import BackendFailed, NoModel, NoNode, ServiceError, TimedOut, Unavailable, Unsupported
+from libs.shared.runtime_settings import InUse
 from libs.shared.telemetry import get_logger
 from libs.shared.text import words
 from services.cognition import dialogue, measuring, templates
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.attempt import Asked
+from services.cognition.choosing import Choice
 from services.cognition.dialogue import Dialogue
 from services.cognition.dreaming.drafts import Drafts
 from services.cognition.gathering import Gathered, Gatherer
@@ -39,7 +39,7 @@ from services.cognition.second_copy import Hedges
 from services.cognition.selection import Hit
 from services.cognition.settings import CognitionSettings
 from services.cognition.templates import Chore, chore_of
-from services.cognition.turn_measures import TurnClock, tell
+from services.cognition.turn_measures import Conversations, TurnClock, tell
 
 EXTRACTIVE = "extractive"
 NO_MODEL = "no-model"
@@ -122,12 +122,12 @@ def material_of(said: Dialogue, gathered: Gathered, today: datetime, most_turns:
     return Material(history, said.new, gathered.hits, today.date(), said.question, shortened)
 
 
-def _conversation_of(request: ChatRequest, gathered: Gathered) -> str | None:
+def _conversation_of(request: ChatRequest, gathered: Gathered, fresh: str) -> str | None:
     """The one that the client names; else the one that its history belongs to; else a new one, where it is kept."""
     if request.conversation_id is not None or request.memory is not MemoryMode.READ_WRITE:
         return request.conversation_id
     found = gathered.joined.conversation_id if gathered.joined else None
-    return found or uuid4().hex
+    return found or fresh
 
 
 class Turns:
@@ -140,7 +140,7 @@ class Turns:
         keeper: Keeper,
         outcomes: Outcomes,
         settings: CognitionSettings,
-        in_force: Callable[[], RuntimeSettings],
+        in_use: Callable[[], InUse],
         language_model: LanguageModel,
         adapters: OwnedAdapters,
         drafts: Drafts,
@@ -152,7 +152,8 @@ class Turns:
         self._retries = RetryBudget()
         self._hedges = Hedges()
         self._settings = settings
-        self._in_force = in_force
+        self._in_use = in_use
+        self._told = Conversations()
         self._keeper = keeper
         self._language_model = language_model
         self._adapters = adapters
@@ -166,13 +167,13 @@ class Turns:
                     clock.came()
                     yield chunk
         except ServiceError as error:
-            await tell(self._bus, clock.ended(error))
+            await tell(self._bus, clock.ended(self._told, error))
             raise
-        await tell(self._bus, clock.ended())
+        await tell(self._bus, clock.ended(self._told))
 
     async def _answered(self, request: ChatRequest, clock: TurnClock) -> AsyncGenerator[ChatChunk, None]:
         deadline = monotonic() + self._settings.first_token_s
-        turn = await self._begin(request)
+        turn = await self._begin(request, clock)
         if turn.gathered.memory == "searched":
             clock.recalled(turn.gathered.hits)
         final = GenerateChunk()
@@ -197,20 +198,20 @@ class Turns:
             clock.answered("".join(turn.said))
         yield await self._last(turn, final)
 
-    async def _begin(self, request: ChatRequest) -> Turn:
-        now = datetime.now(UTC)
+    async def _begin(self, request: ChatRequest, clock: TurnClock) -> Turn:
         said = dialogue.read(request.messages)
         chore = chore_of(request.messages)
         if chore is not None:
             request = request.model_copy(update={"memory": MemoryMode.OFF})
-        gathered = await self._gatherer.gather(request, said)
+        choice = Choice(request, self._in_use(), clock.belongs)
+        gathered = await self._gatherer.gather(request, said, choice)
         return Turn(
             request=request,
             dialogue=said,
             gathered=gathered,
-            conversation_id=_conversation_of(request, gathered),
-            began=now,
-            material=material_of(said, gathered, now, self._settings.history_messages),
+            conversation_id=_conversation_of(request, gathered, choice.fresh),
+            began=clock.began,
+            material=material_of(said, gathered, clock.began, self._settings.history_messages),
             chore=chore,
         )
 
@@ -246,7 +247,7 @@ class Turns:
             self._outcomes,
             self._retries,
             self._settings,
-            self._in_force,
+            lambda: turn.gathered.settings,
             asked,
             patience_s=patience_s,
             hedges=self._hedges,

@@ -13,7 +13,7 @@ from libs.shared.contracts.ledger import LEDGER_CHANGED, ChangeRecorded
 from libs.shared.contracts.scheduling import PREEMPT, Preempt
 from libs.shared.contracts.sleep import OPTIMISATION, SLEEP_NOW, SLEEP_STATUS
 from libs.shared.contracts.telemetry import NODE
-from libs.shared.contracts.watching import TURN_MEASURED
+from libs.shared.contracts.watching import TURN_MEASURED, TURN_RATED
 from libs.shared.hardware import recommended_worker_count
 from libs.shared.hardware.boards import read_board
 from libs.shared.hardware.workers import read_capacity
@@ -59,6 +59,7 @@ async def follow_changes(bus: Bus, tasks: asyncio.TaskGroup, folder: Path, outsi
 
     await bus.subscribe(LEDGER_CHANGED, changed)
     await bus.subscribe(TURN_MEASURED, turns.told)
+    await bus.subscribe(TURN_RATED, turns.rated)
     tasks.create_task(settings.follow())
     tasks.create_task(pipeline.run())
     return pipeline

@@ -197,7 +197,8 @@ def _check_entry(change: Change, decision: Decision, after: ChangeState, standin
         raise ChangeConflict(
             "another change of this is still watched: wait until it is kept", last_change=standing.setter
         )
-    if standing.trial not in (None, change.change_id):
+    # a digest is every conversation's, whatever it tries out
+    if change.kind is ChangeKind.SETTING and standing.trial not in (None, change.change_id):
         raise ChangeConflict("another change is being tried out: wait until it is decided", last_change=standing.trial)
     if after is ChangeState.CANARY and Trying.BY_CONVERSATION not in trying(change.key):
         raise ChangeConflict("this can't be tried out on a share of the conversations: apply it, and watch")

@@ -14,8 +14,10 @@ from libs.shared.contracts.common import MemoryMode
 from libs.shared.contracts.inference import GenerateChunk
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE_JOB, PlaceJob, Placement
+from libs.shared.runtime_settings import InUse
 from services.cognition import dialogue
 from services.cognition.attempt import Asked, Attempt
+from services.cognition.choosing import Choice
 from services.cognition.dreaming.drafts import Drafts
 from services.cognition.gathering import Gatherer
 from services.cognition.outcomes import Outcomes
@@ -68,7 +70,8 @@ class Drafter:
             memory=MemoryMode.READ,
         )
         said = dialogue.read(request.messages)
-        gathered = await self._gatherer.gather(request, said)
+        choice = Choice(request, InUse(self._in_force()), lambda conversation, arm: None)
+        gathered = await self._gatherer.gather(request, said, choice)
         material = material_of(said, gathered, datetime.now(UTC), self._history_messages)
         asked = Asked(request, material, None, monotonic() + LONGEST_DRAFT_S, background=True)
         placed = await self._placed()

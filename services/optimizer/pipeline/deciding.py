@@ -26,6 +26,8 @@ class Action:
     decision: Decision
     reason: str
     measured: tuple[Measured, ...] = ()
+    share: float | None = None
+    """Of the conversations, where it is tried out."""
 
 
 def awaits_evaluation(change: Change) -> bool:

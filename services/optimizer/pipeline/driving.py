@@ -29,7 +29,8 @@ from libs.shared.errors import ChangeConflict, ServiceError
 from libs.shared.telemetry import get_logger
 from services.optimizer.pipeline.deciding import Action, next_step
 from services.optimizer.pipeline.evaluating import Evaluate, Evaluating
-from services.optimizer.watch.guardrails import Watched, watch
+from services.optimizer.pipeline.trying_out import TRIED_FOR, trial, tried_first
+from services.optimizer.watch.guardrails import Watched, compare, watch
 from services.optimizer.watch.turns import LatestTurns
 
 LOOK_S = 2.0
@@ -42,6 +43,7 @@ PAGE = 200
 MOST_PAGES = 10
 """Of changes in flight, and of those that were decided since the oldest turn that is known."""
 _MOVED = frozenset({ChangeState.APPLIED, ChangeState.ROLLED_BACK})
+_ENTERS = frozenset({Decision.APPLY, Decision.TRY_OUT})
 
 log = get_logger(__name__)
 
@@ -110,7 +112,7 @@ class Pipeline:
         """One look at all that is in flight: what became of those that a decision was taken on. Raises ServiceError."""
         found = await self._listed(in_flight=True)
         applied = {one.change_id for one in found if one.state is ChangeState.APPLIED}
-        self._turns.only(applied)
+        self._turns.only(applied | {one.change_id for one in found if one.state is ChangeState.CANARY})
         self._evaluating.tell(found)
         points = await self._turning_points(found) if applied else []
         done = [await self._step(change, found, points) for change in found]
@@ -136,16 +138,20 @@ class Pipeline:
         return found
 
     async def _step(self, change: Change, beside: Sequence[Change], points: Sequence[datetime]) -> Change | None:
+        if change.state is ChangeState.CANARY:
+            ended = trial(change, self._clock(), compare(change, self._turns.arms(change.change_id)))
+            return None if ended is None else await self._ask(change, ended)
         watched = self._watched(change, points) if change.state is ChangeState.APPLIED else None
         approval = asks_approval(self._in_force(), change.kind)
         action = next_step(change, self._clock(), asks_approval=approval, beside=beside, watched=watched)
+        action = tried_first(change, action, self._turns.conversations(TRIED_FOR, self._clock()), beside)
         return None if action is None else await self._ask(change, action)
 
     def _watched(self, change: Change, points: Sequence[datetime]) -> Watched | None:
         if change.decided is None:
             return None
         turns = self._turns.compared(change.change_id, change.decided.at, points)
-        return watch(change, turns.before, turns.after)
+        return watch(change, turns.before, turns.after, turns.thumbs)
 
     async def _ask(self, change: Change, action: Action) -> Change | None:
         try:
@@ -158,9 +164,10 @@ class Pipeline:
     async def _conflicted(self, change: Change, action: Action, error: ChangeConflict) -> Change | None:
         """What can't be applied any more is refused; anything else was decided by somebody else meanwhile."""
         log.info("change_not_decided", change_id=change.change_id, decision=action.decision.value)
-        if action.decision is not Decision.APPLY or "last_change" in error.data or "state" in error.data:
+        if action.decision not in _ENTERS or "last_change" in error.data or "state" in error.data:
             return None
-        return await self._ask(change, Action(Decision.REJECT, error.detail))
+        refused = Decision.ROLL_BACK if change.state is ChangeState.CANARY else Decision.REJECT
+        return await self._ask(change, Action(refused, error.detail))
 
     async def _decided(self, change: Change, action: Action) -> Change:
         return await self._bus.request(
@@ -171,5 +178,6 @@ class Pipeline:
                 actor=OPTIMIZER_ACTOR,
                 reason=action.reason[:500],
                 measured=action.measured,
+                share=action.share,
             ),
         )

@@ -1,16 +1,19 @@
-"""What must not worsen when a change is in force, and whether it has: turns after it against turns before it. Pure."""
+"""What must not worsen when a change is in force, and whether it has: turns after it against turns before it, or those
+of conversations that try it out against others'. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, Change, ChangeKind, Measured
 from libs.shared.contracts.watching import TurnMeasured
+from services.optimizer.watch.arms import Arms
 from services.optimizer.watch.betting import Bet, Worse, bet, less_is_worse, more_is_worse, paired
+from services.optimizer.watch.thumbs import Thumbs
 
 FALSE_ALARMS = 0.01
 """Of changes that worsen nothing, at most so many are rolled back, over all guardrails and the whole watch."""
@@ -28,7 +31,8 @@ class Guardrail:
     """One measure of a turn."""
 
     name: str
-    of: Callable[[TurnMeasured], float | None]
+    of: Callable[[TurnMeasured], float | None] | None
+    """None: it is of thumbs, which come later than turns."""
     worse: Worse
     said: str
     """What has worsened, for whoever reads the ledger."""
@@ -59,6 +63,7 @@ REPETITION = Guardrail(
     "less",
     1.0,
 )
+RATINGS = Guardrail("rated_badly_share", None, more_is_worse(0.0), "more answers are rated badly", "less", 1.0)
 CHOSEN_BY_PEOPLE = frozenset(
     {"default_model", "code_model", "chat_canary", "code_canary", "embedder", "remote_models", "extraction"}
 )
@@ -69,10 +74,10 @@ no such leave."""
 def guardrails_of(change: Change) -> tuple[Guardrail, ...]:
     """Those that the change is watched by."""
     if change.key in CHOSEN_BY_PEOPLE and change.proposed.actor != OPTIMIZER_ACTOR:
-        return (ERRORS, REPETITION)
+        return (ERRORS, REPETITION, RATINGS)
     if change.kind is ChangeKind.DIGEST:
-        return (ERRORS, LATENCY, REPETITION)
-    return (ERRORS, LATENCY, EVIDENCE, REPETITION)
+        return (ERRORS, LATENCY, REPETITION, RATINGS)
+    return (ERRORS, LATENCY, EVIDENCE, REPETITION, RATINGS)
 
 
 @dataclass(frozen=True)
@@ -98,39 +103,87 @@ class Watched:
         return ", ".join(f"{name} {count}" for name, count in self.pairs.items()) or "nothing"
 
 
-def watch(change: Change, before: Sequence[TurnMeasured], after: Sequence[TurnMeasured]) -> Watched:
-    """The first guardrail that gives the alarm, or none."""
-    if len(before) < FEWEST_BEFORE:
-        return Watched(len(after), len(before))
-    rails = guardrails_of(change)
+class _Sides(NamedTuple):
+    """What a guardrail holds against each other."""
+
+    one: Sequence[float]
+    other: Sequence[float]
+    differences: Sequence[int]
+    """Of pairs: 1 where the other is worse."""
+
+
+def watch(
+    change: Change, before: Sequence[TurnMeasured], after: Sequence[TurnMeasured], thumbs: Thumbs | None = None
+) -> Watched:
+    """Turns after a change against turns before it: the first guardrail that gives the alarm, or none."""
+    known = before if len(before) >= FEWEST_BEFORE else ()
+
+    def sides(rail: Guardrail) -> _Sides:
+        if rail.of is None:
+            return _of_thumbs(rail, thumbs or Thumbs())
+        one, other = _values(rail.of, known), _values(rail.of, after)
+        return _Sides(one, other, paired(one, other, rail.worse))
+
+    found = _judged(guardrails_of(change), sides, by="watch", met="requests")
+    return replace(found, turns=len(after), before=len(before))
+
+
+def compare(change: Change, arms: Arms) -> Watched:
+    """Conversations that try a change out against others at the same time, likewise."""
+
+    def sides(rail: Guardrail) -> _Sides:
+        if rail.of is None:
+            return _of_thumbs(rail, arms.thumbs)
+        of = rail.of
+        values = [(of(usual), of(tried)) for usual, tried in arms.pairs]
+        told = [(one, other) for one, other in values if one is not None and other is not None]
+        return _in_order(rail, [one for one, _ in told], [other for _, other in told])
+
+    found = _judged(guardrails_of(change), sides, by="canary", met="conversations, beside as many others")
+    return replace(found, turns=len(arms.pairs), before=len(arms.pairs))
+
+
+def _judged(
+    rails: Sequence[Guardrail], sides: Callable[[Guardrail], _Sides], *, by: Literal["watch", "canary"], met: str
+) -> Watched:
     enough = len(rails) / FALSE_ALARMS
     pairs: dict[str, int] = {}
     for rail in rails:
-        one, other = _values(rail, before), _values(rail, after)
-        if not any(rail.worse(value, rail.worst) > 0 for value in one):
-            one = []
-        differences = paired(one, other, rail.worse)
-        pairs[rail.name] = len(differences)
-        found = bet(differences, enough)
+        held = sides(rail)
+        if not any(rail.worse(value, rail.worst) > 0 for value in held.one):
+            held = _Sides((), (), ())
+        pairs[rail.name] = len(held.differences)
+        found = bet(held.differences, enough)
         if found.wealth >= enough:
-            told = (_measured(rail, one, other[: found.pairs], found),)
-            reason = f"{rail.said}: seen within {found.pairs} requests"
-            return Watched(len(after), len(before), reason, told, pairs)
-    return Watched(len(after), len(before), pairs=pairs)
+            told = _measured(rail, held.one, held.other[: found.pairs], found, by)
+            return Watched(0, 0, f"{rail.said}: seen within {found.pairs} {met}", (told,), pairs)
+    return Watched(0, 0, pairs=pairs)
 
 
-def _values(rail: Guardrail, turns: Sequence[TurnMeasured]) -> list[float]:
-    return [value for turn in turns if (value := rail.of(turn)) is not None]
+def _of_thumbs(rail: Guardrail, thumbs: Thumbs) -> _Sides:
+    one, other = ([float(bad) for bad in side.values()] for side in (thumbs.before, thumbs.after))
+    return _in_order(rail, one, other)
 
 
-def _measured(rail: Guardrail, before: Sequence[float], after: Sequence[float], found: Bet) -> Measured:
+def _in_order(rail: Guardrail, one: Sequence[float], other: Sequence[float]) -> _Sides:
+    """As they came: more on either side leaves the pairs as they are."""
+    return _Sides(one, other, [rail.worse(*pair) for pair in zip(one, other, strict=False)])
+
+
+def _values(of: Callable[[TurnMeasured], float | None], turns: Sequence[TurnMeasured]) -> list[float]:
+    return [value for turn in turns if (value := of(turn)) is not None]
+
+
+def _measured(
+    rail: Guardrail, before: Sequence[float], after: Sequence[float], found: Bet, by: Literal["watch", "canary"]
+) -> Measured:
     """Means of what was compared. The interval is of how much more often a turn was worse than better (Hoeffding's
     bound), turned so that less than nothing is a loss."""
     reach = (2 * 3.689 / found.pairs) ** 0.5
     mean = -found.mean
     return Measured(
         measure=rail.name,
-        by="watch",
+        by=by,
         before=fmean(before),
         after=fmean(after),
         low=max(-1.0, mean - reach),

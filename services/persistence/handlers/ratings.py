@@ -8,21 +8,25 @@ from libs.shared.contracts.ratings import ListRatings, Rated, RateTurn, Ratings
 from libs.shared.errors import TurnNotFound
 from services.persistence.cursors import decode_cursor, encode_cursor
 from services.persistence.parts import Parts
+from services.persistence.rated import tell_rated
 from services.persistence.repositories import ratings
 
 
 async def rate_turn(request: RateTurn, parts: Parts) -> Rated:
     """Gives a thumb, turns it round, or takes it back. Raises TurnNotFound, NotYetApplied."""
     await parts.watermark.wait_for(request.read_after)
+    rating = None
     async with parts.database.writing() as driver:
+        found = await ratings.ratable(driver, request.user_id, request.turn_id)
+        if found is None:
+            raise TurnNotFound("there is no such answer in your conversations")
+        turn_id, conversation_id = found
         if request.thumb is not None:
-            rating = await ratings.rate(driver, request.user_id, request.turn_id, request.thumb, parts.clock())
-            if rating is not None:
-                return Rated(rating=rating)
-        elif (found := await ratings.ratable(driver, request.user_id, request.turn_id)) is not None:
-            await ratings.remove(driver, found[0])
-            return Rated(rating=None)
-    raise TurnNotFound("there is no such answer in your conversations")
+            rating = await ratings.rate(driver, request.user_id, *found, request.thumb, parts.clock())
+        else:
+            await ratings.remove(driver, turn_id)
+    await tell_rated(turn_id, conversation_id, request.thumb, parts)
+    return Rated(rating=rating)
 
 
 async def list_ratings(request: ListRatings, parts: Parts) -> Ratings:

@@ -22,6 +22,13 @@ ON CONFLICT (turn_id) DO UPDATE SET thumb = excluded.thumb,
   at = CASE WHEN r.thumb = excluded.thumb THEN r.at ELSE excluded.at END
 RETURNING at
 """)
+_ABOUT = Statement("""
+SELECT min(m.at), EXISTS (
+  SELECT FROM ratings AS r JOIN turns AS o USING (turn_id)
+  WHERE o.conversation_id = :conversation_id AND r.turn_id <> :turn_id
+    AND o.at >= coalesce(CAST(:since AS timestamptz), o.at))
+FROM messages AS m WHERE m.turn_id = :turn_id AND m.speaker = 'user'
+""")
 _REMOVE = Statement("DELETE FROM ratings WHERE turn_id = :turn_id")
 _LIST = Statement("""
 SELECT r.turn_id, t.conversation_id, r.thumb, r.at FROM ratings AS r JOIN turns AS t USING (turn_id)
@@ -31,12 +38,8 @@ ORDER BY r.at DESC, r.turn_id DESC LIMIT :most
 """)
 
 
-async def rate(driver: Any, user_id: str, named: str, thumb: Thumb, now: datetime) -> Rating | None:
-    """Gives the thumb to the turn of that id, or of the message of that id; None where the user has no such answer."""
-    found = await ratable(driver, user_id, named)
-    if found is None:
-        return None
-    turn_id, conversation_id = found
+async def rate(driver: Any, user_id: str, turn_id: str, conversation_id: str, thumb: Thumb, now: datetime) -> Rating:
+    """Gives the thumb to a turn that is ``ratable``."""
     ((at,),) = await _GIVE.fetch(driver, turn_id=turn_id, user_id=user_id, thumb=thumb.value, now=now)
     return Rating(turn_id=turn_id, conversation_id=conversation_id, thumb=thumb, at=at)
 
@@ -45,6 +48,14 @@ async def ratable(driver: Any, user_id: str, named: str) -> tuple[str, str] | No
     """The turn with its conversation, held until the commit; None unless it is an answer in a talk of the user's."""
     rows = await _RATABLE.fetch(driver, user_id=user_id, id=named)
     return (rows[0][0], rows[0][2]) if rows else None
+
+
+async def about(
+    driver: Any, turn_id: str, conversation_id: str, since: datetime | None
+) -> tuple[datetime | None, bool]:
+    """When the turn began (None: it has no question); whether another of its conversation, since then, has a thumb."""
+    rows = await _ABOUT.fetch(driver, turn_id=turn_id, conversation_id=conversation_id, since=since)
+    return rows[0][0], rows[0][1]
 
 
 async def remove(driver: Any, turn_id: str) -> None:

@@ -14,8 +14,10 @@ from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.chat import CHAT, ChatChunk, ChatMessage, ChatRequest
 from libs.shared.contracts.common import MemoryMode
+from libs.shared.contracts.ledger import Trial
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.telemetry import ServedModel
+from libs.shared.runtime_settings import in_use
 from services.cognition.adapters import OwnedAdapters
 from services.cognition.presence import LanguageModel
 from services.cognition.service import serve
@@ -34,6 +36,7 @@ class Household:
     scheduler: Scheduler
     optimizer: Bus
     in_force: RuntimeSettings = field(default_factory=RuntimeSettings)
+    trial: Trial | None = None
     adapters: OwnedAdapters = field(init=False)
 
     async def ask(self, request: ChatRequest) -> list[ChatChunk]:
@@ -95,7 +98,14 @@ async def build(
     chosen = CognitionSettings.model_validate({"restart_patience_s": 0.0} | settings)
     home.in_force = runtime or RuntimeSettings()
     home.adapters = OwnedAdapters(home.cognition)
-    await serve(home.cognition, chosen, lambda: home.in_force, LanguageModel(home.cognition), home.adapters)
+    await serve(
+        home.cognition,
+        chosen,
+        lambda: home.in_force,
+        LanguageModel(home.cognition),
+        home.adapters,
+        in_use=lambda: in_use(home.in_force, home.trial),
+    )
     return home
 
 

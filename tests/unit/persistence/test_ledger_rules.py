@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.shared.contracts.common import Stamp
-from libs.shared.contracts.ledger import Change, ChangeState, Decision
+from libs.shared.contracts.ledger import Change, ChangeKind, ChangeState, Decision
 from libs.shared.errors import ChangeConflict, InvalidRequest, SettingUnknown
 from services.persistence import ledger
 from services.persistence.steps import FIRST_HASH
@@ -218,6 +218,8 @@ def test_what_was_allowed_or_has_nothing_before_it_goes_on() -> None:
     assert ledger.decide(optimizers(C), Decision.APPLY, standing(asks_approval=True, trial="c1")) is APPLIED
     kept = standing(setter="c0", setter_state=KEPT)
     assert ledger.decide(optimizers(E), Decision.TRY_OUT, kept) is C
+    digest = optimizers(E).model_copy(update={"kind": ChangeKind.DIGEST})
+    assert ledger.decide(digest, Decision.APPLY, standing(trial="c9")) is APPLIED
 
 
 def test_only_what_cognition_reads_by_conversation_is_tried_out() -> None:

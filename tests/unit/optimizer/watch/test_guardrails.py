@@ -73,7 +73,13 @@ def test_with_too_few_turns_before_nothing_is_told() -> None:
 def test_what_was_compared_is_counted_by_guardrail_and_what_could_not_worsen_counts_for_nothing() -> None:
     blind = [turn.model_copy(update={"evidence": 0.0, "repetition": None}) for turn in turns(25)]
     found = watch(change(), blind, turns(300))
-    assert found.pairs == {"error_share": 25, "first_token_s": 25, "recall_evidence": 0, "repetition": 0}
+    assert found.pairs == {
+        "error_share": 25,
+        "first_token_s": 25,
+        "recall_evidence": 0,
+        "repetition": 0,
+        "rated_badly_share": 0,
+    }
 
 
 def test_people_who_choose_a_slower_model_keep_it_and_the_optimizer_would_not() -> None:
