@@ -55,6 +55,8 @@ class ServiceSettings(BaseSettings):
     """With less than this free on the state folder's disk nothing new is kept: what is left is for going on reading."""
     drain_timeout_s: float = Field(default=10.0, gt=0)
     """Longest time that what is in flight may take when the service stops."""
+    retire_timeout_s: float = Field(default=660.0, gt=0)
+    """Likewise when only this process goes, because fewer of the service are needed: as long as an answer may take."""
 
     @property
     def folder(self) -> StateFolder:

@@ -30,3 +30,10 @@ TURN_MEASURED = Broadcast(
     owner=Principal.COGNITION,
     callers=frozenset({Principal.OPTIMIZER}),
 )
+TURN_UNANSWERED = Broadcast(
+    "mongars.v1.api.turn_unanswered",
+    TurnMeasured,
+    owner=Principal.API,
+    callers=frozenset({Principal.OPTIMIZER}),
+)
+"""A turn that cognition never took: nobody else could tell of it."""
