@@ -1,7 +1,8 @@
 """How many workers there should be, and why. Pure: loads, bounds, room and the time are arguments.
 
-As many as bring what is used of each to ``AIM`` (Kubernetes' own rule for a HorizontalPodAutoscaler: wanted = now * used
-/ aim), with two thresholds that lie apart from each other, a time that either has to last, and a rest after each change.
+As many as bring what is used of each to ``AIM`` (Kubernetes' own rule for a HorizontalPodAutoscaler: wanted = now *
+used / aim), with two thresholds that lie apart from each other, a time that either has to last, and a rest after each
+change.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ def decide(count: Count, loads: Sequence[Load], room: Room, standing: Standing, 
     """``loads``: oldest first, of late."""
     if count.autoscaled:
         return Decision(count.wanted, "an autoscaler decides how many there are")
-    if not count.least <= count.wanted <= count.most:
-        held = min(max(count.wanted, count.least), count.most)
-        return Decision(held, f"between {count.least} and {count.most} are allowed")
+    if count.wanted > count.most:
+        return Decision(count.most, f"no more than {count.most} are allowed")
+    if count.wanted < count.least:
+        return _below(count, loads, now_s)
     if count.running != count.wanted:
         return Decision(count.wanted, f"{count.running} of {count.wanted} run: what was asked for isn't there yet")
     more = _more(count, loads, room, now_s)
@@ -83,6 +85,13 @@ def decide(count: Count, loads: Sequence[Load], room: Room, standing: Standing, 
     if fewer.count < count.wanted:
         return _rested(count, fewer, standing, now_s, FEWER_REST_S)
     return more if more.reason else fewer
+
+
+def _below(count: Count, loads: Sequence[Load], now_s: float) -> Decision:
+    """Somebody set so few: that holds until somebody else finds nobody there."""
+    if loads and loads[-1].waits and now_s - loads[-1].at_s <= MORE_AFTER_S:
+        return Decision(count.least, f"requests find too few of them: {count.least} instead of {count.wanted}")
+    return Decision(count.wanted, f"fewer than {count.least}, as somebody set it")
 
 
 def _more(count: Count, loads: Sequence[Load], room: Room, now_s: float) -> Decision:
