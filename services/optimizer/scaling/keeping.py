@@ -128,7 +128,7 @@ class Scaling:
         except Autoscaled as error:
             self._say(name, str(error))
             return False
-        log.info("scaled", name=name, before=count.wanted, after=wanted)
+        log.info("scaled", workers=name, before=count.wanted, after=wanted)
         self._loads.pop(name, None)
         return True
 
@@ -171,4 +171,4 @@ class Scaling:
     def _say(self, name: str, reason: str) -> None:
         if self._said.get(name) != reason:
             self._said[name] = reason
-            log.debug("scaling_decided", name=name, reason=reason)
+            log.debug("scaling_decided", workers=name, reason=reason)
