@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -65,6 +66,13 @@ class OptimizerSettings(ServiceSettings):
     """Of the deployments; None: this pod's own."""
     scaling_project: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     """The compose project whose containers are this installation's own; without it nothing is scaled in Docker."""
+
+    scaling_docker: str = "unix:///var/run/docker.sock"
+    """The Docker engine."""
+    scaling_api: str = "https://kubernetes.default.svc"
+    """The API server of the cluster."""
+    scaling_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Where the pod's service account lies: token, certificate authority, namespace."""
 
     @field_validator("scaling_workers")
     @classmethod
