@@ -100,9 +100,17 @@ def _status(code: int) -> web.Response:
     return web.json_response({"kind": "Status", "code": code}, status=code)
 
 
+def make_account(folder: Path) -> Path:
+    """A service account's folder."""
+    folder.mkdir()
+    (folder / "token").write_text(TOKEN + "\n")
+    (folder / "namespace").write_text(NAMESPACE)
+    return folder
+
+
 @asynccontextmanager
-async def api_server(folder: Path) -> AsyncIterator[ApiServer]:
-    """Listens; ``folder`` becomes the service account's."""
+async def api_server() -> AsyncIterator[ApiServer]:
+    """Listens."""
     server, app = ApiServer(), web.Application(middlewares=[_authenticated])
     one = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{{name}}"
     app.router.add_get(one, server.deployment)
@@ -115,9 +123,6 @@ async def api_server(folder: Path) -> AsyncIterator[ApiServer]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     server.url = str(site.name)
-    folder.mkdir(exist_ok=True)
-    (folder / "token").write_text(TOKEN + "\n")
-    (folder / "namespace").write_text(NAMESPACE)
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -79,6 +80,9 @@ class Containers:
     @property
     def _asked(self) -> Any:
         if self._engine is None:
+            path = self._url.removeprefix("unix://")
+            if path != self._url and not Path(path).exists():  # the library leaves a socket open where nobody listens
+                raise ScalingError(f"there is no Docker engine at {path}")
             self._engine = docker.APIClient(base_url=self._url, version="auto", timeout=_TIMEOUT_S)
         return self._engine
 

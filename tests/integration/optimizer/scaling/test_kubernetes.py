@@ -10,14 +10,15 @@ import pytest_asyncio
 
 from services.optimizer.scaling.base import Autoscaled, Bounds, Count, NotOurs, ScalingError
 from services.optimizer.scaling.kubernetes import ATTEMPTS, Cluster, Deployments
-from tests.support.api_server import ApiServer, Deployment, api_server, target
+from tests.support.api_server import ApiServer, Deployment, api_server, make_account, target
 
 BOUNDS = {"cognition": Bounds(1, 4), "inference": Bounds(1, 3)}
 
 
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    async with api_server(tmp_path / "account") as made:
+    make_account(tmp_path / "account")
+    async with api_server() as made:
         made.deployments = {
             "mongars-cognition": Deployment(2, 1),
             "mongars-inference": Deployment(1, 1),
