@@ -92,6 +92,12 @@ class Counts:
         )
         return await self._decide(made, Decision.ACCEPT, reason)
 
+    async def withdraw(self, reason: str) -> None:
+        """What was proposed here and never came into force: it waits for somebody's leave, or a process ended."""
+        for change in await self.in_flight():
+            if change.proposed.actor == OPTIMIZER_ACTOR and change.state is not ChangeState.APPLIED:
+                await self.refuse(change, reason)
+
     async def apply(self, change: Change, reason: str) -> Change:
         """Where no administrator has to allow it first. Raises ChangeConflict."""
         return await self._decide(change, Decision.APPLY, reason)

@@ -97,8 +97,9 @@ class Scaling:
         self._take_loads()
         await self._refuse_what_does_not_fit()
         settled = [name for name, count in self._seen.items() if not await self._seen_to(name, count)]
-        for name in settled:
-            await self._consider(name, self._seen[name])
+        wanted = [name for name in settled if await self._wants(name, self._seen[name])]
+        if not wanted:
+            await self._counts.withdraw("the load asks for no other count any more")
 
     async def _look_safely(self) -> None:
         try:
@@ -142,16 +143,18 @@ class Scaling:
                 if not found.fits:
                     await self._counts.refuse(change, found.reason)
 
-    async def _consider(self, name: str, count: Count) -> None:
+    async def _wants(self, name: str, count: Count) -> bool:
+        """Whether the load asks for another count, which is proposed then."""
         decided = await self._decided(name, count)
         self._say(name, decided.reason)
         if decided.count == count.wanted:
-            return
+            return False
         settings = self._in_force()
         wanted = {**settings.workers, name: decided.count}
         change = await self._counts.change(wanted, f"{name} {decided.reason}")
         if change is not None and not asks_approval(settings, Kind.SETTING):
             await self._counts.apply(change, "the load decided; the watch goes on deciding")
+        return True
 
     async def _decided(self, name: str, count: Count) -> Decision:
         loads, now = self._loads.get(name, ()), self._clock()
