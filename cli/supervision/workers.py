@@ -21,6 +21,7 @@ from supervisor.xmlrpc import Faults, RPCError
 SEVERAL = frozenset({"cognition"})
 """What this machine may run several of; the gateway has its one port, the others what they alone keep."""
 MOST = 16
+"""As the contracts have it (``MOST_HERE``), which would bring their library into the supervisor."""
 RETIRE = signal.SIGUSR1
 RETIRE_WAIT_S = 700
 """Longer than the service itself gives what it has begun (``retire_timeout_s``)."""

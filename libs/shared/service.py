@@ -182,7 +182,8 @@ async def _start(context: ServiceContext, service: Principal, wire: Wire, descri
     await wire(context)
     if not context.settings.joined:  # such a node answers for itself, and its installation's own for the service
         await bus.serve(HEALTH[service], health)
-        await bus.serve(METRICS[service], metrics)
+        if context.settings.worker == 1:
+            await bus.serve(METRICS[service], metrics)
     # registered last: whoever sees the service in a listing can use it
     registration = ServiceRegistration(
         bus.transport, f"mongars-{service}", version("mongars"), description, lambda: bus.endpoints

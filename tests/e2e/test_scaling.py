@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import xmlrpc.client
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.installation import load
+from libs.shared.supervisor import called
 from tests.e2e.person import Meet, Person
 from tests.support.installation import Installation
 
@@ -47,6 +50,14 @@ def ask_for(admin: Person, count: int) -> str:
 def change(admin: Person, change_id: str) -> dict[str, Any]:
     told: dict[str, Any] = admin.http.get(f"/api/v1/changes/{change_id}").raise_for_status().json()
     return told
+
+
+def turns_counted(admin: Person) -> float:
+    """By all processes of cognition, of what they did."""
+    lines = admin.http.get("/metrics").raise_for_status().text.splitlines()
+    return sum(
+        float(one.split()[-1]) for one in lines if one.startswith("gen_ai_client_operation_duration_seconds_count")
+    )
 
 
 class Talkers:
@@ -93,6 +104,9 @@ def test_cognition_grows_and_shrinks_under_load_without_losing_an_answer_and_dow
         assert workers(made) == ["cognition", "cognition-2"]
         assert made.wait_until(lambda: "service_started" in made.log("cognition-2"), SOON_S)
         threading.Event().wait(2)  # both are at work
+        counted = [turns_counted(admin) for _ in range(8)]
+        assert counted == sorted(counted), "what one process counted is never left out"
+        assert counted[0] > 0
         ask_for(admin, 1)
         assert made.wait_until(lambda: workers(made) == ["cognition"], SOON_S)
         threading.Event().wait(1)
@@ -101,6 +115,10 @@ def test_cognition_grows_and_shrinks_under_load_without_losing_an_answer_and_dow
     assert "service_retiring" in made.log("cognition-2")
     ask_for(admin, 2)
     assert made.wait_until(lambda: scaled(made)["running"] == 2, SOON_S)
+    supervisor = load(made.state).reachable.supervisor_socket
+    for name in ("persistence", "broker", "cognition-2", "nothing"):
+        with pytest.raises(xmlrpc.client.Fault, match="BAD_NAME"):
+            called(supervisor, "mongars.scale", name, 0, timeout_s=5)
     killed = made.kill("cognition-2")
     assert made.wait_until(lambda: made.pid("cognition-2") not in (killed, None), SOON_S), "it is started again"
     made.down()

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from libs.shared.contracts.base import Broadcast, Message, Principal
+from libs.shared.contracts.base import MIB, Broadcast, Empty, Message, Principal, Rpc
 from libs.shared.contracts.common import Id
+from libs.shared.contracts.telemetry import MetricsText
 
 TOLD_EVERY_S = 2.0
 SEVERAL = (Principal.COGNITION, Principal.API)
@@ -31,6 +32,19 @@ class WorkerTold(Message):
     """It takes nothing more, and ends what it has begun."""
 
 
+MOST_HERE = 16
+"""Processes of one service on one machine: the first answers for it, the others have a number."""
+WORKER_METRICS = Rpc(
+    "mongars.v1.cognition.worker_metrics.{worker}",
+    Empty,
+    MetricsText,
+    owner=Principal.COGNITION,
+    callers=frozenset({Principal.COGNITION}),
+    timeout_s=1.0,
+    max_bytes=8 * MIB,
+    each_instance=True,
+)
+"""Those of a numbered process, which the first tells with its own."""
 WORKER = {
     service: Broadcast(
         f"mongars.v1.{service.value}.worker", WorkerTold, owner=service, callers=frozenset({Principal.OPTIMIZER})

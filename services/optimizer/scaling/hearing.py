@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import psutil
 
+from libs.shared.contracts.base import Principal
 from libs.shared.contracts.scaling import SEVERAL, TOLD_EVERY_S, WorkerTold
 from libs.shared.contracts.scheduling import Preempt
 from libs.shared.contracts.telemetry import NodeTelemetry
@@ -31,6 +32,11 @@ FULL_CPU = 0.95
 """Of the machine's processors: another process would get none."""
 _MIB = 1 << 20
 T = TypeVar("T")
+
+
+def service_of(name: str) -> str:
+    """Of which service the workers of a name are: ``inference-gpu`` of inference. Pure."""
+    return name.partition("-")[0]
 
 
 class Heard:
@@ -68,10 +74,11 @@ class Heard:
     # ------------------------------------------------------------------ telling
 
     def load(self, name: str) -> Load | None:
-        """None: nothing tells of it. A name that begins as a service's is of that service: ``inference-gpu``."""
-        now = self._clock()
-        service = next((one.value for one in SEVERAL if name.split("-")[0] == one.value), None)
-        return self._of_workers(service, now) if service is not None else self._of_nodes(name, now)
+        """None: nothing tells of it."""
+        now, service = self._clock(), service_of(name)
+        if service in self._workers:
+            return self._of_workers(service, now)
+        return self._of_nodes(now) if service == Principal.INFERENCE else None
 
     def room(self, name: str) -> Room:
         """On this machine."""
@@ -89,7 +96,7 @@ class Heard:
         return told if self._clock() - at_s <= NODE_SILENT_S else None
 
     def _memory_of(self, name: str) -> float:
-        told = [one.memory_mib for _, one in self._workers.get(name, {}).values()]
+        told = [one.memory_mib for _, one in self._workers.get(service_of(name), {}).values()]
         return max(told, default=float(MEMORY_PER_WORKER_MIB)) or float(MEMORY_PER_WORKER_MIB)
 
     def _of_workers(self, service: str, now: float) -> Load | None:
@@ -101,9 +108,7 @@ class Heard:
         late = fmean(one.late_s for one in told) >= LATE_S
         return Load(now, fmean(one.busy for one in told), waits=late or refused)
 
-    def _of_nodes(self, name: str, now: float) -> Load | None:
-        if name.split("-")[0] != "inference":
-            return None
+    def _of_nodes(self, now: float) -> Load | None:
         self._nodes = _heard_lately(self._nodes, now, NODE_SILENT_S)
         replicas = [one for _, node in self._nodes.values() for one in node.replicas if not one.draining]
         if not replicas:

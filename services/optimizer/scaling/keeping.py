@@ -14,11 +14,11 @@ from libs.shared.contracts.ledger import ChangeKind as Kind
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.sleep import Scaled
 from libs.shared.errors import ServiceError
-from libs.shared.telemetry import get_logger
+from libs.shared.telemetry import get_logger, metrics
 from services.optimizer.scaling.base import Autoscaled, Count, Scaler, ScalingError
 from services.optimizer.scaling.changing import Counts, judged
 from services.optimizer.scaling.deciding import FEWER_AFTER_S, LOOK_EVERY_S, Decision, Load, Room, Standing, decide
-from services.optimizer.scaling.hearing import Heard
+from services.optimizer.scaling.hearing import Heard, service_of
 
 ANSWER_S = 30.0
 """What runs the workers has so long for an answer."""
@@ -93,7 +93,8 @@ class Scaling:
     async def look(self) -> None:
         """One look: what is asked for, what there is, what the load asks for. Raises ScalingError, ServiceError."""
         async with asyncio.timeout(ANSWER_S):
-            self._seen = await self._scaler.counts()
+            seen = await self._scaler.counts()
+        self._measure(seen)
         self._take_loads()
         await self._refuse_what_does_not_fit()
         settled = [name for name, count in self._seen.items() if not await self._seen_to(name, count)]
@@ -108,6 +109,12 @@ class Scaling:
             self._say("scaling", f"nothing can be scaled now: {error or 'no answer in time'}")
         except ServiceError as error:
             log.debug("scaling_not_looked", code=error.code)
+
+    def _measure(self, seen: Mapping[str, Count]) -> None:
+        for name in self._seen.keys() | seen.keys():
+            before, now = (found[name].running if name in found else 0 for found in (self._seen, seen))
+            metrics.SCALING_WORKERS.add(now - before, {"scaling.workers.of": service_of(name)})
+        self._seen = seen
 
     def _take_loads(self) -> None:
         for name in self._seen:
@@ -129,6 +136,8 @@ class Scaling:
         except Autoscaled as error:
             self._say(name, str(error))
             return False
+        direction = "more" if wanted > count.wanted else "fewer"
+        metrics.SCALING_CHANGES.add(1, {"scaling.workers.of": service_of(name), "scaling.direction": direction})
         log.info("scaled", workers=name, before=count.wanted, after=wanted)
         self._loads.pop(name, None)
         return True

@@ -33,9 +33,8 @@ def heard(clock: Clock) -> Heard:
 
 
 def told(worker: str, busy: float, **about: Any) -> WorkerTold:
-    return WorkerTold(
-        **{"worker": worker, "at": AT, "interval_s": 2.0, "busy": busy, "late_s": 0.0, "memory_mib": 100.0} | about
-    )
+    fields: dict[str, Any] = {"worker": worker, "at": AT, "interval_s": 2.0, "busy": busy, "late_s": 0.0}
+    return WorkerTold(**fields | {"memory_mib": 100.0} | about)
 
 
 def node(node_id: str = "here", replicas: tuple[Replica, ...] = (), **about: Any) -> NodeTelemetry:
@@ -69,7 +68,8 @@ async def test_the_mean_of_those_that_take_work_counts(heard: Heard) -> None:
         await heard.worker("cognition", one)
     load = heard.load("cognition")
     assert load is not None
-    assert (load.busy, load.waits) == (pytest.approx(0.7), False)
+    assert load.busy == pytest.approx(0.7)
+    assert not load.waits
 
 
 async def test_a_worker_that_says_nothing_any_more_is_forgotten(heard: Heard, clock: Clock) -> None:
@@ -103,7 +103,8 @@ async def test_of_inference_the_queues_count_and_not_what_nobody_waits_for(heard
     await heard.node(node(replicas=replicas))
     load = heard.load("inference-gpu")
     assert load is not None
-    assert (load.busy, load.waits) == (pytest.approx(3 / 4), True)
+    assert load.busy == pytest.approx(3 / 4)
+    assert load.waits
     assert heard.load("something") is None
 
 
