@@ -8,7 +8,7 @@ import time
 import xmlrpc.client
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -23,6 +23,7 @@ SOON_S = 30.0
 UNDONE_WITHIN_S = 60.0
 PER_SECOND = 5
 TALKERS = 4
+DOWN_WITHIN_S = 30.0
 
 
 def as_admin(made: Installation, meet: Meet) -> Person:
@@ -202,3 +203,33 @@ def test_a_count_of_nought_is_refused_where_it_is_judged_and_undone_where_it_was
     assert talkers.lost, "the guardrail saw what people saw"
     verified = admin.http.get("/api/v1/changes/verify").raise_for_status().json()
     assert verified["broken_at"] is None
+
+
+def test_down_waits_for_no_worker_that_takes_its_time_to_go(
+    make_installation: Callable[..., Installation], meet: Meet
+) -> None:
+    slow = json.dumps([{"name": "slow", "backend": "tests.support.slow_backend:SlowBackend", "options": {"slots": 8}}])
+    made = make_installation(MONGARS_SCALING_WORKERS="cognition=1-2", MONGARS_MODELS=slow, MONGARS_DRAIN_TIMEOUT_S="1")
+    made.up()
+    made.wait_whole()
+    admin, people = as_admin(made, meet), [meet(made, "odile") for _ in range(8)]
+    ask_for(admin, 2)
+    assert made.wait_until(lambda: "service_started" in made.log("cognition-2"), SOON_S)
+
+    def ask(person: Person) -> None:
+        body = {"messages": [{"role": "user", "content": "Hm"}], "model": "slow", "max_tokens": 1200, "stream": True}
+        with suppress(httpx.HTTPError), person.http.stream("POST", "/v1/chat/completions", json=body) as reply:
+            reply.read()
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, person) for person in people]
+        threading.Event().wait(1.5)
+        ask_for(admin, 1)
+        assert made.wait_until(lambda: "service_retiring" in made.log("cognition-2"), SOON_S)
+        threading.Event().wait(0.5)
+        assert made.pid("cognition-2") is not None, "it has two minutes of answers to end"
+        began = time.monotonic()
+        made.down()
+        assert time.monotonic() - began < DOWN_WITHIN_S
+        for one in asked:
+            one.result(60)

@@ -21,6 +21,8 @@ from libs.shared.contracts.ledger import (
 )
 
 KEY = "workers"
+UNDECIDED = frozenset({ChangeState.PROPOSED, ChangeState.EVALUATED})
+"""Of somebody's proposal: an administrator hasn't allowed it."""
 ASKED_WITHIN_S = 3600.0
 """What was asked for something so lately isn't put to rest."""
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 
-from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, ChangeState, asks_approval
+from libs.shared.contracts.ledger import OPTIMIZER_ACTOR, asks_approval
 from libs.shared.contracts.ledger import ChangeKind as Kind
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.sleep import Scaled
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger, metrics
 from services.optimizer.scaling.base import Autoscaled, Count, Scaler, ScalingError
-from services.optimizer.scaling.changing import Counts, judged
+from services.optimizer.scaling.changing import UNDECIDED, Counts, judged
 from services.optimizer.scaling.deciding import FEWER_AFTER_S, LOOK_EVERY_S, Decision, Load, Room, Standing, decide
 from services.optimizer.scaling.hearing import Heard, service_of
 
@@ -147,7 +147,7 @@ class Scaling:
         most = {name: count.most for name, count in self._seen.items()}
         idle_s = self._clock() - self._heard.asked_s if self._heard.asked_s is not None else float("inf")
         for change in await self._counts.in_flight():
-            if change.state is ChangeState.PROPOSED and change.proposed.actor != OPTIMIZER_ACTOR:
+            if change.state in UNDECIDED and change.proposed.actor != OPTIMIZER_ACTOR:
                 found = judged(change.before, change.after, most, idle_s)
                 if not found.fits:
                     await self._counts.refuse(change, found.reason)
