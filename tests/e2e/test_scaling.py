@@ -23,6 +23,8 @@ SOON_S = 30.0
 UNDONE_WITHIN_S = 60.0
 PER_SECOND = 5
 TALKERS = 4
+BY_ITSELF = {"MONGARS_SCALING": "", "MONGARS_SCALING_WORKERS": "cognition=1-2"}
+"""Unset, as people have it: processes, where there is a supervisor."""
 DOWN_WITHIN_S = 30.0
 
 
@@ -95,7 +97,7 @@ class Talkers:
 def test_cognition_grows_and_shrinks_under_load_without_losing_an_answer_and_down_ends_all(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:
-    made = make_installation(MONGARS_SCALING_WORKERS="cognition=1-2")
+    made = make_installation(**BY_ITSELF)
     made.up()
     made.wait_whole()
     admin, talkers = as_admin(made, meet), Talkers([meet(made, "odile") for _ in range(TALKERS)], 0.0)
@@ -134,9 +136,7 @@ def answers_under_way_while_it_shrinks(
     """What became of eight answers of four seconds, of which about half were a worker's that was to go; a stop gives
     one second."""
     slow = json.dumps([{"name": "slow", "backend": "tests.support.slow_backend:SlowBackend", "options": {"slots": 8}}])
-    made = make_installation(
-        MONGARS_SCALING_WORKERS="cognition=1-2", MONGARS_MODELS=slow, MONGARS_DRAIN_TIMEOUT_S="1", **environment
-    )
+    made = make_installation(**BY_ITSELF, MONGARS_MODELS=slow, MONGARS_DRAIN_TIMEOUT_S="1", **environment)
     made.up()
     made.wait_whole()
     admin = as_admin(made, meet)
@@ -177,7 +177,7 @@ def test_answers_break_off_where_a_worker_that_goes_has_no_time_for_them(
 def test_a_count_of_nought_is_refused_where_it_is_judged_and_undone_where_it_was_forced(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:
-    made = make_installation()
+    made = make_installation(**BY_ITSELF)
     made.up()
     made.wait_whole()
     admin, talkers = as_admin(made, meet), Talkers([meet(made, "odile") for _ in range(10)], 10 / PER_SECOND)
@@ -209,7 +209,7 @@ def test_down_waits_for_no_worker_that_takes_its_time_to_go(
     make_installation: Callable[..., Installation], meet: Meet
 ) -> None:
     slow = json.dumps([{"name": "slow", "backend": "tests.support.slow_backend:SlowBackend", "options": {"slots": 8}}])
-    made = make_installation(MONGARS_SCALING_WORKERS="cognition=1-2", MONGARS_MODELS=slow, MONGARS_DRAIN_TIMEOUT_S="1")
+    made = make_installation(**BY_ITSELF, MONGARS_MODELS=slow, MONGARS_DRAIN_TIMEOUT_S="1")
     made.up()
     made.wait_whole()
     admin, people = as_admin(made, meet), [meet(made, "odile") for _ in range(8)]
