@@ -6,6 +6,7 @@ those of ``apps/v1``, ``autoscaling/v2`` and RBAC's ``resourceNames``.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def make_account(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def api_server() -> AsyncIterator[ApiServer]:
+async def api_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[ApiServer]:
     """Listens."""
     server, app = ApiServer(), web.Application(middlewares=[_authenticated])
     one = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{{name}}"
@@ -120,7 +121,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
     app.router.add_get(f"/apis/keda.sh/v1alpha1/namespaces/{NAMESPACE}/scaledobjects", server.list_keda)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     server.url = str(site.name)
     try:

@@ -8,7 +8,7 @@ Few calls of the API server, with the pod's own service account. What that has t
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -97,34 +97,32 @@ class Deployments:
         path = f"{_APPS.format(self._namespace())}/{self._deployment(name)}"
         try:
             told = await self._asked("GET", path)
-            return int(told.get("status", {}).get("readyReplicas", 0)), int(told["spec"]["replicas"])
+            return number(told, "status", "readyReplicas"), number(told, "spec", "replicas")
         except Refused as error:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
         told = await self._asked("GET", f"{path}/scale")
-        return int(told.get("status", {}).get("replicas", 0)), int(told["spec"].get("replicas", 0))
+        return number(told, "status", "replicas"), number(told, "spec", "replicas")
 
     async def _set(self, name: str, count: int) -> None:
         """As long as nobody else did since it was read."""
         path = f"{_APPS.format(self._namespace())}/{self._deployment(name)}/scale"
         told = await self._asked("GET", path)
-        if int(told["spec"].get("replicas", 0)) != count:
-            version = told["metadata"]["resourceVersion"]
+        if number(told, "spec", "replicas") != count:
+            version = str(told.get("metadata", {}).get("resourceVersion", ""))
             await self._asked("PATCH", path, {"metadata": {"resourceVersion": version}, "spec": {"replicas": count}})
 
     async def _autoscaled(self) -> set[str]:
         """Deployments that something else scales. Raises ScalingError where that can't be known."""
         namespace = self._namespace()
         items = (await self._asked("GET", _AUTOSCALERS.format(namespace))).get("items", [])
-        targets = [item["spec"]["scaleTargetRef"] for item in items]
         try:  # KEDA makes an autoscaler for each of its own, except while it is paused
             keda = (await self._asked("GET", _KEDA.format(namespace))).get("items", [])
         except Refused as error:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
                 raise
             keda = []
-        targets += [item["spec"]["scaleTargetRef"] for item in keda]
-        return {str(target["name"]) for target in targets if target.get("kind", "Deployment") == "Deployment"}
+        return scaled_by(items) | scaled_by(keda)
 
     # ------------------------------------------------------------------ how it is asked
 
@@ -167,3 +165,17 @@ class Deployments:
             return ssl.create_default_context(cafile=str(authority))
         except OSError:
             raise ScalingError("the cluster's certificate authority can't be read") from None
+
+
+def number(told: Mapping[str, Any], part: str, name: str) -> int:
+    """The API leaves out what is nought. Raises ScalingError for what is no number. Pure."""
+    found = (told.get(part) or {}).get(name) or 0
+    if not isinstance(found, int):
+        raise ScalingError(f"the API server's {part}.{name} is no number")
+    return found
+
+
+def scaled_by(autoscalers: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The Deployments that they have; what is said of no kind is a Deployment to KEDA. Pure."""
+    targets = [(one.get("spec") or {}).get("scaleTargetRef") or {} for one in autoscalers]
+    return {str(target.get("name")) for target in targets if target.get("kind", "Deployment") == "Deployment"}

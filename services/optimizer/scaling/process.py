@@ -45,5 +45,5 @@ class SupervisedProcesses:
         except xmlrpc.client.Fault as fault:
             kind = NotOurs if fault.faultCode == _BAD_NAME else ScalingError
             raise kind(fault.faultString) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise ScalingError(f"the supervisor does not answer ({type(error).__name__})") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from cli.lan.authority import Signed, new_authority, new_certificate, permitted
 from services.optimizer.scaling.base import Autoscaled, Bounds, Count, NotOurs, ScalingError
 from services.optimizer.scaling.kubernetes import ATTEMPTS, Cluster, Deployments
 from tests.support.api_server import ApiServer, Deployment, api_server, make_account, target
@@ -166,3 +169,33 @@ async def test_without_an_account_or_a_server_it_says_what_is_missing(tmp_path: 
     with pytest.raises(ScalingError, match="does not answer"):
         await away.counts()
     await away.close()
+
+
+def certificates(folder: Path, authority: Signed) -> ssl.SSLContext:
+    """A server's, for the loopback, by that authority."""
+    pair = new_certificate(authority, permitted("machine", ()), datetime.now(UTC))
+    (folder / "server.pem").write_bytes(pair.certificate)
+    (folder / "server.key").write_bytes(pair.key)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(folder / "server.pem", folder / "server.key")
+    return tls
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["the cluster's authority", "another"])
+async def test_the_token_goes_to_no_server_that_the_clusters_authority_does_not_vouch_for(
+    tmp_path: Path, *, ours: bool
+) -> None:
+    authority = new_authority("machine", datetime.now(UTC))
+    named = authority if ours else new_authority("machine", datetime.now(UTC))
+    account = make_account(tmp_path / "account")
+    (account / "ca.crt").write_bytes(named.certificate)
+    async with api_server(certificates(tmp_path, authority)) as server:
+        server.deployments, server.may_scale = {"cognition": Deployment(1, 1)}, {"cognition"}
+        deployments = Deployments(Cluster(server.url, account), {"cognition": Bounds(1, 4)})
+        if ours:
+            await deployments.scale("cognition", 2)
+        else:
+            with pytest.raises(ScalingError, match="does not answer"):
+                await deployments.scale("cognition", 2)
+        await deployments.close()
+        assert server.patched == ([("cognition", 2)] if ours else [])
