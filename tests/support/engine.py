@@ -11,13 +11,14 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from docker.errors import APIError
 
 REPOSITORY, TAG = "worker", "1"
 IMAGE = f"{REPOSITORY}:{TAG}"
@@ -65,8 +66,10 @@ class Engine:
         return {row["Names"][0].lstrip("/"): row["State"] for row in rows}
 
     def clear(self) -> None:
-        for row in self.client.containers(all=True):
-            self.client.remove_container(row["Id"], force=True)
+        while rows := self.client.containers(all=True):
+            for row in rows:
+                with suppress(APIError):  # whoever stopped it removes it at this moment
+                    self.client.remove_container(row["Id"], force=True)
         for told in self.out.iterdir():
             told.unlink()
 
