@@ -51,7 +51,7 @@ def kill(installation: Installation) -> None:
 
 
 def _wait_ended(supervisor: Supervisor, name: str, deadline: float) -> None:
-    while (left := supervisor.processes()) is not None and left[name].alive:
+    while (left := supervisor.processes()) is not None and name in left and left[name].alive:
         _wait_or_fail(deadline, f"{name} does not stop")
 
 

@@ -10,7 +10,7 @@ from cli.listing import shortened
 
 if TYPE_CHECKING:
     from libs.shared.contracts.ledger import Change, Measured
-    from libs.shared.contracts.sleep import AnswerEnergy, Cycle, Energy, PhaseOutcome, SleepStatus
+    from libs.shared.contracts.sleep import AnswerEnergy, Cycle, Energy, PhaseOutcome, Scaled, SleepStatus
 
 CYCLES = ("cycle", "state", "began", "took", "phases", "energy")
 CHANGES = ("change", "state", "setting", "before", "after", "by", "proposed", "why")
@@ -103,6 +103,15 @@ def facts(told: SleepStatus) -> Iterator[tuple[str, str]]:
         yield "forecast", "nothing is known of this installation's weeks yet"
     yield "answers", _answers(told.answers)
     yield "others", f"results of {told.others} other nodes are known"
+    for one in told.scaling:
+        yield "workers", _workers(one)
+
+
+def _workers(one: Scaled) -> str:
+    """How many there are, and why."""
+    asked = "" if one.running == one.wanted else f" of {one.wanted}"
+    bounds = "an autoscaler's" if one.autoscaled else f"{one.least} to {one.most}"
+    return f"{one.running}{asked} {one.name} ({bounds})" + (f": {one.reason}" if one.reason else "")
 
 
 def _answers(told: AnswerEnergy) -> str:

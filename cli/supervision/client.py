@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from cli.errors import CommandError
+from libs.shared.supervisor import called
 
 _TIMEOUT_S = 20.0
 _ALREADY = (60, 70)
@@ -92,34 +92,4 @@ class Supervisor:
             raise CommandError("the supervisor does not answer", "run: mongars down, then mongars up") from None
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        with xmlrpc.client.ServerProxy(
-            "http://localhost", transport=_UnixTransport(self._socket, self._timeout_s)
-        ) as proxy:
-            return getattr(proxy, method)(*arguments)
-
-
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__()
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self._path, self._timeout_s)
-        self._connection = (host, connection)  # where the base class looks for what it has to close
-        return connection
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(cast(float, self.timeout))
-        try:
-            self.sock.connect(str(self._path))
-        except OSError:
-            self.close()
-            raise
+        return called(self._socket, method, *arguments, timeout_s=self._timeout_s)

@@ -14,7 +14,7 @@ from libs.shared.layout import StateFolder
 def paths(folder: StateFolder) -> Paths:
     """Where supervisord works; ``folder`` has a path short enough for sockets."""
     return Paths(
-        socket=folder.run / "supervisor.sock",
+        socket=folder.supervisor_socket,
         pid_file=folder.run / "supervisor.pid",
         logs=folder.logs,
         working_folder=code_root(),

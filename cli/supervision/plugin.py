@@ -1,4 +1,4 @@
-"""What supervisord runs inside itself for mongars: counts restarts, bounds its back-off, wakes it."""
+"""What supervisord runs inside itself for mongars: counts restarts, bounds its back-off, wakes it, scales."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from supervisor.states import ProcessStates, getProcessStateDescription
 from cli.supervision.full_disk import FullDiskWatch
 from cli.supervision.programs import BROKER
 from cli.supervision.waking import Waker
+from cli.supervision.workers import Workers
 
 MOST_BACKOFF_S = 15
 
@@ -21,6 +22,7 @@ class Interface:
     def __init__(self, supervisord: Any) -> None:
         self._supervisord = supervisord
         self._restarts: dict[str, int] = {}
+        self._workers = Workers(supervisord)
         events.subscribe(events.ProcessStateEvent, self._changed)
 
     def _changed(self, event: Any) -> None:
@@ -37,6 +39,14 @@ class Interface:
         """Every process: name, state, pid (0: none), restarts, and how it last ended."""
         processes = [p for group in self._supervisord.process_groups.values() for p in group.processes.values()]
         return [self._row(process) for process in sorted(processes, key=lambda p: p.config.priority)]
+
+    def workers(self) -> dict[str, dict[str, int]]:
+        """Of each service that may have several processes, how many run and how many are meant to."""
+        return self._workers.counts()
+
+    def scale(self, service: str, count: int) -> bool:
+        """So many processes of ``service`` and no more; refuses any other program's name."""
+        return self._workers.scale(service, count)
 
     def _row(self, process: Any) -> dict[str, Any]:
         return {

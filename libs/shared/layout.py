@@ -205,3 +205,8 @@ class StateFolder:
     def run(self) -> Path:
         """Sockets, process ids and configurations of what runs now; emptied when it is stopped."""
         return self.root / "run"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where whoever owns the folder asks its supervisor."""
+        return self.run / "supervisor.sock"

@@ -14,11 +14,13 @@ from pathlib import Path
 from libs.shared.bus.micro import ServiceRegistration
 from libs.shared.bus.nats import NatsBus
 from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.scaling import SEVERAL
 from libs.shared.contracts.telemetry import HEALTH, METRICS, DependencyHealth, Health, MetricsText
 from libs.shared.errors import ServiceError, Unavailable
 from libs.shared.metrics_port import serve_metrics
 from libs.shared.settings import ServiceSettings
 from libs.shared.telemetry import get_logger, merge_metrics, metrics_text, setup
+from libs.shared.worker import tell_how_busy
 
 log = get_logger(__name__)
 
@@ -75,6 +77,45 @@ class ServiceContext:
         )
 
 
+class Ending:
+    """That this process was told to end: with all the others, or alone and with the time that an answer may take."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.with_others = asyncio.Event()
+
+    def stop(self) -> None:
+        """SIGTERM: what is in flight has ``drain_timeout_s``."""
+        self.with_others.set()
+        self.asked.set()
+
+    def retire(self) -> None:
+        """SIGUSR1: fewer of the service are needed; what is in flight has ``retire_timeout_s``."""
+        self.asked.set()
+
+    def is_set(self) -> bool:
+        return self.asked.is_set()
+
+    async def wait(self) -> None:
+        await self.asked.wait()
+
+    async def drained(self, bus: NatsBus, settings: ServiceSettings) -> None:
+        """Takes nothing more and ends what was begun; told to hurry meanwhile, as a stop does."""
+        if self.with_others.is_set():
+            await bus.finish(settings.drain_timeout_s)
+            return
+        log.info("service_retiring", patience_s=settings.retire_timeout_s)
+        finishing = asyncio.create_task(bus.finish(settings.retire_timeout_s))
+        hurry = asyncio.create_task(self.with_others.wait())
+        try:
+            await asyncio.wait((finishing, hurry), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((finishing,), timeout=settings.drain_timeout_s)
+        finally:
+            hurry.cancel()
+            finishing.cancel()
+            await asyncio.gather(finishing, return_exceptions=True)
+
+
 class _Stop(Exception):
     """Ends the task group once the service is told to stop."""
 
@@ -123,7 +164,7 @@ async def _serve(service: Principal, settings: ServiceSettings, wire: Wire, desc
                 context = ServiceContext(bus, settings, stack, tasks)
                 await _start(context, service, wire, description)
                 await _until_stopped(bus, stopping)
-                await bus.finish(settings.drain_timeout_s)
+                await stopping.drained(bus, settings)
                 raise _Stop
         except* _Stop:
             log.info("service_stopped")
@@ -141,7 +182,8 @@ async def _start(context: ServiceContext, service: Principal, wire: Wire, descri
     await wire(context)
     if not context.settings.joined:  # such a node answers for itself, and its installation's own for the service
         await bus.serve(HEALTH[service], health)
-        await bus.serve(METRICS[service], metrics)
+        if context.settings.worker == 1:
+            await bus.serve(METRICS[service], metrics)
     # registered last: whoever sees the service in a listing can use it
     registration = ServiceRegistration(
         bus.transport, f"mongars-{service}", version("mongars"), description, lambda: bus.endpoints
@@ -149,11 +191,13 @@ async def _start(context: ServiceContext, service: Principal, wire: Wire, descri
     bus.on_stop_taking(*await registration.open())
     if context.settings.metrics_port is not None:
         context.tasks.create_task(serve_metrics(context.settings.metrics_port, metrics_text))
+    if service in SEVERAL:
+        context.tasks.create_task(tell_how_busy(bus, service, lambda: bus.stopping))
     log.info("service_started", endpoints=len(bus.endpoints))
 
 
 async def connect_until(
-    service: Principal, settings: ServiceSettings, node: str | None, stopping: asyncio.Event
+    service: Principal, settings: ServiceSettings, node: str | None, stopping: Ending
 ) -> NatsBus | None:
     """The bus, as soon as the broker is there; None when told to stop before. Raises Forbidden."""
     seed_file = seed_path(settings, service, node)
@@ -181,7 +225,7 @@ def seed_path(settings: ServiceSettings, service: Principal, node: str | None = 
     return settings.nats_seed_file or settings.folder.nkey(service if node is None else f"{service}-{node}")
 
 
-async def _until_stopped(bus: NatsBus, stopping: asyncio.Event) -> None:
+async def _until_stopped(bus: NatsBus, stopping: Ending) -> None:
     """Returns when told to stop. Raises Unavailable when the broker has closed the connection for good."""
     told = asyncio.create_task(stopping.wait())
     closed = asyncio.create_task(bus.wait_closed())
@@ -194,7 +238,7 @@ async def _until_stopped(bus: NatsBus, stopping: asyncio.Event) -> None:
         raise Unavailable("the broker closed the connection for good")
 
 
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+async def _pause(stopping: Ending, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await stopping.wait()
@@ -215,11 +259,12 @@ async def _look(check: Check) -> DependencyHealth:
         return DependencyHealth(ok=False, detail=type(error).__name__)
 
 
-def _on_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
+def _on_signals() -> Ending:
+    ending, loop = Ending(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
+        loop.add_signal_handler(number, ending.stop)
+    loop.add_signal_handler(signal.SIGUSR1, ending.retire)
+    return ending
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -51,10 +51,15 @@ class ServiceSettings(BaseSettings):
     """Share of the traces begun here that are exported."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Serves this process's own metrics there too, for Kubernetes."""
+    worker: int = Field(default=1, ge=1, le=16)
+    """Which of several processes of this service on one machine this is: set by whatever starts the others, where the
+    first answers for all."""
     disk_reserve_mib: int = Field(default=64, ge=0)
     """With less than this free on the state folder's disk nothing new is kept: what is left is for going on reading."""
     drain_timeout_s: float = Field(default=10.0, gt=0)
     """Longest time that what is in flight may take when the service stops."""
+    retire_timeout_s: float = Field(default=660.0, gt=0)
+    """Likewise when only this process goes, because fewer of the service are needed: as long as an answer may take."""
 
     @property
     def folder(self) -> StateFolder:

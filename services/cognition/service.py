@@ -53,6 +53,7 @@ from services.cognition.sessions import Sessions
 from services.cognition.settings import CognitionSettings
 from services.cognition.traffic import Traffic
 from services.cognition.turn import Turns
+from services.cognition.worker_metrics import share_metrics
 
 
 async def wire(context: ServiceContext) -> None:
@@ -65,6 +66,7 @@ async def wire(context: ServiceContext) -> None:
     reading = await serve(
         context.bus, settings, lambda: in_force.current, language_model, adapters, in_use=lambda: in_force.in_use
     )
+    await share_metrics(context)
     context.tasks.create_task(adapters.follow())
     context.tasks.create_task(in_force.follow())
     context.tasks.create_task(language_model.settle())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from libs.shared.contracts.sleep import Cycle, CycleState, ReadSleep, SleepNow, SleepStatus
+from libs.shared.contracts.sleep import Cycle, CycleState, ReadSleep, Scaled, SleepNow, SleepStatus
 from services.optimizer.energy import answer_energy
 from services.optimizer.night import Night, Parts
 from services.optimizer.phases import registry
@@ -16,6 +17,8 @@ class Handlers:
 
     parts: Parts
     night: Night
+    scaled: Callable[[], tuple[Scaled, ...]] = tuple
+    """How many workers there are, where their number is seen to."""
 
     async def sleep_now(self, request: SleepNow) -> Cycle:
         """SLEEP_NOW."""
@@ -37,4 +40,5 @@ class Handlers:
             cycles=tuple(ended[: request.cycles]),
             answers=answer_energy(parts.record.before, parts.record.since, parts.sensing.accounts()),
             others=len(parts.others),
+            scaling=self.scaled(),
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from libs.shared.contracts.common import Id
-from libs.shared.settings import ServiceSettings
+from libs.shared.settings import Listed, ServiceSettings
 from services.optimizer.idleness.deciding import Limits
 from services.optimizer.idleness.hours import Hours
+from services.optimizer.scaling.base import read_bounds
 
 
 class OptimizerSettings(ServiceSettings):
@@ -51,6 +54,33 @@ class OptimizerSettings(ServiceSettings):
     """A phase that has run for longer is ended; time in which it makes way doesn't count."""
     sleep_threads: int | None = Field(default=None, ge=1)
     """Processor threads of what runs in the night; None: as many as the machine carries."""
+
+    scaling: Literal["off", "process", "docker", "kubernetes"] | None = None
+    """What runs the workers whose number is seen to (docs/scaling.md); None: the installation's own supervisor where it
+    runs under one, else nothing."""
+    scaling_workers: Listed = ()
+    """Which of them, and how many there may be, as ``cognition=1-4,inference=1-3``: the first number is how many there
+    are where nothing says otherwise. Nothing that isn't named is touched. Empty: ``cognition``, from 1 to what the
+    machine carries, where they are processes."""
+    scaling_prefix: str = Field(default="", pattern=r"^[a-z0-9-]{0,53}$")
+    """Before each name, what a deployment is called, such as ``mongars-``."""
+    scaling_namespace: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    """Of the deployments; None: this pod's own."""
+    scaling_project: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """The compose project whose containers are this installation's own; without it nothing is scaled in Docker."""
+
+    scaling_docker: str = "unix:///var/run/docker.sock"
+    """The Docker engine."""
+    scaling_api: str = "https://kubernetes.default.svc"
+    """The API server of the cluster."""
+    scaling_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Where the pod's service account lies: token, certificate authority, namespace."""
+
+    @field_validator("scaling_workers")
+    @classmethod
+    def _bounds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_bounds(value)
+        return value
 
     @field_validator("sleep_only", "sleep_never")
     @classmethod

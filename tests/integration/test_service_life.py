@@ -134,6 +134,35 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_well(tmp_path: Path)
             await ops.request(DRAIN, NodeRef(node_id="n"))
 
 
+async def told_to_go_while_it_works(tmp_path: Path, *sent: signal.Signals) -> bool:
+    """Whether what it had begun was answered, by a process that has a tenth of a second for that when all stop."""
+    short = {"MONGARS_DRAIN_TIMEOUT_S": "0.1"}
+    async with TestBroker(tmp_path) as broker, small_service(broker, **short) as process, asyncio.timeout(PATIENCE_S):
+        await _ready(broker)
+        ops = await broker.connect(Principal.OPS)
+        asked = asyncio.create_task(ops.request(DRAIN, NodeRef(node_id="n")))
+        await asyncio.sleep(0)
+        await ops.transport.flush(1)
+        await (await broker.connect(Principal.COGNITION)).request(PLACE, PlaceRequest(model="m"))
+        for one in sent:
+            process.send_signal(one)
+            await asyncio.sleep(0.05)
+        (said,) = await asyncio.gather(asked, return_exceptions=True)
+        await process.communicate()
+        return not isinstance(said, BaseException)
+
+
+async def test_a_process_of_several_that_goes_ends_what_it_has_begun_however_long_that_takes(tmp_path: Path) -> None:
+    assert await told_to_go_while_it_works(tmp_path, signal.SIGUSR1)
+
+
+@pytest.mark.parametrize(
+    "sent", [(signal.SIGTERM,), (signal.SIGUSR1, signal.SIGTERM), (signal.SIGKILL,)], ids=["stop", "hurry", "kill"]
+)
+async def test_what_it_has_begun_is_cut_short_by_anything_else(tmp_path: Path, sent: tuple[signal.Signals]) -> None:
+    assert not await told_to_go_while_it_works(tmp_path, *sent)
+
+
 async def test_a_service_waits_for_the_broker_and_says_so_once(tmp_path: Path) -> None:
     async with TestBroker(tmp_path) as broker, asyncio.timeout(PATIENCE_S):
         await broker.stop()

@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _CHECK_EVERY_S = 0.05
 _COMMAND_TIMEOUT_S = 180.0
 _STARTING = Path(tempfile.gettempdir()) / f"mongars-starting-{os.getuid()}.lock"
-INLINE = {"MONGARS_INFERENCE_RUNTIME": "inline", "MONGARS_OLLAMA_URL": "none"}
-"""What makes an installation quick and the same everywhere: no Ray, and no Ollama that happens to run."""
+INLINE = {"MONGARS_INFERENCE_RUNTIME": "inline", "MONGARS_OLLAMA_URL": "none", "MONGARS_SCALING": "off"}
+"""What makes an installation quick and the same everywhere: no Ray, no Ollama that happens to run, and no further
+processes where a machine is busy."""
 
 
 @dataclass

@@ -10,6 +10,7 @@ from libs.shared.bus.jetstream import API
 from libs.shared.contracts import BUCKETS, CONTRACTS, OBJECT_STORES, STREAMS
 from libs.shared.contracts.base import AnyContract, Broadcast, Bucket, Event, ObjectStore, Principal, Rpc, Stream
 from libs.shared.contracts.inference import REPLICA_METRICS, REPLICAS_PER_NODE
+from libs.shared.contracts.scaling import MOST_HERE
 from libs.shared.contracts.telemetry import HEALTH, METRICS
 
 SETUP = "setup"
@@ -123,6 +124,9 @@ def _served_subjects(contract: AnyContract, node: str | None) -> Iterator[str]:
     parameters = contract.parameters
     if not parameters:
         yield contract.subject
+    elif parameters == ("worker",):
+        for number in range(2, MOST_HERE + 1):
+            yield contract.subject_at(worker=str(number))
     elif node is None:
         raise ValueError(f"{contract.subject} is served a node, so its permissions need one")
     elif parameters == ("node",):

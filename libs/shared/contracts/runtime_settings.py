@@ -52,6 +52,10 @@ class Canary(Message):
     """Of the conversations: one that has it keeps it while the share grows."""
 
 
+WorkersOf = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+WorkerCount = Annotated[int, Field(ge=0, le=64)]
+
+
 class Trying(StrEnum):
     """How a setting may be tried before it holds for all, and by whom it may be set; stands beside its field."""
 
@@ -108,6 +112,10 @@ class RuntimeSettings(Message):
     """And one that may be answered at greater length; 512 are allowed where a request doesn't say."""
     approval: Annotated[Literal["none", "digests", "settings", "all"], Trying.BY_PEOPLE] = "none"
     """Of which changes that the optimizer proposes, and found to help, an administrator has to allow each."""
+
+    workers: dict[WorkersOf, WorkerCount] = Field(default={}, max_length=32)
+    """How many of each there are, such as ``{"cognition": 2}``: processes, containers or a deployment's replicas, as
+    the installation is run (docs/scaling.md). One that isn't named has as many as it was set up with; 0: it rests."""
 
 
 def trying(key: str) -> frozenset[Trying]:

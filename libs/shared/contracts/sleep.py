@@ -123,6 +123,20 @@ class AnswerEnergy(Message):
     """None: too few answers to tell."""
 
 
+class Scaled(Message):
+    """How many workers of a name there are."""
+
+    name: str = Field(max_length=64)
+    running: int
+    wanted: int
+    least: int
+    most: int
+    autoscaled: bool = False
+    """Something else decides."""
+    reason: str = Field(default="", max_length=300)
+    """Why there are as many, or why not another number."""
+
+
 class SleepStatus(Message):
     """What it does now, and why not more."""
 
@@ -143,6 +157,8 @@ class SleepStatus(Message):
     answers: AnswerEnergy = AnswerEnergy()
     others: int = 0
     """Other nodes whose results are known."""
+    scaling: tuple[Scaled, ...] = ()
+    """Workers whose number it sees to; none where scaling is off."""
 
 
 class SleepNow(Message):

@@ -67,3 +67,10 @@ TURN_RATED = Broadcast(
     callers=frozenset({Principal.OPTIMIZER}),
 )
 """Once the thumb stands."""
+TURN_UNANSWERED = Broadcast(
+    "mongars.v1.api.turn_unanswered",
+    TurnMeasured,
+    owner=Principal.API,
+    callers=frozenset({Principal.OPTIMIZER}),
+)
+"""A turn that cognition never took: nobody else could tell of it."""

@@ -42,6 +42,8 @@ PAUSE = Label(
 )
 SLEEP_PHASE = Label("sleep.phase", frozenset({"light", "deep", "paradoxical"}))
 SLEEP_END = Label("sleep.outcome", frozenset({"done", "woken", "interrupted"}))
+SCALED = Label("scaling.workers.of", frozenset({"cognition", "inference", "api"}))
+SCALED_TO = Label("scaling.direction", frozenset({"more", "fewer"}))
 ENERGY_SOURCE = Label("sleep.energy.source", frozenset({"measured", "estimated"}))
 CACHE = Label(
     "cache.name",
@@ -144,6 +146,10 @@ SLEEP_PREEMPTION = Histogram(
     unit="s",
     bounds=_YIELD,
 )
+SCALING_CHANGES = Counter(
+    REGISTRY, "scaling.changes", "Times that another number of workers was asked for", SCALED, SCALED_TO
+)
+SCALING_WORKERS = UpDownCounter(REGISTRY, "scaling.workers", "Workers that run, where their number is seen to", SCALED)
 HTTP_DURATION = Histogram(
     REGISTRY,
     "http.server.request.duration",

@@ -75,9 +75,19 @@ def guardrails_of(change: Change) -> tuple[Guardrail, ...]:
     """Those that the change is watched by."""
     if change.key in CHOSEN_BY_PEOPLE and change.proposed.actor != OPTIMIZER_ACTOR:
         return (ERRORS, REPETITION, RATINGS)
+    if change.key == "workers":
+        return (ERRORS,) if more_workers(change) else (ERRORS, LATENCY)
     if change.kind is ChangeKind.DIGEST:
         return (ERRORS, LATENCY, REPETITION, RATINGS)
     return (ERRORS, LATENCY, EVIDENCE, REPETITION, RATINGS)
+
+
+def more_workers(change: Change) -> bool:
+    """Whether none has fewer. They become more when the load grows: turns that begin later then say nothing of it."""
+    before: Mapping[str, int] = change.before or {}
+    return all(count >= before.get(name, 1) for name, count in (change.after or {}).items()) and not (
+        set(before) - set(change.after or {})
+    )
 
 
 @dataclass(frozen=True)

@@ -153,3 +153,24 @@ async def test_the_check_notices_that_each_look_compares_other_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await alarms_without_a_change(tmp_path, monkeypatch, anew=True) > 3
+
+
+def counts(before: dict[str, int], after: dict[str, int]) -> Change:
+    return change("workers").model_copy(update={"before": before, "after": after})
+
+
+def names(of: Change) -> list[str]:
+    return [rail.name for rail in guardrails_of(of)]
+
+
+def test_more_workers_are_not_blamed_for_the_load_that_they_were_begun_for() -> None:
+    for more in (counts({}, {"cognition": 2}), counts({"cognition": 2}, {"cognition": 3})):
+        assert names(more) == ["error_share"]
+        assert watch(more, turns(100, first_s=0.3), turns(100, first_s=3.0)).alarm is None
+
+
+def test_fewer_are_undone_where_answers_begin_later_or_fail() -> None:
+    for fewer in (counts({"cognition": 2}, {"cognition": 1}), counts({}, {"cognition": 0}), counts({"api": 2}, {})):
+        assert names(fewer) == ["error_share", "first_token_s"]
+        assert watch(fewer, turns(100, first_s=0.3), turns(100, first_s=3.0)).alarm is not None
+        assert watch(fewer, turns(100), turns(100, failed=True)).alarm is not None
