@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -57,9 +58,12 @@ class InUse:
         return ForConversation(self.tried if arm.tried else self.settings, arm)
 
 
-def in_use(settings: RuntimeSettings, trial: Trial | None) -> InUse:
-    """A trial of what can't be tried by conversation, or of a value that this release doesn't take, is none. Pure."""
+def in_use(settings: RuntimeSettings, trial: Trial | None, now: datetime) -> InUse:
+    """A trial whose time is over, of what can't be tried by conversation, or of a value that this release doesn't take,
+    is none. Pure."""
     if trial is None or Trying.BY_CONVERSATION not in trying(trial.key):
+        return InUse(settings)
+    if trial.until is not None and now >= trial.until:
         return InUse(settings)
     try:
         fields = settings.model_dump(mode="json") | {trial.key: trial.value}
@@ -122,5 +126,5 @@ class SettingsInForce:
             self._take(heard)
 
     def _take(self, heard: InForce) -> None:
-        self.in_use = in_use(heard.settings, heard.trial)
+        self.in_use = in_use(heard.settings, heard.trial, datetime.now(UTC))
         self._told(heard.settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -178,6 +178,10 @@ class DecideChange(Message):
     """Of the traffic, where it is tried out."""
 
 
+LONGEST_TRIAL = timedelta(hours=25)
+"""An hour more than whoever drives a trial gives it: by then it is over though nobody ended it."""
+
+
 class Trial(Message):
     """A setting that is tried out on a share of the conversations."""
 
@@ -185,6 +189,8 @@ class Trial(Message):
     key: str
     value: Any
     share: float = Field(gt=0, le=0.5)
+    until: datetime | None = None
+    """Whoever follows it takes it for ended then; None: nothing is known of when it began."""
 
 
 class InForce(Message):

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.shared.contracts.ledger import Change, ChangeState, Measured, Step, Trial
+from libs.shared.contracts.ledger import LONGEST_TRIAL, Change, ChangeState, Measured, Step, Trial
 from services.persistence.repositories.ledger import as_change, find
 from services.persistence.tables import ChangeRow, ChangeStepRow, LedgerHeadRow, TrialRow
 from services.persistence.tables.base import among
@@ -104,7 +104,8 @@ async def trial_now(session: AsyncSession) -> Trial | None:
     if row is None:
         return None
     change = await find(session, row.change_id)
-    return Trial(change_id=row.change_id, key=change.key, value=change.after, share=row.share)
+    until = change.decided.at + LONGEST_TRIAL if change.decided is not None else None
+    return Trial(change_id=row.change_id, key=change.key, value=change.after, share=row.share, until=until)
 
 
 async def start_trial(session: AsyncSession, change_id: str, share: float) -> None:

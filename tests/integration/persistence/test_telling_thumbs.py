@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.ledger import Decision
+from libs.shared.contracts.ledger import LONGEST_TRIAL, Decision
 from libs.shared.contracts.ratings import Thumb
 from libs.shared.contracts.watching import TURN_RATED, TurnRated
 from libs.shared.errors import Unavailable
@@ -88,6 +88,7 @@ async def test_a_thumb_says_on_which_side_of_the_trial_its_conversation_is_where
     trial = (await in_force(client)).trial
     assert trial is not None
     assert change.decided is not None
+    assert trial.until == change.decided.at + LONGEST_TRIAL
     sides = set()
     for where in talks:
         old = await talk(client, persistence, user_id, where, at=change.decided.at - timedelta(hours=1))

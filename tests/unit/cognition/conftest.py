@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -104,7 +105,7 @@ async def build(
         lambda: home.in_force,
         LanguageModel(home.cognition),
         home.adapters,
-        in_use=lambda: in_use(home.in_force, home.trial),
+        in_use=lambda: in_use(home.in_force, home.trial, datetime.now(UTC)),
     )
     return home
 

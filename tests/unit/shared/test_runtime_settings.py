@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
@@ -11,6 +12,7 @@ from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.runtime_settings import InUse, SettingsInForce, in_use
 
 LIMIT_S = 5
+NOW = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
 
 
 async def until_k(settings: SettingsInForce, k: int) -> None:
@@ -60,11 +62,17 @@ async def test_settings_are_read_and_followed() -> None:
 def test_only_what_can_be_tried_by_conversation_and_taken_is_tried_out() -> None:
     settings = RuntimeSettings(recall_min_score=0.3)
     for key, value in (("hedging", True), ("approval", "all"), ("recall_k", -1), ("a_later_release's", 1)):
-        assert in_use(settings, Trial(change_id="c1", key=key, value=value, share=0.5)) == InUse(settings)
-    using = in_use(settings, Trial(change_id="c1", key="recall_k", value=3, share=0.5))
+        assert in_use(settings, Trial(change_id="c1", key=key, value=value, share=0.5), NOW) == InUse(settings)
+    using = in_use(settings, Trial(change_id="c1", key="recall_k", value=3, share=0.5), NOW)
     found = [using.for_conversation(f"talk {number}") for number in range(40)]
     assert {(one.settings.recall_k, one.arm.tried) for one in found if one.arm} == {(3, True), (8, False)}
     assert {one.settings.recall_min_score for one in found} == {0.3}
+
+
+def test_a_trial_that_nobody_ended_is_over_when_its_time_is() -> None:
+    trial = Trial(change_id="c1", key="recall_k", value=3, share=0.5, until=NOW)
+    assert in_use(RuntimeSettings(), trial, NOW - timedelta(seconds=1)).trial == trial
+    assert in_use(RuntimeSettings(), trial, NOW) == InUse(RuntimeSettings())
 
 
 async def test_a_trial_is_followed_from_its_beginning_to_its_end() -> None:
