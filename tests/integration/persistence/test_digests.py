@@ -66,7 +66,13 @@ async def waiting(night: Bus, user_id: str, generation: Generation) -> list[Undi
 
 async def write(night: Bus, user_id: str, generation: Generation, memories: list[UndigestedMemory]) -> int:
     made = [
-        Digest(message_id=one.message_id, version=one.version, sentences=(f"({one.text})",), vectors=b"\x01\x02")
+        Digest(
+            message_id=one.message_id,
+            version=one.version,
+            sentences=(f"({one.text})",),
+            vectors=b"\x01\x02",
+            keys=b"tellings",
+        )
         for one in memories
     ]
     request = KeepDigests(user_id=user_id, generation_id=generation.generation_id, digests=tuple(made))
@@ -268,6 +274,7 @@ async def check_a_forgotten_memory_takes_its_digest(
     with pytest.raises((KeyGone, Unreadable)):
         unseal(ring.data_key(user, before[ids[0]][1]), before[ids[0]][2])
     assert unseal(ring.data_key(user, before[ids[1]][1]), before[ids[1]][2])
+    assert await sealed_rows(persistence) == [before[ids[1]]], "what tells the same says nothing of the forgotten one"
 
 
 async def check_what_was_said_with_a_forgotten_memory_waits_anew(

@@ -1,0 +1,53 @@
+"""What is noted behind a sentence: the days on which it was told again, and until when it held. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from datetime import date
+
+from libs.shared.dates import written_day
+from libs.shared.text import Language, terms
+from services.cognition.selection import Hit
+
+MOST_DAYS = 3
+"""Of the other tellings, each by its day; of more their number and the last day stand."""
+
+
+def other_days(first: date, days: Iterable[date]) -> tuple[date, ...]:
+    """In order, each once, without that of the telling that stands."""
+    return tuple(sorted(set(days) - {first}))
+
+
+def told_again(text: str, days: Sequence[date], code: Language) -> str:
+    """The sentence, and when else it was said."""
+    if not days:
+        return text
+    shown = days if len(days) <= MOST_DAYS else days[-1:]
+    told = ", ".join(written_day(day, code) for day in shown)
+    more = len(days) - len(shown)
+    if more:
+        told = f"{more}× {'more, last on' if code == 'en' else 'encore, la dernière fois le'} {told}"
+        return f"{text} ({'also said' if code == 'en' else 'dit aussi'} {told})"
+    return f"{text} ({'also said on' if code == 'en' else 'dit aussi le'} {told})"
+
+
+def ended(hit: Hit, said: Set[str], *, alone: bool) -> date | None:
+    """When what a sentence tells ceased to hold: the end of a fact that its terms ``said`` have the value of.
+
+    ``alone``: its memory tells nothing else, so that what is known of the memory is known of it.
+    """
+    ends = [
+        fact.valid_to.date()
+        for fact in hit.item.facts
+        if fact.valid_to is not None and (value := set(terms(fact.value))) and value <= said
+    ]
+    if not ends and alone and hit.until is not None:
+        return hit.until.date()
+    return max(ends, default=None)
+
+
+def told_until(text: str, end: date | None, code: Language) -> str:
+    """The sentence, and until when it held."""
+    if end is None:
+        return text
+    return f"{text} ({'until' if code == 'en' else 'jusqu’au'} {written_day(end, code)})"
