@@ -69,6 +69,8 @@ class Sentence:
     """Of what it tells; empty: it is merged with nothing."""
     said: str = ""
     """As its digest has it, without what is noted behind it."""
+    until: date | None = None
+    """When it ceased to hold."""
     retold: tuple[str, ...] = ()
     """Other memories that tell the same."""
 
@@ -111,7 +113,7 @@ def sentences(
             end = ended(hit, said, alone=len(told) == 1)
             key = b"" if digest is None or end is not None else digest.key_of(number)
             noted = told_until(text, end, code)
-            found.append(Sentence(noted, hit.item, number, value, place, said, key, text))
+            found.append(Sentence(noted, hit.item, number, value, place, said, key, text, end))
     return found
 
 
@@ -200,10 +202,10 @@ def fitting(ranked: Sequence[Sentence], tokens: int, most: int, code: Language) 
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
-    """Hardly another word; a number, a name or a "not" is one that counts."""
+    """Hardly another word; a number, a name or a "not" is one that counts, and so is an end."""
     common = len(one.terms & other.terms)
     alike = common > 0 and common >= ALIKE * (len(one.terms) + len(other.terms) - common)
-    return alike and not tells_apart(one.said, other.said)
+    return alike and one.until == other.until and not tells_apart(one.said, other.said)
 
 
 def _bytes(text: str) -> int:
