@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import process_time
 
@@ -93,6 +94,8 @@ class House:
     persistence: RunningPersistence
     night: Bus
     folder: Path
+    now: datetime = NOW
+    """When questions are asked."""
     users: list[str] = field(default_factory=list)
     turns: dict[str, Turn] = field(default_factory=dict)
     """By the memory's id."""
@@ -118,7 +121,7 @@ class House:
                 return
 
     async def ask(self, place: int, question: str, *, k: int = K, tokens: int | None = None) -> tuple[MemoryItem, ...]:
-        asked = SearchMemory(user_id=self.users[place], query=question, k=k, budget_tokens=tokens, now=NOW)
+        asked = SearchMemory(user_id=self.users[place], query=question, k=k, budget_tokens=tokens, now=self.now)
         return (await self.client.bus.request(SEARCH_MEMORY, asked)).items
 
     async def sleep(self) -> Slept:
@@ -163,7 +166,7 @@ class _Node:
 
 
 @asynccontextmanager
-async def house(vectors: Vectors, folder: Path) -> AsyncIterator[House]:
+async def house(vectors: Vectors, folder: Path, now: datetime = NOW) -> AsyncIterator[House]:
     """Services in this process, on a server of their own."""
     broker = MemoryBroker()
     async with AsyncExitStack() as stack:
@@ -190,4 +193,4 @@ async def house(vectors: Vectors, folder: Path) -> AsyncIterator[House]:
         nights = folder / "light"
         nights.mkdir()
         client = Client(buses[Principal.API], cognition)
-        yield House(client, persistence, buses[Principal.OPTIMIZER], nights)
+        yield House(client, persistence, buses[Principal.OPTIMIZER], nights, now)

@@ -130,8 +130,12 @@ def _bare(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def turned(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The same for a sentence and for the one whose last adjunct stands first: "on Sundays I run"."""
-    if len(words) < FEWEST_TURNED or words[0] in _ADJUNCTS or not _ORDERED.isdisjoint(words):
+    """The same for a sentence and for the one whose last adjuncts stand first: "on Sundays I run".
+
+    Where two begin alike ("in Lyon … in Paris") the order counts: turned, each might go with what the other went with.
+    """
+    adjuncts = [word for word in words if word in _ADJUNCTS]
+    if len(words) < FEWEST_TURNED or len(set(adjuncts)) < len(adjuncts) or not _ORDERED.isdisjoint(words):
         return words
-    last = max((place for place, word in enumerate(words) if word in _ADJUNCTS), default=0)
-    return words[last:] + words[:last]
+    places = (place for place, word in enumerate(words) if word in _ADJUNCTS)
+    return min((words[place:] + words[:place] for place in places), default=words)
