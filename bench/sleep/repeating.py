@@ -29,7 +29,8 @@ USERS, MEMORIES, ITEMS = 6, 300, 30
 SEED = 11
 TOKENS = 300
 FEW = 100
-_OWN = re.compile(r"\b(?:I|my)\b")
+_NOTED = re.compile(r" \((?!until )[^()]*\b20\d\d\)")
+"""Dates that a digest writes behind words."""
 
 
 def pairs(memories: Sequence[MadeUp]) -> dict[str, float]:
@@ -82,9 +83,9 @@ async def _told(home: House, memories: Sequence[MadeUp], when: str) -> dict[str,
     former = await _of_probes(home, memories, Kind.BEFORE, _gold)
     return {
         **{f"{when} days of both tellings, {tokens} tokens": fmean(values) for tokens, values in days.items()},
-        f"{when} own changed facts: a former value stands as if it held": fmean(stale),
-        f"{when} own changed facts: the newest value stands": fmean(newest),
-        f"{when} own changed facts: asked for the former, it stands": fmean(former),
+        f"{when} changed facts: a former value stands as if it held": fmean(stale),
+        f"{when} changed facts: the newest value stands": fmean(newest),
+        f"{when} changed facts: asked for the former, it stands": fmean(former),
     }
 
 
@@ -110,22 +111,22 @@ Judge = Callable[[House, Sequence[MemoryItem], Probe], float]
 
 
 async def _of_probes(home: House, memories: Sequence[MadeUp], kind: Kind, judge: Judge) -> list[float]:
-    """Of what users tell of themselves: only of these facts are drawn."""
+    """Of all that are of a kind."""
     found = []
     for place, one in enumerate(memories):
-        for probe in (probe for probe in one.probes if probe.kind is kind and _OWN.search(probe.question)):
+        for probe in (probe for probe in one.probes if probe.kind is kind):
             found.append(judge(home, await home.ask(place, probe.question, tokens=TOKENS), probe))
     return found
 
 
 def _stands(home: House, items: Sequence[MemoryItem], source: str, *, unmarked: bool) -> bool:
-    """Whether a sentence of the turn stands in a context, without a word on its end."""
-    lines = [one for turn in home.turns.values() if turn.id == source for one in sentences(turn.text)]
+    """Whether the first sentence of a turn, which tells its fact, stands in a context; without a word on its end."""
+    line = next(sentences(turn.text)[0] for turn in home.turns.values() if turn.id == source)
     for item in items:
-        for line in lines:
-            start = item.text.find(line)
-            if start >= 0 and not (unmarked and item.text[start + len(line) :].startswith(" (until ")):
-                return True
+        text = _NOTED.sub("", item.text)
+        start = text.find(line)
+        if start >= 0 and not (unmarked and text[start + len(line) :].startswith(" (until ")):
+            return True
     return False
 
 
@@ -146,7 +147,7 @@ async def repeated(vectors: Vectors) -> tuple[list[Aim], dict[str, Any]]:
     """Measures all of it."""
     said_ = memories()
     figures: dict[str, Any] = {**pairs(said_), **await contexts(vectors, said_)}
-    stale, days = "own changed facts: a former value stands as if it held", f"days of both tellings, {FEW} tokens"
+    stale, days = "changed facts: a former value stands as if it held", f"days of both tellings, {FEW} tokens"
     before, after = figures[f"before {days}"], figures[f"after {days}"]
     return [
         Aim("merged pairs that tell the same", figures["precision"], 1.0, at_least=True),

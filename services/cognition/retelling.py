@@ -9,7 +9,7 @@ from libs.shared.dates import written_day
 from libs.shared.text import Language, terms
 from services.cognition.selection import Hit
 
-MOST_DAYS = 3
+MOST_DAYS = 2
 """Of the other tellings, each by its day; of more their number and the last day stand."""
 
 
