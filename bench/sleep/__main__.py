@@ -26,6 +26,7 @@ from bench.locomo.vectors import Vectors
 from bench.report import Aim, finish, table
 from bench.sleep.coverage import check, covered, dated, interval, shown
 from bench.sleep.levers import levers
+from bench.sleep.long_night import long_night
 from bench.sleep.repeating import repeated
 from bench.sleep.services import House, Slept, house
 from libs.shared.contracts.memory import MemoryItem
@@ -160,18 +161,22 @@ def main() -> None:
     parser.add_argument("conversations", nargs="*", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
     parser.add_argument("--levers", action="store_true", help="the parts of a night, taken away one by one")
     parser.add_argument("--made-up", action="store_true", help="of what is told again, and of what changed")
+    parser.add_argument("--night", type=int, metavar="MEMORIES", help="how long one over so many made-up ones takes")
     parser.add_argument("--quick", action="store_true", help="every eighth question")
     default = Path(tempfile.gettempdir()) / f"mongars-bench-{os.getuid()}"
     parser.add_argument("--cache", type=Path, default=default, metavar="FOLDER", help=f"default: {default}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     args = parser.parse_args()
-    if bool(args.conversations) == args.made_up:
-        parser.error("either conversations, or --made-up")
+    if sum(map(bool, (args.conversations, args.made_up, args.night))) != 1:
+        parser.error("either conversations, or --made-up, or --night")
     conversations = [read(path) for path in args.conversations]
     with Vectors(args.cache) as vectors:
         vectors.load()
         if args.made_up:
             finish(*asyncio.run(repeated(vectors)), args.json)
+            return
+        if args.night:
+            finish(*asyncio.run(long_night(vectors, args.night)), args.json)
             return
         figures = asyncio.run(measured(args, vectors, conversations))
         if args.levers:

@@ -53,6 +53,7 @@ from tests.support.persistence import Client, RunningPersistence
 
 K = 100
 """As many memories as a search may give: the budget alone bounds the context."""
+IMPORTED_AT_ONCE = 200
 
 
 @dataclass
@@ -108,7 +109,9 @@ class House:
                 ImportedTurn(id=t.id, conversation_id=t.session, speaker=t.speaker, text=t.text, at=t.at)
                 for t in conversation.turns
             )
-            await self.client.bus.request(IMPORT_TURNS, ImportTurns(user_id=user_id, turns=said))
+            for start in range(0, len(said), IMPORTED_AT_ONCE):
+                some = ImportTurns(user_id=user_id, turns=said[start : start + IMPORTED_AT_ONCE])
+                await self.client.bus.request(IMPORT_TURNS, some)
             await self._know(user_id, {turn.id: turn for turn in conversation.turns})
 
     async def _know(self, user_id: str, turns: dict[str, Turn]) -> None:

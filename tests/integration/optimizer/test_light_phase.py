@@ -15,7 +15,7 @@ import pytest_asyncio
 from libs.shared.bus import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.digests import READ_DIGESTS, ReadDigests
+from libs.shared.contracts.digests import READ_DIGESTS, Digest, ReadDigests
 from libs.shared.contracts.indexing import INDEX_MESSAGES, IndexMessages, IndexRow
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
 from libs.shared.contracts.ledger import (
@@ -29,11 +29,16 @@ from libs.shared.contracts.ledger import (
     ListChanges,
     VerifyLedger,
 )
+from libs.shared.contracts.memory import FORGET_MEMORY, LIST_MEMORIES, ListMemories, MemoryRef
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob, Placement
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.contracts.telemetry import ServedModel
 from libs.shared.errors import Preempted
+from services.cognition.composing import composed
+from services.cognition.digests import read_digests
+from services.cognition.question import Question
+from services.cognition.selection import Hit
 from services.optimizer.jobs import found as job_found
 from services.optimizer.phases import light
 from services.optimizer.phases.base import Job, PhaseReport
@@ -279,3 +284,83 @@ async def test_too_few_memories_are_kept_for_another_night(client: Client, node:
     await remembered(client, 5)
     report = await night(work)
     assert (report.changes, report.figures["digests"]) == ((), 5)
+
+
+# ---------------------------------------------------------------- what is told again
+
+
+async def context(client: Client, user_id: str, ids: list[str]) -> list[str]:
+    """Of these memories, as a search within a budget gives it."""
+    listed = await client.bus.request(LIST_MEMORIES, ListMemories(user_id=user_id, limit=500))
+    hits = [Hit(item) for item in listed.items if item.id in ids]
+    told = await read_digests(client.cognition, user_id, hits)
+    assert told is not None
+    question = Question("Where do I live?", ("live",))
+    return [item.text for item in composed(hits, told.digests, question, None, tokens=300, most=99)]
+
+
+async def told_again(client: Client) -> tuple[str, list[str]]:
+    """A user who told the same on two days, beside much else, and the ids of both tellings."""
+    user_id, _ = await remembered(client, 40)
+    turns = (
+        imported("lyon1", "Hey! I live in Lyon by the river."),
+        imported("lyon2", "By the way, by the river in Lyon I live.", minute=2 * 24 * 60),
+        imported("lyon3", "As I said, I live in Lyon by the river!", minute=9 * 24 * 60),
+    )
+    return user_id, [item.id for item in (await client.import_turns(user_id, *turns)).items]
+
+
+async def test_what_was_told_on_two_days_is_told_once_after_a_night(
+    client: Client, node: Node, work: Work, ledger: Ledger
+) -> None:
+    user_id, ids = await told_again(client)
+    await night(work)
+    await ledger.applied()
+    (said,) = await context(client, user_id, [ids[0], ids[2]])
+    assert said in (
+        "1 March 2026. Zoé: I live in Lyon by the river. (also said on 10 March 2026)",
+        "10 March 2026. Zoé: As I said, I live in Lyon by the river! (also said on 1 March 2026)",
+    )
+
+
+async def test_a_forgotten_telling_leaves_no_trace_in_the_other(
+    client: Client, persistence: RunningPersistence, node: Node, work: Work, ledger: Ledger
+) -> None:
+    user_id, ids = await told_again(client)
+    await night(work)
+    await ledger.applied()
+    asked = ReadDigests(user_id=user_id, message_ids=tuple(ids))
+    before = {one.message_id: one for one in (await client.cognition.request(READ_DIGESTS, asked)).digests}
+    receipt = await client.bus.request(FORGET_MEMORY, MemoryRef(user_id=user_id, id=ids[0]))
+    assert receipt.removed.data_keys >= 1
+    after = {one.message_id: one for one in (await client.cognition.request(READ_DIGESTS, asked)).digests}
+    assert after == {name: digest for name, digest in before.items() if name != ids[0]}
+    assert await context(client, user_id, ids[::2]) == [
+        "10 March 2026. Zoé: As I said, I live in Lyon by the river!"
+    ], "the one that is left tells it, and nothing says that it was told before"
+
+
+async def test_digests_of_a_release_without_keys_are_read_and_made_anew(
+    client: Client, node: Node, work: Work, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, ids = await remembered(client, 40)
+    with monkeypatch.context() as patched:
+        patched.setattr("services.persistence.handlers.digests.packed", packed_before)
+        patched.setattr(light, "RECIPE", "extractive@1")
+        await night(work)
+    await ledger.applied()
+    await ledger.kept()
+    asked = ReadDigests(user_id=user_id, message_ids=tuple(ids))
+    old = await client.cognition.request(READ_DIGESTS, asked)
+    assert [one.keys for one in old.digests] == [b""] * 40
+    assert old.digests[0].sentences
+    assert (await night(work)).figures["digests"] == 40
+    await ledger.applied()
+    new = await client.cognition.request(READ_DIGESTS, asked)
+    assert [len(one.keys) for one in new.digests] == [8] * 40
+
+
+def packed_before(digest: Digest) -> bytes:
+    """As the release before packed it: a list of sentences."""
+    words = json.dumps(digest.sentences, ensure_ascii=False).encode()
+    return len(words).to_bytes(4, "little") + words + digest.vectors
