@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from libs.shared.contracts.digests import Digest
 from libs.shared.contracts.memory import Fact, MemoryKind
@@ -14,12 +16,13 @@ from services.cognition.composing import POOL, composed, pooled
 from services.cognition.digests import Told, with_told
 from services.cognition.question import Question
 from services.cognition.retelling import MOST_DAYS, told_again
-from services.cognition.selection import Hit
+from services.cognition.selection import Hit, tokens_of
 from services.cognition.telling_apart import tells_apart
 from tests.unit.cognition.household import memory
 
 DAY = datetime(2026, 5, 3, 9, tzinfo=UTC)
 QUESTION = Question("Where do I live?", ("live",))
+JUNE = DAY + timedelta(days=37)
 KEY, OTHER = b"lives in", b"has a do"
 
 
@@ -95,6 +98,30 @@ def test_a_memory_that_tells_something_beside_takes_one() -> None:
     assert len(pooled(hits, beside)) == POOL
 
 
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.booleans()), max_size=14), st.integers(1, 120))
+def check_a_telling_stands_once_within_the_budget(said: list[tuple[int, int, bool]], tokens: int) -> None:
+    """Whatever was told again and whenever; what ended is told by itself."""
+    hits = [hit(f"m{n}", day, until=JUNE if over else None) for n, (day, _, over) in enumerate(said)]
+    words = ("I live in Lyon.", "My dog is called Rex.", "I swim on Sundays with Ana.", "I bake bread.")
+    made = {f"m{n}": digest(f"m{n}", words[what], keys=b"%08d" % what) for n, (_, what, _) in enumerate(said)}
+    items = composed(hits, made, QUESTION, None, tokens=tokens, most=99)
+    assert sum(tokens_of(item.text) for item in items) <= tokens
+    for sentence in words:
+        holds = sum(item.text.count(sentence) - item.text.count(f"{sentence} (until ") for item in items)
+        assert holds <= 1
+
+
+def test_a_telling_stands_once_within_the_budget() -> None:
+    check_a_telling_stands_once_within_the_budget()
+
+
+def test_noting_days_for_nothing_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composing, "_bytes", lambda text: len(text.partition(" (also")[0].encode()))
+    with pytest.raises(AssertionError):
+        check_a_telling_stands_once_within_the_budget()
+
+
 # ---------------------------------------------------------------- what ended
 
 
@@ -110,9 +137,6 @@ def fact(value: str, until: datetime | None) -> Fact:
         valid_to=until,
         extractor="rules@1",
     )
-
-
-JUNE = DAY + timedelta(days=37)
 
 
 def check_what_ended_says_until_when() -> None:
