@@ -22,12 +22,11 @@ def told_again(text: str, days: Sequence[date], code: Language) -> str:
     """The sentence, and when else it was said."""
     if not days:
         return text
-    shown = days if len(days) <= MOST_DAYS else days[-1:]
-    told = ", ".join(written_day(day, code) for day in shown)
-    more = len(days) - len(shown)
-    if more:
-        told = f"{more}× {'more, last on' if code == 'en' else 'encore, la dernière fois le'} {told}"
-        return f"{text} ({'also said' if code == 'en' else 'dit aussi'} {told})"
+    last = written_day(days[-1], code)
+    if len(days) > MOST_DAYS:
+        count = f"on {len(days)} other days, last on" if code == "en" else f"{len(days)} autres jours, en dernier le"
+        return f"{text} ({'also said' if code == 'en' else 'dit aussi'} {count} {last})"
+    told = ", ".join(written_day(day, code) for day in days)
     return f"{text} ({'also said on' if code == 'en' else 'dit aussi le'} {told})"
 
 
@@ -36,11 +35,10 @@ def ended(hit: Hit, said: Set[str], *, alone: bool) -> date | None:
 
     ``alone``: its memory tells nothing else, so that what is known of the memory is known of it.
     """
-    ends = [
-        fact.valid_to.date()
-        for fact in hit.item.facts
-        if fact.valid_to is not None and (value := set(terms(fact.value))) and value <= said
-    ]
+    told = [fact for fact in hit.item.facts if (value := set(terms(fact.value))) and value <= said]
+    if any(fact.valid_to is None for fact in told):
+        return None  # it tells what holds beside it: "I moved from Lyon to Nantes."
+    ends = [fact.valid_to.date() for fact in told if fact.valid_to is not None]
     if not ends and alone and hit.until is not None:
         return hit.until.date()
     return max(ends, default=None)

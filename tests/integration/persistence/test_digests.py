@@ -420,11 +420,14 @@ def test_digests_are_put_in_force_for_a_user() -> None:
     assert applier.checked(KEY + "u", held) == held
 
 
-async def test_vectors_that_fit_no_sentence_are_refused(client: Client, night: Bus) -> None:
+@pytest.mark.parametrize("unfitting", [{"vectors": b"abc"}, {"keys": b"tellings"}])
+async def test_vectors_and_keys_that_fit_no_sentence_are_refused(
+    client: Client, night: Bus, unfitting: dict[str, bytes]
+) -> None:
     user_id = await client.user()
     (message_id,) = await said(client, user_id, "I live in Paris")
     opened = await begin(night, user_id)
-    wrong = Digest(message_id=message_id, version=1, sentences=("a", "b"), vectors=b"abc")
+    wrong = Digest(message_id=message_id, version=1, sentences=("a", "b"), **unfitting)
     request = KeepDigests(user_id=user_id, generation_id=opened.generation_id, digests=(wrong,))
     with pytest.raises(InvalidRequest):
         await night.request(KEEP_DIGESTS, request)

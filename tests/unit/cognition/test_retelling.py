@@ -74,7 +74,9 @@ def test_a_day_is_named_once_and_of_many_the_last() -> None:
     days = [(DAY + timedelta(days=place)).date() for place in range(MOST_DAYS + 2)]
     assert told_again("I live in Lyon.", days[1:2], "en") == "I live in Lyon. (also said on 4 May 2026)"
     assert told_again("J'y vis.", days[1:3], "fr") == "J'y vis. (dit aussi le 4 mai 2026, 5 mai 2026)"
-    assert told_again("I live in Lyon.", days, "en") == "I live in Lyon. (also said 3× more, last on 6 May 2026)"
+    assert (
+        told_again("I live in Lyon.", days, "en") == "I live in Lyon. (also said on 4 other days, last on 6 May 2026)"
+    )
     hits = [hit("m1", score=0.9), hit("m2", 0), hit("m3", 1), hit("m4", 1)]
     told = [LYON, AGAIN, digest("m3", "I live in Lyon!", keys=KEY), digest("m4", "I live in Lyon, yes.", keys=KEY)]
     assert shown(hits, *told) == ["3 May 2026. User: I live in Lyon. (also said on 4 May 2026)"]
@@ -149,6 +151,12 @@ def check_what_ended_says_until_when() -> None:
 def test_what_ended_says_until_when_and_what_holds_does_not() -> None:
     check_what_ended_says_until_when()
     assert shown([hit("m1", facts=(fact("Lyon", None),))], LYON) == ["3 May 2026. User: I live in Lyon."]
+
+
+def test_a_sentence_that_tells_what_holds_has_no_end() -> None:
+    moved = hit("m1", until=JUNE, facts=(fact("Lyon", JUNE), fact("Nantes", None)))
+    found = shown([moved], digest("m1", "I moved from Lyon to Nantes.", "I have a dog."))
+    assert found == ["3 May 2026. User: I moved from Lyon to Nantes. I have a dog."]
 
 
 def test_a_context_that_took_every_fact_for_today_s_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
