@@ -135,7 +135,7 @@ class Memory:
             return tuple(hit.item for hit in within(found.hits, request.budget_tokens)[: request.k])
         vector = await self._vectors.of(request.user_id, found.question.text, told.embedder) if told.embedder else None
         return composed(
-            found.hits,
+            found.hits[:MOST_DIGESTS],
             told.digests,
             found.question,
             vector.vector if vector else None,
