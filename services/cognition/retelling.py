@@ -35,10 +35,11 @@ def ended(hit: Hit, said: Set[str], *, alone: bool) -> date | None:
 
     ``alone``: its memory tells nothing else, so that what is known of the memory is known of it.
     """
-    told = [fact for fact in hit.item.facts if (value := set(terms(fact.value))) and value <= said]
-    if any(fact.valid_to is None for fact in told):
-        return None  # it tells what holds beside it: "I moved from Lyon to Nantes."
-    ends = [fact.valid_to.date() for fact in told if fact.valid_to is not None]
+    told = [(fact, value) for fact in hit.item.facts if (value := frozenset(terms(fact.value))) and value <= said]
+    over = {value: fact.valid_to.date() for fact, value in told if fact.valid_to is not None}
+    if any(fact.valid_to is None and value not in over for fact, value in told):
+        return None  # it tells something beside it that holds: "I moved from Lyon to Nantes."
+    ends = list(over.values())
     if not ends and alone and hit.until is not None:
         return hit.until.date()
     return max(ends, default=None)

@@ -157,6 +157,8 @@ def test_a_sentence_that_tells_what_holds_has_no_end() -> None:
     moved = hit("m1", until=JUNE, facts=(fact("Lyon", JUNE), fact("Nantes", None)))
     found = shown([moved], digest("m1", "I moved from Lyon to Nantes.", "I have a dog."))
     assert found == ["3 May 2026. User: I moved from Lyon to Nantes. I have a dog."]
+    liked = hit("m1", until=JUNE, facts=(fact("Lyon", JUNE), fact("Lyon", None)))
+    assert "(until 9 June 2026)" in shown([liked], LYON)[0]
 
 
 def test_a_context_that_took_every_fact_for_today_s_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
