@@ -4,7 +4,8 @@ Each conversation is one user's memory, in the real services on a PostgreSQL of 
 within budgets of tokens, then the light phase has its night without the questions, and they are asked again. Answer
 coverage is the share of a gold answer's content words (stemmed as the index does, numbers and dates included) that
 stand in the context. A context that isn't whole sentences of what was said, each of a source that it names, ends the
-run. ``--levers`` takes the parts of a night away one by one, without services.
+run. ``--levers`` takes the parts of a night away one by one, without services. ``--made-up`` takes made-up memories
+instead, in which things are told again and facts change (``repeating.py``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bench.locomo.vectors import Vectors
 from bench.report import Aim, finish, table
 from bench.sleep.coverage import check, covered, dated, interval, shown
 from bench.sleep.levers import levers
+from bench.sleep.long_night import long_night
+from bench.sleep.repeating import repeated
 from bench.sleep.services import House, Slept, house
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.hardware import read_board
@@ -155,16 +158,26 @@ def aims(figures: dict[str, Any]) -> list[Aim]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("conversations", nargs="+", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
+    parser.add_argument("conversations", nargs="*", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
     parser.add_argument("--levers", action="store_true", help="the parts of a night, taken away one by one")
+    parser.add_argument("--made-up", action="store_true", help="of what is told again, and of what changed")
+    parser.add_argument("--night", type=int, metavar="MEMORIES", help="how long one over so many made-up ones takes")
     parser.add_argument("--quick", action="store_true", help="every eighth question")
     default = Path(tempfile.gettempdir()) / f"mongars-bench-{os.getuid()}"
     parser.add_argument("--cache", type=Path, default=default, metavar="FOLDER", help=f"default: {default}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     args = parser.parse_args()
+    if sum(map(bool, (args.conversations, args.made_up, args.night))) != 1:
+        parser.error("either conversations, or --made-up, or --night")
     conversations = [read(path) for path in args.conversations]
     with Vectors(args.cache) as vectors:
         vectors.load()
+        if args.made_up:
+            finish(*asyncio.run(repeated(vectors)), args.json)
+            return
+        if args.night:
+            finish(*asyncio.run(long_night(vectors, args.night)), args.json)
+            return
         figures = asyncio.run(measured(args, vectors, conversations))
         if args.levers:
             figures["levers"] = levers(conversations, vectors, stride=QUICK_STRIDE if args.quick else 1)

@@ -11,7 +11,7 @@ from bench.locomo.memory import PRODUCT, Evidence, OfflineMemory
 from bench.locomo.vectors import Vectors
 from libs.shared.contracts.digests import Digest
 from libs.shared.contracts.memory import MemoryItem
-from services.cognition.composing import POOL, composed
+from services.cognition.composing import composed
 from services.cognition.selection import Hit, within
 from services.optimizer.digesting.making import Said, digests, in_bytes
 from services.persistence.digest_content import packed
@@ -33,16 +33,24 @@ class Night:
     """Of digesting and of embedding."""
 
 
+def said(turn: Turn) -> Said:
+    """As the light phase is given it."""
+    return Said(message_id=turn.id, version=0, text=turn.text, speaker=turn.speaker, at=turn.at)
+
+
 def night(turns: Sequence[Turn], vectors: Vectors) -> Night:
     """Makes every turn's digest, as the light phase does; the questions are not known to it."""
     began = process_time()
-    made = digests([Said(message_id=turn.id, version=0, text=turn.text, at=turn.at) for turn in turns])
+    made = digests(
+        [Said(message_id=turn.id, version=0, text=turn.text, speaker=turn.speaker, at=turn.at) for turn in turns]
+    )
     embedded = vectors.of([sentence for one in made for sentence in one.said])
     found = {
         one.message_id: Digest(
             message_id=one.message_id,
             sentences=one.read,
             vectors=in_bytes([embedded[sentence] for sentence in one.said]),
+            keys=one.keys,
         )
         for one in made
     }
@@ -79,14 +87,14 @@ class Mornings:
         read = evidence.question
         vector = self._vectors.of([read.text], "query")[read.text] if meant else None
         made = self.night.digests if digests is None else digests
-        return composed(hits[:POOL], made, read, vector, tokens=tokens, most=K)
+        return composed(hits, made, read, vector, tokens=tokens, most=K)
 
     def undated(self) -> dict[str, Digest]:
         """The night's digests with their times as they were said."""
-        said = digests([Said(message_id=t.id, version=0, text=t.text, at=t.at) for t in self.conversation.turns])
+        made = digests(list(map(said, self.conversation.turns)))
         return {
             one.message_id: self.night.digests[one.message_id].model_copy(update={"sentences": one.said})
-            for one in said
+            for one in made
         }
 
     def cut(self, question: str, tokens: int) -> tuple[MemoryItem, ...]:

@@ -1,8 +1,9 @@
 """One night in the real services: cognition and persistence on a real PostgreSQL, the light phase between them.
 
 What is not real here: the scheduler always has room; the built-in embedder computes in this process (for questions and
-imports out of a file of its vectors); the ledger's hand is its applier alone. Contexts are those of ``SEARCH_MEMORY``,
-which ``GET /api/v1/memories`` hands through.
+imports out of a file of its vectors); the phase's jobs run in this process. What the night proposes goes through the
+ledger by the optimizer's own pipeline. Contexts are those of ``SEARCH_MEMORY``, which ``GET /api/v1/memories`` hands
+through.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from time import process_time
-from typing import Any
 
 from sqlalchemy import text
 
@@ -23,17 +23,8 @@ from bench.locomo.vectors import Vectors
 from libs.shared.bus import Bus
 from libs.shared.bus.memory import MemoryBroker
 from libs.shared.contracts.base import Principal
-from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.inference import EMBED, Embeddings, EmbedRequest
-from libs.shared.contracts.ledger import (
-    DECIDE_CHANGE,
-    LIST_CHANGES,
-    PROPOSE_CHANGE,
-    Change,
-    Changes,
-    ChangeState,
-    ProposeChange,
-)
+from libs.shared.contracts.ledger import ChangeState
 from libs.shared.contracts.memory import (
     IMPORT_TURNS,
     LIST_MEMORIES,
@@ -55,59 +46,25 @@ from services.cognition.settings import CognitionSettings
 from services.optimizer.jobs import found as job_found
 from services.optimizer.phases import light
 from services.optimizer.phases.base import Job, PhaseReport
-from services.persistence.digest_changes import DigestApplier, announce
+from services.optimizer.pipeline.driving import Pipeline
+from services.optimizer.watch.turns import LatestTurns
 from tests.support.database import running_cluster
 from tests.support.persistence import Client, RunningPersistence
 
 K = 100
 """As many memories as a search may give: the budget alone bounds the context."""
-AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
+IMPORTED_AT_ONCE = 200
 
 
 @dataclass
 class Work:
-    """What the light phase is given: PhaseWork, whose ledger puts in force at once what was found to help."""
+    """What the light phase is given: PhaseWork, whose jobs run in this process."""
 
-    real: Bus
+    bus: Bus
     folder: Path
-    persistence: RunningPersistence
-    changes: list[Change] = field(default_factory=list)
     cycle_id: str = "night"
     others: tuple[Tried, ...] = ()
     seconds_left: float = 3600.0
-
-    @property
-    def bus(self) -> Any:
-        return self
-
-    async def request(self, contract: Any, request: Any, **where: Any) -> Any:
-        if contract is LIST_CHANGES:
-            return Changes(changes=())
-        if contract is PROPOSE_CHANGE:
-            return self._proposed(request)
-        if contract is DECIDE_CHANGE:
-            async with self.persistence.parts.database.transaction() as session:
-                await DigestApplier().apply(session, self.changes[-1], AT)
-            await announce(self.persistence.parts.bus, self.changes[-1].key)
-            return self.changes[-1]
-        return await self.real.request(contract, request, **where)
-
-    def _proposed(self, request: ProposeChange) -> Change:
-        change = Change(
-            change_id=f"night-{len(self.changes)}",
-            sequence=len(self.changes) + 1,
-            kind=request.kind,
-            key=request.key,
-            before=None,
-            after=request.value,
-            reason=request.reason,
-            state=ChangeState.PROPOSED,
-            proposed=Stamp(actor=request.actor, at=AT),
-            previous_hash="",
-            hash="",
-        )
-        self.changes.append(change)
-        return change
 
     async def clear(self) -> None: ...
 
@@ -138,6 +95,8 @@ class House:
     persistence: RunningPersistence
     night: Bus
     folder: Path
+    now: datetime = NOW
+    """When questions are asked."""
     users: list[str] = field(default_factory=list)
     turns: dict[str, Turn] = field(default_factory=dict)
     """By the memory's id."""
@@ -150,7 +109,9 @@ class House:
                 ImportedTurn(id=t.id, conversation_id=t.session, speaker=t.speaker, text=t.text, at=t.at)
                 for t in conversation.turns
             )
-            await self.client.bus.request(IMPORT_TURNS, ImportTurns(user_id=user_id, turns=said))
+            for start in range(0, len(said), IMPORTED_AT_ONCE):
+                some = ImportTurns(user_id=user_id, turns=said[start : start + IMPORTED_AT_ONCE])
+                await self.client.bus.request(IMPORT_TURNS, some)
             await self._know(user_id, {turn.id: turn for turn in conversation.turns})
 
     async def _know(self, user_id: str, turns: dict[str, Turn]) -> None:
@@ -163,14 +124,18 @@ class House:
                 return
 
     async def ask(self, place: int, question: str, *, k: int = K, tokens: int | None = None) -> tuple[MemoryItem, ...]:
-        asked = SearchMemory(user_id=self.users[place], query=question, k=k, budget_tokens=tokens, now=NOW)
+        asked = SearchMemory(user_id=self.users[place], query=question, k=k, budget_tokens=tokens, now=self.now)
         return (await self.client.bus.request(SEARCH_MEMORY, asked)).items
 
     async def sleep(self) -> Slept:
-        """One night."""
+        """One night; then the pipeline puts in force what it proposed. Raises RuntimeError where that fails."""
         began = process_time()
-        report = await light.propose(Work(self.night, self.folder, self.persistence))
+        report = await light.propose(Work(self.night, self.folder))
         cpu_s = process_time() - began
+        pipeline = Pipeline(self.night, LatestTurns(self.folder / "turns.json"), RuntimeSettings)
+        applied = {one.change_id for one in await pipeline.look() if one.state is ChangeState.APPLIED}
+        if applied != set(report.changes):
+            raise RuntimeError("the ledger did not put in force what the night proposed")
         async with self.persistence.parts.database.transaction() as session:
             sizes = [
                 int((await session.scalar(text(f"SELECT coalesce(sum(length(content)), 0) FROM {table}"))) or 0)
@@ -204,7 +169,7 @@ class _Node:
 
 
 @asynccontextmanager
-async def house(vectors: Vectors, folder: Path) -> AsyncIterator[House]:
+async def house(vectors: Vectors, folder: Path, now: datetime = NOW) -> AsyncIterator[House]:
     """Services in this process, on a server of their own."""
     broker = MemoryBroker()
     async with AsyncExitStack() as stack:
@@ -231,4 +196,4 @@ async def house(vectors: Vectors, folder: Path) -> AsyncIterator[House]:
         nights = folder / "light"
         nights.mkdir()
         client = Client(buses[Principal.API], cognition)
-        yield House(client, persistence, buses[Principal.OPTIMIZER], nights)
+        yield House(client, persistence, buses[Principal.OPTIMIZER], nights, now)

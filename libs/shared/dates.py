@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from libs.shared.text import Language
 
@@ -418,12 +418,12 @@ _FRENCH_MONTHS = (
 )
 
 
-def written_day(day: datetime, language: Language) -> str:
+def written_day(day: date, language: Language) -> str:
     """As one says it: 7 May 2023."""
     return f"{day.day} {written_month(day, language)}"
 
 
-def written_month(day: datetime, language: Language) -> str:
+def written_month(day: date, language: Language) -> str:
     """May 2023."""
     name = f"{day:%B}" if language == "en" else _FRENCH_MONTHS[day.month - 1]
     return f"{name} {day.year}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import groupby
 from operator import attrgetter, mul
@@ -18,7 +18,9 @@ from libs.shared.contracts.memory import MemoryItem, MemoryKind
 from libs.shared.dates import written_day
 from libs.shared.text import Language, language, terms
 from services.cognition.question import Question
+from services.cognition.retelling import ended, other_days, told_again, told_until
 from services.cognition.selection import BYTES_PER_TOKEN, Hit
+from services.cognition.telling_apart import tells_apart
 from services.cognition.traits import NAMES_MOST, TELLS_TIME, names_in, traits_of
 
 POOL = 40
@@ -63,6 +65,14 @@ class Sentence:
     hit: int
     """Its memory's place among the hits."""
     terms: frozenset[str] = field(default_factory=frozenset)
+    key: bytes = b""
+    """Of what it tells; empty: it is merged with nothing."""
+    said: str = ""
+    """As its digest has it, without what is noted behind it."""
+    until: date | None = None
+    """When it ceased to hold."""
+    retold: tuple[str, ...] = ()
+    """Other memories that tell the same."""
 
 
 def composed(
@@ -76,12 +86,12 @@ def composed(
 ) -> tuple[MemoryItem, ...]:
     """At most ``most`` items of at most so many estimated tokens together, best first: for each conversation and day
     one, of whole sentences in the order in which they were said. ``vector`` is the question's, float32."""
-    found = sentences(hits[:POOL], digests, question, vector)
-    chosen = fitting(sorted(found, key=lambda one: (-one.value, one.hit, one.place)), tokens, most, question.text)
+    code = language(question.text)
+    found = merged(sentences(pooled(hits, digests), digests, question, vector), code)
+    chosen = fitting(sorted(found, key=_order), tokens, most, code)
     groups: dict[tuple[str, date, int | None], list[Sentence]] = {}
     for one in chosen:
         groups.setdefault(_group(one.item), []).append(one)
-    code = language(question.text)
     return tuple(_item(told, hits, code) for told in groups.values())
 
 
@@ -89,7 +99,7 @@ def sentences(
     hits: Sequence[Hit], digests: Mapping[str, Digest], question: Question, vector: bytes | None
 ) -> list[Sentence]:
     """Every sentence of these memories' digests, and whole memories that have none, each with its value."""
-    asked = _floats(vector)
+    asked, code = _floats(vector), language(question.text)
     best = max((hit.item.score for hit in hits), default=0.0) or 1.0
     found: list[Sentence] = []
     for place, hit in enumerate(hits):
@@ -100,8 +110,55 @@ def sentences(
         for number, (text, cosine) in enumerate(zip(told, cosines, strict=True)):
             said = frozenset(terms(text))
             value = _value(text, said, place, hit.item.score / best, cosine, nearest, question)
-            found.append(Sentence(text, hit.item, number, value, place, said))
+            end = ended(hit, said, alone=len(told) == 1)
+            key = b"" if digest is None or end is not None else digest.key_of(number)
+            noted = told_until(text, end, code)
+            found.append(Sentence(noted, hit.item, number, value, place, said, key, text, end))
     return found
+
+
+def pooled(hits: Sequence[Hit], digests: Mapping[str, Digest]) -> list[Hit]:
+    """The best POOL memories, and between them those that tell only what a better one told, which take no place."""
+    pool: list[Hit] = []
+    seen: set[bytes] = set()
+    left = POOL
+    for hit in hits:
+        keys = _keys(digests.get(hit.item.id)) if hit.until is None else frozenset()
+        left -= not keys or not keys <= seen
+        if left < 0:
+            break
+        pool.append(hit)
+        seen |= keys
+    return pool
+
+
+def _keys(digest: Digest | None) -> frozenset[bytes]:
+    """Of what it tells; none where there are none, or one is missing."""
+    keys = frozenset(map(digest.key_of, range(len(digest.sentences)))) if digest is not None else frozenset()
+    return frozenset() if b"" in keys else keys
+
+
+def merged(found: Sequence[Sentence], code: Language) -> list[Sentence]:
+    """What several memories tell alike is told once, by the best of these sentences, with the days of the others."""
+    tellings: dict[bytes, list[Sentence]] = {}
+    for one in found:
+        if one.key:
+            tellings.setdefault(one.key, []).append(one)
+    alone = [one for one in found if len(tellings.get(one.key, ())) < 2]
+    return alone + [_represented(told, code) for told in tellings.values() if len(told) > 1]
+
+
+def _represented(told: Sequence[Sentence], code: Language) -> Sentence:
+    best, *others = sorted(told, key=_order)
+    if best.item.kind is MemoryKind.PASSAGE:
+        return best
+    days = other_days(best.item.at.date(), (one.item.at.date() for one in others))
+    retold = tuple(dict.fromkeys(one.item.id for one in others if one.item.id != best.item.id))
+    return replace(best, text=told_again(best.text, days, code), retold=retold)
+
+
+def _order(one: Sentence) -> tuple[float, int, int]:
+    return -one.value, one.hit, one.place
 
 
 def _value(
@@ -120,16 +177,15 @@ def _value(
     )
 
 
-def fitting(ranked: Sequence[Sentence], tokens: int, most: int, asked: str) -> list[Sentence]:
+def fitting(ranked: Sequence[Sentence], tokens: int, most: int, code: Language) -> list[Sentence]:
     """The best that fit together with their headings; of those that tell the same, the first."""
-    code = language(asked)
     chosen: list[Sentence] = []
     groups: set[tuple[str, date, int | None]] = set()
     told: set[str] = set()
     left = float(tokens * BYTES_PER_TOKEN)
     for one in ranked:
         group = _group(one.item)
-        if (group not in groups and len(groups) >= most) or any(_alike(one.terms, other.terms) for other in chosen):
+        if (group not in groups and len(groups) >= most) or any(_alike(one, other) for other in chosen):
             continue
         cost = _bytes(one.text) + 1.0
         if group not in groups:
@@ -145,9 +201,11 @@ def fitting(ranked: Sequence[Sentence], tokens: int, most: int, asked: str) -> l
     return chosen
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    common = len(one & other)
-    return common > 0 and common >= ALIKE * (len(one) + len(other) - common)
+def _alike(one: Sentence, other: Sentence) -> bool:
+    """Hardly another word; a number, a name or a "not" is one that counts, and so is an end."""
+    common = len(one.terms & other.terms)
+    alike = common > 0 and common >= ALIKE * (len(one.terms) + len(other.terms) - common)
+    return alike and one.until == other.until and not tells_apart(one.said, other.said)
 
 
 def _bytes(text: str) -> int:
@@ -183,7 +241,9 @@ def _item(chosen: Sequence[Sentence], hits: Sequence[Hit], code: Language) -> Me
         lines.append(("" if speaker == before else speaker) + " ".join(one.text for one in together))
         before = speaker
     sources = tuple(dict.fromkeys(one.item.id for one in ordered))
-    return best.model_copy(update={"text": " ".join(lines), "digest": True, "sources": sources, "facts": ()})
+    retold = tuple(dict.fromkeys(name for one in ordered for name in one.retold))
+    told = {"text": " ".join(lines), "digest": True, "sources": sources, "retold": retold, "facts": ()}
+    return best.model_copy(update=told)
 
 
 def _floats(vector: bytes | None) -> list[float]:

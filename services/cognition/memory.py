@@ -37,6 +37,8 @@ NO_EMBEDDER = "no-embedder"
 LEAST_EVENT_EVIDENCE = 0.4
 """A time hangs on an event of the memory only if so much says that it is the one that the question means."""
 EVENT_CANDIDATES = 16
+MOST_DIGESTS = POOL + POOL // 2
+"""For a context: some tell only what others told."""
 SLACK = 2
 """Texts that are read beyond those wanted, in any case."""
 EVENT_CHARACTERS = 4000
@@ -117,7 +119,7 @@ class Memory:
         weights = self._in_force().recall_weights
         asked = Asked(request.query, position, now, most=most, of_no_use=unfitting, weights=weights)
         found = await self.recall(request.user_id, asked, patience_s=patience_s)
-        told = await read_digests(self._bus, request.user_id, found.hits[:POOL]) if composing else None
+        told = await read_digests(self._bus, request.user_id, found.hits[:MOST_DIGESTS]) if composing else None
         items = await self._shown(request, found, told)
         if not request.explain:
             items = tuple(item.model_copy(update={"parts": {}}) for item in items)
@@ -135,7 +137,7 @@ class Memory:
             return tuple(hit.item for hit in within(found.hits, request.budget_tokens)[: request.k])
         vector = await self._vectors.of(request.user_id, found.question.text, told.embedder) if told.embedder else None
         return composed(
-            found.hits,
+            found.hits[:MOST_DIGESTS],
             told.digests,
             found.question,
             vector.vector if vector else None,

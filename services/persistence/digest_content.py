@@ -1,4 +1,4 @@
-"""What a digest's row holds, sealed: a length, the sentences as JSON, and their vectors behind them. Pure."""
+"""What a digest's row holds, sealed: a length, JSON of the sentences and their keys, and the vectors behind. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,25 @@ _LENGTH = struct.Struct("<I")
 
 def packed(digest: Digest) -> bytes:
     """To be sealed."""
-    words = json.dumps(digest.sentences, ensure_ascii=False).encode()
+    told = {"sentences": digest.sentences, "keys": digest.keys.hex()}
+    words = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
     return _LENGTH.pack(len(words)) + words + digest.vectors
 
 
 def unpacked(message_id: str, version: int, content: bytes) -> Digest:
-    """The digest again."""
+    """The digest again; one of a release that had no keys is a list of sentences."""
     (length,) = _LENGTH.unpack_from(content)
     end = _LENGTH.size + length
-    sentences = tuple(json.loads(content[_LENGTH.size : end]))
-    return Digest(message_id=message_id, version=version, sentences=sentences, vectors=content[end:])
+    told = json.loads(content[_LENGTH.size : end])
+    if isinstance(told, list):
+        told = {"sentences": told, "keys": ""}
+    return Digest(
+        message_id=message_id,
+        version=version,
+        sentences=tuple(told["sentences"]),
+        vectors=content[end:],
+        keys=bytes.fromhex(told["keys"]),
+    )
 
 
 def commitment(generation_id: str, rows: Iterable[tuple[str, int, bytes]]) -> str:

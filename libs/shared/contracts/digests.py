@@ -16,6 +16,8 @@ from libs.shared.contracts.common import Id
 _OPTIMIZER = frozenset({Principal.OPTIMIZER})
 MOST_DIGESTED = 500
 """Memories of one request."""
+TELLING_KEY_BYTES = 8
+"""Of the key of what one sentence tells."""
 KEY = "digest:"
 """Before a user's id: the ledger's key of what is in force for that user."""
 
@@ -84,6 +86,7 @@ class UndigestedMemory(Message):
     version: int
     """Of its text; an edit gives another."""
     text: str
+    speaker: str
     at: datetime
 
 
@@ -101,6 +104,13 @@ class Digest(Message):
     sentences: tuple[str, ...] = Field(default=(), max_length=256)
     vectors: bytes = b""
     """int8, one vector after another, a vector a sentence; empty: none were made."""
+    keys: bytes = b""
+    """TELLING_KEY_BYTES a sentence, one after another: sentences of equal keys are one and the same telling, and merged
+    wherever they meet. Made of the memory alone, so that none says anything of another. Empty: none were made."""
+
+    def key_of(self, place: int) -> bytes:
+        """Of the sentence there; empty: it is merged with nothing."""
+        return self.keys[place * TELLING_KEY_BYTES : (place + 1) * TELLING_KEY_BYTES]
 
 
 class KeepDigests(Message):

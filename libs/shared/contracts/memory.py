@@ -81,6 +81,8 @@ class MemoryItem(Message):
     each as it was said with its times written out; ``id`` is the best of them."""
     sources: tuple[Id, ...] = ()
     """The memories that a digest's sentences are from, in their order."""
+    retold: tuple[Id, ...] = ()
+    """Further ones that tell one of its sentences again: the days of their telling stand behind it."""
 
 
 class SearchMemory(Message):

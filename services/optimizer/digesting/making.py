@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 from libs.shared.contracts.base import Message
 from libs.shared.contracts.common import Id
+from services.optimizer.digesting.alike import telling_keys
 from services.optimizer.digesting.dating import dated
 from services.optimizer.digesting.measuring import Tally, tally
 from services.optimizer.digesting.telling import telling
 
-RECIPE = "extractive@1"
+RECIPE = "extractive@2"
 """What makes digests, with its version: another one makes all of them anew."""
 _LARGEST = 127
 
@@ -25,6 +26,7 @@ class Said(Message):
     message_id: Id
     version: int
     text: str
+    speaker: str
     at: datetime
 
 
@@ -35,6 +37,8 @@ class Telling(Message):
     version: int
     said: tuple[str, ...]
     read: tuple[str, ...]
+    keys: bytes = b""
+    """Of what each sentence tells."""
 
 
 class Made(Message):
@@ -55,7 +59,13 @@ def digests(memories: Sequence[Said]) -> tuple[Telling, ...]:
 def _digest(memory: Said) -> Telling:
     said = telling(memory.text)
     read = tuple(dated(sentence, memory.at) for sentence in said)
-    return Telling(message_id=memory.message_id, version=memory.version, said=said, read=read)
+    return Telling(
+        message_id=memory.message_id,
+        version=memory.version,
+        said=said,
+        read=read,
+        keys=telling_keys(read, memory.speaker, memory.message_id),
+    )
 
 
 def job(payload: bytes) -> bytes:

@@ -141,7 +141,7 @@ async def _written(work: PhaseWork, user_id: str, generation: Generation) -> Nig
         memories = (await work.bus.request(READ_UNDIGESTED, asked)).memories
         if not memories:
             return night
-        said = [Said(message_id=m.message_id, version=m.version, text=m.text, at=m.at) for m in memories]
+        said = [Said.model_validate(memory.model_dump()) for memory in memories]
         made = Made.model_validate_json(await work.compute(Job(JOB, payload_of(said))))
         try:
             digests = await _embedded(work, made.tellings, generation.embedder)
@@ -184,6 +184,7 @@ async def _embedded(work: PhaseWork, tellings: Sequence[Telling], embedder: str 
             version=one.version,
             sentences=one.read,
             vectors=in_bytes([vectors[sentence] for sentence in one.said]) if vectors else b"",
+            keys=one.keys,
         )
         for one in tellings
     ]

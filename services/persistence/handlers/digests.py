@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from libs.shared.contracts.digests import (
+    TELLING_KEY_BYTES,
     BeginDigests,
     Digest,
     Digests,
@@ -107,7 +108,13 @@ async def read_undigested(request: ReadUndigested, parts: Parts) -> UndigestedMe
     opened = await open_many(rows, lambda row: open_message(parts.keys, user, row))
     return UndigestedMemories(
         memories=tuple(
-            UndigestedMemory(message_id=row.message_id, version=row.slot, text=message.text, at=row.at)
+            UndigestedMemory(
+                message_id=row.message_id,
+                version=row.slot,
+                text=message.text,
+                speaker=message.speaker,
+                at=row.at,
+            )
             for row, message in zip(rows, opened, strict=True)
             if message is not None
         )
@@ -136,6 +143,8 @@ def _check(given: Sequence[Digest]) -> None:
     for digest in given:
         if digest.vectors and (not digest.sentences or len(digest.vectors) % len(digest.sentences)):
             raise InvalidRequest("a digest has one vector a sentence, all of one length", errors=["vectors"])
+        if digest.keys and len(digest.keys) != TELLING_KEY_BYTES * len(digest.sentences):
+            raise InvalidRequest("a digest has one key a sentence", errors=["keys"])
         if sum(len(one.encode(errors="replace")) for one in digest.sentences) > MOST_SENTENCE_BYTES:
             raise InvalidRequest("a digest is shorter than this", errors=["sentences"])
 

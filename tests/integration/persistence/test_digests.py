@@ -66,7 +66,13 @@ async def waiting(night: Bus, user_id: str, generation: Generation) -> list[Undi
 
 async def write(night: Bus, user_id: str, generation: Generation, memories: list[UndigestedMemory]) -> int:
     made = [
-        Digest(message_id=one.message_id, version=one.version, sentences=(f"({one.text})",), vectors=b"\x01\x02")
+        Digest(
+            message_id=one.message_id,
+            version=one.version,
+            sentences=(f"({one.text})",),
+            vectors=b"\x01\x02",
+            keys=b"tellings",
+        )
         for one in memories
     ]
     request = KeepDigests(user_id=user_id, generation_id=generation.generation_id, digests=tuple(made))
@@ -268,6 +274,7 @@ async def check_a_forgotten_memory_takes_its_digest(
     with pytest.raises((KeyGone, Unreadable)):
         unseal(ring.data_key(user, before[ids[0]][1]), before[ids[0]][2])
     assert unseal(ring.data_key(user, before[ids[1]][1]), before[ids[1]][2])
+    assert await sealed_rows(persistence) == [before[ids[1]]], "what tells the same says nothing of the forgotten one"
 
 
 async def check_what_was_said_with_a_forgotten_memory_waits_anew(
@@ -413,11 +420,14 @@ def test_digests_are_put_in_force_for_a_user() -> None:
     assert applier.checked(KEY + "u", held) == held
 
 
-async def test_vectors_that_fit_no_sentence_are_refused(client: Client, night: Bus) -> None:
+@pytest.mark.parametrize("unfitting", [{"vectors": b"abc"}, {"keys": b"tellings"}])
+async def test_vectors_and_keys_that_fit_no_sentence_are_refused(
+    client: Client, night: Bus, unfitting: dict[str, bytes]
+) -> None:
     user_id = await client.user()
     (message_id,) = await said(client, user_id, "I live in Paris")
     opened = await begin(night, user_id)
-    wrong = Digest(message_id=message_id, version=1, sentences=("a", "b"), vectors=b"abc")
+    wrong = Digest(message_id=message_id, version=1, sentences=("a", "b"), **unfitting)
     request = KeepDigests(user_id=user_id, generation_id=opened.generation_id, digests=(wrong,))
     with pytest.raises(InvalidRequest):
         await night.request(KEEP_DIGESTS, request)

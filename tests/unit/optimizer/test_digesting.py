@@ -65,7 +65,7 @@ def test_every_sentence_is_one_of_the_text_s(text: str) -> None:
 
 
 def said(text: str, message_id: str = "m1") -> Said:
-    return Said(message_id=message_id, version=3, text=text, at=AT)
+    return Said(message_id=message_id, version=3, text=text, speaker="user", at=AT)
 
 
 def test_the_child_makes_a_digest_of_each_in_order() -> None:
