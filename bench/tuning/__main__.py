@@ -21,7 +21,8 @@ from bench.locomo.data import read
 from bench.locomo.runs import Runs
 from bench.locomo.vectors import Vectors
 from bench.report import Aim, finish, table
-from bench.tuning.data import Replayable, replayable
+from bench.tuning.budgets import DELIVERED, BudgetRun, budgets
+from bench.tuning.data import Replayable, replayable, resting_on_none
 from bench.tuning.labels import labels
 from bench.tuning.starts import DEFAULT, PRODUCT, STARTS, with_weights
 from bench.tuning.tuned import Run, recall, tuned
@@ -33,7 +34,9 @@ from services.optimizer.replay.held import held
 
 QUICK_POINTS, QUICK_STRIDE = 80, 2
 SEEDS, QUICK_SEEDS = (1, 2, 3, 4, 5), (1, 2)
-TABLES = ("labels", "tuned", "evaluated", "warm")
+TABLES = ("labels", "tuned", "budgets", "evaluated", "warm")
+LOST = 0.05
+"""A bad budget that costs less is nearly as good as the delivered one: there is nothing to regain."""
 
 
 def print_tuned(runs: Sequence[Run]) -> list[Aim]:
@@ -62,8 +65,35 @@ def print_tuned(runs: Sequence[Run]) -> list[Aim]:
     ]
 
 
-def _files(run: Run) -> str:
+def _files(run: Run | BudgetRun) -> str:
     return "+".join(map(str, run.held_out))
+
+
+def print_budgets(runs: Sequence[BudgetRun]) -> list[Aim]:
+    """What was in force and what is then, by the truth."""
+    rows = [
+        (
+            run.labels,
+            f"{run.key} {run.start:g}",
+            _files(run),
+            f"{run.value:g}" if run.proposed else "no",
+            *(f"{one:.3f}" for one in run.evidence[:2]),
+            *(f"{one:.0f}" for one in run.tokens[:2]),
+            *(f"{one:.3f}" for one in run.worth),
+        )
+        for run in runs
+    ]
+    three = ("worth before", "then", "as delivered")
+    columns = ("labels", "from", "held out", "proposed", "evidence before", "then", "tokens before", "then", *three)
+    print("\n" + table(columns, rows))
+    bad = [run for run in runs if run.worth[2] - run.worth[0] >= LOST]
+    regained = [(run.worth[1] - run.worth[0]) / (run.worth[2] - run.worth[0]) for run in bad]
+    as_delivered = [run for run in runs if run.start == getattr(DELIVERED, run.key)]
+    return [
+        Aim(f"of what {len(bad)} bad budgets lost, regained, median", median(regained), 0.7, at_least=True),
+        Aim("budgets proposed that are worth less by the truth", sum(run.worth[1] < run.worth[0] for run in runs), 0),
+        Aim("changes of the product's budgets", sum(run.proposed for run in as_delivered), 0),
+    ]
 
 
 def print_evaluated(questions: Sequence[Replayable]) -> list[Aim]:
@@ -109,7 +139,8 @@ def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict
     """Prints the tables."""
     wanted = args.table or TABLES
     conversations = [read(path) for path in args.conversations]
-    questions = replayable(Runs(conversations, vectors, stride=QUICK_STRIDE if args.quick else 1))
+    given = Runs(conversations, vectors, stride=QUICK_STRIDE if args.quick else 1)
+    questions = replayable(given)
     points = QUICK_POINTS if args.quick else POINTS
     print(
         f"{len(conversations)} conversations, {len(questions)} questions, {points} points a search, {vectors.embedder}"
@@ -124,6 +155,10 @@ def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict
         runs = tuned(questions, points, SEED)
         figures["tuned"] = [asdict(run) for run in runs]
         aims += print_tuned(runs)
+    if "budgets" in wanted:
+        prompts = budgets(questions, resting_on_none(given))
+        figures["budgets"] = [asdict(run) for run in prompts]
+        aims += print_budgets(prompts)
     if "evaluated" in wanted:
         aims += print_evaluated(questions)
     if "warm" in wanted:

@@ -8,7 +8,8 @@ portion, and of the judgement in any case.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from libs.shared.contracts.base import Principal
 from libs.shared.contracts.ledger import (
@@ -32,9 +33,11 @@ from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
 from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
 from services.optimizer.tuning.space import KEY, Point, point_of
-from services.optimizer.tuning.warm import kept_in, start_from
+from services.optimizer.tuning.warm import MOST_SHARED, kept_in, start_from
 
 JOB = "tune"
+BUDGETS = ("recall_k", "recall_min_score", "prompt_memory_share")
+"""Those of ``tuning/budgets.py``, which needs numpy: the child's alone."""
 LEAST_QUESTIONS = 30
 """On either side: with fewer, nothing could be told from chance anyway."""
 PORTION = 40
@@ -59,6 +62,8 @@ class Search:
     evidence: tuple[Evidence, ...]
     first: tuple[Point, ...]
     """What is tried after the point in force."""
+    offered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """By budget, what other nodes say that they kept."""
     done: tuple[Attempt, ...] = ()
     seed: int = SEED
 
@@ -91,6 +96,7 @@ class Search:
             evidence=self.evidence,
             settings=self.settings,
             first=self.first,
+            offered=self.offered,
             done=self.done,
             most=most,
             seconds=PORTION_S,
@@ -126,7 +132,8 @@ async def _begun(work: PhaseWork) -> Search:
     settings = (await work.bus.request(READ_SETTINGS, ReadSettings())).settings
     evidence = await read_evidence(work.bus, work.clear)
     first = start_from(kept_in(work.others, KEY), point_of(settings.recall_weights))
-    search = Search(settings, tuple(evidence), first)
+    offered = {key: tuple(one.value for one in kept_in(work.others, key)[:MOST_SHARED]) for key in BUDGETS}
+    search = Search(settings, tuple(evidence), first, offered)
     return replace(search, done=resumed(work.folder, search.name))
 
 
@@ -177,4 +184,5 @@ def _shortened(reasons: Sequence[str]) -> str:
 
 
 def _figures(search: Search) -> dict[str, float]:
-    return {"questions": float(len(search.evidence)), "points": float(len(search.done))}
+    resting = sum(bool(one.relevant) for one in search.evidence)
+    return {"questions": float(resting), "asked": float(len(search.evidence)), "points": float(len(search.done))}

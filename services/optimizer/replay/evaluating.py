@@ -16,7 +16,12 @@ from libs.shared.errors import InvalidRequest
 from services.optimizer.replay.held import parted
 from services.optimizer.replay.judging import EVIDENCE, IN_PROMPT, RANK, RECALL, judge
 
-REPLAYABLE = {"recall_weights": RECALL, "recall_k": IN_PROMPT, "recall_min_score": IN_PROMPT}
+REPLAYABLE = {
+    "recall_weights": RECALL,
+    "recall_k": IN_PROMPT,
+    "recall_min_score": IN_PROMPT,
+    "prompt_memory_share": IN_PROMPT,
+}
 """The settings that a replay can tell of, and the measure that must not worsen."""
 
 

@@ -23,6 +23,8 @@ class TuneJob(_Value):
     evidence: tuple[Evidence, ...]
     settings: RuntimeSettings
     first: tuple[Point, ...] = ()
+    offered: dict[str, tuple[Any, ...]] = {}
+    """By budget, what other nodes say that they kept."""
     done: tuple[Attempt, ...] = ()
     most: int
     """Points, those done among them."""
