@@ -3,6 +3,7 @@
 The product's own index, reading, ranking, replay and searcher, without its services. Weights that are bad on purpose
 are tuned on some conversations, and what comes of it is measured on the others by LoCoMo's evidence; once with that
 evidence as labels, and once with what the answers give away: where nobody has marked anything, nothing else is there.
+``--table caches`` needs no conversations: who asks when is drawn from a seed there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from bench.locomo.runs import Runs
 from bench.locomo.vectors import Vectors
 from bench.report import Aim, finish, table
 from bench.tuning.budgets import DELIVERED, BudgetRun, budgets
+from bench.tuning.caches import DELIVERED_MIB, CacheRun, caches
+from bench.tuning.caches import SEEDS as CACHE_SEEDS
 from bench.tuning.data import Replayable, replayable, resting_on_none
 from bench.tuning.labels import labels
 from bench.tuning.starts import DEFAULT, PRODUCT, STARTS, with_weights
@@ -34,7 +37,11 @@ from services.optimizer.replay.held import held
 
 QUICK_POINTS, QUICK_STRIDE = 80, 2
 SEEDS, QUICK_SEEDS = (1, 2, 3, 4, 5), (1, 2)
-TABLES = ("labels", "tuned", "budgets", "evaluated", "warm")
+TABLES = ("labels", "tuned", "budgets", "caches", "evaluated", "warm")
+OWN = frozenset({"caches"})
+"""Those that need no conversations."""
+LOST_MS = 2.0
+"""A size that costs less is nearly as good as the best."""
 LOST = 0.05
 """A bad budget that costs less is nearly as good as the delivered one: there is nothing to regain."""
 
@@ -96,6 +103,31 @@ def print_budgets(runs: Sequence[BudgetRun]) -> list[Aim]:
     ]
 
 
+def print_caches(runs: Sequence[CacheRun]) -> list[Aim]:
+    """Sizes before and after, and what a use costs then, by simulation."""
+    rows = [
+        (
+            run.place,
+            str(run.seed),
+            str(run.start_mib),
+            str(run.value_mib) if run.proposed else "no",
+            *(f"{one:.3f}" for one in run.hits),
+            *(f"{one:.2f}" for one in (run.before, run.after, run.delivered, run.best)),
+        )
+        for run in runs
+    ]
+    costs = ("a use costs before, ms", "then", "as delivered", "at best")
+    print("\n" + table(("place", "seed", "from MiB", "proposed", "found before", "then", *costs), rows))
+    bad = [run for run in runs if run.before - run.best >= LOST_MS]
+    regained = [(run.before - run.after) / (run.before - run.best) for run in bad]
+    delivered = [run for run in runs if run.start_mib == DELIVERED_MIB and run.place == "household"]
+    return [
+        Aim(f"of what {len(bad)} bad sizes cost, regained, median", median(regained), 0.7, at_least=True),
+        Aim("sizes proposed that cost more by simulation", sum(run.after > run.before for run in runs), 0),
+        Aim("changes of the delivered size in a household", sum(run.proposed for run in delivered), 0),
+    ]
+
+
 def print_evaluated(questions: Sequence[Replayable]) -> list[Aim]:
     """The weights in force changed to bad ones, as the pipeline has a change evaluated."""
     told = [one.told for one in questions]
@@ -135,9 +167,25 @@ def print_warm(found: Sequence[Reached]) -> list[Aim]:
     ]
 
 
-def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict[str, Any]]:
+def measure(args: argparse.Namespace) -> tuple[list[Aim], dict[str, Any]]:
     """Prints the tables."""
     wanted = args.table or TABLES
+    aims: list[Aim] = []
+    figures: dict[str, Any] = {}
+    if "caches" in wanted:
+        sizes = caches(QUICK_SEEDS if args.quick else CACHE_SEEDS)
+        figures["caches"] = [asdict(run) for run in sizes]
+        aims += print_caches(sizes)
+    if not OWN.issuperset(wanted):
+        with Vectors(args.cache) as vectors:
+            aims += measure_recall(args, vectors, wanted, figures)
+    return aims, figures
+
+
+def measure_recall(
+    args: argparse.Namespace, vectors: Vectors, wanted: Sequence[str], figures: dict[str, Any]
+) -> list[Aim]:
+    """Those of recall, on the given conversations."""
     conversations = [read(path) for path in args.conversations]
     given = Runs(conversations, vectors, stride=QUICK_STRIDE if args.quick else 1)
     questions = replayable(given)
@@ -147,7 +195,6 @@ def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict
     )
     print(f"recall of {PRODUCT}: {recall(held([one.gold for one in questions]), DEFAULT):.3f}")
     aims: list[Aim] = []
-    figures: dict[str, Any] = {}
     if "labels" in wanted:
         figures["labels"] = labels(questions)._asdict()
         print("\n" + table(tuple(figures["labels"]), [tuple(figures["labels"].values())]))
@@ -165,20 +212,21 @@ def measure(args: argparse.Namespace, vectors: Vectors) -> tuple[list[Aim], dict
         found = reached(questions, points, QUICK_SEEDS if args.quick else SEEDS)
         figures["warm"] = [asdict(one) for one in found]
         aims += print_warm(found)
-    return aims, figures
+    return aims
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("conversations", nargs="+", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
+    parser.add_argument("conversations", nargs="*", type=Path, metavar="CONVERSATION.json", help="in LoCoMo's format")
     parser.add_argument("--table", action="append", choices=TABLES, help="only these (default: all)")
     parser.add_argument("--quick", action="store_true", help="every second question, fewer points and seeds")
     default = Path(tempfile.gettempdir()) / f"mongars-bench-{os.getuid()}"
     parser.add_argument("--cache", type=Path, default=default, metavar="FOLDER", help=f"default: {default}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     args = parser.parse_args()
-    with Vectors(args.cache) as vectors:
-        aims, figures = measure(args, vectors)
+    if not args.conversations and not OWN.issuperset(args.table or TABLES):
+        parser.error("conversations are needed for these tables")
+    aims, figures = measure(args)
     print()
     finish(aims, figures, args.json)
 

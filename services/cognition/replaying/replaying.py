@@ -100,6 +100,7 @@ class Replayer:
             embedder=profile.embedder,
             limit=CANDIDATES,
             intervals=intervals(question.times, asked.at.timestamp()),
+            background=True,
         )
         return await self._bus.request(FIND_CANDIDATES, query)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from libs.shared.bus.base import Bus
 from libs.shared.bus.memory import MemoryBroker
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.caching import READ_INDEX_CACHE, CacheCurve
 from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import (
     DECIDE_CHANGE,
@@ -47,6 +48,7 @@ class Around:
 
     evidence: list[Evidence]
     settings: RuntimeSettings
+    curve: CacheCurve | None = None
     withdrawn: set[str] = field(default_factory=set)
     proposed: list[ProposeChange] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -63,6 +65,9 @@ class Around:
 
     async def read(self, _: ReadSettings) -> SettingsRead:
         return SettingsRead(settings=self.settings)
+
+    async def index_cache(self, _: Empty) -> CacheCurve:
+        return self.curve or CacheCurve(sizes_mib=(), size_mib=256, room_mib=256)
 
     async def propose(self, request: ProposeChange) -> Change:
         self.proposed.append(request)
@@ -113,11 +118,16 @@ class Work:
 
 @asynccontextmanager
 async def night(
-    folder: Path, evidence: Sequence[Evidence], settings: RuntimeSettings | None = None, **more: object
+    folder: Path,
+    evidence: Sequence[Evidence],
+    settings: RuntimeSettings | None = None,
+    *,
+    curve: CacheCurve | None = None,
+    **more: object,
 ) -> AsyncIterator[tuple[Work, Around]]:
     """The work, and what stands around it."""
     broker = MemoryBroker()
-    around = Around(list(evidence), settings or RuntimeSettings())
+    around = Around(list(evidence), settings or RuntimeSettings(), curve)
     buses = {
         one: await broker.connect(one) for one in (Principal.COGNITION, Principal.PERSISTENCE, Principal.OPTIMIZER)
     }
@@ -126,6 +136,7 @@ async def night(
     await buses[Principal.PERSISTENCE].serve(READ_SETTINGS, around.read)
     await buses[Principal.PERSISTENCE].serve(PROPOSE_CHANGE, around.propose)
     await buses[Principal.PERSISTENCE].serve(DECIDE_CHANGE, around.decide)
+    await buses[Principal.PERSISTENCE].serve(READ_INDEX_CACHE, around.index_cache)
     try:
         yield Work(buses[Principal.OPTIMIZER], folder, **more), around  # type: ignore[arg-type]
     finally:
