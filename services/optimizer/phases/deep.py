@@ -1,4 +1,5 @@
-"""The deep phase: recall weights and budgets, tuned by replaying what was really asked; caches, by how they are used.
+"""The deep phase: recall weights and budgets, tuned by replaying what was really asked; caches and placement, by how
+they are used.
 
 Of recall: read → search a little → keep what was tried → look whether all of it may still be replayed → search on →
 judge. A life that ends anywhere in between goes on from what was kept; what somebody withdraws is out of the search
@@ -21,7 +22,7 @@ from services.optimizer.replay.parting import sides
 from services.optimizer.replay.reading import read_evidence, still_allowed
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.exchange import TuneJob, TuneResult
-from services.optimizer.tuning.machine import tune_cache
+from services.optimizer.tuning.machine import tune_cache, tune_placement
 from services.optimizer.tuning.proposing import proposed
 from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
 from services.optimizer.tuning.space import KEY, Point, point_of
@@ -100,7 +101,7 @@ class Search:
 
 async def propose(work: PhaseWork) -> PhaseReport:
     """Tunes, and proposes what was held out bears out. Raises ServiceError, JobFailed."""
-    reports = [await tune_recall(work), await tune_cache(work)]
+    reports = [await tune_recall(work), await tune_cache(work), await tune_placement(work)]
     return PhaseReport(
         _shortened([one.done for one in reports]),
         tuple(change for one in reports for change in one.changes),

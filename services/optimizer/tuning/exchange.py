@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from libs.shared.contracts.caching import CacheCurve
 from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.replaying_placements import PlacementsReplayed, Way
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.space import Point
@@ -71,3 +72,10 @@ class CacheJob(_Value):
         """Whether no child process has to look."""
         hours = self.curve.hours
         return len(hours) < 2 * LEAST_HOURS or sum(one.uses for one in hours) < 2 * LEAST_USES
+
+
+class PlacementJob(_Value):
+    """Where requests run, by what they would have waited elsewhere."""
+
+    replayed: PlacementsReplayed
+    ways: tuple[Way, ...]

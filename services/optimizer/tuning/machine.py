@@ -5,11 +5,15 @@ from __future__ import annotations
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.caching import READ_INDEX_CACHE
+from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings
+from libs.shared.contracts.replaying_placements import REPLAY_PLACEMENTS, ReplayPlacements
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
-from services.optimizer.tuning.exchange import CacheJob, Tuned
+from services.optimizer.tuning.exchange import CacheJob, PlacementJob, Tuned
 from services.optimizer.tuning.proposing import proposed
+from services.optimizer.tuning.warm import MOST_SHARED, kept_in
+from services.optimizer.tuning.ways import ways
 
 log = get_logger(__name__)
 
@@ -24,6 +28,24 @@ async def tune_cache(work: PhaseWork) -> PhaseReport:
     return await tuned_by(
         work, Job("tune_cache", job.model_dump_json().encode()), "measured on later hours than it was chosen by"
     )
+
+
+async def tune_placement(work: PhaseWork) -> PhaseReport:
+    """Where requests run. Raises ServiceError, JobFailed."""
+    await work.clear()
+    settings = (await work.bus.request(READ_SETTINGS, ReadSettings())).settings
+    tried = ways(settings, [one.value for one in kept_in(work.others, "placement_others")[:MOST_SHARED]])
+    await work.clear()
+    try:
+        replayed = await work.bus.request(REPLAY_PLACEMENTS, ReplayPlacements(ways=tried))
+    except (ServiceError, TimeoutError) as error:
+        log.info("placements_untold", code=getattr(error, "code", "timed_out"))
+        return PhaseReport("placement: the scheduler doesn't replay what it placed")
+    if not replayed.ways:
+        return PhaseReport(f"placement: {replayed.reason}")
+    job = PlacementJob(replayed=replayed, ways=tried)
+    body = job.model_dump_json().encode()
+    return await tuned_by(work, Job("tune_placement", body), "measured on later requests than it was chosen by")
 
 
 async def _cache_job(work: PhaseWork) -> CacheJob | None:
