@@ -96,7 +96,9 @@ class Scheduler:
             patience_s=None,
             first_within_s=first_within_s,
         )
-        decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy, others=self.others)
+        decision = choose(
+            asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy, others=self.others
+        )
         if decision.choice is None:
             return None
         placed = self.registry.dispatched(decision.choice, asked)

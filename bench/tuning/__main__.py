@@ -3,7 +3,7 @@
 The product's own index, reading, ranking, replay and searcher, without its services. Weights that are bad on purpose
 are tuned on some conversations, and what comes of it is measured on the others by LoCoMo's evidence; once with that
 evidence as labels, and once with what the answers give away: where nobody has marked anything, nothing else is there.
-``--table caches`` needs no conversations: who asks when is drawn from a seed there.
+``--table caches`` and ``--table placement`` need no conversations: who asks when is drawn from a seed there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bench.tuning.caches import DELIVERED_MIB, CacheRun, caches
 from bench.tuning.caches import SEEDS as CACHE_SEEDS
 from bench.tuning.data import Replayable, replayable, resting_on_none
 from bench.tuning.labels import labels
+from bench.tuning.placement import LOADS, QUICK_LOADS, PlacementRun, placements
 from bench.tuning.starts import DEFAULT, PRODUCT, STARTS, with_weights
 from bench.tuning.tuned import Run, recall, tuned
 from bench.tuning.warm import Reached, reached
@@ -37,8 +38,8 @@ from services.optimizer.replay.held import held
 
 QUICK_POINTS, QUICK_STRIDE = 80, 2
 SEEDS, QUICK_SEEDS = (1, 2, 3, 4, 5), (1, 2)
-TABLES = ("labels", "tuned", "budgets", "caches", "evaluated", "warm")
-OWN = frozenset({"caches"})
+TABLES = ("labels", "tuned", "budgets", "caches", "placement", "evaluated", "warm")
+OWN = frozenset({"caches", "placement"})
 """Those that need no conversations."""
 LOST_MS = 2.0
 """A size that costs less is nearly as good as the best."""
@@ -128,6 +129,27 @@ def print_caches(runs: Sequence[CacheRun]) -> list[Aim]:
     ]
 
 
+def print_placements(runs: Sequence[PlacementRun]) -> list[Aim]:
+    """What was in force and what is then, by the network's simulation."""
+    rows = [
+        (
+            f"{run.load:g}",
+            run.start,
+            run.value if run.proposed else "no",
+            *(f"{one:.1f}" for pair in (run.before, run.after, run.delivered) for one in pair),
+        )
+        for run in runs
+    ]
+    figures = ("mean before, s", "p95", "mean then, s", "p95", "mean as delivered, s", "p95")
+    print("\n" + table(("load", "from", "proposed", *figures), rows))
+    bad = [run for run in runs if run.before[0] > 1.1 * run.delivered[0]]
+    regained = [(run.before[0] - run.after[0]) / (run.before[0] - run.delivered[0]) for run in bad]
+    return [
+        Aim(f"of what {len(bad)} bad placements cost, regained at the least", min(regained), 0.7, at_least=True),
+        Aim("proposals after which answers take longer", sum(run.after[0] > run.before[0] for run in runs), 0),
+    ]
+
+
 def print_evaluated(questions: Sequence[Replayable]) -> list[Aim]:
     """The weights in force changed to bad ones, as the pipeline has a change evaluated."""
     told = [one.told for one in questions]
@@ -176,6 +198,10 @@ def measure(args: argparse.Namespace) -> tuple[list[Aim], dict[str, Any]]:
         sizes = caches(QUICK_SEEDS if args.quick else CACHE_SEEDS)
         figures["caches"] = [asdict(run) for run in sizes]
         aims += print_caches(sizes)
+    if "placement" in wanted:
+        placed = placements(QUICK_LOADS if args.quick else LOADS)
+        figures["placement"] = [asdict(run) for run in placed]
+        aims += print_placements(placed)
     if not OWN.issuperset(wanted):
         with Vectors(args.cache) as vectors:
             aims += measure_recall(args, vectors, wanted, figures)

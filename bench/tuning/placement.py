@@ -22,14 +22,13 @@ from services.scheduler.replaying.simulating import replayed
 from services.scheduler.replaying.trace import MOST_REQUESTS, server_of
 
 NODES, MOST_TOKENS = 8, 256
-LOADS = (0.3, 0.6, 0.8, 0.9)
-TRUTH_SEEDS, TRUTH_REQUESTS = (11, 12, 13), 6000
+LOADS, QUICK_LOADS = (0.3, 0.6, 0.8, 0.9), (0.8,)
+TRUTH_SEEDS, TRUTH_REQUESTS = (11, 12), 4000
 DELIVERED = RuntimeSettings()
 STARTS = (
     DELIVERED,
     RuntimeSettings(placement_others=0.0),
     RuntimeSettings(placement_policy="least_in_flight"),
-    RuntimeSettings(placement_policy="power_of_two"),
 )
 
 
@@ -74,9 +73,7 @@ def _run(load: float, settings: RuntimeSettings, delivered: tuple[float, float])
     (scheduler,) = network.schedulers
     (candidates,) = scheduler.registry.snapshot().candidates.values()
     tried = ways(settings)
-    job = ReplayJob(
-        arrivals=scheduler.trace.arrivals, servers=tuple(server_of(one) for one in candidates), ways=tried
-    )
+    job = ReplayJob(arrivals=scheduler.trace.arrivals, servers=tuple(server_of(one) for one in candidates), ways=tried)
     outcome = tuned(in_blocks(replayed(job), NODES), tried)
     one = outcome.proposal
     after = settings if one is None else settings.model_copy(update={one.key: one.value})
