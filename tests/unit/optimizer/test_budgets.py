@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.runtime_settings import RecallWeights, RuntimeSettings
+from libs.shared.contracts.sleep import Tried
 from services.cognition.fence import FENCE_CLOSE, FENCE_OPEN
 from services.cognition.prompt import MESSAGE_TOKENS
 from services.cognition.selection import BYTES_PER_TOKEN
+from services.optimizer.phases import deep
 from services.optimizer.phases.deep import BUDGETS
 from services.optimizer.replay import parting
 from services.optimizer.replay.held import Held, held, parted
@@ -18,6 +21,7 @@ from services.optimizer.replay.scoring import FENCE_TOKENS, LINE_TOKENS, fitting
 from services.optimizer.tuning import budgets
 from services.optimizer.tuning.budgets import CHOICES, Budgeted, Weighed, tune_budget, tune_budgets, weighed
 from tests.unit.optimizer.asked import asked, evidence
+from tests.unit.optimizer.nights import night
 
 GOOD = RuntimeSettings(recall_weights=RecallWeights(terms=2.0, meaning=0.0, length=0.0, importance=0.0))
 ROOM = 1000
@@ -160,3 +164,19 @@ def test_a_question_that_rests_on_nothing_counts_by_its_tokens_alone() -> None:
     assert (scores.evidence[0], scores.in_prompt[0], scores.prompt_tokens[0]) == (0.0, 0.0, 10.0)
     nothing: Held = held([evidence(0, {"terms": [1.0]}, relevant=())])
     assert len(nothing) == 0
+
+
+async def test_a_night_proposes_a_budget_and_measures_what_another_node_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep, "POINTS", 20)
+    settings = GOOD.model_copy(update={"recall_min_score": 0.1, "recall_k": 6})
+    others = (Tried(key="recall_min_score", value=0.565, proposed=True), Tried(key="recall_k", value=99, proposed=True))
+    async with night(tmp_path, speaking(300, 0.57, 0.56), settings, others=others) as (work, around):
+        report = await deep.propose(work)
+    change = next(one for one in around.proposed if one.key == "recall_min_score")
+    assert change.value == 0.565
+    assert "recall_min_score 0.1 → 0.565" in change.reason
+    assert report.figures["asked"] == 300
+    assert report.figures["questions"] == 200
+    assert not {one.key for one in around.proposed} & {"recall_k", "prompt_memory_share"}, "one budget a night"
