@@ -22,7 +22,7 @@ from services.optimizer.replay.parting import sides
 from services.optimizer.replay.reading import read_evidence, still_allowed
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.exchange import TuneJob, TuneResult
-from services.optimizer.tuning.machine import tune_cache, tune_placement
+from services.optimizer.tuning.machine import by_use
 from services.optimizer.tuning.proposing import proposed
 from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
 from services.optimizer.tuning.space import KEY, Point, point_of
@@ -100,8 +100,8 @@ class Search:
 
 
 async def propose(work: PhaseWork) -> PhaseReport:
-    """Tunes, and proposes what was held out bears out. Raises ServiceError, JobFailed."""
-    reports = [await tune_recall(work), await tune_cache(work), await tune_placement(work)]
+    """Tunes, and proposes what was held out bears out: first what takes a moment. Raises ServiceError, JobFailed."""
+    reports = [await by_use(work), await tune_recall(work)]
     return PhaseReport(
         _shortened([one.done for one in reports]),
         tuple(change for one in reports for change in one.changes),

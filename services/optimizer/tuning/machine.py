@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
 from libs.shared.contracts.caching import READ_INDEX_CACHE
@@ -9,13 +11,31 @@ from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings
 from libs.shared.contracts.replaying_placements import REPLAY_PLACEMENTS, ReplayPlacements
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
-from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
+from services.optimizer.phases.base import Job, JobFailed, PhaseReport, PhaseWork
 from services.optimizer.tuning.exchange import CacheJob, PlacementJob, Tuned
 from services.optimizer.tuning.proposing import proposed
 from services.optimizer.tuning.warm import MOST_SHARED, kept_in
 from services.optimizer.tuning.ways import ways
 
 log = get_logger(__name__)
+
+
+async def by_use(work: PhaseWork) -> PhaseReport:
+    """All of it; what fails says so, and keeps nothing else back."""
+    reports = [await _or_why_not(work, name, tune) for name, tune in TUNED.items()]
+    return PhaseReport(
+        "; ".join(one.done for one in reports),
+        tuple(change for one in reports for change in one.changes),
+        tuple(tried for one in reports for tried in one.tried),
+    )
+
+
+async def _or_why_not(work: PhaseWork, name: str, tune: Callable[[PhaseWork], Awaitable[PhaseReport]]) -> PhaseReport:
+    try:
+        return await tune(work)
+    except (ServiceError, JobFailed, TimeoutError) as error:
+        log.info("not_tuned", what=name, error=type(error).__name__)
+        return PhaseReport(f"{name}: not tuned ({type(error).__name__})")
 
 
 async def tune_cache(work: PhaseWork) -> PhaseReport:
@@ -66,3 +86,6 @@ async def tuned_by(work: PhaseWork, job: Job, measured: str) -> PhaseReport:
     tried = await proposed(work, told.proposal, measured)
     changes = (tried.change_id,) if tried.change_id is not None else ()
     return PhaseReport(told.reason, changes, (tried,))
+
+
+TUNED = {"index_memory_mib": tune_cache, "placement": tune_placement}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.shared.contracts.caching import CacheCurve, CacheHour
+from services.optimizer.phases.base import Job, JobFailed
 from services.optimizer.phases.deep import propose
 from services.optimizer.tuning import caches
 from services.optimizer.tuning.caches import tuned
@@ -99,3 +100,16 @@ async def test_a_night_proposes_it_without_anybodys_consent(tmp_path: Path) -> N
     assert around.decided[0].measured == tried.measured
     assert "mongars consents tuning on" in report.done
     assert "index_memory_mib 16 → 64" in report.done
+
+
+async def test_what_fails_keeps_nothing_else_back(tmp_path: Path) -> None:
+    def broken(_: Job) -> None:
+        raise JobFailed("killed")
+
+    async with night(tmp_path, (), curve=curve(*steady(), size_mib=16)) as (work, around):
+        work.before_job = broken
+        report = await propose(work)
+    assert around.proposed == []
+    assert "index_memory_mib: not tuned (JobFailed)" in report.done
+    assert "placement: none came" in report.done
+    assert "mongars consents tuning on" in report.done
