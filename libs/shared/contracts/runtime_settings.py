@@ -89,7 +89,7 @@ class RuntimeSettings(Message):
     """Share of the model's context that memories may take."""
     index_memory_mib: int | None = Field(default=None, ge=16, le=1_048_576)
     """How much of users' indexes persistence keeps in memory; the longest unused are given up for others. None: as
-    its own setting says (docs/configuration.md)."""
+    ``MONGARS_INDEX_MEMORY_MIB`` says."""
     extraction: Literal["rules", "model"] = "rules"
     """What draws facts from what was said: rules, or rules and then a language model that can keep to a JSON schema."""
     remote_models: Annotated[bool, Trying.BY_PEOPLE] = False
