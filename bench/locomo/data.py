@@ -11,6 +11,7 @@ from typing import Any
 
 KINDS = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop"}
 """By LoCoMo's category; the fifth is adversarial and has no evidence to find."""
+ADVERSARIAL = 5
 _CLOCK = "%I:%M %p on %d %B, %Y"
 _APART = timedelta(seconds=20)
 """A session has one time: its turns follow one another by so much."""
@@ -35,7 +36,7 @@ class Asked:
     kind: str
     gold: frozenset[str]
     answer: str = ""
-    """As LoCoMo has it."""
+    """As LoCoMo has it; none of a question of the fifth category."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Conversation:
     speakers: tuple[str, ...]
     turns: tuple[Turn, ...]
     questions: tuple[Asked, ...]
+    unanswerable: tuple[Asked, ...] = ()
+    """Of the fifth category: ``gold`` is what they mislead to, and nothing answers them."""
 
 
 def read(path: Path) -> Conversation:
@@ -54,7 +57,9 @@ def read(path: Path) -> Conversation:
     turns = [turn for n, session in enumerate(data["sessions"]) for turn in _turns(f"{name}-{n}", name, session)]
     known = {turn.id for turn in turns}
     questions = (_asked(name, known, entry) for entry in data["qa"] if entry["category"] in KINDS)
-    return Conversation(tuple(data["speakers"]), tuple(turns), tuple(asked for asked in questions if asked.gold))
+    unanswerable = (_asked(name, known, entry) for entry in data["qa"] if entry["category"] == ADVERSARIAL)
+    asked, misled = (tuple(one for one in some if one.gold) for some in (questions, unanswerable))
+    return Conversation(tuple(data["speakers"]), tuple(turns), asked, misled)
 
 
 def _turns(session: str, name: str, data: dict[str, Any]) -> list[Turn]:
@@ -77,7 +82,7 @@ def _said(turn: dict[str, Any]) -> str:
 
 def _asked(name: str, known: set[str], entry: dict[str, Any]) -> Asked:
     gold = frozenset(_id(name, turn) for turn in entry.get("evidence", ())) & known
-    return Asked(entry["question"], KINDS[entry["category"]], gold, str(entry.get("answer", "")))
+    return Asked(entry["question"], KINDS.get(entry["category"], "adversarial"), gold, str(entry.get("answer", "")))
 
 
 def every(conversations: Sequence[Conversation]) -> tuple[Turn, ...]:

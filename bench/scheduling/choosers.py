@@ -27,6 +27,7 @@ from libs.shared.contracts.telemetry import NodeTelemetry
 from services.scheduler.placement import choose
 from services.scheduler.policies import POLICIES, first_token_s
 from services.scheduler.registry import Registry, RegistryRules
+from services.scheduler.replaying.trace import Trace
 
 
 class Chosen(NamedTuple):
@@ -60,7 +61,9 @@ class Scheduler:
     chance: random.Random
     silent_s: float
     tell: Callable[[Placed, float], None] = lambda placed, now: None
+    others: float = 1.0
     now: float = 0.0
+    trace: Trace = field(default_factory=Trace)
     registry: Registry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,10 +96,13 @@ class Scheduler:
             patience_s=None,
             first_within_s=first_within_s,
         )
-        decision = choose(asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy)
+        decision = choose(
+            asked, self.registry.snapshot(), now, draw=self.chance.random(), policy=self.policy, others=self.others
+        )
         if decision.choice is None:
             return None
         placed = self.registry.dispatched(decision.choice, asked)
+        self.trace.placed(asked, placed, now)
         self.tell(placed, now)
         assert decision.ask is not None
         first_s = first_token_s(decision.choice, decision.ask)
@@ -121,6 +127,7 @@ class Scheduler:
         """How a request went, wherever it was placed."""
         self.now = now
         self.registry.outcome(outcome)
+        self.trace.ended(outcome)
 
 
 def outcome(

@@ -55,7 +55,7 @@ class Conditions:
     known: bool = False
     """Whether every node has answered a usual request before, and so knows how fast it is."""
     settings: RuntimeSettings = field(default_factory=RuntimeSettings)
-    """For hedging alone."""
+    """For hedging, and for what others' waiting weighs."""
 
 
 @dataclass
@@ -111,14 +111,21 @@ class Simulation:
         silent_s = 3.0 * conditions.every_s + conditions.age_s + conditions.jitter_s
         self._choosers = [make(policy, self.nodes, self._chance, silent_s) for _ in range(conditions.schedulers)]
         for chooser in self._choosers:
-            if isinstance(chooser, Scheduler) and conditions.told_s is not None:
-                chooser.tell = self._gossip
+            if isinstance(chooser, Scheduler):
+                chooser.others = conditions.settings.placement_others
+                if conditions.told_s is not None:
+                    chooser.tell = self._gossip
         self._heap: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
         self._under_way: dict[Job, _Attempt] = {}
         self._left = 0
         self.copies = Copies(conditions.settings)
         self.outcome = Outcome()
+
+    @property
+    def schedulers(self) -> list[Scheduler]:
+        """Those that are the product's own."""
+        return [chooser for chooser in self._choosers if isinstance(chooser, Scheduler)]
 
     def run(self, requests: Sequence[Request]) -> Outcome:
         """Until every request is answered or given up."""

@@ -46,10 +46,10 @@ from services.cognition.settings import CognitionSettings
 from services.optimizer.jobs import found as job_found
 from services.optimizer.phases import light
 from services.optimizer.phases.base import Job, PhaseReport
-from services.optimizer.pipeline.driving import Pipeline
 from services.optimizer.watch.turns import LatestTurns
 from tests.support.database import running_cluster
 from tests.support.persistence import Client, RunningPersistence
+from tests.support.pipeline import pipeline_over
 
 K = 100
 """As many memories as a search may give: the budget alone bounds the context."""
@@ -132,7 +132,7 @@ class House:
         began = process_time()
         report = await light.propose(Work(self.night, self.folder))
         cpu_s = process_time() - began
-        pipeline = Pipeline(self.night, LatestTurns(self.folder / "turns.json"), RuntimeSettings)
+        pipeline = pipeline_over(self.night, LatestTurns(self.folder / "turns.json"))
         applied = {one.change_id for one in await pipeline.look() if one.state is ChangeState.APPLIED}
         if applied != set(report.changes):
             raise RuntimeError("the ledger did not put in force what the night proposed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.locomo.memory import NOW
 from bench.locomo.runs import LIMIT, Case, Runs
@@ -24,16 +24,28 @@ class Replayable:
 def replayable(runs: Runs) -> list[Replayable]:
     """Every question whose truth is among the candidates. What is independent is a session: the questions on one are
     taken for one conversation."""
-    made = [_one(runs, number, case) for number, case in enumerate(runs.cases)]
+    made = [_one(runs, f"q{number}", case) for number, case in enumerate(runs.cases)]
     return [one for one in made if one.gold.relevant]
 
 
-def _one(runs: Runs, number: int, case: Case) -> Replayable:
+def resting_on_none(runs: Runs) -> list[Replayable]:
+    """LoCoMo's adversarial questions, which nothing answers: what stands in their prompts is for nothing."""
+    cases = [
+        Case(place, asked)
+        for place, conversation in enumerate(runs.conversations)
+        for asked in conversation.unanswerable
+    ]
+    made = [_one(runs, f"u{number}", case) for number, case in enumerate(cases)]
+    none: dict[str, tuple[int, ...]] = {"relevant": ()}
+    return [replace(o, gold=o.gold.model_copy(update=none), told=o.told.model_copy(update=none)) for o in made]
+
+
+def _one(runs: Runs, turn_id: str, case: Case) -> Replayable:
     memory, evidence = runs.memory(case), runs.evidence(case, LIMIT)
     found, items = memory.found(evidence)
     sessions = {turn.id: turn.session for turn in memory.turns}
     asked = AskedTurn(
-        turn_id=f"q{number}",
+        turn_id=turn_id,
         user_id="user",
         conversation_id=min(sessions[name] for name in case.asked.gold),
         question=case.asked.text,

@@ -203,7 +203,7 @@ class Memory:
         """
         profile = await self._profiles.of(user_id, patience_s=BRIEFLY_S)
         question = read(text[:QUESTION_CHARACTERS].strip(), profile.names, datetime.now(UTC))
-        query = FindCandidates(user_id=user_id, terms=question.terms, limit=1)
+        query = FindCandidates(user_id=user_id, terms=question.terms, limit=1, background=True)
         await self._bus.request(FIND_CANDIDATES, query)
         if profile.embedder is None:
             return False

@@ -11,6 +11,8 @@ JOBS: dict[str, str] = {
     "digest": "services.optimizer.digesting.making:job",
     "evaluate": "services.optimizer.replay.evaluating:run",
     "tune": "services.optimizer.tuning.jobs:run",
+    "tune_placement": "services.optimizer.tuning.placement:run",
+    "tune_cache": "services.optimizer.tuning.caches:run",
 }
 """Name → ``module:function``; the function takes a payload and returns a result, and may be stopped in the middle."""
 

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
 
+from libs.shared.cache.curves import UseCurve
 from libs.shared.contracts.memory import MemoryItem
 from libs.shared.contracts.recall import Candidates, FindCandidates, Profile
 from libs.shared.errors import InvalidRequest, ServiceError
@@ -78,6 +80,8 @@ class Indexes:
     new_id: Callable[[], str]
     on_job: Callable[[], None]
     """Told after a commit that put an event into the outbox."""
+    curve: UseCurve | None = None
+    """What other sizes would have held of what people asked."""
     preferred: str | None = None
     """The embedder that is to be used where a user's memories have vectors of several, equally many."""
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
@@ -100,6 +104,8 @@ class Indexes:
     async def find(self, request: FindCandidates, fresh: Sequence[MemoryItem] = ()) -> Candidates:
         """The best by each kind of evidence, with all evidence of each. Raises UserNotFound."""
         index = await self._opened(request.user_id)
+        if self.curve is not None and not request.background:
+            self.curve.used(request.user_id, index.nbytes, monotonic())
         user = await self._user(request.user_id)
         asked = Asked.of(request, [segments.term_number(user.hash_term(term)) for term in request.terms])
         if index.view.size < _MANY_MEMORIES:
@@ -246,6 +252,11 @@ class Indexes:
         except ServiceError as error:
             log.warning("indexes_not_warmed", reason=error.code)
 
+    def resize(self, budget_bytes: int) -> None:
+        """From now on; what no longer fits is given up at once."""
+        self.budget_bytes = budget_bytes
+        self._make_room()
+
     @property
     def nbytes(self) -> int:
         """What all indexes take in memory."""
@@ -278,8 +289,15 @@ class Indexes:
         if (index := self._entry(user_id).index) is not None:
             return index
         async with self._held(user_id) as entry:
-            index = entry.index or await self._load(user_id, entry)
+            index = entry.index or await self._brought(user_id, entry)
         self._make_room()
+        return index
+
+    async def _brought(self, user_id: str, entry: _Entry) -> MemoryIndex:
+        begun = monotonic()
+        index = await self._load(user_id, entry)
+        if self.curve is not None:
+            self.curve.brought(monotonic() - begun)
         return index
 
     @asynccontextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from libs.shared.bus import Bus
 from libs.shared.contracts.ledger import SETTINGS, SETTINGS_KEY, InForce, told_in_force
+from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.errors import ServiceError
 from libs.shared.telemetry import get_logger
 from services.persistence.ledger import settings_from
@@ -24,6 +26,8 @@ class SettingsMirror:
 
     database: Database
     bus: Bus
+    obeyed: Callable[[RuntimeSettings], None] = lambda _: None
+    """By this process itself: told before the others hear of it."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -38,6 +42,7 @@ class SettingsMirror:
         settings, refused = settings_from({row.key: row.value for row in rows})
         if refused:
             log.warning("settings_refused", keys=list(refused))
+        self.obeyed(settings)
         told = InForce(settings=settings, trial=trial, last_change=rows[0].change_id if rows else None)
         await self.bus.bucket(SETTINGS).put(SETTINGS_KEY, told_in_force(told))
 

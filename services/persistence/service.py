@@ -10,9 +10,11 @@ from time import monotonic
 from typing import Any
 
 from libs.shared.bus import Bus
+from libs.shared.cache.curves import UseCurve, steps_to
 from libs.shared.contracts import accounts as account_contracts
 from libs.shared.contracts import adapters as adapter_contracts
 from libs.shared.contracts import backups as backup_contracts
+from libs.shared.contracts import caching as caching_contracts
 from libs.shared.contracts import conversations as conversation_contracts
 from libs.shared.contracts import digests as digest_contracts
 from libs.shared.contracts import documents as document_contracts
@@ -56,6 +58,7 @@ from services.persistence.handlers import (
     documents,
     facts,
     finding,
+    index_cache,
     indexing,
     jobs,
     joining,
@@ -70,6 +73,7 @@ from services.persistence.handlers import (
     turns,
 )
 from services.persistence.handlers import forgetting as forgetting_handlers
+from services.persistence.index_room import LEAST_INDEX_MIB, index_room_mib, obey
 from services.persistence.indexes import Indexes
 from services.persistence.mirror import SettingsMirror
 from services.persistence.outbox import Outbox
@@ -153,6 +157,7 @@ HANDLERS: tuple[tuple[Rpc[Any, Any], Callable[..., Awaitable[Any]]], ...] = (
     (material_contracts.RECORD_ADAPTER, trained.record_adapter),
     (material_contracts.LIST_TRAINED, trained.list_trained),
     (replay_contracts.READ_ASKED, asked.read_asked),
+    (caching_contracts.READ_INDEX_CACHE, index_cache.read_index_cache),
     (replay_contracts.STILL_ALLOWED, asked.still_allowed),
     (account_contracts.CREATE_USER, accounts.create_user),
     (account_contracts.READ_USER, accounts.read_user),
@@ -280,6 +285,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         clock=utc_now,
         new_id=new_id,
         on_job=outbox.wake,
+        curve=UseCurve(steps_to(index_room_mib(settings), LEAST_INDEX_MIB)),
     )
     applier = TurnApplier(
         database=database,
@@ -300,7 +306,7 @@ async def build(bus: Bus, database: Database, slots: SlotFile, settings: Persist
         owners=ConversationOwners(),
         watermark=watermark,
         outbox=outbox,
-        mirror=SettingsMirror(database, bus),
+        mirror=SettingsMirror(database, bus, partial(obey, indexes, settings)),
         applier=applier,
         indexes=indexes,
         room=DiskRoom(settings.folder.root, settings.disk_reserve_mib),

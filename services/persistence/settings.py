@@ -26,7 +26,8 @@ class PersistenceSettings(ServiceSettings):
     housekeeping_interval_s: float = Field(default=60.0, gt=0)
     """How often applied turns, unused keys and finished jobs are cleared away."""
     index_memory_mib: int = Field(default=256, ge=16)
-    """How much of users' indexes is kept in memory; the longest unused are given up for others."""
+    """How much of users' indexes is kept in memory, unless the setting of this name says otherwise; the longest unused
+    are given up for others."""
     index_job_rest_s: float = Field(default=900.0, gt=0)
     """When an index job that failed, or that nobody reported on, is offered again; after each failure twice as late."""
     finished_job_retention_s: float = Field(default=7 * 86_400.0, ge=0)

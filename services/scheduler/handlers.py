@@ -40,6 +40,7 @@ from services.scheduler.history import MOST_TOLD, History
 from services.scheduler.placement import Decision, choose
 from services.scheduler.policies import completions_s, first_token_s
 from services.scheduler.registry import Registry
+from services.scheduler.replaying.trace import Trace
 
 log = get_logger(__name__)
 
@@ -86,9 +87,13 @@ class Scheduling:
     settings: Callable[[], RuntimeSettings]
     clock: Callable[[], float]
     history: History = field(default_factory=History)
+    trace: Trace = field(default_factory=Trace)
+    placing: Callable[[], None] = lambda: None
+    """Told before each placement: what nobody waits for makes way."""
 
     async def place(self, request: PlaceRequest) -> Placement:
         """PLACE. A refusal is held back while nodes may still be about to speak."""
+        self.placing()
         decision = self._decide(request)
         while decision.choice is None and await self.grace.more():
             decision = self._decide(request)
@@ -158,6 +163,7 @@ class Scheduling:
             self.clock(),
             draw=random.random(),  # noqa: S311 - spreads load; nothing secret depends on it
             policy=settings.placement_policy,
+            others=settings.placement_others,
             roles=roles_of(settings),
             remote_models=settings.remote_models,
         )
@@ -177,6 +183,7 @@ class Scheduling:
         if adapter != request.adapter:  # it was named with the model
             request = request.model_copy(update={"adapter": adapter})
         placed = self.registry.dispatched(choice, request)
+        self.trace.placed(request, placed, self.clock())
         placement = Placement(
             node_id=choice.node.node_id,
             replica=choice.replica.replica,
@@ -199,6 +206,7 @@ class Scheduling:
     async def outcome(self, outcome: Outcome) -> None:
         """OUTCOME."""
         self.registry.outcome(outcome)
+        self.trace.ended(outcome)
         if outcome.ok is False:
             log.info("placement_failed", node_id=outcome.node_id, replica=outcome.replica, reason=outcome.reason)
 

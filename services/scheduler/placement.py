@@ -219,6 +219,7 @@ def choose(
     *,
     draw: float,
     policy: str = "expected_completion",
+    others: float = 1.0,
     roles: Roles = NOBODY,
     remote_models: bool = False,
 ) -> Decision:
@@ -234,7 +235,7 @@ def choose(
     candidates, unserved = snapshot.candidates[model], snapshot.unserved[model]
     remote = remote_models and model in snapshot.only_remote
     usable, closed = sift(candidates, request, snapshot, now, remote=remote) if candidates else ((), {})
-    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(reading(request)), adapter)
+    ask = Ask(now, request.prompt_tokens, most_answer(request), snapshot.warm.get(reading(request)), adapter, others)
     if not usable:
         refusal = _refusal(model, request, snapshot, closed, now)
         return Decision(None, refusal, policy, usable, closed, candidates, unserved, ask)

@@ -26,6 +26,8 @@ class Ask(NamedTuple):
     warm: Warm | None = None
     """Where the session's prompt was read last."""
     adapter: str | None = None
+    others: float = 1.0
+    """What a second by which it makes later requests wait weighs against one of its own."""
 
 
 Policy = Callable[[Sequence[Candidate], Ask, float], Candidate]
@@ -95,20 +97,20 @@ def costs(candidates: Sequence[Candidate], ask: Ask) -> list[float]:
     A queue with ``u`` seconds of work ahead, to which ``x`` are added, costs those who come later in proportion to
     (u + x)² − u², divided by what a usual request takes there: the relative value of an M/G/1 queue, used as in the
     first step of policy iteration (Hyytiä, Penttinen and Aalto, *Size- and state-aware dispatching problem with
-    queue-specific job sizes*, EJOR 2012). Its factor, which depends on the load there, is 1 here: on idle nodes it
-    changes nothing, and on busy ones the fast are no longer left to whoever comes first.
+    queue-specific job sizes*, EJOR 2012). Its factor, which depends on the load there, is ``ask.others``, 1 unless set:
+    on idle nodes it changes nothing, and on busy ones the fast are no longer left to whoever comes first.
     """
     found = []
     for c in candidates:
         u, s = max(c.least, c.free_at - ask.now), own_s(c, ask)
-        found.append((c.waits * u + s + s * (u + u + s * c.share) * c.later) * c.price)
+        found.append((c.waits * u + s + s * (u + u + s * c.share) * c.later * ask.others) * c.price)
     return found
 
 
 def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) -> Candidate:
     """The earliest expected end, as far as it makes others' no later than it is worth: the least of ``costs``, reckoned
     to their end only where the request's own work doesn't already cost more; written out, for a thousand nodes."""
-    now, prompt, most, warm, adapter = ask
+    now, prompt, most, warm, adapter, others = ask
     if warm is not None:
         return _least(candidates, costs(candidates, ask), draw)
     least, tied = inf, [candidates[0]]
@@ -122,7 +124,7 @@ def expected_completion(candidates: Sequence[Candidate], ask: Ask, draw: float) 
         u = c.free_at - now
         if u < c.least:
             u = c.least
-        cost = (c.waits * u + s + s * (u + u + s * c.share) * c.later) * c.price
+        cost = (c.waits * u + s + s * (u + u + s * c.share) * c.later * others) * c.price
         if cost < least:
             least, tied = cost, [c]
         elif cost == least:

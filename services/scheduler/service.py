@@ -7,6 +7,7 @@ from time import monotonic
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty
+from libs.shared.contracts.replaying_placements import REPLAY_PLACEMENTS
 from libs.shared.contracts.scheduling import (
     DRAIN,
     EXPLAIN_JOB,
@@ -27,6 +28,8 @@ from libs.shared.service import ServiceContext
 from libs.shared.telemetry import get_logger
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
+from services.scheduler.replaying.replaying import PlacementReplayer
+from services.scheduler.replaying.trace import Trace
 from services.scheduler.settings import SchedulerSettings
 
 CONNECTION_CHECK_S = 0.5
@@ -43,8 +46,20 @@ async def wire(context: ServiceContext) -> None:
     in_force = SettingsInForce(context.bus)
     registry = Registry(rules, monotonic)
     grace = Grace(settings.placement_grace_s, monotonic)
-    scheduling = Scheduling(context.bus, registry, grace, lambda: in_force.current, monotonic)
+    trace = Trace()
+    replayer = PlacementReplayer(registry, trace)
+    scheduling = Scheduling(
+        context.bus,
+        registry,
+        grace,
+        lambda: in_force.current,
+        monotonic,
+        trace=trace,
+        placing=replayer.make_way,
+    )
+    context.stack.push_async_callback(replayer.close)
     await serve(context.bus, scheduling)
+    await context.bus.serve(REPLAY_PLACEMENTS, replayer.replay)
     context.tasks.create_task(in_force.follow())
     context.tasks.create_task(_expire(scheduling))
     context.tasks.create_task(_watch_connection(context.bus, grace))

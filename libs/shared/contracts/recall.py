@@ -51,6 +51,8 @@ class FindCandidates(Message):
     """Most candidates by each kind of evidence."""
     intervals: tuple[Interval, ...] = Field(default=(), max_length=8)
     read_after: Position | None = None
+    background: bool = False
+    """Nobody waits for it: it says nothing of which indexes are needed in memory."""
 
 
 class Candidates(Message):

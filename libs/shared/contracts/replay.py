@@ -94,11 +94,14 @@ class Evidence(Message):
     past: bool = False
     """It asks for what was before: nothing newer is put above the older then."""
     relevant: tuple[int, ...] = ()
-    """The places of those that the answer rested on."""
+    """The places of those that the answer rested on; none where that can't be told, or it rested on none."""
+    room_tokens: int = Field(default=0, ge=0)
+    """What a prompt may take of the model that would answer now; 0: nobody knows."""
 
 
 class Replayed(Message):
-    """A page; ``passed_over``: questions of it whose answer can't be told to rest on any memory."""
+    """A page. ``passed_over``: questions of it whose answer can't be told to rest on any memory; those that were looked
+    up are there nevertheless, for what memories would have cost them."""
 
     evidence: tuple[Evidence, ...] = ()
     passed_over: int = 0

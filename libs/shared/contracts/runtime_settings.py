@@ -91,12 +91,18 @@ class RuntimeSettings(Message):
     the question."""
     prompt_memory_share: Annotated[float, Trying.BY_CONVERSATION] = Field(default=0.35, ge=0, le=0.9)
     """Share of the model's context that memories may take."""
+    index_memory_mib: int | None = Field(default=None, ge=16, le=1_048_576)
+    """How much of users' indexes persistence keeps in memory; the longest unused are given up for others. None: as
+    ``MONGARS_INDEX_MEMORY_MIB`` says."""
     extraction: Literal["rules", "model"] = "rules"
     """What draws facts from what was said: rules, or rules and then a language model that can keep to a JSON schema."""
     remote_models: Annotated[bool, Trying.BY_PEOPLE] = False
     """Whether what is asked may leave this network for models on remote servers; each is marked where it is chosen."""
     placement_policy: Literal["expected_completion", "least_in_flight", "power_of_two"] = "expected_completion"
     """Where requests run: where they end first and make others wait least, or by queues alone (docs/nodes.md)."""
+    placement_others: float = Field(default=1.0, ge=0, le=100)
+    """What later requests' waiting weighs against a request's own end, where it is placed by ``expected_completion``: 0
+    places each where it ends first, more leaves fast nodes to those that come later."""
     night_training: Annotated[bool, Trying.BY_PEOPLE] = False
     """Whether an adapter is trained anew by night where people allow more to be trained on than its last run had; off:
     the night only says that it would be worth it."""

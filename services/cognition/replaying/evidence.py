@@ -39,7 +39,12 @@ def _then(one: Found, places: Mapping[int, int], at: float) -> Found:
 
 
 def evidence_of(
-    asked: AskedTurn, question: Question, found: Sequence[Found], texts: Sequence[str], whole: float
+    asked: AskedTurn,
+    question: Question,
+    found: Sequence[Found],
+    texts: Sequence[str],
+    whole: float,
+    room_tokens: int = 0,
 ) -> Evidence:
     """Of candidates in the order of ``as_it_was``, with their texts; ``whole`` as ``rank`` takes it."""
     columns = unweighted(found, question, asked.at.timestamp())
@@ -54,6 +59,7 @@ def evidence_of(
         alike=alike(texts),
         past=question.past,
         relevant=rests_on(asked.question, asked.answer, texts),
+        room_tokens=room_tokens,
     )
 
 

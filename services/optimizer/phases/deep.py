@@ -1,41 +1,36 @@
-"""The deep phase: recall weights and budgets, tuned by replaying what was really asked.
+"""The deep phase: recall weights and budgets, tuned by replaying what was really asked; caches and placement, by how
+they are used.
 
-Read → search a little → keep what was tried → look whether all of it may still be replayed → search on → judge. A life
-that ends anywhere in between goes on from what was kept; what somebody withdraws is out of the search with its next
-portion, and of the judgement in any case.
+Of recall: read → search a little → keep what was tried → look whether all of it may still be replayed → search on →
+judge. A life that ends anywhere in between goes on from what was kept; what somebody withdraws is out of the search
+with its next portion, and of the judgement in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from libs.shared.contracts.base import Principal
-from libs.shared.contracts.ledger import (
-    DECIDE_CHANGE,
-    PROPOSE_CHANGE,
-    READ_SETTINGS,
-    DecideChange,
-    Decision,
-    ProposeChange,
-    ReadSettings,
-)
+from libs.shared.contracts.ledger import READ_SETTINGS, ReadSettings
 from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.runtime_settings import RuntimeSettings
-from libs.shared.contracts.sleep import PhaseProgress, Tried
-from libs.shared.errors import ChangeConflict
+from libs.shared.contracts.sleep import PhaseProgress
 from libs.shared.telemetry import get_logger
 from services.optimizer.phases.base import Job, PhaseReport, PhaseWork
-from services.optimizer.replay.exchange import REPLAYABLE
 from services.optimizer.replay.parting import sides
 from services.optimizer.replay.reading import read_evidence, still_allowed
 from services.optimizer.tuning.attempts import Attempt
-from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
+from services.optimizer.tuning.exchange import TuneJob, TuneResult
+from services.optimizer.tuning.machine import by_use
+from services.optimizer.tuning.proposing import proposed
 from services.optimizer.tuning.search_file import clear, keep, resumed, search_of
 from services.optimizer.tuning.space import KEY, Point, point_of
-from services.optimizer.tuning.warm import kept_in, start_from
+from services.optimizer.tuning.warm import MOST_SHARED, kept_in, start_from
 
 JOB = "tune"
+BUDGETS = ("recall_k", "recall_min_score", "prompt_memory_share")
+"""Those of ``tuning/budgets.py``, which needs numpy: the child's alone."""
 LEAST_QUESTIONS = 30
 """On either side: with fewer, nothing could be told from chance anyway."""
 PORTION = 40
@@ -45,6 +40,7 @@ POINTS = 240
 SEED = 7
 BEGIN_AGAIN = 8
 """Best points that a search begins with again, when some of its questions were withdrawn."""
+MEASURED = "measured on conversations that the search never saw"
 MOST_SAID = 500
 JUDGED_S = 30.0
 """Of the phase's time, what is left for the judgement."""
@@ -60,6 +56,8 @@ class Search:
     evidence: tuple[Evidence, ...]
     first: tuple[Point, ...]
     """What is tried after the point in force."""
+    offered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """By budget, what other nodes say that they kept."""
     done: tuple[Attempt, ...] = ()
     seed: int = SEED
 
@@ -92,6 +90,7 @@ class Search:
             evidence=self.evidence,
             settings=self.settings,
             first=self.first,
+            offered=self.offered,
             done=self.done,
             most=most,
             seconds=PORTION_S,
@@ -101,7 +100,19 @@ class Search:
 
 
 async def propose(work: PhaseWork) -> PhaseReport:
-    """Tunes, and proposes what the held-out questions bear out. Raises ServiceError, JobFailed."""
+    """Tunes, and proposes what was held out bears out: first what takes a moment. Raises ServiceError, JobFailed."""
+    reports = [await by_use(work), await tune_recall(work)]
+    return PhaseReport(
+        _shortened([one.done for one in reports]),
+        tuple(change for one in reports for change in one.changes),
+        tuple(tried for one in reports for tried in one.tried),
+        {name: value for one in reports for name, value in one.figures.items()},
+        left=any(one.left for one in reports),
+    )
+
+
+async def tune_recall(work: PhaseWork) -> PhaseReport:
+    """Weights and budgets, by questions that may be replayed. Raises ServiceError, JobFailed."""
     search = await _begun(work)
     if search.too_few is None:
         search = await _searched(work, search)
@@ -111,13 +122,9 @@ async def propose(work: PhaseWork) -> PhaseReport:
         return PhaseReport(f"{len(search.done)} of {POINTS} points tried", figures=_figures(search), left=True)
     told = await _asked(work, search.job(finish=True))
     clear(work.folder)
-    proposed = [(one, await _proposed(work, one)) for one in told.proposals]
-    changes = tuple(change for _, change in proposed if change is not None)
+    tried = tuple([await proposed(work, one, MEASURED) for one in told.proposals])
+    changes = tuple(one.change_id for one in tried if one.change_id is not None)
     log.info("tuned", questions=len(search.evidence), points=len(search.done), proposals=len(changes))
-    tried = tuple(
-        Tried(key=one.key, value=one.value, measured=one.measured, proposed=change is not None, change_id=change)
-        for one, change in proposed
-    )
     return PhaseReport(_shortened(told.reasons), changes, tried, _figures(search))
 
 
@@ -127,7 +134,8 @@ async def _begun(work: PhaseWork) -> Search:
     settings = (await work.bus.request(READ_SETTINGS, ReadSettings())).settings
     evidence = await read_evidence(work.bus, work.clear)
     first = start_from(kept_in(work.others, KEY), point_of(settings.recall_weights))
-    search = Search(settings, tuple(evidence), first)
+    offered = {key: tuple(one.value for one in kept_in(work.others, key)[:MOST_SHARED]) for key in BUDGETS}
+    search = Search(settings, tuple(evidence), first, offered)
     return replace(search, done=resumed(work.folder, search.name))
 
 
@@ -152,30 +160,6 @@ async def _asked(work: PhaseWork, job: TuneJob) -> TuneResult:
     return TuneResult.model_validate_json(await work.compute(Job(JOB, job.model_dump_json().encode())))
 
 
-async def _proposed(work: PhaseWork, one: Proposal) -> str | None:
-    """Its change; None while another of the same setting isn't decided or is watched: another night. What a replay
-    tells of is evaluated anew by the pipeline, as if somebody else had proposed it."""
-    await work.clear()
-    change = ProposeChange(
-        key=one.key, value=one.value, reason=one.reason, actor=Principal.OPTIMIZER, measured=one.measured
-    )
-    try:
-        change_id = (await work.bus.request(PROPOSE_CHANGE, change)).change_id
-    except ChangeConflict:
-        return None
-    if one.key in REPLAYABLE:
-        return change_id
-    accept = DecideChange(
-        change_id=change_id,
-        decision=Decision.ACCEPT,
-        actor=Principal.OPTIMIZER,
-        reason="measured on conversations that the search never saw",
-        measured=one.measured,
-    )
-    await work.bus.request(DECIDE_CHANGE, accept)
-    return change_id
-
-
 def _shortened(reasons: Sequence[str]) -> str:
     """What came of each setting, within what a report may say; the ledger has the whole."""
     most = MOST_SAID // max(1, len(reasons)) - 2
@@ -183,4 +167,5 @@ def _shortened(reasons: Sequence[str]) -> str:
 
 
 def _figures(search: Search) -> dict[str, float]:
-    return {"questions": float(len(search.evidence)), "points": float(len(search.done))}
+    resting = sum(bool(one.relevant) for one in search.evidence)
+    return {"questions": float(resting), "asked": float(len(search.evidence)), "points": float(len(search.done))}

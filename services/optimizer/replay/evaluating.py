@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
@@ -14,27 +15,42 @@ from services.optimizer.tuning.budgets import confirmed
 
 TOO_LITTLE = frozenset({"too_few", "not_measured"})
 _FOUND = frozenset({RECALL, EVIDENCE, RANK, IN_PROMPT})
-Judge = Callable[[Held, RuntimeSettings, RuntimeSettings, str], Evaluated]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Questions that no search saw: those that rest on something, and all."""
+
+    resting: Held
+    all: Held
+
+
+Judge = Callable[[HeldOut, RuntimeSettings, RuntimeSettings, str], Evaluated]
 """From what is held out, the settings before and after, and the key in which they differ."""
 
 
-def by_recall(held_out: Held, before: RuntimeSettings, after: RuntimeSettings, key: str) -> Evaluated:
+def by_recall(held_out: HeldOut, before: RuntimeSettings, after: RuntimeSettings, key: str) -> Evaluated:
     """More must be found, or earlier, and nothing else be lost."""
-    judgement = judge(held_out, before, after)
+    judgement = judge(held_out.resting, before, after)
     verdict = judgement.verdict
     accepted = None if verdict.why in TOO_LITTLE else verdict.accepted
     return Evaluated(accepted=accepted, reason=verdict.reason, measured=judgement.measured)
 
 
-def by_worth(held_out: Held, before: RuntimeSettings, after: RuntimeSettings, key: str) -> Evaluated:
+def by_worth(held_out: HeldOut, before: RuntimeSettings, after: RuntimeSettings, key: str) -> Evaluated:
     """What stands in a prompt must be worth more for its tokens, and its evidence not be lost."""
-    found = confirmed(held_out, before, key, getattr(after, key))
-    told = {one.measure: one for one in (*found.measured, *judge(held_out, before, after, IN_PROMPT).measured)}
+    found = confirmed(held_out.resting, held_out.all, before, key, getattr(after, key))
+    told = {one.measure: one for one in (*found.measured, *judge(held_out.resting, before, after, IN_PROMPT).measured)}
     accepted = None if found.too_little else found.value is not None
     return Evaluated(accepted=accepted, reason=found.reason, measured=tuple(told.values()))
 
 
-JUDGES: dict[str, Judge] = {"recall_weights": by_recall, "recall_k": by_worth, "recall_min_score": by_worth}
+JUDGES: dict[str, Judge] = {
+    "recall_weights": by_recall,
+    "recall_k": by_worth,
+    "recall_min_score": by_worth,
+    "prompt_memory_share": by_worth,
+}
 """By setting; their names stand in ``exchange.REPLAYABLE``."""
 
 
@@ -46,8 +62,8 @@ def run(body: bytes) -> bytes:
 
 def evaluated(evidence: Sequence[Evidence], before: RuntimeSettings, after: RuntimeSettings, key: str) -> Evaluated:
     """On the part that is held out."""
-    _, held_out = parted(evidence)
-    if not len(held_out):
+    held_out = HeldOut(parted(evidence)[1], parted(evidence, resting=False)[1])
+    if not len(held_out.resting):
         return Evaluated(accepted=None, reason="nothing that was asked may be replayed")
     if getattr(before, key) == getattr(after, key):
         return Evaluated(accepted=False, reason="refused: it is in force as it is")

@@ -8,7 +8,7 @@ from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 
-REPLAYABLE = frozenset({"recall_weights", "recall_k", "recall_min_score"})
+REPLAYABLE = frozenset({"recall_weights", "recall_k", "recall_min_score", "prompt_memory_share"})
 """The settings that a replay can tell of: ``evaluating.JUDGES`` has by what."""
 
 

@@ -43,12 +43,13 @@ class Held:
 
     def only(self, keeps: Callable[[Evidence], bool]) -> Held:
         """Those questions alone."""
-        return held(tuple(one for one in self.evidence if keeps(one)))
+        return held(tuple(one for one in self.evidence if keeps(one)), resting=False)
 
 
-def held(evidence: Sequence[Evidence]) -> Held:
-    """Of questions that rest on something; the others tell nothing of a setting."""
-    asked = tuple(one for one in evidence if one.relevant)
+def held(evidence: Sequence[Evidence], *, resting: bool = True) -> Held:
+    """Of questions that rest on something: the others tell nothing of what is found. ``resting`` False: of all, for
+    what memories cost them."""
+    asked = tuple(one for one in evidence if one.relevant or not resting)
     most = max((len(one.evidence) for one in asked), default=0)
     made = Held(
         evidence=asked,
@@ -78,7 +79,9 @@ def _fill(made: Held, place: int, one: Evidence) -> None:
     made.tokens[place, :count] = one.tokens
 
 
-def parted(evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT) -> tuple[Held, Held]:
+def parted(
+    evidence: Sequence[Evidence], salt: str = SALT, share: float = HELD_OUT, *, resting: bool = True
+) -> tuple[Held, Held]:
     """(to tune on, held out), by conversation, whose questions would otherwise tell each other's answers."""
     tuning, judging = ([one for one in evidence if aside(one, salt, share) is out] for out in (False, True))
-    return held(tuning), held(judging)
+    return held(tuning, resting=resting), held(judging, resting=resting)

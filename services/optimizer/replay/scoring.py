@@ -14,6 +14,12 @@ from services.optimizer.replay.held import PARTS, Floats, Held
 
 K = 10
 """Places that evidence is counted in."""
+FENCE_TOKENS = 75
+"""What the words around memories take of their room (``services/cognition/fence.py``; a test holds it to that)."""
+LINE_TOKENS = 8
+"""And what stands before each: its day, and who said it."""
+LEAST_TOKENS = 8
+"""One that would be cut shorter stands in no prompt."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,32 @@ def replay(held: Held, settings: RuntimeSettings) -> Scores:
     for place, one in enumerate(held.evidence):
         ranked = shown(one, scores[place], firsts[place].tolist(), settings.recall_weights.repetition)
         hits = [at for at, number in enumerate(ranked[:K], 1) if held.relevant[place, number]]
-        evidence[place] = len(hits) / len(one.relevant)
+        rests = max(1, len(one.relevant))
+        evidence[place] = len(hits) / rests
         reciprocal[place] = 1 / hits[0] if hits else 0.0
         told = [n for n in ranked if held.speaks[place, n] >= settings.recall_min_score][: settings.recall_k]
-        in_prompt[place] = sum(held.relevant[place, told]) / len(one.relevant)
-        tokens[place] = held.tokens[place, told].sum()
+        taken = fitting(one, told, settings.prompt_memory_share)
+        in_prompt[place] = sum(held.relevant[place, list(taken)]) / rests
+        tokens[place] = sum(taken.values())
     return Scores(evidence, reciprocal, in_prompt, tokens)
+
+
+def fitting(one: Evidence, told: Sequence[int], share: float) -> dict[int, int]:
+    """Of candidates, best first, those that fit into ``share`` of the room, with the tokens that each takes there.
+
+    As cognition does it: one that doesn't fit leaves its place to the next, and a long one is told in a half of the
+    room at most. What the conversation itself takes isn't known here, and where the room isn't, all fit.
+    """
+    if not one.room_tokens:
+        return {number: one.tokens[number] for number in told}
+    free = int(one.room_tokens * share) - FENCE_TOKENS
+    longest, taken = free // 2, {}
+    for number in told:
+        text = min(one.tokens[number], longest - LINE_TOKENS)
+        if text >= min(one.tokens[number], LEAST_TOKENS) and text + LINE_TOKENS <= free:
+            taken[number] = text
+            free -= text + LINE_TOKENS
+    return taken
 
 
 def _sums(held: Held, weights: Mapping[str, float]) -> Floats:

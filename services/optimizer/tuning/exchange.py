@@ -6,11 +6,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from libs.shared.contracts.caching import CacheCurve
 from libs.shared.contracts.ledger import Measured
 from libs.shared.contracts.replay import Evidence
+from libs.shared.contracts.replaying_placements import PlacementsReplayed, Way
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from services.optimizer.tuning.attempts import Attempt
 from services.optimizer.tuning.space import Point
+
+LEAST_HOURS, LEAST_USES = 12, 200
+"""Of a cache, in the hours that choose its size and in those that decide: fewer tell nothing."""
 
 
 class _Value(BaseModel):
@@ -23,6 +28,8 @@ class TuneJob(_Value):
     evidence: tuple[Evidence, ...]
     settings: RuntimeSettings
     first: tuple[Point, ...] = ()
+    offered: dict[str, tuple[Any, ...]] = {}
+    """By budget, what other nodes say that they kept."""
     done: tuple[Attempt, ...] = ()
     most: int
     """Points, those done among them."""
@@ -46,3 +53,29 @@ class TuneResult(_Value):
     done: tuple[Attempt, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     reasons: tuple[str, ...] = ()
+
+
+class Tuned(_Value):
+    """What came of a setting of which every value was looked at; without a proposal ``reason`` says why."""
+
+    reason: str
+    proposal: Proposal | None = None
+
+
+class CacheJob(_Value):
+    """A cache's size by what other sizes would have held."""
+
+    curve: CacheCurve
+
+    @property
+    def too_few(self) -> bool:
+        """Whether no child process has to look."""
+        hours = self.curve.hours
+        return len(hours) < 2 * LEAST_HOURS or sum(one.uses for one in hours) < 2 * LEAST_USES
+
+
+class PlacementJob(_Value):
+    """Where requests run, by what they would have waited elsewhere."""
+
+    replayed: PlacementsReplayed
+    ways: tuple[Way, ...]

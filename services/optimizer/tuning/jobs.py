@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.optimizer.replay.held import parted
-from services.optimizer.tuning.budgets import CHOICES, tune_budget
+from services.optimizer.tuning.budgets import tune_budgets
 from services.optimizer.tuning.exchange import Proposal, TuneJob, TuneResult
 from services.optimizer.tuning.space import KEY, point_of
 from services.optimizer.tuning.weighing import Objective, concluded
@@ -40,9 +40,10 @@ def _finished(job: TuneJob) -> TuneResult:
         proposals.append(
             Proposal(key=KEY, value=outcome.weights.model_dump(), reason=outcome.reason, measured=outcome.measured)
         )
-    for key in CHOICES:
-        budget = tune_budget(tuning, held_out, job.settings, key)
-        reasons.append(f"{key}: {budget.reason}")
+    for budget in tune_budgets(job.evidence, job.settings, job.offered):
+        reasons.append(f"{budget.key}: {budget.reason}")
         if budget.value is not None:
-            proposals.append(Proposal(key=key, value=budget.value, reason=budget.reason, measured=budget.measured))
+            proposals.append(
+                Proposal(key=budget.key, value=budget.value, reason=budget.reason, measured=budget.measured)
+            )
     return TuneResult(done=job.done, proposals=tuple(proposals), reasons=tuple(reasons))

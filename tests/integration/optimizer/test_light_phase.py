@@ -30,7 +30,6 @@ from libs.shared.contracts.ledger import (
     VerifyLedger,
 )
 from libs.shared.contracts.memory import FORGET_MEMORY, LIST_MEMORIES, ListMemories, MemoryRef
-from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.scheduling import PLACE_JOB, JobPlacement, PlaceJob, Placement
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from libs.shared.contracts.telemetry import ServedModel
@@ -42,9 +41,9 @@ from services.cognition.selection import Hit
 from services.optimizer.jobs import found as job_found
 from services.optimizer.phases import light
 from services.optimizer.phases.base import Job, PhaseReport
-from services.optimizer.pipeline.driving import Pipeline
 from services.optimizer.watch.turns import LatestTurns
 from tests.support.persistence import Client, RunningPersistence, imported
+from tests.support.pipeline import pipeline_over
 
 EMBEDDER = "mini@1"
 MINI = ServedModel(name="mini", backend="mini", kind="embed", context_tokens=256, dimensions=4)
@@ -86,8 +85,7 @@ class Ledger:
     async def driven(self, *, later: timedelta = timedelta()) -> list[Change]:
         """One look of the pipeline, so much later than now."""
         turns = LatestTurns(self.folder / "turns.json")
-        pipeline = Pipeline(self.bus, turns, RuntimeSettings, lambda: datetime.now(UTC) + later)
-        return await pipeline.look()
+        return await pipeline_over(self.bus, turns, clock=lambda: datetime.now(UTC) + later).look()
 
     async def changes(self) -> tuple[Change, ...]:
         """Newest first, with their steps."""

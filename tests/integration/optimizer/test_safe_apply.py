@@ -20,8 +20,6 @@ from libs.shared.contracts.replay import REPLAY_ASKED, Evidence, ReplayAsked, Re
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.watching import TurnMeasured
 from services.optimizer import computing
-from services.optimizer.gate import Gate
-from services.optimizer.outside import Outside
 from services.optimizer.phases.base import Job
 from services.optimizer.pipeline import driving
 from services.optimizer.pipeline.deciding import Action
@@ -33,6 +31,7 @@ from services.optimizer.watch.turns import LatestTurns
 from services.persistence import ledger as rules
 from tests.integration.persistence.test_living_changes import GAIN, decide, in_force, propose, read, whole
 from tests.support.persistence import Client
+from tests.support.pipeline import pipeline_over
 from tests.unit.optimizer.asked import asked
 
 ZEROED = dict.fromkeys(RuntimeSettings().recall_weights.model_dump(), 0.0)
@@ -53,8 +52,7 @@ class House:
     def pipeline(self, bus: Any = None, **in_force: Any) -> Pipeline:
         """A new process' own."""
         settings, bus = RuntimeSettings(**in_force), bus or self.bus
-        evaluation = ReplayEvaluation(bus, Outside(bus, None, Gate(), 1))
-        return Pipeline(bus, self.turns, lambda: settings, evaluation, lambda: self.now)
+        return pipeline_over(bus, self.turns, lambda: settings, lambda: self.now)
 
     async def evaluated(self, bus: Any = None) -> list[Change]:
         """What becomes of what is proposed."""

@@ -19,16 +19,14 @@ from libs.shared.contracts.ledger import Change, ChangeState, Decision
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.watching import TurnMeasured, TurnRated
 from libs.shared.runtime_settings import SettingsInForce
-from services.optimizer.gate import Gate
-from services.optimizer.outside import Outside
 from services.optimizer.pipeline.driving import Pipeline
-from services.optimizer.pipeline.evaluating import ReplayEvaluation
 from services.optimizer.pipeline.trying_out import ENOUGH_PAIRS
 from services.optimizer.watch.betting import Bet
 from services.optimizer.watch.turns import LatestTurns
 from tests.integration.optimizer.test_safe_apply import ZEROED, Ending
 from tests.integration.persistence.test_living_changes import decide, in_force, propose, read, whole
 from tests.support.persistence import Client
+from tests.support.pipeline import pipeline_over
 
 A_DAYS = 600
 
@@ -46,9 +44,7 @@ class Talking:
 
     def pipeline(self, bus: Any = None) -> Pipeline:
         """A new process' own."""
-        bus = bus or self.client.bus
-        evaluation = ReplayEvaluation(bus, Outside(bus, None, Gate(), 1))
-        return Pipeline(bus, self.turns, lambda: self.settings.current, evaluation, lambda: self.now)
+        return pipeline_over(bus or self.client.bus, self.turns, lambda: self.settings.current, lambda: self.now)
 
     async def yesterday(self, conversations: int) -> None:
         """What nothing was tried out in."""

@@ -16,6 +16,7 @@ import pytest
 
 from libs.shared.bus.base import Bus
 from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.replaying_placements import REPLAY_PLACEMENTS, ReplayPlacements, Way
 from libs.shared.contracts.scheduling import LIST_NODES, PLACE, Placement, PlaceRequest
 from libs.shared.contracts.telemetry import HEALTH, NODE
 from libs.shared.errors import Unavailable
@@ -92,4 +93,19 @@ async def test_a_killed_scheduler_places_again_within_a_second_of_its_return(tmp
             assert health.dependencies["nodes"].ok
             second.send_signal(signal.SIGTERM)
             assert await second.wait() == 0
+        talking.cancel()
+
+
+async def test_the_optimizer_has_placements_replayed_over_the_broker(tmp_path: Path) -> None:
+    async with TestBroker(tmp_path) as broker, asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        inference, cognition, optimizer = [
+            await broker.connect(p) for p in (Principal.INFERENCE, Principal.COGNITION, Principal.OPTIMIZER)
+        ]
+        talking = group.create_task(speaking(inference))
+        async with process(broker):
+            assert (await placed(cognition)).node_id == NODE_ID
+            way = Way(policy="expected_completion", others=1.0)
+            told = await optimizer.request(REPLAY_PLACEMENTS, ReplayPlacements(ways=(way,)))
+            assert (told.nodes, told.ways) == (1, ())
+            assert "one node" in told.reason
         talking.cancel()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from libs.shared.bus.base import Bus
 from libs.shared.bus.memory import MemoryBroker
-from libs.shared.contracts.base import Principal
+from libs.shared.contracts.base import Empty, Principal
+from libs.shared.contracts.caching import READ_INDEX_CACHE, CacheCurve
 from libs.shared.contracts.common import Stamp
 from libs.shared.contracts.ledger import (
     DECIDE_CHANGE,
@@ -33,6 +34,7 @@ from libs.shared.contracts.replay import (
     Replayed,
     StillAllowed,
 )
+from libs.shared.contracts.replaying_placements import REPLAY_PLACEMENTS, PlacementsReplayed, ReplayPlacements
 from libs.shared.contracts.runtime_settings import RuntimeSettings
 from libs.shared.contracts.sleep import PhaseProgress, Tried
 from services.optimizer.jobs import found
@@ -47,6 +49,8 @@ class Around:
 
     evidence: list[Evidence]
     settings: RuntimeSettings
+    curve: CacheCurve | None = None
+    placements: Callable[[ReplayPlacements], PlacementsReplayed] = lambda _: PlacementsReplayed(reason="none came")
     withdrawn: set[str] = field(default_factory=set)
     proposed: list[ProposeChange] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -63,6 +67,12 @@ class Around:
 
     async def read(self, _: ReadSettings) -> SettingsRead:
         return SettingsRead(settings=self.settings)
+
+    async def replay_placements(self, request: ReplayPlacements) -> PlacementsReplayed:
+        return self.placements(request)
+
+    async def index_cache(self, _: Empty) -> CacheCurve:
+        return self.curve or CacheCurve(sizes_mib=(), size_mib=256, room_mib=256)
 
     async def propose(self, request: ProposeChange) -> Change:
         self.proposed.append(request)
@@ -113,19 +123,28 @@ class Work:
 
 @asynccontextmanager
 async def night(
-    folder: Path, evidence: Sequence[Evidence], settings: RuntimeSettings | None = None, **more: object
+    folder: Path,
+    evidence: Sequence[Evidence],
+    settings: RuntimeSettings | None = None,
+    *,
+    curve: CacheCurve | None = None,
+    placements: Callable[[ReplayPlacements], PlacementsReplayed] = lambda _: PlacementsReplayed(reason="none came"),
+    **more: object,
 ) -> AsyncIterator[tuple[Work, Around]]:
     """The work, and what stands around it."""
     broker = MemoryBroker()
-    around = Around(list(evidence), settings or RuntimeSettings())
+    around = Around(list(evidence), settings or RuntimeSettings(), curve, placements)
     buses = {
-        one: await broker.connect(one) for one in (Principal.COGNITION, Principal.PERSISTENCE, Principal.OPTIMIZER)
+        one: await broker.connect(one)
+        for one in (Principal.COGNITION, Principal.PERSISTENCE, Principal.SCHEDULER, Principal.OPTIMIZER)
     }
     await buses[Principal.COGNITION].serve(REPLAY_ASKED, around.replay)
     await buses[Principal.PERSISTENCE].serve(STILL_ALLOWED, around.still)
     await buses[Principal.PERSISTENCE].serve(READ_SETTINGS, around.read)
     await buses[Principal.PERSISTENCE].serve(PROPOSE_CHANGE, around.propose)
     await buses[Principal.PERSISTENCE].serve(DECIDE_CHANGE, around.decide)
+    await buses[Principal.SCHEDULER].serve(REPLAY_PLACEMENTS, around.replay_placements)
+    await buses[Principal.PERSISTENCE].serve(READ_INDEX_CACHE, around.index_cache)
     try:
         yield Work(buses[Principal.OPTIMIZER], folder, **more), around  # type: ignore[arg-type]
     finally:

@@ -14,7 +14,6 @@ from services.optimizer.replay.evaluating import evaluated
 from services.optimizer.replay.exchange import Evaluated
 from services.optimizer.replay.held import parted
 from services.optimizer.replay.parting import share_of
-from services.optimizer.tuning.budgets import tune_budget
 from tests.unit.optimizer.asked import asked
 
 GOOD = RuntimeSettings(recall_weights=RecallWeights(terms=2.0, meaning=0.0, length=0.0, importance=0.0))
@@ -119,16 +118,3 @@ def test_only_questions_that_no_search_saw_are_judged_by(monkeypatch: pytest.Mon
 def test_settings_are_validated_as_a_whole() -> None:
     weights = changed(GOOD, "recall_weights", {"terms": 0.5}).recall_weights
     assert (weights.terms, weights.meaning) == (0.5, RecallWeights().meaning)
-
-
-def test_fewer_memories_in_the_prompt_are_proposed_where_nothing_is_lost() -> None:
-    tuning, held_out = parted(asked(300))
-    many = GOOD.model_copy(update={"recall_k": 20})
-    found = tune_budget(tuning, held_out, many, "recall_k")
-    assert found.value is not None
-    assert found.value < 20
-    by_name = {one.measure: one for one in found.measured}
-    assert by_name["prompt_tokens"].after < by_name["prompt_tokens"].before
-    assert by_name["evidence_in_prompt"].low >= -0.02
-    few = tune_budget(tuning, held_out, GOOD.model_copy(update={"recall_k": found.value}), "recall_k")
-    assert few.value is None

@@ -35,9 +35,9 @@ from libs.shared.contracts.scheduling import (
     PlaceRequest,
     ReadHistory,
 )
-from libs.shared.contracts.telemetry import NODE
+from libs.shared.contracts.telemetry import NODE, Rates, Replica
 from libs.shared.errors import ModelNotFound, NodeNotFound, NodeSilent, NoModel, NoNode
-from services.scheduler import handlers
+from services.scheduler import handlers, placement
 from services.scheduler.background import REQUESTS_S
 from services.scheduler.handlers import Grace, Scheduling
 from services.scheduler.registry import Registry, RegistryRules
@@ -344,3 +344,41 @@ async def test_a_job_that_could_not_be_placed_as_a_request_is_refused_alike(clus
     await cluster.heard("a")
     with pytest.raises(NoNode):
         await cluster.cognition.request(PLACE_JOB, PlaceJob(kind="chat", exclude=("a-0",)))
+
+
+async def check_the_weight_of_others_is_obeyed_at_once(cluster: Cluster) -> None:
+    """A fast node that is busy, or a slow one that isn't: the setting decides, with the next request."""
+    fast = Rates(prompt_tokens_per_s=1000.0, generated_tokens_per_s=100.0, answer_tokens=100.0)
+    slow = Rates(prompt_tokens_per_s=40.0, generated_tokens_per_s=5.0, answer_tokens=100.0)
+    busy = Replica(replica="fast-0", models=("llama",), in_flight=1, to_read_tokens=0, to_write_tokens=1500)
+    await cluster.inference.broadcast(NODE, node("fast", models=[model(rates=fast)], replicas=(busy,)))
+    await cluster.inference.broadcast(NODE, node("slow", models=[model(rates=slow)]))
+    await until(lambda: len(cluster.scheduling.registry.snapshot().nodes) == 2)
+    taken = {}
+    for others in (0.0, 10.0, 0.0):
+        cluster.settings["placement_others"] = others
+        told = await cluster.api.request(EXPLAIN_PLACEMENT, PlaceRequest(prompt_tokens=200))
+        taken[others] = told.node_id
+    assert taken == {0.0: "fast", 10.0: "slow"}
+
+
+async def test_the_weight_of_others_is_obeyed_at_once(cluster: Cluster) -> None:
+    await check_the_weight_of_others_is_obeyed_at_once(cluster)
+
+
+async def test_the_check_notices_that_the_weight_is_ignored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = placement.choose
+    monkeypatch.setattr(handlers, "choose", lambda *given, others, **named: honest(*given, **named))
+    with pytest.raises(AssertionError):
+        await check_the_weight_of_others_is_obeyed_at_once(cluster)
+
+
+async def test_what_was_placed_is_kept_for_a_replay(cluster: Cluster) -> None:
+    await cluster.heard("a")
+    placed = await cluster.cognition.request(PLACE, PlaceRequest(prompt_tokens=50))
+    ended = Outcome(
+        node_id="a", replica="a-0", model="llama", ok=True, writing_s=1.0, completion_tokens=7, ticket=placed.ticket
+    )
+    await cluster.cognition.broadcast(OUTCOME, ended)
+    await until(lambda: [one.answer_tokens for one in cluster.scheduling.trace.arrivals] == [7.0])
+    assert cluster.scheduling.trace.arrivals[0].prompt_tokens == 50
