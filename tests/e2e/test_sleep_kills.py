@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,13 @@ class Night:
         with self.struck(change):
             pass
         self.ledger.until(change, ChangeState.EVALUATED, ChangeState.REJECTED)
+
+    def evaluating_takes_s(self) -> float:
+        """Undisturbed."""
+        change = self.ledger.propose("recall_k", self.other_k(), actor="operator")
+        begun = time.monotonic()
+        self.ledger.until(change, ChangeState.EVALUATED, ChangeState.REJECTED)
+        return time.monotonic() - begun
 
     def applied_by_leave(self) -> None:
         change = self.ledger.propose("recall_k", self.other_k(), actor="operator")
@@ -173,8 +181,10 @@ def told_alike(ledger: LivingLedger) -> bool:
 
 
 def begun(made: Installation, person: Person, seed: int) -> Night:
-    within_s = dict.fromkeys(STEPS, 0.25) | {"evaluate": 1.5, "digest": 1.5, "apply": 0.5, "keep": 0.5}
-    return Night(made, LivingLedger(made), person, random.Random(seed), within_s)
+    within_s = dict.fromkeys(STEPS, 0.25) | {"digest": 1.5, "apply": 0.5, "keep": 0.5}
+    night = Night(made, LivingLedger(made), person, random.Random(seed), within_s)
+    night.within_s["evaluate"] = 1.5 * night.evaluating_takes_s()
+    return night
 
 
 def test_kills_while_changes_are_on_their_way_leave_none_half_applied(
