@@ -46,6 +46,8 @@ class Given:
 
     placement: Placement
     prompt: Prompt
+    drafted: bool = False
+    """Its answer lay there already: how soon it came says nothing of the replica."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Attempt:
         for shrinking in range(SHRINKINGS + 1):
             prompt = self._prompt(fit)
             if self._asked.drafts and (draft := self._asked.drafts.take(self._asked.request, placement, prompt)):
-                self.given, self.first_s = Given(placement, prompt), self.waited_s
+                self.given, self.first_s = Given(placement, prompt, drafted=True), self.waited_s
                 await self._outcomes.ended(placement)
                 for chunk in draft:
                     yield chunk

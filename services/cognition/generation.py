@@ -219,7 +219,7 @@ class Generation:
 
     def _measure(self, placement: Placement, first: Attempt) -> None:
         """How late the first token was; one that another node was quicker than is at least so late as it is now."""
-        if first.failure is None:
+        if first.failure is None and not (first.given is not None and first.given.drafted):
             took_s = first.first_s if first.first_s is not None else first.waited_s
             self._hedges.lateness.came(placement.model.name, took_s, placement.expected_first_s)
 

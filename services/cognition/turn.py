@@ -72,6 +72,7 @@ class Turn:
     model: str | None = None
     degraded: str | None = None
     remote: str | None = None
+    drafted: bool = False
     prompt: tuple[ChatMessage, ...] = ()
     recalled: tuple[Hit, ...] = ()
     said: list[str] = field(default_factory=list)
@@ -195,7 +196,7 @@ class Turns:
                 f"the model broke off in turn {request.turn_id}", reason="broke_off", turn_id=request.turn_id
             ) from error
         if turn.model != EXTRACTIVE:
-            clock.answered("".join(turn.said))
+            clock.answered("".join(turn.said), drafted=turn.drafted)
         yield await self._last(turn, final)
 
     async def _begin(self, request: ChatRequest, clock: TurnClock) -> Turn:
@@ -261,6 +262,7 @@ class Turns:
                     turn.model = given.placement.answers_as
                     turn.remote = far_server(given.placement.model)
                     turn.degraded = NO_ADAPTER if generation.gave_way else None
+                    turn.drafted = given.drafted
                     turn.prompt, turn.recalled = given.prompt.messages, given.prompt.memories
                 if chunk.retracts:  # it was thinking, which isn't kept
                     thought, turn.length = thought + turn.length, 0

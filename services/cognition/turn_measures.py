@@ -53,6 +53,7 @@ class TurnClock:
     evidence: float | None = None
     first_s: float | None = None
     repetition: float | None = None
+    drafted: bool = False
     arm: Arm | None = None
     conversation: str | None = None
     """None: the turn ended before that was known."""
@@ -71,8 +72,9 @@ class TurnClock:
         if self.first_s is None:
             self.first_s = monotonic() - self._began_s
 
-    def answered(self, text: str) -> None:
-        """A model's whole answer."""
+    def answered(self, text: str, *, drafted: bool = False) -> None:
+        """A model's whole answer; how soon one came that was ``drafted`` says nothing of the settings."""
+        self.drafted = drafted
         of_words = repetition(words(text))
         self.repetition = of_words if of_words is not None else repetition(signs(text))
 
@@ -82,7 +84,7 @@ class TurnClock:
         trial = self.arm.change_id if self.arm is not None else None
         return TurnMeasured(
             began=self.began,
-            first_s=self.first_s,
+            first_s=None if self.drafted else self.first_s,
             failed=failed,
             evidence=self.evidence,
             repetition=self.repetition,

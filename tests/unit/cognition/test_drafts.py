@@ -15,6 +15,7 @@ from libs.shared.contracts.memory import MEMORY_CHANGED, MemoryChanged
 from libs.shared.contracts.replay import READ_ASKED, AskedRead, ReadAsked
 from libs.shared.contracts.runtime_settings import Canary, RuntimeSettings
 from libs.shared.contracts.scheduling import PREEMPT, JobPlacement, Placement, Preempt
+from libs.shared.contracts.watching import TURN_MEASURED, TurnMeasured
 from services.cognition.dreaming import drafts as drafting
 from services.cognition.dreaming.drafts import Drafts
 from tests.unit.cognition.conftest import Build, Household, request
@@ -67,6 +68,19 @@ async def test_the_check_notices_that_drafts_are_not_kept(household: Build, monk
     monkeypatch.setattr(Drafts, "keep", lambda *given: None)
     with pytest.raises(AssertionError):
         await check_a_drafted_answer_is_there_at_once(household)
+
+
+async def test_how_soon_a_draft_is_there_counts_for_no_setting(household: Build) -> None:
+    home = await drafting_house(household)
+    told = asyncio.Queue[TurnMeasured]()
+    await home.optimizer.subscribe(TURN_MEASURED, told.put)
+    await prepare(home)
+    await home.ask(again())
+    await home.ask(again(turn_id="t3"))
+    async with asyncio.timeout(5):
+        drafted, answered = await told.get(), await told.get()
+    assert drafted.first_s is None
+    assert answered.first_s is not None
 
 
 async def test_it_is_given_once_and_whoever_tries_again_gets_another(household: Build) -> None:
