@@ -93,7 +93,8 @@ def test_a_value_out_of_bounds_is_refused_before_anything_is_measured(key: str, 
 @pytest.mark.parametrize("key", sorted(exchange.REPLAYABLE))
 def test_too_few_conversations_tell_nothing(key: str) -> None:
     few = [one for one in asked(200) if share_of(one.conversation_id, "held-out") < 0.01]
-    worse = changed(GOOD, key, {"recall_weights": ZEROED, "recall_k": 0, "recall_min_score": 1.0}[key])
+    hollow = {"recall_weights": ZEROED, "recall_k": 0, "recall_min_score": 1.0, "prompt_memory_share": 0.0}
+    worse = changed(GOOD, key, hollow[key])
     found = evaluated(few, GOOD, worse, key)
     assert (found.accepted, found.worse) == (None, False)
     assert evaluated([], GOOD, worse, key).accepted is None
