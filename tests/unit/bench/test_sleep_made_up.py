@@ -7,6 +7,7 @@ import pytest
 from bench.sleep import repeating
 from bench.sleep.made_up import WAYS, made_up
 from bench.sleep.repeating import pairs
+from services.optimizer.digesting.making import digests
 
 
 def test_the_same_seed_makes_the_same_memory() -> None:
@@ -26,8 +27,7 @@ def test_each_item_is_told_twice_and_missed_twice() -> None:
 def test_a_key_that_merges_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [made_up("u", 100, 20, seed=3)]
     assert pairs(made)["precision"] == 1.0
-    real = repeating.digests
     monkeypatch.setattr(
-        repeating, "digests", lambda said: [one.model_copy(update={"keys": b"the same"}) for one in real(said)]
+        repeating, "digests", lambda said: [one.model_copy(update={"keys": b"the same"}) for one in digests(said)]
     )
     assert pairs(made)["precision"] < 0.1
