@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.shared.contracts.digests import Digest
@@ -88,6 +88,7 @@ words_ = st.text(alphabet="abcdefghij é", min_size=3, max_size=60).map(lambda t
 
 
 @settings(max_examples=60)
+@example([(0, ["abc def ghij abc def."])], 10, 1)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.lists(words_, max_size=4)), max_size=12),
     st.integers(1, 120),
